@@ -1,0 +1,79 @@
+"""The gateway control's routes for operators."""
+
+from __future__ import annotations
+
+from console.api.route import PAGING, Route
+from console.model.enforcement import (
+    Blast,
+    Credential,
+    IssuedKey,
+    IssueKey,
+    Lock,
+    LockTarget,
+    NewLock,
+    Point,
+    Receipt,
+    ReleaseLock,
+    Revoke,
+    Tombstone,
+)
+from console.model.operator import Direction, Role, ServiceStatus
+from console.model.stored import Page
+from console.model.traffic import CallRecord, Explanation, UsageRow
+
+STATUS = Route("gateway.status", "gateway", "GET", "/v1/status", ServiceStatus)
+
+KEY_LIST = Route(
+    "key.list", "gateway", "GET", "/v1/credentials", Page[Credential],
+    query=("grant", "partner", "holder", "state", *PAGING),
+)  # fmt: skip
+KEY_SHOW = Route("key.show", "gateway", "GET", "/v1/credentials/{credential}", Credential)
+KEY_ISSUE = Route(
+    "key.issue", "gateway", "POST", "/v1/credentials", IssuedKey,
+    Role.OPERATOR, Direction.OPENS, IssueKey, created=True,
+)  # fmt: skip
+
+LOCK_LIST = Route(
+    "lock.list", "gateway", "GET", "/v1/locks", Page[Lock], query=("kind", "state", *PAGING)
+)
+LOCK_SHOW = Route("lock.show", "gateway", "GET", "/v1/locks/{lock}", Lock)
+LOCK_ADD = Route(
+    "lock.add", "gateway", "POST", "/v1/locks", Lock,
+    Role.RESPONDER, Direction.CLOSES, NewLock, created=True,
+)  # fmt: skip
+LOCK_RELEASE = Route(
+    "lock.release", "gateway", "POST", "/v1/locks/{lock}/release", Lock,
+    Role.OPERATOR, Direction.OPENS, ReleaseLock, if_match=True,
+)  # fmt: skip
+LOCK_BLAST = Route(
+    "lock.blast", "gateway", "POST", "/v1/locks:blast", Blast, Role.VIEWER, body=LockTarget
+)
+
+REVOKE = Route(
+    "tombstone.create", "gateway", "POST", "/v1/tombstones", Receipt,
+    Role.RESPONDER, Direction.CLOSES, Revoke, created=True,
+)  # fmt: skip
+TOMBSTONE_LIST = Route(
+    "tombstone.list", "gateway", "GET", "/v1/tombstones", Page[Tombstone],
+    query=("partner", *PAGING),
+)  # fmt: skip
+
+POINT_LIST = Route("point.list", "gateway", "GET", "/v1/points", Page[Point], query=PAGING)
+
+RECEIPT_LIST = Route("receipt.list", "gateway", "GET", "/v1/receipts", Page[Receipt], query=PAGING)
+RECEIPT_SHOW = Route("receipt.show", "gateway", "GET", "/v1/receipts/{receipt}", Receipt)
+
+CALL_LIST = Route(
+    "call.list", "gateway", "GET", "/v1/calls", Page[CallRecord],
+    query=("partner", "grant", "credential", "model", "outcome", "code", "since", *PAGING),
+)  # fmt: skip
+CALL_SHOW = Route("call.show", "gateway", "GET", "/v1/calls/{call}", CallRecord)
+CALL_EXPLAIN = Route("call.explain", "gateway", "GET", "/v1/calls/{call}/explanation", Explanation)
+USAGE = Route(
+    "usage.list", "gateway", "GET", "/v1/usage", Page[UsageRow],
+    query=("by", "since", "until", "partner"),
+)  # fmt: skip
+
+ROUTES: tuple[Route, ...] = tuple(
+    value for value in list(globals().values()) if isinstance(value, Route)
+)

@@ -1,0 +1,167 @@
+"""Pilots, stages, capabilities and partners: who may be given what, and how far."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from console.model.stored import Request, Stored
+from console.model.text import Cidr, Name, Note, Slug, Time
+
+
+class StageKey(StrEnum):
+    """The rungs of a staged release, in order."""
+
+    APPLIED = "applied"
+    VETTED = "vetted"
+    SANDBOX = "sandbox"
+    LIMITED = "limited"
+    EXPANDED = "expanded"
+    SUNSET = "sunset"
+
+
+class Category(StrEnum):
+    """How a capability may be handled at all. Prohibited ones are never granted."""
+
+    PROHIBITED = "prohibited"
+    HIGH_RISK_DUAL_USE = "high-risk-dual-use"
+    DUAL_USE = "dual-use"
+    GENERAL = "general"
+
+
+class RouteName(StrEnum):
+    """The data-plane routes that a capability can open."""
+
+    CHAT = "chat.completions"
+    MESSAGES = "messages"
+
+
+class PartnerState(StrEnum):
+    """Where a partner stands. Only active and restricted partners can hold active grants."""
+
+    PROSPECT = "prospect"
+    VETTING = "vetting"
+    ACTIVE = "active"
+    RESTRICTED = "restricted"
+    SUSPENDED = "suspended"
+    OFFBOARDING = "offboarding"
+    OFFBOARDED = "offboarded"
+
+
+Tier = Annotated[int, Meta(ge=0, le=4)]
+Seconds = Annotated[int, Meta(ge=1, le=10 * 366 * 86400)]
+
+
+class Stage(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A rung of one pilot: how many partners it takes and how long a grant may run."""
+
+    key: StageKey
+    most_partners: Annotated[int, Meta(ge=0, le=100_000)]
+    longest_grant_seconds: Seconds
+
+
+class Pilot(Stored, kw_only=True, frozen=True):
+    """One partner-only programme."""
+
+    slug: str
+    title: str
+    models: list[str]
+    stages: list[Stage]
+    grace_seconds: int
+    """How long calls below T3 go on while the gateway hears nothing from policy."""
+    terms_id: str = ""
+    """The usage terms in force, empty before any were published."""
+
+
+class NewPilot(Request, kw_only=True, frozen=True):
+    """What `pilot create` sends."""
+
+    slug: Slug
+    title: Name
+    models: Annotated[list[Slug], Meta(min_length=1, max_length=50)]
+    stages: Annotated[list[Stage], Meta(min_length=1, max_length=6)]
+    grace_seconds: Annotated[int, Meta(ge=0, le=7 * 86400)] = 3600
+    labels: dict[str, Note] = {}
+
+
+class SetStage(Request, kw_only=True, frozen=True):
+    """What `pilot stage` sends: the rung is added, or its bounds replaced."""
+
+    stage: Stage
+    reason: Note
+
+
+class Capability(Stored, kw_only=True, frozen=True):
+    """What a grant is about: not a model, but what may be done with which models."""
+
+    slug: str
+    title: str
+    pilot: str
+    category: str
+    tier: int
+    models: list[str]
+    routes: list[str]
+    longest_grant_seconds: int
+
+
+class NewCapability(Request, kw_only=True, frozen=True):
+    """What `capability create` sends."""
+
+    slug: Slug
+    title: Name
+    pilot: Slug
+    category: Category
+    tier: Tier
+    models: Annotated[list[Slug], Meta(min_length=1, max_length=50)]
+    routes: Annotated[list[RouteName], Meta(min_length=1, max_length=10)]
+    longest_grant_seconds: Seconds
+    labels: dict[str, Note] = {}
+
+
+class Partner(Stored, kw_only=True, frozen=True):
+    """A vetted organisation."""
+
+    slug: str
+    name: str
+    sponsor: str
+    """The operator who answers for it: never one of its approvers."""
+    state: str
+    verified_until: datetime | None
+    """When its verification ends; None before it was ever verified."""
+    verification: str
+    """The reference to the evidence of the verification."""
+    egress: list[str]
+    """Networks its calls are declared to come from; others raise an alert."""
+    subprocessors: list[str]
+    """Slugs of the organisations that may hold its credentials."""
+
+
+class NewPartner(Request, kw_only=True, frozen=True):
+    """What `partner create` sends."""
+
+    slug: Slug
+    name: Name
+    sponsor: Name
+    egress: Annotated[list[Cidr], Meta(max_length=200)] = []
+    subprocessors: Annotated[list[Slug], Meta(max_length=200)] = []
+    labels: dict[str, Note] = {}
+
+
+class VerifyPartner(Request, kw_only=True, frozen=True):
+    """What `partner verify` sends: evidence seen, and until when it holds."""
+
+    until: Time
+    evidence: Name
+    reason: Note
+
+
+class DeclarePartner(Request, kw_only=True, frozen=True):
+    """What `partner declare` sends: the whole new lists, replacing the old."""
+
+    egress: Annotated[list[Cidr], Meta(max_length=200)] | None = None
+    subprocessors: Annotated[list[Slug], Meta(max_length=200)] | None = None
+    reason: Note

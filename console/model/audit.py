@@ -1,0 +1,155 @@
+"""Events of the log, alerts over them, and the state of the log itself."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from console.model.enforcement import LogProof
+from console.model.stored import Request, Stored
+from console.model.text import Note, Reason
+
+
+class Severity(StrEnum):
+    """OCSF severities, by name."""
+
+    INFORMATIONAL = "informational"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+SEVERITY_ID = {
+    Severity.INFORMATIONAL: 1,
+    Severity.LOW: 2,
+    Severity.MEDIUM: 3,
+    Severity.HIGH: 4,
+    Severity.CRITICAL: 5,
+}
+"""OCSF 1.8 `severity_id`."""
+
+
+class AlertState(StrEnum):
+    """Where an alert stands in triage."""
+
+    NEW = "new"
+    IN_PROGRESS = "in_progress"
+    RESOLVED = "resolved"
+    REOPENED = "reopened"
+
+
+class Verdict(StrEnum):
+    """How an alert was judged: OCSF `verdict_id` by name."""
+
+    FALSE_POSITIVE = "false_positive"
+    TRUE_POSITIVE = "true_positive"
+    BENIGN = "benign"
+    DUPLICATE = "duplicate"
+    INSUFFICIENT_DATA = "insufficient_data"
+
+
+VERDICT_ID = {
+    Verdict.FALSE_POSITIVE: 1,
+    Verdict.TRUE_POSITIVE: 2,
+    Verdict.BENIGN: 5,
+    Verdict.INSUFFICIENT_DATA: 7,
+    Verdict.DUPLICATE: 10,
+}
+"""OCSF 1.8 `verdict_id`."""
+
+
+class Evidence(msgspec.Struct, kw_only=True, frozen=True):
+    """One thing that an alert rests on: `kind` is `call` or `event`."""
+
+    kind: str
+    id: str
+    at: datetime
+    summary: str
+
+
+class Alert(Stored, kw_only=True, frozen=True):
+    """A detection, grouped: the same thing again raises `count`, not another row."""
+
+    rule: str
+    rule_revision: str
+    """SHA-256 of the rule file that fired."""
+    title: str
+    severity: str
+    fingerprint: str
+    count: int
+    first_seen_at: datetime
+    last_seen_at: datetime
+    partner: str = ""
+    grant_id: str = ""
+    credential_id: str = ""
+    state: str
+    assignee: str = ""
+    acknowledged_at: datetime | None = None
+    verdict: str = ""
+    closed_at: datetime | None = None
+    note: str = ""
+    evidence: list[Evidence] = []
+    """The newest twenty."""
+
+
+class AcknowledgeAlert(Request, kw_only=True, frozen=True):
+    """What `alert acknowledge` sends."""
+
+    reason: Note = ""
+
+
+class CloseAlert(Request, kw_only=True, frozen=True):
+    """What `alert close` sends. A true positive needs a containment since it began."""
+
+    verdict: Verdict
+    reason: Reason
+
+
+class Event(msgspec.Struct, kw_only=True, frozen=True):
+    """An audit event as the log lists it. `body` is the OCSF event, exactly as stored."""
+
+    index: int
+    source: str
+    sequence: int
+    id: str
+    at: datetime
+    actor: str
+    action: str
+    kind: str
+    target: str
+    partner: str = ""
+    outcome: str
+    reason: str = ""
+    request_id: str = ""
+    body: str
+    """The leaf: canonical JSON (RFC 8785), as text."""
+
+
+class LogHead(msgspec.Struct, kw_only=True, frozen=True):
+    """The log's newest signed head."""
+
+    origin: str
+    key: str
+    """The verifier key, C2SP signed-note form. The console pins it at first contact."""
+    tree_size: int
+    checkpoint: str
+    checkpointed_at: datetime
+    """When it was last signed: the log is down when this is old."""
+
+
+class LogGrowth(msgspec.Struct, kw_only=True, frozen=True):
+    """That a larger tree contains a smaller one (RFC 9162 §2.1.4)."""
+
+    old_size: int
+    new_size: int
+    hashes: list[str]
+
+
+class EventProof(msgspec.Struct, kw_only=True, frozen=True):
+    """An event's place in the log."""
+
+    event_id: str
+    proof: LogProof

@@ -1,0 +1,238 @@
+"""What the gateway holds: credentials, locks, tombstones, points and receipts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from console.model.stored import Request, Stored
+from console.model.text import Note, Reason, Slug
+
+
+class CredentialState(StrEnum):
+    """A key's life. `revoked` has no way out; what a lock blocks is still `in_use`."""
+
+    ISSUED = "issued"
+    IN_USE = "in_use"
+    REVOKED = "revoked"
+
+
+class Credential(Stored, kw_only=True, frozen=True):
+    """A key under a grant. The key itself is nowhere: only its SHA-256 is stored."""
+
+    grant_id: str
+    partner: str
+    holder: str
+    """Who has it: the partner's own slug, or one of its declared subprocessors."""
+    hint: str
+    """The last four characters, to tell keys apart."""
+    version: int
+    state: str
+    last_used_at: datetime | None = None
+    last_network: str = ""
+
+
+class IssueKey(Request, kw_only=True, frozen=True):
+    """What `key issue` sends."""
+
+    grant_id: Annotated[str, Meta(max_length=64)]
+    holder: Slug | None = None
+    """A subprocessor of the partner; the partner itself where it is left out."""
+    reason: Reason
+
+
+class IssuedKey(msgspec.Struct, kw_only=True, frozen=True):
+    """The answer to `key issue`. `secret` is there once; a replayed answer has none."""
+
+    credential: Credential
+    secret: str | None = None
+    replayed: bool = False
+    base_urls: list[str] = []
+    """Where the key works: the data-plane addresses of the serving points."""
+
+
+class LockKind(StrEnum):
+    """What a lock can match."""
+
+    EVERYTHING = "everything"
+    PARTNER = "partner"
+    GRANT = "grant"
+    CREDENTIAL = "credential"
+    CAPABILITY = "capability"
+    MODEL = "model"
+    STAGE = "stage"
+    PILOT = "pilot"
+    SUBPROCESSOR = "subprocessor"
+    NETWORK = "network"
+
+
+class LockTarget(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """What is locked. `id` is the slug, id or network; a stage is `pilot/stage`.
+
+    `everything` has the id `*`.
+    """
+
+    kind: LockKind
+    id: Annotated[str, Meta(min_length=1, max_length=128)]
+
+
+class Blast(msgspec.Struct, kw_only=True, frozen=True):
+    """What a closing verb ends: counted at the gateway, from what it holds now."""
+
+    partners: list[str] = []
+    grants: list[str] = []
+    credentials: int = 0
+    streams: int = 0
+    stays: list[str] = []
+    """What the same partners keep, in words."""
+
+
+class Release(msgspec.Struct, kw_only=True, frozen=True):
+    """Who lifted a lock, and why."""
+
+    at: datetime
+    by: str
+    reason: str
+
+
+class Lock(Stored, kw_only=True, frozen=True):
+    """Nothing matching this gets through, until it is released."""
+
+    kind: str
+    target: str
+    reason: str
+    message: str
+    """What the locked side is told."""
+    state: str
+    """`active` or `released`."""
+    released: Release | None = None
+    receipt_id: str = ""
+    blast: Blast = Blast()
+
+
+class NewLock(Request, kw_only=True, frozen=True):
+    """What `lock add` sends."""
+
+    target: LockTarget
+    reason: Reason
+    message: Note = ""
+
+
+class ReleaseLock(Request, kw_only=True, frozen=True):
+    """What `lock release` sends. Releasing opens: it can be refused."""
+
+    reason: Reason
+
+
+class TombstoneKind(StrEnum):
+    """What can be ended for ever."""
+
+    GRANT = "grant"
+    CREDENTIAL = "credential"
+
+
+class Revoke(Request, kw_only=True, frozen=True):
+    """What `grant revoke` and `key revoke` send: the gateway's permanent mark."""
+
+    kind: TombstoneKind
+    id: Annotated[str, Meta(min_length=1, max_length=64)]
+    reason: Reason
+
+
+class Tombstone(msgspec.Struct, kw_only=True, frozen=True):
+    """The permanent mark that an id never serves again."""
+
+    kind: str
+    id: str
+    partner: str
+    reason: str
+    at: datetime
+    by: str
+    sequence: int
+    receipt_id: str
+
+
+class PointState(StrEnum):
+    """`serving` holds a fresh lease; `fenced` may come back; `gone` was deregistered."""
+
+    SERVING = "serving"
+    FENCED = "fenced"
+    GONE = "gone"
+
+
+class Point(msgspec.Struct, kw_only=True, frozen=True):
+    """One data-plane process of the gateway."""
+
+    name: str
+    url: str
+    """Its data-plane listener, on loopback."""
+    state: str
+    applied_sequence: int
+    lease_until: datetime
+    """By the control's clock; the point's own end of it is never later."""
+    last_seen_at: datetime
+    in_flight: int = 0
+    version: str = ""
+
+
+class PointProof(msgspec.Struct, kw_only=True, frozen=True):
+    """What is known of one point for one receipt."""
+
+    point: str
+    state: str
+    """`waiting`, `refused`, `lapsed` or `unproven`."""
+    method: str = ""
+    """`probe`: refused through its own listener; `lease`: its lease has lapsed."""
+    at: datetime | None = None
+    sequence: int = 0
+    codes: list[str] = []
+    """The distinct refusal codes that the probes got."""
+    probes: int = 0
+    streams_cut: int = 0
+    why: str = ""
+
+
+class LogProof(msgspec.Struct, kw_only=True, frozen=True):
+    """That an event is a leaf of the log: checked by the console, never believed."""
+
+    index: int
+    tree_size: int
+    leaf: str
+    """The event's exact bytes, base64."""
+    hashes: list[str]
+    """The inclusion path, base64, leaf to root (RFC 9162 §2.1.3)."""
+    checkpoint: str
+    """The signed note that it leads to."""
+
+
+class Receipt(msgspec.Struct, kw_only=True, frozen=True):
+    """What a closing verb can prove."""
+
+    id: str
+    action: str
+    """`grant.revoke`, `key.revoke` or `lock.add`."""
+    kind: str
+    target: str
+    partner: str = ""
+    reason: str
+    by: str
+    requested_at: datetime
+    recorded_at: datetime
+    sequence: int
+    """The gateway change that closes."""
+    credentials: int
+    """How many keys it ends; each was probed at each point."""
+    points: list[PointProof]
+    prober: str
+    enforced_at: datetime | None = None
+    """When the last point was proven."""
+    event_id: str
+    state: str
+    """`verifying`, `verified` or `unverified` (at the points; the log is beside it)."""
+    why: str = ""
+    log: LogProof | None = None
+    logged_at: datetime | None = None

@@ -1,0 +1,190 @@
+"""Grants: the state machine, what a plan says, and what the gateway is told of one."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from console.model.access import StageKey
+from console.model.stored import Request, Stored
+from console.model.text import Cidr, Note, Reason, Slug, Time
+
+
+class GrantState(StrEnum):
+    """Where a grant stands. Only `active` lets a call through."""
+
+    DRAFT = "draft"
+    PENDING_APPROVAL = "pending_approval"
+    APPROVED = "approved"
+    PROVISIONING = "provisioning"
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    EXPIRED = "expired"
+    REVOKING = "revoking"
+    REVOKED = "revoked"
+    DENIED = "denied"
+
+
+TRANSITIONS: dict[GrantState, frozenset[GrantState]] = {
+    GrantState.DRAFT: frozenset(
+        {
+            GrantState.PENDING_APPROVAL,
+            GrantState.PROVISIONING,
+            GrantState.DENIED,
+            GrantState.REVOKED,
+        }
+    ),
+    GrantState.PENDING_APPROVAL: frozenset(
+        {GrantState.APPROVED, GrantState.DENIED, GrantState.EXPIRED, GrantState.REVOKED}
+    ),
+    GrantState.APPROVED: frozenset(
+        {GrantState.PROVISIONING, GrantState.EXPIRED, GrantState.REVOKED}
+    ),
+    GrantState.PROVISIONING: frozenset(
+        {
+            GrantState.ACTIVE,
+            GrantState.SUSPENDED,
+            GrantState.EXPIRED,
+            GrantState.REVOKING,
+            GrantState.REVOKED,
+        }
+    ),
+    GrantState.ACTIVE: frozenset(
+        {GrantState.SUSPENDED, GrantState.EXPIRED, GrantState.REVOKING, GrantState.REVOKED}
+    ),
+    GrantState.SUSPENDED: frozenset(
+        {GrantState.PROVISIONING, GrantState.EXPIRED, GrantState.REVOKING, GrantState.REVOKED}
+    ),
+    GrantState.EXPIRED: frozenset({GrantState.REVOKED}),
+    GrantState.REVOKING: frozenset({GrantState.REVOKED}),
+    GrantState.REVOKED: frozenset(),
+    GrantState.DENIED: frozenset(),
+}
+"""From each state, where a grant may go. Nothing leaves `revoked` or `denied`."""
+
+
+class Gap(msgspec.Struct, kw_only=True, frozen=True):
+    """One thing that keeps a grant from being active, and how to mend it."""
+
+    code: str
+    """Stable: `terms_not_accepted`, `assessment_missing`, `verification_lapsed`, …"""
+    message: str
+    mend: str
+    """The pilotctl line that would mend it, or an empty string where none can."""
+
+
+class Decision(msgspec.Struct, kw_only=True, frozen=True):
+    """A policy decision, with the bundle that made it. No answer is a deny."""
+
+    id: str
+    allow: bool
+    bundle_revision: str
+    reasons: list[str] = []
+    """Names of the policies that decided."""
+    errors: list[str] = []
+    """Any diagnostic makes the decision a deny."""
+    at: datetime
+
+
+class Lapse(msgspec.Struct, kw_only=True, frozen=True):
+    """A moment at which something under a grant ends, so that its calls must stop."""
+
+    at: datetime
+    code: str
+    """`grant_expired`, `terms_lapsed`, `assessment_lapsed` or `verification_lapsed`."""
+
+
+class Grant(Stored, kw_only=True, frozen=True):
+    """A partner's access to capabilities on models, for a purpose and a time."""
+
+    pilot: str
+    stage: str
+    partner: str
+    capabilities: list[str]
+    models: list[str]
+    networks: list[str]
+    """Networks the calls must come from; empty means ALL."""
+    purpose: str
+    not_before: datetime
+    expires_at: datetime
+    tier: int
+    """The highest impact tier among its capabilities."""
+    state: str
+    state_reason: str = ""
+    terms_id: str = ""
+    assessment_ids: list[str] = []
+    decision: Decision | None = None
+    gaps: list[Gap] = []
+    """What is missing while it is not active."""
+
+
+class NewGrant(Request, kw_only=True, frozen=True):
+    """What `grant create` sends."""
+
+    pilot: Slug
+    stage: StageKey
+    partner: Slug
+    capabilities: Annotated[list[Slug], Meta(min_length=1, max_length=20)]
+    models: Annotated[list[Annotated[str, Meta(max_length=63)]], Meta(max_length=50)] = []
+    """Empty takes all of the capabilities' models at tiers 0 and 1; refused from tier 2."""
+    networks: Annotated[list[Cidr], Meta(max_length=200)] = []
+    purpose: Reason
+    not_before: Time | None = None
+    expires_at: Time
+    reason: Reason
+    labels: dict[str, Note] = {}
+
+
+class ActivateGrant(Request, kw_only=True, frozen=True):
+    """What `grant activate` sends: a draft whose gaps are mended goes on."""
+
+    reason: Reason
+
+
+class GrantPlan(msgspec.Struct, kw_only=True, frozen=True):
+    """What `grant create` would do, as `validate_only` answers it. Nothing is stored."""
+
+    grant: Grant
+    becomes: str
+    """The state it would reach at once: `active`, `pending_approval` or `draft`."""
+    gaps: list[Gap]
+    holders: dict[str, int]
+    """Capability slug to the number of other partners that hold it now."""
+    overlaps: list[str]
+    """Ids of this partner's live grants over the same capabilities: they go on."""
+    decision: Decision
+
+
+class GrantedCapability(msgspec.Struct, kw_only=True, frozen=True):
+    """What the gateway must know of a capability to decide a call."""
+
+    slug: str
+    tier: int
+    category: str
+    models: list[str]
+    routes: list[str]
+
+
+class GrantProjection(msgspec.Struct, kw_only=True, frozen=True):
+    """What policy tells the gateway of a grant: enough to decide every call alone."""
+
+    id: str
+    revision: int
+    pilot: str
+    stage: str
+    partner: str
+    capabilities: list[GrantedCapability]
+    models: list[str]
+    networks: list[str]
+    not_before: datetime
+    lapses: list[Lapse]
+    state: str
+    state_reason: str = ""
+    tier: int
+    grace_seconds: int
+    egress: list[str]
+    subprocessors: list[str]

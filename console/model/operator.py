@@ -1,0 +1,59 @@
+"""Operators: who they are, and what each role may do."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+
+class Role(StrEnum):
+    """What an operator may do. `admin` includes every other; all include `viewer`."""
+
+    VIEWER = "viewer"
+    RESPONDER = "responder"
+    OPERATOR = "operator"
+    APPROVER = "approver"
+    AUDITOR = "auditor"
+    ADMIN = "admin"
+
+
+class Direction(StrEnum):
+    """Which way an operation moves access: what stops openings never stops a closing."""
+
+    OPENS = "opens"
+    CLOSES = "closes"
+    NEUTRAL = "neutral"
+
+
+class Operator(msgspec.Struct, kw_only=True, frozen=True):
+    """Someone who may use the operator APIs. `uid` is their OS user on this machine."""
+
+    name: str
+    uid: int
+    roles: list[str]
+    groups: list[str] = []
+
+
+class ServiceStatus(msgspec.Struct, kw_only=True, frozen=True):
+    """What each service says of itself, and who it takes the caller for."""
+
+    service: str
+    version: str
+    as_of: datetime
+    operator: Operator
+    sequence: int = 0
+    """policy: projection sequence; gateway: change sequence; audit: tree size."""
+    healthy: bool = True
+    notes: list[str] = []
+    """What is wrong, in words, worst first."""
+
+
+def may(roles: list[str], needed: Role) -> bool:
+    """Tell whether someone with `roles` may do what asks for `needed`."""
+    if Role.ADMIN in roles:
+        return True
+    if needed is Role.VIEWER:
+        return bool(roles)
+    return needed in roles or (needed is Role.RESPONDER and Role.OPERATOR in roles)

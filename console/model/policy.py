@@ -1,0 +1,57 @@
+"""The policy bundle, and AuthZEN questions and answers (Authorization API 1.0)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+
+class Bundle(msgspec.Struct, kw_only=True, frozen=True):
+    """The Cedar policies and schema that decide."""
+
+    revision: str
+    """SHA-256 of policies and schema, the first 16 hex digits."""
+    policies: str
+    schema: str
+    activated_at: datetime
+
+
+class Subject(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who asks (AuthZEN §5.1)."""
+
+    type: str
+    id: str
+    properties: dict[str, Any] = {}
+
+
+class Action(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is to be done (AuthZEN §5.3)."""
+
+    name: str
+    properties: dict[str, Any] = {}
+
+
+class Resource(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What it is to be done to (AuthZEN §5.2)."""
+
+    type: str
+    id: str
+    properties: dict[str, Any] = {}
+
+
+class Evaluation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One question (AuthZEN §6.1). Unknown members are ignored, as the standard asks."""
+
+    subject: Subject
+    action: Action
+    resource: Resource
+    context: dict[str, Any] = {}
+
+
+class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One decision (AuthZEN §5.5). `context` tells the reasons."""
+
+    decision: bool
+    context: dict[str, Any] = {}

@@ -1,0 +1,112 @@
+"""Calls through the data plane, and the usage they add up to.
+
+Attribute meanings follow the OpenTelemetry GenAI names: `input_tokens` is
+`gen_ai.usage.input_tokens`, `finish_reason` is `gen_ai.response.finish_reasons`,
+`error_type` is `error.type`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+
+class Outcome(StrEnum):
+    """What became of a call."""
+
+    ALLOWED = "allowed"
+    DENIED = "denied"
+    BLOCKED = "blocked"
+    FLAGGED = "flagged"
+    ERROR = "error"
+
+
+class Check(msgspec.Struct, kw_only=True, frozen=True):
+    """One step of the decision, in order: what was asked, what was found."""
+
+    name: str
+    passed: bool
+    found: str
+
+
+class CallRecord(msgspec.Struct, kw_only=True, frozen=True):
+    """One partner request, with its decision and its usage."""
+
+    id: str
+    """The request id that the caller was given."""
+    point: str
+    sequence: int
+    """The point's own counter: (point, sequence) is unique and without gaps."""
+    started_at: datetime
+    ended_at: datetime | None = None
+    pilot: str = ""
+    stage: str = ""
+    partner: str = ""
+    grant_id: str = ""
+    credential_id: str = ""
+    holder: str = ""
+    capability: str = ""
+    tier: int = 0
+    model: str = ""
+    """As the caller wrote it, cut at 200 characters: hostile text."""
+    route: str = ""
+    stream: bool = False
+    outcome: str
+    code: str = ""
+    """The stable reason of a refusal or error; empty when served whole."""
+    status: int
+    address: str = ""
+    """The caller's address as the point saw it."""
+    declared: bool = True
+    """Whether that address lies in the partner's declared egress."""
+    user_agent: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    estimated: bool = False
+    """The upstream did not say: counted from what passed through."""
+    finish_reason: str = ""
+    error_type: str = ""
+    upstream: str = ""
+    upstream_ms: float = 0.0
+    total_ms: float = 0.0
+    snapshot_sequence: int = 0
+    bundle_revision: str = ""
+    checks: list[Check] = []
+    lock_id: str = ""
+
+
+class Explanation(msgspec.Struct, kw_only=True, frozen=True):
+    """Why a call was let through or refused: the record, and words for it."""
+
+    call: CallRecord
+    summary: str
+    mend: str
+    """What would let it through, or an empty string."""
+
+
+class UsageBy(StrEnum):
+    """What usage can be grouped by."""
+
+    PARTNER = "partner"
+    GRANT = "grant"
+    KEY = "key"
+    MODEL = "model"
+    CAPABILITY = "capability"
+    HOUR = "hour"
+
+
+class UsageRow(msgspec.Struct, kw_only=True, frozen=True):
+    """What the calls of one group add up to, over the period asked for."""
+
+    group: str
+    calls: int
+    allowed: int
+    denied: int
+    errors: int
+    input_tokens: int
+    output_tokens: int
+    estimated_calls: int
+    first_at: datetime | None = None
+    last_at: datetime | None = None
