@@ -1,0 +1,35 @@
+"""What every test stands on: nothing of the machine's own, and an honest count of skips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+_skipped_vectors = 0
+
+
+@pytest.fixture(autouse=True)
+def _no_configuration_of_the_machine(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keep the operator's own profiles, tokens and state out of every test."""
+    home: Path = tmp_path_factory.mktemp("h")
+    for name in ("CONFIG", "PROFILE", "TOKEN", "OUTPUT", "HOME"):
+        monkeypatch.delenv(f"PILOTCTL_{name}", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "c"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(home / "s"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "k"))
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Count the tests that could not run because the public vectors are missing."""
+    global _skipped_vectors  # noqa: PLW0603 - pytest's hooks share no object
+    if report.skipped and "vectors" in str(report.longrepr):
+        _skipped_vectors += 1
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say the count in a line of its own, which `.ci/run` repeats as its last."""
+    terminalreporter.write_line(f"vector cases skipped: {_skipped_vectors}")
