@@ -177,6 +177,8 @@ class GrantProjection(msgspec.Struct, kw_only=True, frozen=True):
     pilot: str
     stage: str
     partner: str
+    partner_state: str
+    """Only `active` and `restricted` partners are served."""
     capabilities: list[GrantedCapability]
     models: list[str]
     networks: list[str]
@@ -185,6 +187,8 @@ class GrantProjection(msgspec.Struct, kw_only=True, frozen=True):
     state: str
     state_reason: str = ""
     tier: int
+    approval_id: str = ""
+    """The consumed approval; without one nothing opens from tier 3 up."""
     grace_seconds: int
     egress: list[str]
     subprocessors: list[str]
