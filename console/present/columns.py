@@ -1,0 +1,296 @@
+"""The columns of each result type: one table of them for the CLI and for the console.
+
+A getter reads a row; `cell` writes what it got, escaped. The columns of a type are found
+by the type's name, so that no noun is imported to show another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+from console.present.cells import Align
+from console.present.safe import safe
+from console.present.times import age, until, utc
+
+Style = Literal["text", "age", "until", "time"]
+
+
+class Column(NamedTuple):
+    """One column: `priority` 0 is always shown, the highest goes first when room is short."""
+
+    name: str
+    get: Callable[[Any], Any]
+    priority: int = 1
+    style: Style = "text"
+    align: Align = "left"
+    width: int = 6
+    """The least cells that make sense of it."""
+    most: int = 60
+    """The cells beyond which a screen cuts it."""
+
+
+def cell(column: Column, row: Any, now: datetime) -> str:
+    """Return what `column` says of `row` as one escaped line."""
+    value = column.get(row)
+    if isinstance(value, datetime):
+        if column.style == "age":
+            return age(value, now)
+        return until(value, now) if column.style == "until" else utc(value)
+    return text_of(value)
+
+
+def text_of(value: Any) -> str:
+    """Return any plain value as one escaped line: lists with commas, None as nothing."""
+    if value is None:
+        return ""
+    if value is True or value is False:
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return utc(value)
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(text_of(one) for one in value)
+    return safe(str(value))
+
+
+def columns_of(kind: type | str) -> tuple[Column, ...]:
+    """Return the columns of the result type `kind`; none where it is shown as a whole."""
+    return _COLUMNS.get(kind if isinstance(kind, str) else kind.__name__, ())
+
+
+def name_of(row: Any) -> str:
+    """Return what a person types to mean `row`: its slug, else its id (unescaped).
+
+    An answer that wraps an object is named by it.
+    """
+    for member in ("slug", "id", "name", "group", "event_id", "service"):
+        if isinstance(value := getattr(row, member, None), str):
+            return value
+    for member in ("credential", "grant", "call", "lock", "alert"):
+        if (inner := getattr(row, member, None)) is not None:
+            return name_of(inner)
+    return ""
+
+
+def short(id: str) -> str:
+    """Return an id as its prefix and last six characters: enough to tell rows apart."""
+    prefix, _, rest = id.partition("_")
+    return f"{prefix}_…{rest[-6:]}" if len(rest) > 10 else id
+
+
+def all_or(values: Iterable[str]) -> str:
+    """Return a scope as text: an empty list means ALL, and says so."""
+    return ", ".join(values) or "ALL"
+
+
+def _of(path: str) -> Callable[[Any], Any]:
+    names = path.split(".")
+
+    def get(row: Any) -> Any:
+        for name in names:
+            row = getattr(row, name, None)
+        return row
+
+    return get
+
+
+def _text(name: str, path: str = "", priority: int = 1, width: int = 6, most: int = 60) -> Column:
+    return Column(name, _of(path or name), priority, width=width, most=most)
+
+
+def _number(name: str, path: str = "", priority: int = 1, width: int = 4) -> Column:
+    return Column(name, _of(path or name), priority, align="right", width=width)
+
+
+def _age(name: str, path: str, priority: int = 1) -> Column:
+    return Column(name, _of(path), priority, "age", "right", 4)
+
+
+def _until(name: str, path: str, priority: int = 1) -> Column:
+    return Column(name, _of(path), priority, "until", "left", 6)
+
+
+def _time(name: str, path: str, priority: int = 1) -> Column:
+    return Column(name, _of(path), priority, "time", "left", 20)
+
+
+_ID = _text("id", priority=0, width=30, most=30)
+_SLUG = _text("slug", priority=0, width=8, most=40)
+
+_COLUMNS: dict[str, tuple[Column, ...]] = {
+    "Pilot": (
+        _SLUG,
+        _text("title", priority=2),
+        _text("models", priority=1),
+        Column("stages", lambda row: [stage.key for stage in row.stages], 1),
+        Column("terms", lambda row: row.terms_id or "none yet", 3, width=8),
+        _age("updated", "updated_at", 4),
+    ),
+    "Capability": (
+        _SLUG,
+        _text("pilot", priority=1),
+        Column("tier", lambda row: f"T{row.tier}", 0, width=4),
+        _text("category", priority=1, width=10),
+        _text("models", priority=2),
+        _text("routes", priority=3),
+        _text("title", priority=4),
+    ),
+    "Partner": (
+        _SLUG,
+        _text("name", priority=2),
+        _text("state", priority=0),
+        _until("verified", "verified_until", 1),
+        _text("sponsor", priority=2),
+        _text("egress", priority=4),
+        _text("subprocessors", priority=5),
+    ),
+    "UsageTerms": (
+        _ID,
+        _text("pilot", priority=1),
+        _number("version", priority=0, width=7),
+        _text("title", priority=3),
+        _until("reaccept by", "reaccept_by", 2),
+        _text("accepted by", "accepted_by", 2),
+    ),
+    "Acceptance": (
+        _ID,
+        _text("partner", priority=0),
+        _text("pilot", priority=1),
+        _number("version", priority=1, width=7),
+        _text("signatory", priority=2),
+        _age("recorded", "created_at", 2),
+        _text("evidence", priority=4),
+    ),
+    "Assessment": (
+        _ID,
+        _text("partner", priority=0),
+        _text("capability", priority=0),
+        _text("state", priority=0),
+        _until("valid", "valid_until", 1),
+        _text("assessor", priority=3),
+        _text("decided by", "decided_by", 4),
+    ),
+    "Grant": (
+        _ID,
+        _text("partner", priority=0, width=8),
+        _text("stage", priority=2),
+        Column("tier", lambda row: f"T{row.tier}", 1, width=4),
+        _text("capabilities", priority=1, width=12),
+        _text("state", priority=0, width=10),
+        _until("expires", "expires_at", 1),
+        Column("models", lambda row: all_or(row.models), 3),
+        Column("networks", lambda row: all_or(row.networks), 5),
+        Column("why", lambda row: row.state_reason or [gap.code for gap in row.gaps], 4),
+    ),
+    "Credential": (
+        _ID,
+        _text("partner", priority=0),
+        _text("holder", priority=2),
+        Column("key", lambda row: f"…{row.hint}", 1, width=5),
+        _text("state", priority=0),
+        _age("used", "last_used_at", 1),
+        _text("from", "last_network", priority=3),
+        Column("grant", lambda row: short(row.grant_id), 2, width=11),
+    ),
+    "Lock": (
+        _ID,
+        _text("kind", priority=1),
+        _text("target", priority=0),
+        _text("state", priority=0),
+        _age("age", "created_at", 1),
+        _text("by", "created_by", priority=2),
+        _text("reason", priority=3),
+    ),
+    "Tombstone": (
+        _text("kind", priority=0),
+        _text("id", priority=0, width=30, most=30),
+        _text("partner", priority=1),
+        _age("age", "at", 1),
+        _text("by", priority=2),
+        _text("reason", priority=3),
+        _number("sequence", priority=4),
+    ),
+    "Point": (
+        _text("name", priority=0),
+        _text("state", priority=0),
+        _number("sequence", "applied_sequence", priority=1),
+        _number("in flight", "in_flight", priority=1),
+        _age("seen", "last_seen_at", 1),
+        _text("url", priority=2),
+        _text("version", priority=4),
+    ),
+    "Receipt": (
+        _ID,
+        _text("action", priority=1),
+        _text("target", priority=0),
+        _text("partner", priority=2),
+        _text("state", priority=0),
+        Column("logged", lambda row: row.logged_at is not None, 1),
+        _age("age", "requested_at", 2),
+        _text("by", priority=3),
+        _text("reason", priority=4),
+    ),
+    "CallRecord": (
+        _text("id", priority=0, width=30, most=30),
+        _age("age", "started_at", 1),
+        _text("partner", priority=0),
+        _text("model", priority=1, most=32),
+        _text("outcome", priority=0),
+        _text("code", priority=1),
+        _number("in", "input_tokens", priority=3),
+        _number("out", "output_tokens", priority=3),
+        Column("ms", lambda row: round(row.total_ms), 2, align="right", width=5),
+        _text("address", priority=4),
+        _text("route", priority=5),
+        _text("point", priority=6),
+    ),
+    "UsageRow": (
+        _text("group", priority=0, width=10),
+        _number("calls", priority=0),
+        _number("allowed", priority=2),
+        _number("denied", priority=1),
+        _number("errors", priority=2),
+        _number("in", "input_tokens", priority=1),
+        _number("out", "output_tokens", priority=1),
+        _number("estimated", "estimated_calls", priority=4),
+        _age("last", "last_at", 3),
+    ),
+    "Event": (
+        _number("index", priority=0, width=5),
+        _time("at", "at", 1),
+        _text("actor", priority=0),
+        _text("action", priority=0, width=10),
+        _text("target", priority=1, width=8),
+        _text("partner", priority=3),
+        _text("outcome", priority=2),
+        _text("reason", priority=4),
+        _text("source", priority=5),
+        _text("id", priority=6, width=30, most=30),
+    ),
+    "Alert": (
+        _ID,
+        _text("severity", priority=0),
+        _text("title", priority=1, width=12),
+        _text("partner", priority=1),
+        _number("count", priority=1),
+        _age("last", "last_seen_at", 1),
+        _text("state", priority=0),
+        _text("verdict", priority=3),
+        _text("assignee", priority=4),
+        _text("rule", priority=5),
+    ),
+    "ServiceStatus": (
+        _text("service", priority=0),
+        Column("state", lambda row: "ok" if row.healthy else "not well", 0, width=8),
+        _age("age", "as_of", 2),
+        _number("sequence", priority=1),
+        _text("operator", "operator.name", priority=1),
+        _text("roles", "operator.roles", priority=2),
+        _text("version", priority=4),
+        _text("notes", priority=3),
+    ),
+}
+"""By the name of the result type. A type that is not here is shown member by member."""
