@@ -153,3 +153,28 @@ class EventProof(msgspec.Struct, kw_only=True, frozen=True):
 
     event_id: str
     proof: LogProof
+
+
+class LogFinding(msgspec.Struct, kw_only=True, frozen=True):
+    """One thing that is wrong with a log."""
+
+    code: str
+    """Stable, as in errors: `log-entry-altered`, `log-signature-wrong`, …"""
+    where: str
+    """The file below the log, or the entry."""
+    message: str
+
+
+class LogCheck(msgspec.Struct, kw_only=True, frozen=True):
+    """What verifying a whole log found. It is good when there are no findings."""
+
+    log: str
+    """The folder, or the API, that it was read from."""
+    origin: str
+    tree_size: int
+    root: str
+    """Hex; recomputed from the entries."""
+    entries: int
+    """How many were read and hashed."""
+    good: bool
+    findings: list[LogFinding] = []

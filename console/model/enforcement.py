@@ -234,5 +234,7 @@ class Receipt(msgspec.Struct, kw_only=True, frozen=True):
     state: str
     """`verifying`, `verified` or `unverified` (at the points; the log is beside it)."""
     why: str = ""
+    lock_id: str = ""
+    """The lock that it is of, for `lock.add`."""
     log: LogProof | None = None
     logged_at: datetime | None = None

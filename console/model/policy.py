@@ -55,3 +55,15 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
 
     decision: bool
     context: dict[str, Any] = {}
+
+
+class Explained(msgspec.Struct, kw_only=True, frozen=True):
+    """An answer, with the policies that gave it."""
+
+    decision: bool
+    bundle_revision: str
+    reasons: list[str]
+    """Names of the policies that decided; none decided where it is empty: a deny."""
+    errors: list[str]
+    policies: list[str]
+    """The text of those policies."""

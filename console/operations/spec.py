@@ -66,6 +66,8 @@ class Param(msgspec.Struct, frozen=True):
     repeats: bool = False
     """A list: the flag may be given again, or once with commas."""
     choices: tuple[str, ...] = ()
+    flag: str = ""
+    """The flag's name without dashes, where it is not the field's own (`capability`)."""
 
 
 class Field(NamedTuple):
@@ -76,6 +78,11 @@ class Field(NamedTuple):
     param: Param
     required: bool
     default: Any
+
+    @property
+    def flag(self) -> str:
+        """What a person calls it: `capability`, `not-before`."""
+        return self.param.flag or self.name.replace("_", "-")
 
 
 class Section(msgspec.Struct, frozen=True):
@@ -88,9 +95,10 @@ class Section(msgspec.Struct, frozen=True):
 class Plan(msgspec.Struct, kw_only=True, frozen=True):
     """What an operation will do, said before it is done.
 
-    `name` is what must be typed where the effect is destructive. `revision` is what the
-    plan was made on, sent as If-Match; `subject` the object as it was then, so that a
-    conflict can show the difference. `partners` is the blast radius in partners.
+    Where `name` is not empty it must be typed to confirm: always for a destructive
+    effect, and for a change that turned out to reach far. `revision` is what the plan was
+    made on, sent as If-Match; `subject` the object as it was then, so that a conflict can
+    show the difference. `partners` is the blast radius in partners.
     """
 
     title: str
@@ -125,6 +133,8 @@ class Operation(NamedTuple):
     """The noun of the row that it acts on (`grant`), where it acts on one."""
     converges: bool = False
     """Ends later than its request is answered: takes --wait, --timeout, --no-wait."""
+    secret: str = ""
+    """The member of the result that is a secret: the front hands it over, never prints it."""
 
     @property
     def noun(self) -> str:
@@ -149,6 +159,7 @@ def operation(
     key: str = "",
     subject: str = "",
     converges: bool = False,
+    secret: str = "",
 ) -> Callable[[Callable[[Any, Engines, Plan | None], Flow[Any]]], Operation]:
     """Make the decorated flow function the operation `id`.
 
@@ -163,7 +174,7 @@ def operation(
         params = next(iter(get_type_hints(run).values()))
         return Operation(
             id, title, effect, direction, role, params, result, run, plan,
-            text.split("\n", 1)[0], text, key, subject, converges,
+            text.split("\n", 1)[0], text, key, subject, converges, secret,
         )  # fmt: skip
 
     return made

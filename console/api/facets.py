@@ -1,0 +1,341 @@
+"""What an engine answers, facet by facet: the questions, and never how they are asked.
+
+An operation knows these protocols and nothing else of an engine. Each method is a flow
+of the answer. A list is asked for page by page; times are aware; a filter that is empty
+does not filter. `validate` asks for what a write would answer, without doing it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+from console.api.flow import Flow
+from console.model.access import (
+    Capability,
+    DeclarePartner,
+    NewCapability,
+    NewPartner,
+    NewPilot,
+    Partner,
+    Pilot,
+    SetStage,
+    VerifyPartner,
+)
+from console.model.audit import (
+    AcknowledgeAlert,
+    Alert,
+    CloseAlert,
+    Event,
+    EventProof,
+    LogGrowth,
+    LogHead,
+)
+from console.model.enforcement import (
+    Blast,
+    Credential,
+    IssuedKey,
+    IssueKey,
+    Lock,
+    LockTarget,
+    NewLock,
+    Point,
+    Receipt,
+    ReleaseLock,
+    Revoke,
+    Tombstone,
+)
+from console.model.evidence import (
+    Acceptance,
+    AcceptTerms,
+    Assessment,
+    DecideAssessment,
+    NewAssessment,
+    PublishTerms,
+    UsageTerms,
+)
+from console.model.grant import ActivateGrant, Grant, GrantPlan, NewGrant
+from console.model.operator import ServiceStatus
+from console.model.policy import Answer, Bundle, Evaluation
+from console.model.stored import Page
+from console.model.traffic import CallRecord, Explanation, UsageRow
+
+
+class Paging(NamedTuple):
+    """Which part of a list is asked for: `limit` rows (1 to 500) from `cursor` on."""
+
+    cursor: str = ""
+    limit: int = 100
+
+
+class Pilots(Protocol):
+    """The programmes and their stages."""
+
+    def find(self, paging: Paging) -> Flow[Page[Pilot]]: ...
+    def show(self, pilot: str) -> Flow[Pilot]: ...
+    def create(self, new: NewPilot, *, validate: bool = False) -> Flow[Pilot]: ...
+    def stage(
+        self, pilot: str, change: SetStage, revision: int, *, validate: bool = False
+    ) -> Flow[Pilot]: ...
+
+
+class Capabilities(Protocol):
+    """What grants are about."""
+
+    def find(self, paging: Paging, *, pilot: str = "") -> Flow[Page[Capability]]: ...
+    def show(self, capability: str) -> Flow[Capability]: ...
+    def create(self, new: NewCapability, *, validate: bool = False) -> Flow[Capability]: ...
+
+
+class Partners(Protocol):
+    """The vetted organisations."""
+
+    def find(self, paging: Paging, *, state: str = "") -> Flow[Page[Partner]]: ...
+    def show(self, partner: str) -> Flow[Partner]: ...
+    def create(self, new: NewPartner, *, validate: bool = False) -> Flow[Partner]: ...
+    def verify(
+        self, partner: str, change: VerifyPartner, revision: int, *, validate: bool = False
+    ) -> Flow[Partner]: ...
+    def declare(
+        self, partner: str, change: DeclarePartner, revision: int, *, validate: bool = False
+    ) -> Flow[Partner]: ...
+
+
+class Terms(Protocol):
+    """Usage terms by version, and who accepted them."""
+
+    def find(self, paging: Paging, *, pilot: str = "") -> Flow[Page[UsageTerms]]: ...
+    def show(self, terms: str) -> Flow[UsageTerms]: ...
+    def publish(self, new: PublishTerms, *, validate: bool = False) -> Flow[UsageTerms]: ...
+    def accept(
+        self, pilot: str, acceptance: AcceptTerms, *, validate: bool = False
+    ) -> Flow[Acceptance]: ...
+    def acceptances(
+        self, paging: Paging, *, pilot: str = "", partner: str = ""
+    ) -> Flow[Page[Acceptance]]: ...
+
+
+class Assessments(Protocol):
+    """Risk assessments of a partner for a capability."""
+
+    def find(
+        self, paging: Paging, *, partner: str = "", capability: str = "", state: str = ""
+    ) -> Flow[Page[Assessment]]: ...
+    def show(self, assessment: str) -> Flow[Assessment]: ...
+    def create(self, new: NewAssessment, *, validate: bool = False) -> Flow[Assessment]: ...
+    def accept(
+        self, assessment: str, decision: DecideAssessment, revision: int
+    ) -> Flow[Assessment]: ...
+    def reject(self, assessment: str, decision: DecideAssessment) -> Flow[Assessment]: ...
+    def withdraw(self, assessment: str, decision: DecideAssessment) -> Flow[Assessment]: ...
+
+
+class Grants(Protocol):
+    """Partners' access. A grant is ended through `Closings`, at the gateway."""
+
+    def find(
+        self,
+        paging: Paging,
+        *,
+        pilot: str = "",
+        partner: str = "",
+        capability: str = "",
+        state: str = "",
+    ) -> Flow[Page[Grant]]: ...
+    def show(self, grant: str) -> Flow[Grant]: ...
+    def plan(self, new: NewGrant) -> Flow[GrantPlan]: ...
+    def create(self, new: NewGrant) -> Flow[Grant]: ...
+    def activate(self, grant: str, change: ActivateGrant, revision: int) -> Flow[Grant]: ...
+
+
+class Decisions(Protocol):
+    """Why something is allowed or not, and by which policies."""
+
+    def of_grant(self, grant: str) -> Flow[GrantPlan]: ...
+    def evaluate(self, question: Evaluation) -> Flow[Answer]: ...
+    def bundle(self) -> Flow[Bundle]: ...
+
+
+class Keys(Protocol):
+    """Credentials under grants."""
+
+    def find(
+        self,
+        paging: Paging,
+        *,
+        grant: str = "",
+        partner: str = "",
+        holder: str = "",
+        state: str = "",
+    ) -> Flow[Page[Credential]]: ...
+    def show(self, credential: str) -> Flow[Credential]: ...
+    def issue(self, new: IssueKey) -> Flow[IssuedKey]: ...
+
+
+class Locks(Protocol):
+    """What lets nothing through until it is released."""
+
+    def find(self, paging: Paging, *, kind: str = "", state: str = "") -> Flow[Page[Lock]]: ...
+    def show(self, lock: str) -> Flow[Lock]: ...
+    def blast(self, target: LockTarget) -> Flow[Blast]: ...
+    def add(self, new: NewLock) -> Flow[Lock]: ...
+    def release(self, lock: str, change: ReleaseLock, revision: int) -> Flow[Lock]: ...
+
+
+class Closings(Protocol):
+    """The gateway's permanent marks."""
+
+    def revoke(self, change: Revoke) -> Flow[Receipt]: ...
+    def tombstones(self, paging: Paging, *, partner: str = "") -> Flow[Page[Tombstone]]: ...
+
+
+class Points(Protocol):
+    """The data-plane processes."""
+
+    def find(self, paging: Paging) -> Flow[Page[Point]]: ...
+
+
+class Receipts(Protocol):
+    """What closing verbs can prove, as the gateway follows it."""
+
+    def find(self, paging: Paging) -> Flow[Page[Receipt]]: ...
+    def show(self, receipt: str) -> Flow[Receipt]: ...
+
+
+class Calls(Protocol):
+    """Partner requests through the data plane."""
+
+    def find(
+        self,
+        paging: Paging,
+        *,
+        partner: str = "",
+        grant: str = "",
+        credential: str = "",
+        model: str = "",
+        outcome: str = "",
+        code: str = "",
+        since: datetime | None = None,
+    ) -> Flow[Page[CallRecord]]: ...
+    def show(self, call: str) -> Flow[CallRecord]: ...
+    def explain(self, call: str) -> Flow[Explanation]: ...
+
+
+class Usage(Protocol):
+    """What calls add up to."""
+
+    def by(
+        self,
+        group: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        partner: str = "",
+    ) -> Flow[Page[UsageRow]]: ...
+
+
+class Log(Protocol):
+    """The transparency log, as it is served: nothing of it is believed unchecked."""
+
+    def head(self) -> Flow[LogHead]: ...
+    def growth(self, old: int, new: int) -> Flow[LogGrowth]: ...
+    def proof(self, event: str, *, tree_size: int | None = None) -> Flow[EventProof]: ...
+    def files(self, paths: Sequence[str]) -> Flow[list[bytes]]:
+        """Return the files below the log (C2SP tlog-tiles paths), in order."""
+        ...
+
+
+class Events(Protocol):
+    """What happened."""
+
+    def find(
+        self,
+        paging: Paging,
+        *,
+        actor: str = "",
+        action: str = "",
+        target: str = "",
+        partner: str = "",
+        outcome: str = "",
+        source: str = "",
+        text: str = "",
+        since: datetime | None = None,
+        until: datetime | None = None,
+        after: int | None = None,
+    ) -> Flow[Page[Event]]: ...
+    def show(self, event: str) -> Flow[Event]: ...
+
+
+class Alerts(Protocol):
+    """Detections over calls and events."""
+
+    def find(
+        self,
+        paging: Paging,
+        *,
+        state: str = "",
+        severity: str = "",
+        partner: str = "",
+        rule: str = "",
+    ) -> Flow[Page[Alert]]: ...
+    def show(self, alert: str) -> Flow[Alert]: ...
+    def acknowledge(self, alert: str, change: AcknowledgeAlert) -> Flow[Alert]: ...
+    def close(self, alert: str, change: CloseAlert) -> Flow[Alert]: ...
+
+
+class Statuses(Protocol):
+    """How each API is, and who it takes the caller for."""
+
+    def policy(self) -> Flow[ServiceStatus]: ...
+    def gateway(self) -> Flow[ServiceStatus]: ...
+    def audit(self) -> Flow[ServiceStatus]: ...
+
+
+class TrustedHead(NamedTuple):
+    """A log head whose signature, and growth from the pinned head, have been checked."""
+
+    origin: str
+    size: int
+    root: bytes
+    at: datetime
+    """When this console checked it."""
+
+
+class LogTrust(Protocol):
+    """What this console believes of the log. The session answers, from its pinned heads."""
+
+    def key(self) -> Flow[str]:
+        """Return the log's verifier key (C2SP signed note), pinned at first contact."""
+        ...
+
+    def check(self, note: str) -> Flow[TrustedHead]:
+        """Open the checkpoint `note` with the pinned key, and check that the log only grew.
+
+        Raises `PilotError` with exit 11 where the signature or the growth does not hold.
+        """
+        ...
+
+
+class Engines(NamedTuple):
+    """Who answers each facet, as the profile names them."""
+
+    pilots: Pilots
+    capabilities: Capabilities
+    partners: Partners
+    terms: Terms
+    assessments: Assessments
+    grants: Grants
+    decisions: Decisions
+    keys: Keys
+    locks: Locks
+    closings: Closings
+    points: Points
+    receipts: Receipts
+    calls: Calls
+    usage: Usage
+    log: Log
+    events: Events
+    alerts: Alerts
+    statuses: Statuses
+    log_trust: LogTrust

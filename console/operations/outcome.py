@@ -1,0 +1,85 @@
+"""What a result means for whoever waits for it: the exit code, and why it is not 0."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from console.errors import ExitCode
+from console.model.audit import LogCheck
+from console.model.enforcement import IssuedKey, Receipt
+from console.model.grant import Grant, GrantPlan, GrantState
+from console.model.policy import Answer, Explained
+from console.model.stored import Page
+from console.operations.spec import Effect, Operation
+
+
+class Ending(NamedTuple):
+    """How an operation ended. `negative` is an answer of no, which is an answer."""
+
+    exit: ExitCode
+    why: str = ""
+    """For a person, on stderr; empty where there is nothing to say."""
+    negative: bool = False
+    """With --exit-status, exit 1."""
+
+
+DONE = Ending(ExitCode.DONE)
+
+
+def outcome(op: Operation, result: Any, *, waited: bool = True) -> Ending:
+    """Return how `op` ended with this result. `waited` is False for --no-wait.
+
+    Looking at something unfinished is done once it was looked at; making or ending it is
+    not done before it is so.
+    """
+    match result:
+        case Receipt() | Grant() if op.effect is Effect.READ:
+            return DONE
+        case Receipt():
+            return _of_receipt(result, waited=waited)
+        case Grant():
+            return _of_grant(result, waited=waited)
+        case GrantPlan():
+            return Ending(ExitCode.DONE, negative=bool(result.gaps) or not result.decision.allow)
+        case Answer() | Explained():
+            return Ending(ExitCode.DONE, negative=not result.decision)
+        case LogCheck() if not result.good:
+            count = len(result.findings)
+            return Ending(ExitCode.LOG_FAILED, f"the log failed verification: {count} found")
+        case IssuedKey() if result.secret is None:
+            return Ending(ExitCode.DONE, "issued before: the key itself was shown then, once")
+        case Page() if result.partial:
+            why = "; ".join(result.warnings) or "some rows could not be had"
+            return Ending(ExitCode.UNVERIFIED, why)
+        case _:
+            return DONE
+
+
+def _of_receipt(receipt: Receipt, *, waited: bool) -> Ending:
+    if receipt.state == "verified" and receipt.log is not None and receipt.logged_at is not None:
+        return DONE
+    if receipt.state == "verifying" and not waited:
+        return Ending(ExitCode.PENDING, f"follow it: pilotctl receipt show {receipt.id}")
+    if receipt.state == "verified":
+        if not waited:
+            return Ending(ExitCode.PENDING, "verified at every point; not looked for in the log")
+        return Ending(
+            ExitCode.UNVERIFIED,
+            receipt.why or "verified at every point, but not proven to be in the log",
+        )
+    why = receipt.why or "not every point has refused"
+    return Ending(ExitCode.UNVERIFIED, f"unverified: {why}")
+
+
+def _of_grant(grant: Grant, *, waited: bool) -> Ending:
+    match grant.state:
+        case GrantState.DRAFT:
+            missing = f"{len(grant.gaps)} missing" if grant.gaps else "not activated"
+            return Ending(ExitCode.PENDING, f"a draft: {missing}")
+        case GrantState.PENDING_APPROVAL:
+            return Ending(ExitCode.PENDING, "it waits for approval")
+        case GrantState.APPROVED | GrantState.PROVISIONING:
+            code = ExitCode.UNVERIFIED if waited else ExitCode.PENDING
+            return Ending(code, "the gateway has not taken it yet")
+        case _:
+            return DONE
