@@ -12,7 +12,7 @@ from console.api.flow import Flow, Report
 from console.errors import ExitCode, PilotError
 from console.model.access import StageKey
 from console.model.enforcement import LockKind, LockTarget, Receipt, Revoke, TombstoneKind
-from console.model.grant import ActivateGrant, Gap, Grant, GrantPlan, GrantState, NewGrant
+from console.model.grant import ActivateGrant, Grant, GrantPlan, GrantState, NewGrant
 from console.model.operator import Direction, Role
 from console.model.stored import Page
 from console.model.text import Slug, rfc3339
@@ -149,16 +149,6 @@ def _new(p: CreateGrant) -> NewGrant:
     )
 
 
-def missing(gaps: list[Gap]) -> Section:
-    """Return what is missing, each with the line that mends it."""
-    lines = []
-    for gap in gaps:
-        lines.append(gap.message)
-        if gap.mend:
-            lines.append(f"  mend: {gap.mend}")
-    return Section("What is missing", lines or ["nothing"])
-
-
 def plan_create(p: CreateGrant, at: Engines) -> Flow[Plan]:
     """Ask policy what the grant would be, and what is missing for it."""
     plan = yield from at.grants.plan(_new(p))
@@ -187,7 +177,6 @@ def plan_create(p: CreateGrant, at: Engines) -> Flow[Plan]:
                 [f"{overlap} goes on beside it" for overlap in plan.overlaps]
                 or ["no other grant of theirs over the same capabilities"],
             ),
-            missing(plan.gaps),
         ],
         gaps=plan.gaps,
         subject=plan.grant,
@@ -258,7 +247,6 @@ def plan_activate(p: ActivateOne, at: Engines) -> Flow[Plan]:
                     f"it becomes {decided.becomes.replace('_', ' ')} at once",
                 ],
             ),
-            missing(decided.gaps),
         ],
         gaps=decided.gaps,
         revision=grant.revision,

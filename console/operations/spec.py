@@ -36,7 +36,8 @@ class Kind(StrEnum):
 
     `when` is a time or a distance from now (`2027-02-01`, `90d`); `since` a distance
     back or a time; `duration` a length (`30d`, `72h`); `file` a path whose text is
-    sent; `ids` may come from `--ids-from -`.
+    sent, `folder` one that is read on this machine. The ids of a `subject` may come from
+    `--ids-from -`.
     """
 
     TEXT = "text"
@@ -51,6 +52,7 @@ class Kind(StrEnum):
     DURATION = "duration"
     NETWORK = "network"
     FILE = "file"
+    FOLDER = "folder"
     STAGE = "stage"
 
 
