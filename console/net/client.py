@@ -1,0 +1,213 @@
+"""The console's only HTTP: one transport for each API, over Unix sockets or TCP.
+
+`send` and `asend` do one exchange and raise `Lost`, which says whether the request may
+have reached the API: that is what decides between *unavailable* and *unknown*.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import httpx
+
+from console.credentials.secret import Secret
+from console.errors import ExitCode, PilotError
+from console.net.wire import MOST_BYTES, Answer, Request
+
+TIMEOUT = httpx.Timeout(15.0, connect=5.0)
+LONGEST_ANSWER = 60.0
+"""Seconds for a whole answer: a server that trickles bytes is cut off."""
+
+
+class Lost(Exception):  # noqa: N818  # it is an outcome, told apart before it becomes an error
+    """No answer. `sent`: the request may have arrived. `timed_out`: it was waited for."""
+
+    def __init__(self, why: str, *, sent: bool, timed_out: bool = False) -> None:
+        super().__init__(why)
+        self.why = why
+        self.sent = sent
+        self.timed_out = timed_out
+
+
+class Endpoint(NamedTuple):
+    """Where an API is, in the profile's form and in words."""
+
+    api: str
+    address: str
+
+    @property
+    def words(self) -> str:
+        """Return `gateway unix:/…`: how errors and lists name the source."""
+        return f"{self.api} {self.address}"
+
+
+class Apis:
+    """The APIs of one profile. Clients are made at first use and closed together."""
+
+    def __init__(
+        self,
+        addresses: Mapping[str, str],
+        *,
+        token: Callable[[], Secret | None],
+        ca_file: str = "",
+    ) -> None:
+        self._endpoints = {api: Endpoint(api, address) for api, address in addresses.items()}
+        self._token = token
+        self._ca_file = ca_file
+        self._trust: ssl.SSLContext | None = None
+        self._clients: dict[str, httpx.Client] = {}
+        self._async_clients: dict[str, httpx.AsyncClient] = {}
+
+    def endpoint(self, api: str) -> Endpoint:
+        """Return where `api` is. Raises `PilotError` (exit 2) if the profile does not say."""
+        found = self._endpoints.get(api)
+        if found is None or not found.address:
+            raise PilotError(
+                "no-address",
+                f"the profile names no address for the {api} API",
+                exit=ExitCode.USAGE,
+                hint=f"set `{api}` in the profile, or PILOTCTL_{api.upper()}",
+            )
+        return found
+
+    def send(self, api: str, request: Request) -> Answer:
+        """Exchange `request` for an answer. Raises `Lost` where there is none."""
+        client = self._client(api)
+        end = time.monotonic() + LONGEST_ANSWER
+        try:
+            with client.stream(
+                request.method,
+                request.target,
+                headers={**request.headers, **self._credential()},
+                content=request.content,
+            ) as response:
+                body = bytearray()
+                for chunk in response.iter_raw():
+                    body += chunk
+                    _within(body, end)
+                return Answer(response.status_code, _headers(response), bytes(body))
+        except httpx.HTTPError as error:
+            raise _lost(error) from error
+
+    async def asend(self, api: str, request: Request) -> Answer:
+        """Exchange `request` for an answer without blocking. Raises `Lost` as `send` does."""
+        client = self._async_client(api)
+        end = time.monotonic() + LONGEST_ANSWER
+        try:
+            async with client.stream(
+                request.method,
+                request.target,
+                headers={**request.headers, **self._credential()},
+                content=request.content,
+            ) as response:
+                body = bytearray()
+                async for chunk in response.aiter_raw():
+                    body += chunk
+                    _within(body, end)
+                return Answer(response.status_code, _headers(response), bytes(body))
+        except httpx.HTTPError as error:
+            raise _lost(error) from error
+
+    def close(self) -> None:
+        """Close the synchronous clients."""
+        while self._clients:
+            self._clients.popitem()[1].close()
+
+    async def aclose(self) -> None:
+        """Close every client."""
+        self.close()
+        while self._async_clients:
+            await self._async_clients.popitem()[1].aclose()
+
+    def _credential(self) -> dict[str, str]:
+        secret = self._token()
+        return {"authorization": f"Bearer {secret.reveal()}"} if secret else {}
+
+    def _client(self, api: str) -> httpx.Client:
+        if api not in self._clients:
+            base, options = self._place(api)
+            transport = httpx.HTTPTransport(**options)
+            self._clients[api] = httpx.Client(
+                transport=transport, base_url=base, timeout=TIMEOUT, trust_env=False
+            )
+        return self._clients[api]
+
+    def _async_client(self, api: str) -> httpx.AsyncClient:
+        if api not in self._async_clients:
+            base, options = self._place(api)
+            transport = httpx.AsyncHTTPTransport(**options)
+            self._async_clients[api] = httpx.AsyncClient(
+                transport=transport, base_url=base, timeout=TIMEOUT, trust_env=False
+            )
+        return self._async_clients[api]
+
+    def _place(self, api: str) -> tuple[str, dict[str, Any]]:
+        address = self.endpoint(api).address
+        limits = httpx.Limits(max_connections=16, max_keepalive_connections=8)
+        # loading the system's certificates takes longer than a call: only https pays for it
+        options: dict[str, Any] = {
+            "verify": self._context() if address.startswith("https:") else _unused_context(),
+            "trust_env": False,
+            "limits": limits,
+        }
+        if address.startswith("unix:"):
+            return "http://localhost", {**options, "uds": address.removeprefix("unix:")}
+        return address.rstrip("/"), options
+
+    def _context(self) -> ssl.SSLContext:
+        if self._trust is None:
+            try:
+                self._trust = ssl.create_default_context(cafile=self._ca_file or None)
+            except (OSError, ssl.SSLError) as error:
+                raise PilotError(
+                    "bad-ca-file",
+                    f"the certificates in {self._ca_file} cannot be used: {error}",
+                    exit=ExitCode.USAGE,
+                ) from error
+        return self._trust
+
+
+def _unused_context() -> ssl.SSLContext:
+    """Return a context that trusts nobody, for transports that do not speak TLS."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _headers(response: httpx.Response) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.headers.items()}
+
+
+def _within(body: bytearray, end: float) -> None:
+    if len(body) > MOST_BYTES:
+        raise Lost(f"answered with more than {MOST_BYTES >> 20} MiB", sent=True)
+    if time.monotonic() > end:
+        raise Lost(f"did not finish its answer in {LONGEST_ANSWER:g} s", sent=True, timed_out=True)
+
+
+def _lost(error: httpx.HTTPError) -> Lost:
+    if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)):
+        timed_out = isinstance(error, httpx.TimeoutException)
+        why = "did not take the connection in time" if timed_out else _connection(error)
+        return Lost(why, sent=False, timed_out=timed_out)
+    if isinstance(error, httpx.TimeoutException):
+        return Lost("did not answer in time", sent=True, timed_out=True)
+    if isinstance(error, httpx.UnsupportedProtocol):
+        return Lost("has an address that cannot be used", sent=False)
+    if isinstance(error, httpx.RemoteProtocolError):
+        return Lost("broke off its answer, or does not speak HTTP", sent=True)
+    return Lost("closed the connection without an answer", sent=True)
+
+
+def _connection(error: httpx.HTTPError) -> str:
+    words = str(error)
+    if "No such file" in words:
+        return "is not running (its socket does not exist)"
+    if "refused" in words:
+        return "is not running (it refuses connections)"
+    if "Permission denied" in words:
+        return "may not be reached by this user (permission denied on its socket)"
+    if "CERTIFICATE_VERIFY_FAILED" in words:
+        return "shows a certificate that is not trusted"
+    return "cannot be reached"
