@@ -76,7 +76,7 @@ def open_checkpoint(
     open_note(note, (key,))
     opened = open_note(note, (key, *witnesses))
     checkpoint = parse_checkpoint(opened.text)
-    expected = key.name if origin is None else origin
+    expected = origin or key.name
     if checkpoint.origin != expected:
         raise PilotError(
             "log-origin-wrong",

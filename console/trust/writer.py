@@ -160,7 +160,7 @@ class TileWriter:
         if not folder.is_dir():
             self._make_folder(folder.parent)
             with suppress(FileExistsError):
-                folder.mkdir(mode=0o700)
+                folder.mkdir(mode=self._mode | (self._mode & 0o444) >> 2)
             if self._durable:
                 sync_folder(folder.parent)
         self._synced.add(folder)
