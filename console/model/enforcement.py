@@ -54,6 +54,10 @@ class IssuedKey(msgspec.Struct, kw_only=True, frozen=True):
     base_urls: list[str] = []
     """Where the key works: the data-plane addresses of the serving points."""
 
+    def redacted(self) -> IssuedKey:
+        """Return the answer as it may be kept and told again: without the key."""
+        return msgspec.structs.replace(self, secret=None, replayed=True)
+
 
 class LockKind(StrEnum):
     """What a lock can match."""

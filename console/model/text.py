@@ -13,7 +13,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-SLUG_PATTERN = r"^[a-z0-9][a-z0-9\-.]{0,62}$"
+SLUG_PATTERN = r"^[a-z0-9][a-z0-9\-.]{0,62}$(?!\n)"
+"""Python's `$` also matches before a last newline: the look-ahead does not let it."""
 
 UNPRINTABLE = (
     "\x00-\x1f\x7f-\x9f"  # C0, DEL, C1
@@ -28,7 +29,9 @@ Slug = Annotated[
 ]
 Name = Annotated[
     str,
-    Meta(min_length=1, max_length=200, pattern=f"^[^{UNPRINTABLE}]+$", description="one line"),
+    Meta(
+        min_length=1, max_length=200, pattern=f"^[^{UNPRINTABLE}]+$(?!\n)", description="one line"
+    ),
 ]
 Reason = Annotated[
     str, Meta(min_length=1, max_length=4000, pattern="^[^\x00]*$", description="why, in words")
@@ -37,7 +40,7 @@ LongText = Annotated[str, Meta(min_length=1, max_length=60_000, pattern="^[^\x00
 Note = Annotated[str, Meta(max_length=4000, pattern="^[^\x00]*$")]
 Cidr = Annotated[str, Meta(max_length=64, description="an address or network, like 203.0.113.0/24")]
 Time = Annotated[datetime, Meta(tz=True)]
-Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
 
 _SLUG = re.compile(SLUG_PATTERN)
 

@@ -1,0 +1,402 @@
+"""The services' state folder and its `pilot.toml`.
+
+Everything in the file is checked: an unknown key or a bad value is refused, naming the
+file, the line and what is nearest. Without a file the defaults stand: the built-in
+upstream, and the user who runs the services as the one admin.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import stat
+import tomllib
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, NoReturn
+
+import msgspec
+
+from console.errors import ExitCode, PilotError
+from console.model.operator import Operator, Role
+from console.model.text import SLUG_PATTERN
+
+FILE = "pilot.toml"
+DEFAULT_PORT = 8440
+
+_NAME = re.compile(SLUG_PATTERN)
+
+
+class Home(NamedTuple):
+    """The folders and files of one pilot's state."""
+
+    path: Path
+
+    @property
+    def run(self) -> Path:
+        """Sockets and process files. Others may pass through (0711), not look in."""
+        return self.path / "run"
+
+    @property
+    def keys(self) -> Path:
+        """Secret keys (0700)."""
+        return self.path / "keys"
+
+    @property
+    def logs(self) -> Path:
+        """What the processes wrote on stderr (0700)."""
+        return self.path / "logs"
+
+    @property
+    def log(self) -> Path:
+        """The transparency log, as tiles."""
+        return self.path / "log"
+
+    @property
+    def config(self) -> Path:
+        """`pilot.toml`."""
+        return self.path / FILE
+
+    def socket(self, service: str) -> Path:
+        """Return the Unix socket of `service`."""
+        return self.run / f"{service}.sock"
+
+    def store(self, name: str) -> Path:
+        """Return the store file of a service, or of a point (`point-gw-1`)."""
+        return self.path / f"{name}.db"
+
+
+class DataPlane(msgspec.Struct, kw_only=True, frozen=True):
+    """Where partners' calls arrive: one enforcement point for each port."""
+
+    host: str = "127.0.0.1"
+    ports: tuple[int, ...] = (DEFAULT_PORT,)
+    """0 takes any free port."""
+
+    @property
+    def points(self) -> list[tuple[str, int]]:
+        """Names and ports of the points: gw-1, gw-2, …"""
+        return [(f"gw-{at}", port) for at, port in enumerate(self.ports, start=1)]
+
+
+class Upstream(msgspec.Struct, kw_only=True, frozen=True):
+    """A model API behind the gateway. Its key is in a file or the environment, never here."""
+
+    name: str
+    kind: Literal["builtin", "openai", "anthropic"]
+    base_url: str = ""
+    key_file: str = ""
+    key_env: str = ""
+    chunk_ms: int = 20
+    """How long the built-in upstream pauses between two pieces of a stream."""
+    read_seconds: int = 120
+    """How long an upstream may be silent in the middle of an answer."""
+
+    def key(self) -> str:
+        """Read the upstream's API key; empty where it needs none."""
+        if self.key_env:
+            if not (found := os.environ.get(self.key_env, "").strip()):
+                raise _broken(f"upstream {self.name}: the variable {self.key_env} is not set")
+            return found
+        if not self.key_file:
+            return ""
+        path = Path(self.key_file)
+        try:
+            if stat.S_IMODE(path.stat().st_mode) & 0o077:
+                raise _broken(
+                    f"upstream {self.name}: {path} can be read by others; run chmod 600 on it"
+                )
+            return path.read_text().strip()
+        except OSError as error:
+            raise _broken(f"upstream {self.name}: cannot read {path}: {error.strerror}") from error
+
+
+class Settings(msgspec.Struct, kw_only=True, frozen=True):
+    """What `pilot.toml` says, with the defaults filled in."""
+
+    home: Home
+    data_plane: DataPlane
+    upstreams: dict[str, Upstream]
+    models: dict[str, str]
+    """Model slug to `upstream` or `upstream:name-there`."""
+    operators: list[Operator]
+
+    def upstream_of(self, model: str) -> tuple[Upstream, str]:
+        """Return where calls for `model` go, and what it is called there."""
+        if model not in self.models:
+            return next(iter(self.upstreams.values())), model
+        name, _, there = self.models[model].partition(":")
+        return self.upstreams[name], there or model
+
+
+def prepare(path: Path) -> Home:
+    """Make the state folder and what it needs, each with its mode; return it.
+
+    Raises `PilotError` where the folder cannot be made or belongs to another user.
+    """
+    home = Home(path.absolute())
+    try:
+        # Others must be able to pass through to the sockets, and to nothing else.
+        for folder, mode in (
+            (home.path, 0o711),
+            (home.run, 0o711),
+            (home.keys, 0o700),
+            (home.logs, 0o700),
+            (home.log, 0o755),
+        ):
+            folder.mkdir(mode=mode, parents=True, exist_ok=True)
+            if folder.stat().st_uid != os.geteuid():
+                raise _broken(f"{folder} belongs to another user", ExitCode.REFUSED)
+            folder.chmod(mode)
+    except OSError as error:
+        raise PilotError(
+            "state-folder",
+            f"cannot use {home.path} as the state folder: {error.strerror}",
+            hint="set XDG_STATE_HOME to a folder that you own",
+        ) from error
+    return home
+
+
+def secret_file(path: Path, make: Callable[[], bytes]) -> bytes:
+    """Return the secret in `path`; where there is none, store what `make` returns.
+
+    The file is 0600 before its first byte and appears whole or not at all; of two
+    processes that make it at once, both get the one that was first.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        pass
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+        file.write(make())
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        path.hardlink_to(part)  # unlike a rename, it never replaces the other's
+    except FileExistsError:
+        pass
+    finally:
+        part.unlink()
+    return path.read_bytes()
+
+
+def load(path: Path) -> Settings:
+    """Read the settings of the state folder at `path`, making the folder where needed.
+
+    Raises `PilotError` (`bad-config`, exit 2) naming file, line and what is nearest.
+    """
+    home = prepare(path)
+    try:
+        text = home.config.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        text = ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise _broken(f"cannot read {home.config}: {error}") from error
+    return _Reader(home, text).settings()
+
+
+class _Reader:
+    """Reads one file, remembering where each thing stands."""
+
+    def __init__(self, home: Home, text: str) -> None:
+        self.home = home
+        self.lines = text.splitlines()
+        try:
+            self.values = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise _broken(f"{home.config}: {error}") from error
+
+    def settings(self) -> Settings:
+        """Return the settings, or refuse the file."""
+        self._known(self.values, (), {"data_plane", "upstreams", "models", "operators"})
+        upstreams = self._upstreams()
+        return Settings(
+            home=self.home,
+            data_plane=self._data_plane(),
+            upstreams=upstreams,
+            models=self._models(upstreams),
+            operators=self._operators(),
+        )
+
+    def _data_plane(self) -> DataPlane:
+        table = self._table(("data_plane",))
+        self._known(table, ("data_plane",), {"host", "ports"})
+        host = self._text(table, ("data_plane",), "host", "127.0.0.1")
+        if host not in {"127.0.0.1", "::1"}:
+            self._refuse(("data_plane", "host"), "must be 127.0.0.1 or ::1 (loopback)")
+        ports = table.get("ports", [DEFAULT_PORT])
+        if not (
+            isinstance(ports, list)
+            and 1 <= len(ports) <= 16
+            and all(type(each) is int and 0 <= each <= 65535 for each in ports)
+        ):
+            self._refuse(("data_plane", "ports"), "must be a list of 1 to 16 ports (0 to 65535)")
+        fixed = [each for each in ports if each]
+        if len(set(fixed)) != len(fixed):
+            self._refuse(("data_plane", "ports"), "names a port twice")
+        return DataPlane(host=host, ports=tuple(ports))
+
+    def _upstreams(self) -> dict[str, Upstream]:
+        found: dict[str, Upstream] = {}
+        for name in self._table(("upstreams",)):
+            at = ("upstreams", name)
+            table = self._table(at)
+            self._known(
+                table, at, {"kind", "base_url", "key_file", "key_env", "chunk_ms", "read_seconds"}
+            )
+            if not _NAME.fullmatch(name):
+                self._refuse(at, "an upstream's name has lower-case letters, digits, '-' and '.'")
+            kind = self._text(table, at, "kind", "")
+            if kind not in {"builtin", "openai", "anthropic"}:
+                self._refuse((*at, "kind"), "must be builtin, openai or anthropic")
+            base_url = self._text(table, at, "base_url", "").rstrip("/")
+            if kind != "builtin" and not re.match(r"https?://[^/\s]+", base_url):
+                self._refuse((*at, "base_url"), "must be an http:// or https:// address")
+            key_file = self._text(table, at, "key_file", "")
+            key_env = self._text(table, at, "key_env", "")
+            if key_file and key_env:
+                self._refuse((*at, "key_env"), "name key_file or key_env, not both")
+            found[name] = msgspec.convert(
+                {
+                    "name": name,
+                    "kind": kind,
+                    "base_url": base_url,
+                    "key_file": str(self.home.path / key_file) if key_file else "",
+                    "key_env": key_env,
+                    "chunk_ms": self._number(table, at, "chunk_ms", 20, 10_000),
+                    "read_seconds": self._number(table, at, "read_seconds", 120, 3600),
+                },
+                Upstream,
+            )
+        return found or {"builtin": Upstream(name="builtin", kind="builtin")}
+
+    def _models(self, upstreams: dict[str, Upstream]) -> dict[str, str]:
+        table = self._table(("models",))
+        for model in table:
+            if not _NAME.fullmatch(model):
+                self._refuse(
+                    ("models", model), "a model's slug has lower-case letters, digits, '-' and '.'"
+                )
+            target = self._text(table, ("models",), model, "")
+            name = target.partition(":")[0]
+            if name not in upstreams:
+                self._refuse(
+                    ("models", model), f"there is no upstream {name!r}{_near(name, set(upstreams))}"
+                )
+        return dict(table)
+
+    def _operators(self) -> list[Operator]:
+        rows = self.values.get("operators", [])
+        if not isinstance(rows, list) or not all(isinstance(each, dict) for each in rows):
+            self._refuse(("operators",), "must be [[operators]] tables")
+        found = [self._operator(row, nth) for nth, row in enumerate(rows)]
+        names = [each.name for each in found]
+        for nth, name in enumerate(names):
+            if name in names[:nth]:
+                self._refuse(("operators", "name"), f"{name!r} is there twice", nth)
+        if not found:
+            uid = os.geteuid()
+            found = [Operator(name=_user_name(uid), uid=uid, roles=[Role.ADMIN.value])]
+        return found
+
+    def _operator(self, row: dict[str, Any], nth: int) -> Operator:
+        at = ("operators",)
+        self._known(row, at, {"name", "roles", "groups"}, nth)
+        name = self._text(row, at, "name", "", nth)
+        try:
+            uid = pwd.getpwnam(name).pw_uid
+        except (KeyError, ValueError):
+            self._refuse((*at, "name"), f"there is no user {name!r} on this machine", nth)
+        roles = self._texts(row, at, "roles", nth)
+        for role in roles:
+            if role not in set(Role):
+                known = {each.value for each in Role}
+                self._refuse((*at, "roles"), f"{role!r} is no role{_near(role, known)}", nth)
+        return Operator(name=name, uid=uid, roles=roles, groups=self._texts(row, at, "groups", nth))
+
+    def _table(self, at: tuple[str, ...]) -> dict[str, Any]:
+        value: Any = self.values
+        for key in at:
+            value = value.get(key, {})
+        if not isinstance(value, dict):
+            self._refuse(at, "must be a table")
+        return value
+
+    def _known(
+        self, table: dict[str, Any], at: tuple[str, ...], known: set[str], nth: int = 0
+    ) -> None:
+        for key in table:
+            if key not in known:
+                self._refuse((*at, key), f"there is no such key{_near(key, known)}", nth)
+
+    def _text(
+        self, table: dict[str, Any], at: tuple[str, ...], key: str, otherwise: str, nth: int = 0
+    ) -> str:
+        value = table.get(key, otherwise)
+        if not isinstance(value, str):
+            self._refuse((*at, key), "must be text in quotes", nth)
+        return value
+
+    def _number(
+        self, table: dict[str, Any], at: tuple[str, ...], key: str, otherwise: int, most: int
+    ) -> int:
+        value = table.get(key, otherwise)
+        if type(value) is not int or not 0 <= value <= most:
+            self._refuse((*at, key), f"must be a whole number from 0 to {most}")
+        return value
+
+    def _texts(self, table: dict[str, Any], at: tuple[str, ...], key: str, nth: int) -> list[str]:
+        value = table.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+            self._refuse((*at, key), "must be a list of texts in quotes", nth)
+        return value
+
+    def _refuse(self, at: tuple[str, ...], why: str, nth: int = 0) -> NoReturn:
+        raise _broken(f"{self.home.config}:{_line(self.lines, at, nth)}: {'.'.join(at)}: {why}")
+
+
+def _line(lines: list[str], at: tuple[str, ...], nth: int) -> int:
+    """Find the line, from 1, where a key stands: its own, else its table's, else the first."""
+    table: tuple[str, ...] = ()
+    best, depth, seen = 1, 0, -1
+    for number, line in enumerate(lines, start=1):
+        if header := re.match(r"\s*\[\[?([^\[\]]+)\]\]?\s*(?:#.*)?$", line):
+            table = _parts(header[1])
+            seen += line.lstrip().startswith("[[")
+            full = table
+        elif member := re.match(r"\s*([^=#\s][^=#]*?)\s*=", line):
+            full = (*table, *_parts(member[1]))
+        else:
+            continue
+        same = 0
+        while same < min(len(full), len(at)) and full[same] == at[same]:
+            same += 1
+        if same > depth and same == len(full) and (at[0] != "operators" or seen == nth):
+            best, depth = number, same
+    return best
+
+
+def _parts(dotted: str) -> tuple[str, ...]:
+    return tuple(
+        part.strip().strip("\"'") for part in re.findall(r"\"[^\"]*\"|'[^']*'|[^.]+", dotted)
+    )
+
+
+def _near(name: str, known: set[str]) -> str:
+    close = get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else f"; it takes {', '.join(sorted(known))}"
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid-{uid}"
+
+
+def _broken(message: str, exit: ExitCode = ExitCode.USAGE) -> PilotError:
+    return PilotError("bad-config", message, exit=exit)

@@ -1,0 +1,13 @@
+"""The operator APIs over HTTP: routes of the contract, mounted on a service's store.
+
+`Web` decodes, authorises and answers; a handler is a function of a database connection
+and an `Ask`. `page` and `fresh` are what lists and conditional writes need; `run` is
+the main function of a service's process.
+"""
+
+from console.services.web.ask import Answer, Ask, fresh
+from console.services.web.paging import page
+from console.services.web.process import run
+from console.services.web.server import Web
+
+__all__ = ["Answer", "Ask", "Web", "fresh", "page", "run"]

@@ -1,0 +1,404 @@
+"""The server of one service: checks every request in the same order, then asks a handler.
+
+The order: who (peer credentials), may they (role), what (query, headers, body), was it
+done before (idempotency key), then the handler, in a transaction. Each answer that is
+not a success is an RFC 9457 problem.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from contextvars import ContextVar
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+from aiohttp import web
+from sqlalchemy import Connection
+
+from console.api.problems import as_problem, refusal
+from console.api.route import Route
+from console.errors import PilotError
+from console.model.operator import Operator, Role, may
+from console.model.text import now
+from console.services.store import Store, idempotency, outbox
+from console.services.web import asked
+from console.services.web.ask import Answer, Ask
+from console.services.web.decode import loosely, strictly
+from console.services.web.sockets import peer_uid, tcp_listener, unix_listener
+
+Handler: TypeAlias = Callable[[Connection, Ask], Any]
+AsyncHandler: TypeAlias = Callable[[Ask], Awaitable[Any]]
+
+MOST_BYTES = 1024 * 1024
+"""The largest body of a contract route."""
+MOST_INTERNAL_BYTES = 16 * 1024 * 1024
+"""The largest body between our own processes."""
+
+FORGET_SECONDS = 3600.0
+"""How often idempotency keys that are old enough are dropped."""
+
+_encode = msgspec.json.Encoder().encode
+_request_id: ContextVar[str] = ContextVar("request_id")
+
+# aiohttp logs what strangers send; our own line per failure says what is needed.
+_SILENT = logging.getLogger("console.services.web")
+_SILENT.addHandler(logging.NullHandler())
+_SILENT.propagate = False
+
+
+class Web:
+    """One service's HTTP server on a Unix socket, and on loopback TCP where asked."""
+
+    def __init__(self, service: str, store: Store, operators: Sequence[Operator]) -> None:
+        self.service = service
+        self.port: int | None = None
+        """The TCP port that was bound, where one was asked for."""
+        self._store = store
+        self._operators = {each.uid: each for each in operators}
+        self._app = web.Application(
+            middlewares=[self._guard], client_max_size=MOST_INTERNAL_BYTES, logger=_SILENT
+        )
+        self._runner: web.AppRunner | None = None
+        self._socket: Path | None = None
+        self._waiting: set[asyncio.Task[Any]] = set()
+        self._forgetting: asyncio.Task[None] | None = None
+        self.internal("GET", "/internal/v1/outbox", self._outbox)
+
+    def mount(self, route: Route, handler: Handler) -> None:
+        """Serve `route` by `handler`, run inside a transaction.
+
+        A read (GET, or a POST for viewers) runs on a snapshot. A write runs in the
+        writer's transaction with its idempotency key; with `validate_only` it runs
+        the same and is then undone.
+        """
+        self._add(route, partial(self._write if _changes(route) else self._read, handler))
+
+    def mount_async(self, route: Route, handler: AsyncHandler) -> None:
+        """Serve `route` by a handler on the event loop, which takes its own transactions.
+
+        For reads that wait, streams, and foreign protocols: no idempotency key is asked.
+        """
+        self._add(route, partial(self._wait, handler))
+
+    def internal(
+        self, method: str, path: str, handler: AsyncHandler, *, body: type | None = None
+    ) -> None:
+        """Serve a path for our own processes: only for the user who runs this one."""
+        self._app.router.add_route(method, path, partial(self._internal, handler, body))
+
+    async def start(
+        self, *, socket: Path | None = None, host: str = "127.0.0.1", port: int | None = None
+    ) -> None:
+        """Listen. Raises `PilotError` where another process already does."""
+        runner = web.AppRunner(
+            self._app,
+            access_log=None,
+            shutdown_timeout=3.0,
+            lingering_time=2.0,
+            handle_signals=False,
+            logger=_SILENT,
+        )
+        await runner.setup()
+        self._runner = runner
+        try:
+            if socket is not None:
+                listener = unix_listener(socket)
+                self._socket = socket
+                await web.SockSite(runner, listener).start()
+            if port is not None:
+                listener = tcp_listener(host, port)
+                self.port = int(listener.getsockname()[1])
+                await web.SockSite(runner, listener).start()
+        except BaseException:
+            await self.stop()
+            raise
+        self._forgetting = asyncio.create_task(self._forget())
+
+    async def stop(self) -> None:
+        """Stop listening, let writes finish, cut the reads that wait. May be called twice."""
+        if self._forgetting is not None:
+            self._forgetting.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._forgetting
+            self._forgetting = None
+        if self._runner is None:
+            return
+        runner, self._runner = self._runner, None
+        for site in list(runner.sites):
+            await site.stop()
+        for task in list(self._waiting):
+            task.cancel()
+        await runner.cleanup()
+        if self._socket is not None:
+            self._socket.unlink(missing_ok=True)
+            self._socket = None
+
+    def _add(self, route: Route, do: Callable[[Ask], Awaitable[Any]]) -> None:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            return await self._contract(route, do, request)
+
+        # A file's path is one parameter with slashes in it (C2SP tile paths).
+        self._app.router.add_route(route.method, route.path.replace("{file}", "{file:.+}"), handle)
+
+    @web.middleware
+    async def _guard(
+        self,
+        request: web.Request,
+        handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+    ) -> web.StreamResponse:
+        """Give each request its id, and turn whatever goes wrong into a problem."""
+        request_id = asked.request_id(request)
+        _request_id.set(request_id)
+        try:
+            answer = await handler(request)
+        except PilotError as error:
+            answer = _problem(error, request_id)
+        except web.HTTPException as error:
+            answer = _of_http(error, request, request_id)
+        except (asyncio.CancelledError, ConnectionError):
+            raise
+        except Exception as error:
+            self._log(error, request_id)
+            answer = _problem(
+                refusal("internal", "the service failed on this request; its log has more"),
+                request_id,
+            )
+        if not answer.prepared:
+            answer.headers["X-Request-Id"] = request_id
+        return answer
+
+    async def _contract(
+        self, route: Route, do: Callable[[Ask], Awaitable[Any]], request: web.Request
+    ) -> web.StreamResponse:
+        uid = peer_uid(request)
+        operator = None if uid is None else self._operators.get(uid)
+        if operator is None or uid is None:
+            raise refusal("not-an-operator", _stranger(uid), mend="ask an admin to add the user")
+        if not may(operator.roles, route.role):
+            raise refusal(
+                "role-missing",
+                f"{operator.name} has the roles {', '.join(operator.roles) or 'none'}; "
+                f"{route.id} asks for {route.role.value}",
+                mend=f"ask someone with the role {route.role.value}, or an admin",
+            )
+        raw = await asked.body(request, MOST_BYTES)
+        query, validate_only = asked.query(request, route)
+        ask = Ask(
+            service=self.service,
+            route=route,
+            operator=operator,
+            uid=uid,
+            path=dict(request.match_info),
+            query=query,
+            body=None if route.body is None else strictly(asked.json(request, raw), route.body),
+            raw=raw,
+            revision=asked.revision(request, route, validate_only=validate_only),
+            request_id=_request_id.get(),
+            validate_only=validate_only,
+            now=now(),
+            request=request,
+        )
+        return _answered(await do(ask), route)
+
+    async def _read(self, handler: Handler, ask: Ask) -> Any:
+        return await self._store.read(lambda conn: handler(conn, ask))
+
+    async def _wait(self, handler: AsyncHandler, ask: Ask) -> Any:
+        task = asyncio.current_task()
+        assert task is not None
+        self._waiting.add(task)
+        try:
+            return await handler(ask)
+        finally:
+            self._waiting.discard(task)
+
+    async def _write(self, handler: Handler, ask: Ask) -> Any:
+        assert ask.route is not None
+        if ask.validate_only:
+            return await self._rehearse(handler, ask)
+        who = ask.operator.name
+        key = asked.idempotency_key(ask.request)
+        about = {
+            "operator": who,
+            "key": key,
+            "route": ask.route.id,
+            "request_sha256": _digest(ask),
+        }
+
+        def change(conn: Connection) -> tuple[Any, bool]:
+            if kept := idempotency.earlier(conn, **about):
+                return kept, True
+            answer = handler(conn, ask)
+            status = 201 if ask.route and ask.route.created else 200
+            redacted = answer.redacted() if hasattr(answer, "redacted") else answer
+            kept = idempotency.Kept(status, _encode(redacted), _etag(answer))
+            idempotency.keep(conn, **about, answer=kept, at=ask.now)
+            return answer, False
+
+        answer, replayed = await self._store.write(change)
+        if replayed:
+            headers = {"Idempotent-Replayed": "true"}
+            if answer.etag:
+                headers["ETag"] = answer.etag
+            return Answer(answer.status, answer.body, headers=headers)
+        for do in ask.afterwards:
+            do()
+        return answer
+
+    async def _rehearse(self, handler: Handler, ask: Ask) -> Any:
+        """Do the write and undo it: a dry run sees every check that the write would."""
+
+        def change(conn: Connection) -> Any:
+            raise _RehearsedError(handler(conn, ask))
+
+        try:
+            return await self._store.write(change)
+        except _RehearsedError as end:
+            return Answer(200, _encode(end.answer))
+
+    async def _internal(
+        self, handler: AsyncHandler, wanted: type | None, request: web.Request
+    ) -> web.StreamResponse:
+        uid = peer_uid(request)
+        if uid is None or uid != os.geteuid():
+            raise refusal("not-an-operator", "this path is for the pilot's own processes")
+        raw = await asked.body(request, MOST_INTERNAL_BYTES)
+        ask = Ask(
+            service=self.service,
+            route=None,
+            operator=Operator(name="service", uid=uid, roles=[]),
+            uid=uid,
+            path=dict(request.match_info),
+            query=dict(request.query),
+            body=None if wanted is None else loosely(raw, wanted),
+            raw=raw,
+            revision=None,
+            request_id=_request_id.get(),
+            validate_only=False,
+            now=now(),
+            request=request,
+        )
+        waits = request.method == "GET"
+        return _answered(await (self._wait(handler, ask) if waits else handler(ask)), None)
+
+    async def _outbox(self, ask: Ask) -> outbox.OutboxPage:
+        """Answer the events after a number; with `wait`, once there is one."""
+        after = asked.number(ask.query, "after", 0)
+        limit = min(asked.number(ask.query, "limit", 500), 2000)
+        wait = min(asked.number(ask.query, "wait", 0), 30)
+
+        def some(conn: Connection) -> outbox.OutboxPage | None:
+            found = outbox.after(conn, after, limit)
+            return found if found.items else None
+
+        if wait and (found := await self._store.until(outbox.TOPIC, some, wait)) is not None:
+            return found
+        return await self._store.read(lambda conn: outbox.after(conn, after, limit))
+
+    async def _forget(self) -> None:
+        while True:
+            with suppress(PilotError):
+                await self._store.write(lambda conn: idempotency.forget(conn, now()))
+            await asyncio.sleep(FORGET_SECONDS)
+
+    def _log(self, error: BaseException, request_id: str) -> None:
+        """Write one line on stderr: the kind of failure and where, never a value."""
+        frames = traceback.extract_tb(error.__traceback__)[-3:]
+        where = " < ".join(
+            f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames)
+        )
+        sys.stderr.write(f"{self.service} {request_id} internal {type(error).__name__} {where}\n")
+        sys.stderr.flush()
+
+
+class _RehearsedError(Exception):
+    """Ends a dry run's transaction, so that it is undone, with the answer it reached."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__()
+        self.answer = answer
+
+
+def _changes(route: Route) -> bool:
+    """Whether it changes anything: a POST for viewers asks a question too long for a URL."""
+    return route.writes and route.role is not Role.VIEWER
+
+
+def _digest(ask: Ask) -> str:
+    """Name what was asked for, however it was spelled."""
+    told = (
+        ask.request.method,
+        ask.request.path,
+        sorted(ask.query.items()),
+        ask.revision,
+        ask.body if ask.body is not None else ask.raw.decode("latin-1"),
+    )
+    return hashlib.sha256(_encode(told)).hexdigest()
+
+
+def _etag(answer: Any) -> str:
+    revision = getattr(answer, "revision", None)
+    return f'"{revision}"' if isinstance(revision, int) else ""
+
+
+def _answered(answer: Any, route: Route | None) -> web.StreamResponse:
+    if isinstance(answer, web.StreamResponse):
+        return answer
+    if isinstance(answer, Answer):
+        return web.Response(
+            status=answer.status,
+            body=answer.body,
+            content_type=answer.content_type,
+            headers=dict(answer.headers),
+        )
+    if isinstance(answer, bytes):
+        return web.Response(body=answer, content_type="application/octet-stream")
+    created = route is not None and route.created
+    response = web.Response(
+        status=201 if created else 200, body=_encode(answer), content_type="application/json"
+    )
+    if etag := _etag(answer):
+        response.headers["ETag"] = etag
+    return response
+
+
+def _problem(error: PilotError, request_id: str) -> web.Response:
+    problem = as_problem(error, request_id)
+    return web.Response(
+        status=problem.status,
+        body=_encode(problem),
+        content_type="application/problem+json",
+    )
+
+
+def _of_http(error: web.HTTPException, request: web.Request, request_id: str) -> web.Response:
+    """Say in our words what aiohttp's own answers say."""
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        response = _problem(
+            refusal("wrong-method", f"this path takes {allowed}, not {request.method}"), request_id
+        )
+        response.headers["Allow"] = allowed
+        return response
+    if isinstance(error, web.HTTPNotFound):
+        return _problem(refusal("no-such-route", "there is nothing at this path"), request_id)
+    if isinstance(error, web.HTTPRequestEntityTooLarge):
+        return _problem(asked.too_large(MOST_INTERNAL_BYTES), request_id)
+    return _problem(
+        refusal("malformed", f"the request was refused: HTTP {error.status}"), request_id
+    )
+
+
+def _stranger(uid: int | None) -> str:
+    if uid is None:
+        return "this connection does not say which user it belongs to: use the Unix socket"
+    return f"the user with uid {uid} is not an operator here"
