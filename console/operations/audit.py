@@ -1,0 +1,137 @@
+"""Audit: what happened, and the proof of it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from console.api.facets import Engines
+from console.api.flow import Flow
+from console.errors import ExitCode, PilotError
+from console.model.audit import Event, EventProof, LogCheck
+from console.model.stored import Page
+from console.operations.closing import check_proof
+from console.operations.listing import pages
+from console.operations.params import Listing, PartnerFilter, Since, Until
+from console.operations.spec import Kind, Operation, Param, Plan, operation
+
+EventId = Annotated[
+    str, Param("The event's id.", kind=Kind.ID, completes="audit.list", positional=True)
+]
+
+
+class ListEvents(Listing, kw_only=True, frozen=True):
+    """Which events are listed."""
+
+    actor: Annotated[str, Param("Only by this operator or service.")] = ""
+    action: Annotated[str, Param("Only this action, like grant.revoke.")] = ""
+    target: Annotated[str, Param("Only about this id or slug.")] = ""
+    partner: PartnerFilter = ""
+    outcome: Annotated[str, Param("Only with this outcome.")] = ""
+    source: Annotated[
+        str,
+        Param("Only from this API.", kind=Kind.CHOICE, choices=("policy", "gateway", "audit")),
+    ] = ""
+    text: Annotated[str, Param("Only with this text in it.")] = ""
+    since: Since = None
+    until: Until = None
+    after: Annotated[
+        int | None,
+        Param("Oldest first, from after this index of the log.", kind=Kind.NUMBER),
+    ] = None
+
+
+@operation("audit.list", title="List events", result=Page[Event])
+def list_events(p: ListEvents, at: Engines, _plan: Plan | None) -> Flow[Page[Event]]:
+    """List what happened, newest first."""
+    return pages(
+        p,
+        lambda paging: at.events.find(
+            paging,
+            actor=p.actor,
+            action=p.action,
+            target=p.target,
+            partner=p.partner,
+            outcome=p.outcome,
+            source=p.source,
+            text=p.text,
+            since=p.since,
+            until=p.until,
+            after=p.after,
+        ),
+    )
+
+
+class ShowEvent(msgspec.Struct, kw_only=True, frozen=True):
+    """Which event is shown."""
+
+    event: EventId
+
+
+@operation("audit.show", title="Show event", result=Event, subject="event")
+def show(p: ShowEvent, at: Engines, _plan: Plan | None) -> Flow[Event]:
+    """Show an event with its body, the very bytes that are in the log."""
+    return at.events.show(p.event)
+
+
+@operation("audit.proof", title="Prove event", result=EventProof, subject="event")
+def proof(p: ShowEvent, at: Engines, _plan: Plan | None) -> Flow[EventProof]:
+    """Prove that an event is in the log: checked here, against the pinned key and head.
+
+    A proof that does not hold is exit 11.
+    """
+    answer = yield from at.log.proof(p.event)
+    head = yield from at.log_trust.check(answer.proof.checkpoint)
+    event = check_proof(answer.proof, size=head.size, root=head.root)
+    metadata = event.get("metadata")
+    if not isinstance(metadata, dict) or metadata.get("uid") != p.event:
+        raise PilotError(
+            "log-proof-failed",
+            f"the proven entry is not the event {p.event}",
+            exit=ExitCode.LOG_FAILED,
+        )
+    return answer
+
+
+class VerifyLog(msgspec.Struct, kw_only=True, frozen=True):
+    """Which log is verified: our own without any, or a C2SP tile log in a folder."""
+
+    log: Annotated[
+        str | None,
+        Param("A folder that holds a C2SP tile log.", kind=Kind.FOLDER, metavar="DIR"),
+    ] = None
+    vkey: Annotated[
+        str | None,
+        Param("The verifier key that must have signed it; the pinned one without it."),
+    ] = None
+    known: Annotated[
+        str | None,
+        Param("A file with a checkpoint of it seen before.", kind=Kind.FILE, metavar="NOTE"),
+    ] = None
+
+
+@operation("audit.verify", title="Verify log", result=LogCheck)
+def verify(p: VerifyLog, at: Engines, _plan: Plan | None) -> Flow[LogCheck]:
+    """Verify a whole log: signature, root from the entries, tiles, growth.
+
+    Our own by default: read over the API, held to the pinned key and head. With --log and
+    --vkey, any C2SP tile log in a folder. What exactly is wrong is listed, and is exit 11.
+    """
+    # Only this verb needs signatures and whole trees: `audit list` starts without them.
+    from console.operations import wholelog  # noqa: PLC0415
+
+    if p.log is None:
+        if p.vkey is not None:
+            raise PilotError(
+                "missing-value",
+                "--vkey is for a log in a folder: our own is held to its pinned key",
+                exit=ExitCode.USAGE,
+                hint="give the folder with --log DIR",
+            )
+        return (yield from wholelog.over_api(at, p.known))
+    key = p.vkey if p.vkey is not None else (yield from at.log_trust.key())
+    return wholelog.in_folder(p.log, key, p.known)
+
+
+OPERATIONS: tuple[Operation, ...] = (list_events, show, proof, verify)

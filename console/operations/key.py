@@ -1,0 +1,198 @@
+"""Keys: the credentials with which partners call under a grant."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from console.api.facets import Engines
+from console.api.flow import Flow
+from console.errors import ExitCode, PilotError
+from console.model.enforcement import (
+    Credential,
+    CredentialState,
+    IssuedKey,
+    IssueKey,
+    LockKind,
+    LockTarget,
+    Receipt,
+    Revoke,
+    TombstoneKind,
+)
+from console.model.grant import Grant, GrantState
+from console.model.operator import Direction, Role
+from console.model.stored import Page
+from console.model.text import Slug, rfc3339
+from console.operations.closing import ends, follow, stays
+from console.operations.listing import pages
+from console.operations.params import GrantFilter, Listing, PartnerFilter, Why
+from console.operations.spec import Effect, Kind, Operation, Param, Plan, Section, operation
+
+KeyId = Annotated[str, Param("The key's id.", kind=Kind.ID, completes="key.list", positional=True)]
+
+
+class ListKeys(Listing, kw_only=True, frozen=True):
+    """Which keys are listed."""
+
+    grant: GrantFilter = ""
+    partner: PartnerFilter = ""
+    holder: Annotated[
+        str, Param("Only held by this organisation.", kind=Kind.SLUG, completes="partner.list")
+    ] = ""
+    state: Annotated[
+        str, Param("Only in this state.", kind=Kind.CHOICE, choices=tuple(CredentialState))
+    ] = ""
+
+
+@operation("key.list", title="List keys", result=Page[Credential])
+def list_keys(p: ListKeys, at: Engines, _plan: Plan | None) -> Flow[Page[Credential]]:
+    """List keys: who holds each, when it was last used, from where."""
+    return pages(
+        p,
+        lambda paging: at.keys.find(
+            paging, grant=p.grant, partner=p.partner, holder=p.holder, state=p.state
+        ),
+    )
+
+
+class ShowKey(msgspec.Struct, kw_only=True, frozen=True):
+    """Which key is shown."""
+
+    credential: KeyId
+
+
+@operation("key.show", title="Show key", result=Credential, subject="credential")
+def show(p: ShowKey, at: Engines, _plan: Plan | None) -> Flow[Credential]:
+    """Show what is known of a key. The key itself is nowhere: only its hash is stored."""
+    return at.keys.show(p.credential)
+
+
+class IssueOne(msgspec.Struct, kw_only=True, frozen=True):
+    """Under which grant, and who holds it."""
+
+    grant: Annotated[
+        str,
+        Param("The grant it is under.", kind=Kind.ID, completes="grant.list", positional=True),
+    ]
+    holder: Annotated[
+        Slug | None,
+        Param(
+            "A subprocessor of the partner that holds it; the partner itself without it.",
+            kind=Kind.SLUG,
+            completes="partner.list",
+        ),
+    ] = None
+    reason: Why
+
+
+def plan_issue(p: IssueOne, at: Engines) -> Flow[Plan]:
+    """Look at what the key would open."""
+    grant = yield from at.grants.show(p.grant)
+    return Plan(
+        title=f"Issue a key of {grant.partner}",
+        sections=[
+            Section(
+                "What it does",
+                [
+                    f"{p.holder or grant.partner} holds a key under {grant.id}",
+                    f"it opens {', '.join(grant.capabilities)} (tier {grant.tier})",
+                    f"models: {', '.join(grant.models) or 'ALL of the capabilities'}",
+                    f"networks: {', '.join(grant.networks) or 'ALL'}",
+                    f"until {rfc3339(grant.expires_at)}",
+                    *_not_yet(grant),
+                ],
+            ),
+            Section("What stays", ["other keys of the grant go on"]),
+        ],
+        gaps=grant.gaps,
+        subject=grant,
+        partners=1,
+    )
+
+
+def _not_yet(grant: Grant) -> list[str]:
+    if grant.state == GrantState.ACTIVE:
+        return []
+    return [f"the grant is {grant.state.replace('_', ' ')}: the key is refused while it is"]
+
+
+@operation(
+    "key.issue",
+    title="Issue key",
+    result=IssuedKey,
+    effect=Effect.CHANGE,
+    direction=Direction.OPENS,
+    role=Role.OPERATOR,
+    plan=plan_issue,
+    key="K",
+    subject="grant",
+    secret="secret",  # noqa: S106 - the name of the result's member
+)
+def issue(p: IssueOne, at: Engines, _plan: Plan | None) -> Flow[IssuedKey]:
+    """Issue a key under a grant. It is shown once, and stored nowhere."""
+    return at.keys.issue(IssueKey(grant_id=p.grant, holder=p.holder, reason=p.reason))
+
+
+class RevokeKey(msgspec.Struct, kw_only=True, frozen=True):
+    """Which key is ended for ever."""
+
+    credential: KeyId
+    reason: Why
+
+
+def plan_revoke(p: RevokeKey, at: Engines) -> Flow[Plan]:
+    """Ask the gateway what ends."""
+    blast = yield from at.locks.blast(LockTarget(kind=LockKind.CREDENTIAL, id=p.credential))
+    key: Credential | None = None
+    try:
+        key = yield from at.keys.show(p.credential)
+    except PilotError as error:
+        if error.exit is ExitCode.NOT_FOUND:
+            raise
+    partner = key.partner if key else ", ".join(blast.partners)
+    held = f", held by {key.holder}, ending in {key.hint}" if key else ""
+    return Plan(
+        title=f"Revoke {p.credential}{' of ' + partner if partner else ''}",
+        sections=[
+            Section(
+                "What it does",
+                [
+                    f"the key{held} never works again",
+                    "verified at every point, then in the log",
+                ],
+            ),
+            ends(blast),
+            stays(blast),
+        ],
+        name=partner or p.credential,
+        subject=key,
+        partners=len(blast.partners),
+        irreversible="A revoked key cannot come back. The grant can have another.",
+    )
+
+
+@operation(
+    "key.revoke",
+    title="Revoke key",
+    result=Receipt,
+    effect=Effect.DESTRUCTIVE,
+    direction=Direction.CLOSES,
+    role=Role.RESPONDER,
+    plan=plan_revoke,
+    key="x",
+    subject="credential",
+    converges=True,
+)
+def revoke(p: RevokeKey, at: Engines, _plan: Plan | None) -> Flow[Receipt]:
+    """End a key for ever, and prove it. The grant and its other keys go on.
+
+    Followed and proven as `grant revoke` is; short of that: unverified, why, and exit 9.
+    """
+    receipt = yield from at.closings.revoke(
+        Revoke(kind=TombstoneKind.CREDENTIAL, id=p.credential, reason=p.reason)
+    )
+    return (yield from follow(receipt, at))
+
+
+OPERATIONS: tuple[Operation, ...] = (list_keys, show, issue, revoke)

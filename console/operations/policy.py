@@ -1,0 +1,109 @@
+"""Policy: what decides, and what it answers."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+import msgspec
+
+from console.api.facets import Engines
+from console.api.flow import Flow
+from console.errors import ExitCode, PilotError
+from console.model.policy import Action, Answer, Bundle, Evaluation, Explained, Resource, Subject
+from console.operations.spec import Operation, Param, Plan, operation
+
+
+class ShowBundle(msgspec.Struct, kw_only=True, frozen=True):
+    """The bundle in force."""
+
+
+@operation("policy.show", title="Show policies", result=Bundle)
+def show(p: ShowBundle, at: Engines, _plan: Plan | None) -> Flow[Bundle]:  # noqa: ARG001 - every operation takes its parameters
+    """Show the Cedar policies and schema that decide, with their revision."""
+    return at.decisions.bundle()
+
+
+class AskPolicy(msgspec.Struct, kw_only=True, frozen=True):
+    """A question in AuthZEN's terms: may the subject do this to the resource?"""
+
+    subject: Annotated[
+        str, Param("Who asks, as TYPE:ID, like partner:acme.", positional=True, metavar="SUBJECT")
+    ]
+    action: Annotated[str, Param("What is to be done, like call.", positional=True)]
+    resource: Annotated[
+        str,
+        Param("What it is done to, as TYPE:ID, like grant:grt_….", positional=True),
+    ]
+    context: Annotated[
+        list[str],
+        Param("A fact about the request, like model=aurora-1.", repeats=True, metavar="NAME=VALUE"),
+    ] = []
+
+
+def _entity(text: str, what: str) -> tuple[str, str]:
+    kind, colon, name = text.partition(":")
+    if not (kind and colon and name):
+        raise _bad(f"the {what} {text!r} does not say TYPE:ID", "partner:acme")
+    return kind, name
+
+
+def _question(p: AskPolicy) -> Evaluation:
+    context: dict[str, Any] = {}
+    for fact in p.context:
+        name, equals, value = fact.partition("=")
+        if not (name and equals):
+            raise _bad(f"the fact {fact!r} does not say NAME=VALUE", "model=aurora-1")
+        context[name] = value
+    return Evaluation(
+        Subject(*_entity(p.subject, "subject")),
+        Action(p.action),
+        Resource(*_entity(p.resource, "resource")),
+        context,
+    )
+
+
+def _bad(message: str, example: str) -> PilotError:
+    return PilotError("bad-value", message, exit=ExitCode.USAGE, hint=f"for example {example}")
+
+
+@operation("policy.check", title="Check policy", result=Answer)
+def check(p: AskPolicy, at: Engines, _plan: Plan | None) -> Flow[Answer]:
+    """Ask policy whether something is allowed now. With --exit-status, a deny is exit 1.
+
+    A pilot's own entities are taken as they are stored, whatever the question says of them.
+    """
+    return at.decisions.evaluate(_question(p))
+
+
+@operation("policy.explain", title="Explain policy", result=Explained)
+def explain(p: AskPolicy, at: Engines, _plan: Plan | None) -> Flow[Explained]:
+    """Ask policy, and show the very policies that decided."""
+    answer = yield from at.decisions.evaluate(_question(p))
+    bundle = yield from at.decisions.bundle()
+    reasons = _names(answer.context.get("reasons"))
+    revision = str(answer.context.get("bundle_revision") or bundle.revision)
+    # A bundle that was exchanged in between is not the one that decided.
+    text = bundle.policies if revision == bundle.revision else ""
+    return Explained(
+        decision=answer.decision,
+        bundle_revision=revision,
+        reasons=reasons,
+        errors=_names(answer.context.get("errors")),
+        policies=[found for name in reasons if (found := policy_text(text, name))],
+    )
+
+
+def _names(value: object) -> list[str]:
+    return [str(each) for each in value] if isinstance(value, list) else []
+
+
+def policy_text(policies: str, name: str) -> str:
+    """Return the Cedar policy that carries `@id("name")`, or nothing where none does."""
+    found = re.search(
+        rf'^@id\("{re.escape(name)}"\).*?;[ \t]*$', policies, re.DOTALL | re.MULTILINE
+    )
+    return found.group() if found else ""
+
+
+OPERATIONS: tuple[Operation, ...] = (show, check, explain)

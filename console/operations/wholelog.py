@@ -1,0 +1,130 @@
+"""Verifying a whole log, in a folder or as an API serves it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain, islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+
+from console.api.facets import Engines
+from console.api.flow import Flow, Report
+from console.errors import ExitCode, PilotError
+from console.model.audit import LogCheck, LogFinding
+from console.trust.checkpoint import Checkpoint, open_checkpoint
+from console.trust.damage import LogReport
+from console.trust.note import VerifierKey
+from console.trust.tiles import CHECKPOINT, WIDTH, Tile, bundles_of, tiles_of
+from console.trust.verify import verify_folder
+
+AT_ONCE = 16
+"""Files that are asked for side by side."""
+
+
+def in_folder(folder: str, vkey: str, known: str | None) -> LogCheck:
+    """Verify the C2SP tile log in `folder`. `known` is a signed checkpoint seen before."""
+    path = Path(folder)
+    if not path.is_dir():
+        raise PilotError("not-found", f"there is no folder {folder!r}", exit=ExitCode.NOT_FOUND)
+    key = VerifierKey.parse(vkey)
+    return _as_check(folder, key, verify_folder(path, key, known=_known(known, key)))
+
+
+def over_api(at: Engines, known: str | None) -> Flow[LogCheck]:
+    """Verify our own log, read file by file, held to the pinned key and head.
+
+    The files are kept in a folder of their own while it lasts, so that the memory needed
+    does not grow with the log.
+    """
+    key = VerifierKey.parse((yield from at.log_trust.key()))
+    head = yield from at.log.head()
+    findings: list[LogFinding] = []
+    size = 0
+    try:
+        trusted = yield from at.log_trust.check(head.checkpoint)
+        size = trusted.size
+    except PilotError as error:
+        if error.exit is not ExitCode.LOG_FAILED:
+            raise
+        findings.append(LogFinding(code=error.code, where=CHECKPOINT, message=error.message))
+        size = _claimed(head.checkpoint, key) or 0
+    with TemporaryDirectory(prefix="pilotctl-log-") as name:
+        folder = Path(name)
+        (folder / CHECKPOINT).write_bytes(head.checkpoint.encode())
+        yield from _fetch(at, size, folder)
+        report = verify_folder(folder, key, known=_known(known, key))
+    check = _as_check(head.origin, key, report)
+    named = {finding.message for finding in check.findings}
+    findings = [each for each in findings if each.message not in named]
+    return msgspec.structs.replace(
+        check, findings=[*findings, *check.findings], good=check.good and not findings
+    )
+
+
+def _claimed(note: str, key: VerifierKey) -> int | None:
+    """Return the size of a head that is well signed, though it does not fit the pinned one."""
+    try:
+        return open_checkpoint(note.encode(), key).checkpoint.size
+    except PilotError:
+        return None
+
+
+def _fetch(at: Engines, size: int, folder: Path) -> Flow[None]:
+    """Write every tile and bundle of a log of `size` entries below `folder`.
+
+    What the log does not have is left out, for the verification to name.
+    """
+    tiles = chain(tiles_of(size), bundles_of(size))
+    done = 0
+    while batch := list(islice(tiles, AT_ONCE)):
+        yield from _fetch_batch(at, batch, folder)
+        done += sum(tile.width for tile in batch if tile.level is None)
+        if done:
+            yield Report(f"{done} of {size} entries read")
+
+
+def _fetch_batch(at: Engines, batch: list[Tile], folder: Path) -> Flow[None]:
+    got = yield from at.log.files([tile.path for tile in batch])
+    # A log may have dropped a partial tile once it has the full one.
+    grown = [tile for tile, raw in _missing(batch, got) if tile.width < WIDTH]
+    full = (yield from at.log.files([tile.full.path for tile in grown])) if grown else []
+    files = [
+        *zip((tile.path for tile in batch), got, strict=True),
+        *zip((tile.full.path for tile in grown), full, strict=True),
+    ]
+    for path, raw in files:
+        if raw is not None:
+            place = folder / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(raw)
+
+
+def _missing(batch: list[Tile], got: list[bytes | None]) -> Iterator[tuple[Tile, bytes | None]]:
+    return ((tile, raw) for tile, raw in zip(batch, got, strict=True) if raw is None)
+
+
+def _known(note: str | None, key: VerifierKey) -> Checkpoint | None:
+    return open_checkpoint(note.encode(), key).checkpoint if note is not None else None
+
+
+def _as_check(log: str, key: VerifierKey, report: LogReport) -> LogCheck:
+    findings = [
+        LogFinding(code=damage.kind, where=damage.where, message=damage.message)
+        for damage in report.damage
+    ]
+    if report.unlisted:
+        findings.append(
+            LogFinding(code="more", where="", message=f"and {report.unlisted} more, not listed")
+        )
+    head = report.checkpoint
+    return LogCheck(
+        log=log,
+        origin=head.origin if head else key.name,
+        tree_size=head.size if head else 0,
+        root=report.root.hex() if report.root is not None else "",
+        entries=report.entries,
+        good=report.ok,
+        findings=findings,
+    )
