@@ -133,7 +133,7 @@ class CedarBundle:
                 self._schema,
             )
         except (ValueError, TypeError) as error:
-            return [self._denied(str(error)) for _ in asked]
+            return [self.denied(str(error)) for _ in asked]
         return [
             Decision(
                 id=new_id("decision"),
@@ -163,7 +163,8 @@ class CedarBundle:
         self._grants[grant.id] = (grant, parsed)
         return parsed
 
-    def _denied(self, error: str) -> Decision:
+    def denied(self, error: str) -> Decision:
+        """Return the deny that a question gets which cannot be put at all."""
         return Decision(
             id=new_id("decision"),
             allow=False,
@@ -179,7 +180,7 @@ class CedarBundle:
         try:
             entities = self.grant_entities(grant)
         except (ValueError, TypeError) as error:
-            return self._denied(str(error))
+            return self.denied(str(error))
         return self.decide(
             Uid("Partner", grant.partner), action, Uid("Grant", grant.id), context, entities
         )

@@ -113,6 +113,18 @@ class Upstream(msgspec.Struct, kw_only=True, frozen=True):
             raise _broken(f"upstream {self.name}: cannot read {path}: {error.strerror}") from error
 
 
+class PolicyRules(msgspec.Struct, kw_only=True, frozen=True):
+    """By which policies is decided, at policy and at every point."""
+
+    bundle: str = ""
+    """A folder of Cedar policies and their schema; the one that ships where it is empty."""
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder, None for the one that ships."""
+        return Path(self.bundle) if self.bundle else None
+
+
 class Settings(msgspec.Struct, kw_only=True, frozen=True):
     """What `pilot.toml` says, with the defaults filled in."""
 
@@ -122,6 +134,7 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True):
     models: dict[str, str]
     """Model slug to `upstream` or `upstream:name-there`."""
     operators: list[Operator]
+    policy: PolicyRules = PolicyRules()
 
     def upstream_of(self, model: str) -> tuple[Upstream, str]:
         """Return where calls for `model` go, and what it is called there."""
@@ -212,7 +225,7 @@ class _Reader:
 
     def settings(self) -> Settings:
         """Return the settings, or refuse the file."""
-        self._known(self.values, (), {"data_plane", "upstreams", "models", "operators"})
+        self._known(self.values, (), {"data_plane", "upstreams", "models", "operators", "policy"})
         upstreams = self._upstreams()
         return Settings(
             home=self.home,
@@ -220,6 +233,7 @@ class _Reader:
             upstreams=upstreams,
             models=self._models(upstreams),
             operators=self._operators(),
+            policy=self._policy(),
         )
 
     def _data_plane(self) -> DataPlane:
@@ -288,6 +302,12 @@ class _Reader:
                     ("models", model), f"there is no upstream {name!r}{_near(name, set(upstreams))}"
                 )
         return dict(table)
+
+    def _policy(self) -> PolicyRules:
+        table = self._table(("policy",))
+        self._known(table, ("policy",), {"bundle"})
+        folder = self._text(table, ("policy",), "bundle", "")
+        return PolicyRules(bundle=str(self.home.path / folder) if folder else "")
 
     def _operators(self) -> list[Operator]:
         rows = self.values.get("operators", [])

@@ -1,0 +1,9 @@
+"""`python -m console.services.policy --home HOME`."""
+
+import sys
+
+from console.services.policy.service import serve
+from console.services.web import run
+
+if __name__ == "__main__":
+    sys.exit(run("policy", serve))

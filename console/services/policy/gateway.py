@@ -1,0 +1,222 @@
+"""Policy's two lines to the gateway: what it is to know, and what it has ended.
+
+Both go on for ever, pause where the gateway is away, and begin again where they stopped:
+how far each has come is stored with its effect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, func, select
+
+from console.api.problems import refusal
+from console.errors import PilotError
+from console.model.grant import GrantProjection, GrantState
+from console.model.text import now
+from console.services.client import Client
+from console.services.events import SYSTEM
+from console.services.policy.facts import Reader
+from console.services.policy.gates import gaps
+from console.services.policy.lifecycle import may_become
+from console.services.policy.marks import mark, set_mark
+from console.services.policy.record import Actor, record
+from console.services.policy.settle import PROJECTED, moved, saved
+from console.services.policy.tables import GRANTS, PROJECTION
+from console.services.store import Store
+
+HEARTBEAT_SECONDS = 1.0
+"""The gateway hears from policy at least this often: its staleness counts from there."""
+
+LONGEST_PAUSE_SECONDS = 2.0
+BETWEEN_SECONDS = 0.05
+"""Between two questions that got nothing: a peer that does not wait is not asked in a spin."""
+
+BATCH = 500
+
+_LOG = logging.getLogger(__name__)
+
+
+class ProjectionItem(msgspec.Struct, frozen=True):
+    """One thing for the gateway to know. `seq` grows; a number that it has is ignored."""
+
+    seq: int
+    kind: str
+    body: GrantProjection
+
+
+class ProjectionBatch(msgspec.Struct, frozen=True, rename={"after": "from"}):
+    """Everything after number `from`, in order; empty is a heartbeat."""
+
+    after: int
+    items: list[ProjectionItem]
+    as_of: datetime
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """The number up to which the gateway has taken the projection."""
+
+    applied: int
+
+
+class Closing(msgspec.Struct, frozen=True):
+    """A tombstone, as the gateway tells it."""
+
+    seq: int
+    kind: str
+    id: str
+    reason: str = ""
+    by: str = ""
+    at: datetime | None = None
+    event_id: str = ""
+
+
+class Closings(msgspec.Struct, frozen=True):
+    """Tombstones, in order."""
+
+    items: list[Closing]
+
+
+class Link(NamedTuple):
+    """What is known of the line to the gateway right now."""
+
+    failure: str = ""
+    ahead: bool = False
+    """The gateway has applied more than this store ever made: this store is an old copy."""
+
+
+class Gateway:
+    """The gateway, from where policy stands."""
+
+    def __init__(self, store: Store, client: Client) -> None:
+        self._store = store
+        self._client = client
+        self.link = Link("not reached yet")
+
+    async def provision(self) -> None:
+        """Hand the projection over as it grows, and let the gateway hear that policy lives."""
+        await _forever(self._hand_over, self._broken)
+
+    async def follow(self) -> None:
+        """Take over what the gateway ended: it closes first, and alone."""
+        await _forever(self._take_over, lambda _error: None)
+
+    def _broken(self, error: PilotError) -> None:
+        self.link = Link(error.message)
+
+    async def _hand_over(self) -> None:
+        batch, head = await self._store.read(_pending)
+        answer = await self._client.send(
+            "PUT", "/internal/v1/projection", msgspec.structs.replace(batch, as_of=now()), Applied
+        )
+        last = batch.items[-1].seq if batch.items else batch.after
+        taken = min(answer.applied, last)
+        self.link = Link(ahead=answer.applied > head)
+        if taken != batch.after:
+            await self._store.write(lambda conn: acknowledge(conn, taken, now()))
+        if taken <= batch.after:
+            await self._store.signalled(PROJECTED, HEARTBEAT_SECONDS)
+
+    async def _take_over(self) -> None:
+        seen = await self._store.read(lambda conn: mark(conn, "closings_seen"))
+        page = await self._client.get(
+            "/internal/v1/closings", Closings, query={"after": seen, "wait": 5}, timeout=15.0
+        )
+        if page.items:
+            await self._store.write(lambda conn: close(conn, page.items, now()))
+        else:
+            await asyncio.sleep(BETWEEN_SECONDS)
+
+
+def acknowledge(conn: Connection, applied: int, at: datetime) -> None:
+    """Note that the gateway has the projection up to `applied`, and activate what it opened."""
+    set_mark(conn, "gateway_applied", applied)
+    newest = (
+        select(PROJECTION.c.id, func.max(PROJECTION.c.seq).label("seq"))
+        .where(PROJECTION.c.kind == "grant")
+        .group_by(PROJECTION.c.id)
+        .subquery()
+    )
+    asked = (
+        select(GRANTS.c.body)
+        .join(newest, newest.c.id == GRANTS.c.id)
+        .where(GRANTS.c.state == GrantState.PROVISIONING, newest.c.seq <= applied)
+    )
+    reader = Reader(conn)
+    actor = Actor(SYSTEM, at)
+    for grant in conn.execute(asked).scalars().all():
+        facts = reader.of_grant(grant)
+        if at >= grant.expires_at or gaps(facts, at):
+            continue  # it lapsed on the way: the clock suspends it
+        conn.execute(saved(moved(grant, GrantState.ACTIVE, "", actor, facts), facts, at))
+        record(
+            conn,
+            actor,
+            "grant.activate",
+            "grant",
+            grant.id,
+            partner=grant.partner,
+            reason="the gateway has it",
+            before={"state": grant.state},
+            after={"state": GrantState.ACTIVE, "decision": grant.decision},
+        )
+
+
+def close(conn: Connection, closings: list[Closing], at: datetime) -> None:
+    """Take the gateway's tombstones over. The gateway's own events record them: no others do."""
+    reader = Reader(conn)
+    for closing in closings:
+        if closing.kind == "grant":
+            _revoke(conn, closing, reader, at)
+        set_mark(conn, "closings_seen", closing.seq)
+
+
+def _revoke(conn: Connection, closing: Closing, reader: Reader, at: datetime) -> None:
+    asked = select(GRANTS.c.body).where(GRANTS.c.id == closing.id)
+    grant = conn.execute(asked).scalar_one_or_none()
+    if grant is None or not may_become(grant.state, GrantState.REVOKED):
+        return
+    facts = reader.of_grant(grant)
+    why = closing.reason
+    if closing.event_id:
+        why = f"{why} [{closing.event_id}]" if why else closing.event_id
+    actor = Actor(closing.by or SYSTEM, closing.at or at)
+    conn.execute(saved(moved(grant, GrantState.REVOKED, why, actor, facts), facts, at))
+
+
+def _pending(conn: Connection) -> tuple[ProjectionBatch, int]:
+    done = mark(conn, "gateway_applied")
+    asked = (
+        select(PROJECTION.c.seq, PROJECTION.c.kind, PROJECTION.c.body)
+        .where(PROJECTION.c.seq > done)
+        .order_by(PROJECTION.c.seq)
+        .limit(BATCH)
+    )
+    items = [ProjectionItem(*row) for row in conn.execute(asked)]
+    head = conn.execute(select(func.coalesce(func.max(PROJECTION.c.seq), 0))).scalar_one()
+    return ProjectionBatch(done, items, now()), head
+
+
+async def _forever(
+    step: Callable[[], Awaitable[Any]], broken: Callable[[PilotError], None]
+) -> None:
+    """Run `step` again and again; after a failure pause, longer each time up to the cap."""
+    pause = 0.1
+    while True:
+        try:
+            await step()
+            pause = 0.1
+        except PilotError as error:
+            broken(error)
+        except Exception as error:
+            _LOG.exception("the line to the gateway failed")
+            broken(refusal("internal", f"the line to the gateway failed: {type(error).__name__}"))
+        else:
+            continue
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, LONGEST_PAUSE_SECONDS)

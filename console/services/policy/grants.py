@@ -1,0 +1,134 @@
+"""Grants: planned, created, activated and decided anew."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import Connection, select
+
+from console.engines.cedar import CedarBundle
+from console.model.grant import ActivateGrant, Gap, Grant, GrantPlan, GrantState
+from console.model.stored import Page
+from console.services.policy import find
+from console.services.policy.facts import Reader, shown
+from console.services.policy.lifecycle import OPENED, activates, begins, settles
+from console.services.policy.proposal import (
+    holders,
+    overlaps,
+    plan,
+    propose,
+    stage_of,
+    takes_another,
+)
+from console.services.policy.record import Actor, record
+from console.services.policy.settle import add, judged, moved, save
+from console.services.policy.tables import GRANT_CAPABILITIES, GRANTS
+from console.services.web import Ask, fresh, page
+
+
+def list_grants(conn: Connection, ask: Ask) -> Page[Grant]:
+    """List the grants, newest first."""
+    asked = select(GRANTS)
+    if name := ask.query.get("pilot"):
+        asked = asked.where(GRANTS.c.pilot == find.pilot(conn, name).slug)
+    if name := ask.query.get("partner"):
+        asked = asked.where(GRANTS.c.partner == find.partner(conn, name).slug)
+    if name := ask.query.get("capability"):
+        held = select(GRANT_CAPABILITIES.c.grant_id).where(
+            GRANT_CAPABILITIES.c.capability == find.capability(conn, name).slug
+        )
+        asked = asked.where(GRANTS.c.id.in_(held))
+    if state := ask.query.get("state"):
+        asked = asked.where(GRANTS.c.state == find.one_of("state", state, GrantState))
+    reader = Reader(conn)
+    return page(
+        conn,
+        asked,
+        ask,
+        keys=[GRANTS.c.created_at.desc(), GRANTS.c.id.desc()],
+        decode=lambda row: shown(row.body, reader, ask.now),
+    )
+
+
+def show_grant(conn: Connection, ask: Ask) -> Grant:
+    """Show one grant, and what is missing while it is not active."""
+    return shown(find.grant(conn, ask.path["grant"]), Reader(conn), ask.now)
+
+
+def plan_grant(bundle: CedarBundle, conn: Connection, ask: Ask) -> GrantPlan:
+    """Say what creating this grant would do. Nothing is stored."""
+    return plan(conn, propose(conn, ask.body, bundle, Actor.of(ask)))
+
+
+def create_grant(bundle: CedarBundle, conn: Connection, ask: Ask) -> Grant:
+    """Create a grant: on its way to the gateway, or a draft with what it misses.
+
+    From tier 3 up it waits for approval, whatever else is there.
+    """
+    actor = Actor.of(ask)
+    grant, facts, _ = propose(conn, ask.body, bundle, actor)
+    add(conn, grant, facts, actor.at)
+    record(
+        conn,
+        actor,
+        "grant.create",
+        "grant",
+        grant.id,
+        partner=grant.partner,
+        reason=ask.body.reason,
+        after=msgspec.structs.replace(grant, gaps=[]),
+    )
+    return grant
+
+
+def activate_grant(bundle: CedarBundle, conn: Connection, ask: Ask) -> Grant:
+    """Let a draft go on whose gaps are mended: everything is judged anew."""
+    body: ActivateGrant = ask.body
+    actor = Actor.of(ask)
+    grant = find.grant(conn, ask.path["grant"])
+    fresh(ask, grant)
+    facts = Reader(conn).of_grant(grant)
+    judgement, missing = judged(grant, facts, bundle, actor.at)
+    state = activates(judgement, missing, actor.at)
+    if state == grant.state:
+        return grant
+    takes_another(conn, facts.pilot, stage_of(facts.pilot, grant.stage), grant.partner)
+    opened = moved(judgement, state, "", actor, facts)
+    save(conn, opened, facts, actor.at)
+    record(
+        conn,
+        actor,
+        "grant.provision",
+        "grant",
+        grant.id,
+        partner=grant.partner,
+        reason=body.reason,
+        before={"state": grant.state},
+        after={"state": opened.state, "decision": opened.decision},
+    )
+    return opened
+
+
+def decide_grant(bundle: CedarBundle, conn: Connection, ask: Ask) -> GrantPlan:
+    """Decide a grant anew: what it would be now, and what is missing. Nothing is stored."""
+    grant = find.grant(conn, ask.path["grant"])
+    facts = Reader(conn).of_grant(grant)
+    fresh_grant, missing = judged(grant, facts, bundle, ask.now)
+    assert fresh_grant.decision is not None
+    return GrantPlan(
+        grant=shown(fresh_grant, Reader(conn), ask.now),
+        becomes=_becomes(fresh_grant, missing, ask.now),
+        gaps=missing,
+        holders=holders(conn, grant),
+        overlaps=overlaps(conn, grant),
+        decision=fresh_grant.decision,
+    )
+
+
+def _becomes(grant: Grant, missing: list[Gap], at: datetime) -> GrantState:
+    if grant.state == GrantState.DRAFT:
+        state = begins(grant.tier, missing)
+    else:
+        state, _ = settles(grant, missing, at)
+    return GrantState.ACTIVE if state in OPENED else state

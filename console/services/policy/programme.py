@@ -1,0 +1,175 @@
+"""Pilots, their stages and capabilities."""
+
+from __future__ import annotations
+
+import msgspec
+from sqlalchemy import Connection, func, select, update
+
+from console.api.problems import refusal
+from console.model.access import (
+    Capability,
+    NewCapability,
+    NewPilot,
+    Pilot,
+    SetStage,
+    Stage,
+    StageKey,
+)
+from console.model.ids import new_id
+from console.model.stored import Page
+from console.services.policy import find
+from console.services.policy.record import Actor, record
+from console.services.policy.tables import CAPABILITIES, PILOTS, TERMS
+from console.services.web import Ask, fresh, page
+
+_ORDER = list(StageKey)
+
+
+def list_pilots(conn: Connection, ask: Ask) -> Page[Pilot]:
+    """List the pilots, by slug."""
+    return page(
+        conn,
+        select(PILOTS),
+        ask,
+        keys=[PILOTS.c.slug],
+        decode=lambda row: _with_terms(conn, row.body),
+    )
+
+
+def show_pilot(conn: Connection, ask: Ask) -> Pilot:
+    """Show one pilot."""
+    return _with_terms(conn, find.pilot(conn, ask.path["pilot"]))
+
+
+def create_pilot(conn: Connection, ask: Ask) -> Pilot:
+    """Set up a pilot with its models and stages."""
+    body: NewPilot = ask.body
+    if there := find.by_slug(conn, PILOTS, body.slug):
+        raise find.exists("pilot", body.slug, _with_terms(conn, there))
+    keys = [stage.key for stage in body.stages]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise refusal("invalid", f"stages: {key} is there twice")
+    actor = Actor.of(ask)
+    pilot = Pilot(
+        id=new_id("pilot"),
+        slug=body.slug,
+        title=body.title,
+        models=find.unique(body.models),
+        stages=_ordered(body.stages),
+        grace_seconds=body.grace_seconds,
+        labels=find.labels(body.labels),
+        **actor.stamp(),
+    )
+    conn.execute(
+        PILOTS.insert().values(id=pilot.id, slug=pilot.slug, created_at=actor.at, body=pilot)
+    )
+    record(conn, actor, "pilot.create", "pilot", pilot.id, name=pilot.slug, after=pilot)
+    return pilot
+
+
+def set_stage(conn: Connection, ask: Ask) -> Pilot:
+    """Add a stage to a pilot, or replace its bounds. Grants that run keep theirs."""
+    body: SetStage = ask.body
+    pilot = find.pilot(conn, ask.path["pilot"])
+    fresh(ask, _with_terms(conn, pilot))
+    actor = Actor.of(ask)
+    changed = msgspec.structs.replace(
+        pilot,
+        stages=_ordered([*(s for s in pilot.stages if s.key != body.stage.key), body.stage]),
+        **actor.touch(pilot),
+    )
+    conn.execute(update(PILOTS).where(PILOTS.c.id == pilot.id).values(body=changed))
+    record(
+        conn,
+        actor,
+        "pilot.stage",
+        "pilot",
+        pilot.id,
+        name=pilot.slug,
+        reason=body.reason,
+        before={"stages": pilot.stages},
+        after={"stages": changed.stages},
+    )
+    return _with_terms(conn, changed)
+
+
+def list_capabilities(conn: Connection, ask: Ask) -> Page[Capability]:
+    """List the capabilities, of one pilot where it is named, by slug."""
+    asked = select(CAPABILITIES)
+    if name := ask.query.get("pilot"):
+        asked = asked.where(CAPABILITIES.c.pilot == find.pilot(conn, name).slug)
+    return page(conn, asked, ask, keys=[CAPABILITIES.c.slug], decode=lambda row: row.body)
+
+
+def show_capability(conn: Connection, ask: Ask) -> Capability:
+    """Show one capability."""
+    return find.capability(conn, ask.path["capability"])
+
+
+def create_capability(conn: Connection, ask: Ask) -> Capability:
+    """Set up a capability: what may be done with which of the pilot's models."""
+    body: NewCapability = ask.body
+    pilot = find.pilot(conn, body.pilot)
+    if there := find.by_slug(conn, CAPABILITIES, body.slug):
+        raise find.exists("capability", body.slug, there)
+    for model in body.models:
+        if model not in pilot.models:
+            raise refusal(
+                "invalid",
+                f"models: {model!r} is not a model of pilot {pilot.slug}"
+                f"{find.nearest(model, pilot.models)}",
+            )
+    actor = Actor.of(ask)
+    capability = Capability(
+        id=new_id("capability"),
+        slug=body.slug,
+        title=body.title,
+        pilot=pilot.slug,
+        category=body.category,
+        tier=body.tier,
+        models=find.unique(body.models),
+        routes=find.unique(body.routes),
+        longest_grant_seconds=body.longest_grant_seconds,
+        labels=find.labels(body.labels),
+        **actor.stamp(),
+    )
+    conn.execute(
+        CAPABILITIES.insert().values(
+            id=capability.id,
+            slug=capability.slug,
+            pilot=capability.pilot,
+            created_at=actor.at,
+            body=capability,
+        )
+    )
+    record(
+        conn,
+        actor,
+        "capability.create",
+        "capability",
+        capability.id,
+        name=capability.slug,
+        after=capability,
+    )
+    return capability
+
+
+def _ordered(stages: list[Stage]) -> list[Stage]:
+    return sorted(stages, key=lambda stage: _ORDER.index(stage.key))
+
+
+def _with_terms(conn: Connection, pilot: Pilot) -> Pilot:
+    """Return `pilot` with the id of its newest terms, which have a life of their own."""
+    newest = (
+        select(TERMS.c.id)
+        .where(TERMS.c.pilot == pilot.slug)
+        .where(
+            TERMS.c.version
+            == select(func.max(TERMS.c.version))
+            .where(TERMS.c.pilot == pilot.slug)
+            .scalar_subquery()
+        )
+    )
+    found = conn.execute(newest).scalar_one_or_none()
+    return msgspec.structs.replace(pilot, terms_id=found or "")

@@ -1,0 +1,244 @@
+"""What a wanted grant would be: everything that can be wrong with it, said before it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
+from typing import NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, func, select
+
+from console.api.problems import refusal
+from console.engines.cedar import CedarBundle
+from console.model.access import Capability, Category, Pilot, Stage
+from console.model.grant import Gap, Grant, GrantPlan, GrantState, NewGrant
+from console.model.ids import new_id
+from console.model.text import is_slug, rfc3339
+from console.services.policy import find
+from console.services.policy.facts import Reader
+from console.services.policy.gates import Facts
+from console.services.policy.lifecycle import LIVE, begins
+from console.services.policy.record import Actor
+from console.services.policy.settle import judged, rests_on
+from console.services.policy.tables import GRANT_CAPABILITIES, GRANTS
+
+SCOPED_TIER = 2
+"""From this impact tier up a scope is spelled out: nothing empty, nothing wild."""
+
+WILDCARD = "*"
+
+WAITS = "waits_for_approval"
+"""Why a grant of tier 3 and above is pending."""
+
+
+class Proposal(NamedTuple):
+    """A grant as it would be stored, with the facts it rests on and what is missing."""
+
+    grant: Grant
+    facts: Facts
+    gaps: list[Gap]
+
+
+def propose(conn: Connection, body: NewGrant, bundle: CedarBundle, actor: Actor) -> Proposal:
+    """Return the grant that `body` asks for, or raise what is wrong with it."""
+    pilot = find.pilot(conn, body.pilot)
+    partner = find.partner(conn, body.partner)
+    capabilities = [_of(pilot, find.capability(conn, slug)) for slug in body.capabilities]
+    capabilities = list({each.slug: each for each in capabilities}.values())
+    stage = stage_of(pilot, body.stage)
+    tier = max(each.tier for each in capabilities)
+    begin = body.not_before or actor.at
+    _within_longest(body.expires_at, begin, stage, capabilities, actor.at)
+    takes_another(conn, pilot, stage, partner.slug)
+    facts = Reader(conn).of(pilot.slug, partner.slug, [each.slug for each in capabilities])
+    grant = Grant(
+        id=new_id("grant"),
+        pilot=pilot.slug,
+        stage=stage.key,
+        partner=partner.slug,
+        capabilities=[each.slug for each in capabilities],
+        models=_models(body.models, capabilities, tier),
+        networks=_networks(body.networks, tier),
+        purpose=body.purpose,
+        not_before=begin.astimezone(UTC),
+        expires_at=body.expires_at.astimezone(UTC),
+        tier=tier,
+        state=GrantState.DRAFT,
+        labels=find.labels(body.labels),
+        **actor.stamp(),
+    )
+    grant, missing = judged(grant, facts, bundle, actor.at)
+    state = begins(tier, missing)
+    grant = msgspec.structs.replace(
+        grant,
+        state=state,
+        state_reason=WAITS if state is GrantState.PENDING_APPROVAL else "",
+        gaps=missing,
+        **rests_on(facts),
+    )
+    return Proposal(grant, facts, missing)
+
+
+def plan(conn: Connection, proposal: Proposal) -> GrantPlan:
+    """Return what the proposal would do, beside what others and the partner hold."""
+    grant = proposal.grant
+    assert grant.decision is not None
+    becomes = GrantState.ACTIVE if grant.state == GrantState.PROVISIONING else grant.state
+    return GrantPlan(
+        grant=grant,
+        becomes=becomes,
+        gaps=proposal.gaps,
+        holders=holders(conn, grant),
+        overlaps=overlaps(conn, grant),
+        decision=grant.decision,
+    )
+
+
+def holders(conn: Connection, grant: Grant) -> dict[str, int]:
+    """Return how many other partners hold each of the grant's capabilities now."""
+    asked = (
+        select(GRANT_CAPABILITIES.c.capability, func.count(GRANTS.c.partner.distinct()))
+        .join(GRANTS, GRANTS.c.id == GRANT_CAPABILITIES.c.grant_id)
+        .where(
+            GRANT_CAPABILITIES.c.capability.in_(grant.capabilities),
+            GRANTS.c.partner != grant.partner,
+            GRANTS.c.state.in_(LIVE),
+        )
+        .group_by(GRANT_CAPABILITIES.c.capability)
+    )
+    counted = {row[0]: row[1] for row in conn.execute(asked)}
+    return {slug: counted.get(slug, 0) for slug in grant.capabilities}
+
+
+def overlaps(conn: Connection, grant: Grant) -> list[str]:
+    """Return the ids of the partner's other live grants over any of the same capabilities."""
+    asked = (
+        select(GRANTS.c.id)
+        .join(GRANT_CAPABILITIES, GRANTS.c.id == GRANT_CAPABILITIES.c.grant_id)
+        .where(
+            GRANT_CAPABILITIES.c.capability.in_(grant.capabilities),
+            GRANTS.c.partner == grant.partner,
+            GRANTS.c.id != grant.id,
+            GRANTS.c.state.in_(LIVE),
+        )
+        .distinct()
+        .order_by(GRANTS.c.id)
+    )
+    return list(conn.execute(asked).scalars())
+
+
+def stage_of(pilot: Pilot, key: str) -> Stage:
+    """Return the pilot's stage, or raise `invalid` naming those that it has."""
+    for stage in pilot.stages:
+        if stage.key == key:
+            return stage
+    known = [str(stage.key) for stage in pilot.stages]
+    raise refusal(
+        "invalid",
+        f"stage: pilot {pilot.slug} has no stage {key!r}, only {', '.join(known)}"
+        f"{find.nearest(key, known)}",
+        mend=f"pilotctl pilot stage {pilot.slug}",
+    )
+
+
+def takes_another(conn: Connection, pilot: Pilot, stage: Stage, partner: str) -> None:
+    """Raise `refused` where the stage has as many other partners as it takes."""
+    asked = select(func.count(GRANTS.c.partner.distinct())).where(
+        GRANTS.c.pilot == pilot.slug,
+        GRANTS.c.stage == stage.key,
+        GRANTS.c.partner != partner,
+        GRANTS.c.state.in_(LIVE),
+    )
+    others = conn.execute(asked).scalar_one()
+    if others >= stage.most_partners:
+        raise refusal(
+            "refused",
+            f"stage {stage.key} of {pilot.slug} takes at most {stage.most_partners} partners, "
+            f"and has {others}",
+        )
+
+
+def _of(pilot: Pilot, capability: Capability) -> Capability:
+    if capability.pilot != pilot.slug:
+        raise refusal(
+            "invalid",
+            f"capabilities: {capability.slug} belongs to pilot {capability.pilot}, "
+            f"not to {pilot.slug}",
+        )
+    if capability.category == Category.PROHIBITED:
+        raise refusal(
+            "prohibited", f"{capability.slug} is prohibited: it is never granted, by any approval"
+        )
+    return capability
+
+
+def _models(wanted: Sequence[str], capabilities: Sequence[Capability], tier: int) -> list[str]:
+    """Return the models, spelled out: an open list never grows with its capabilities."""
+    every = find.unique([model for each in capabilities for model in each.models])
+    if not wanted or WILDCARD in wanted:
+        if tier >= SCOPED_TIER:
+            said = "an empty list" if not wanted else f"{WILDCARD!r}"
+            raise refusal(
+                "invalid",
+                f"models: {said} means all of them, which tier {tier} does not allow: "
+                f"name each of {', '.join(every)} that is meant",
+            )
+        return every
+    for model in wanted:
+        if model not in every:
+            why = "no slug" if not is_slug(model) else "not covered by the capabilities"
+            raise refusal(
+                "invalid",
+                f"models: {model!r} is {why}: they cover {', '.join(every)}"
+                f"{find.nearest(model, every)}",
+            )
+    return find.unique(wanted)
+
+
+def _networks(wanted: Sequence[str], tier: int) -> list[str]:
+    networks = find.networks("networks", wanted)
+    for network in networks:
+        if tier >= SCOPED_TIER and ip_network(network).prefixlen == 0:
+            raise refusal(
+                "invalid",
+                f"networks: {network} means every address, which tier {tier} does not allow",
+            )
+    return networks
+
+
+def _within_longest(
+    expires_at: datetime,
+    begin: datetime,
+    stage: Stage,
+    capabilities: Sequence[Capability],
+    now: datetime,
+) -> None:
+    if expires_at <= now:
+        raise refusal("invalid", f"expires_at: {rfc3339(expires_at)} is past")
+    if expires_at <= begin:
+        raise refusal("invalid", f"expires_at: it is not after not_before, {rfc3339(begin)}")
+    start = max(begin, now)
+    bounds = [(stage.longest_grant_seconds, f"stage {stage.key}")]
+    bounds += [(each.longest_grant_seconds, each.slug) for each in capabilities]
+    most, whose = min(bounds)
+    try:
+        latest = start + timedelta(seconds=most)
+    except OverflowError:
+        raise refusal("invalid", f"not_before: {rfc3339(begin)} is too far away") from None
+    if expires_at > latest:
+        raise refusal(
+            "invalid",
+            f"expires_at: {rfc3339(expires_at)} is too late: {whose} allows at most "
+            f"{_length(most)}, which ends {rfc3339(latest)}",
+            mend=f"--expires {_length(most)}",
+        )
+
+
+def _length(seconds: int) -> str:
+    """Return a length as a person writes it: 30d, 72h, 90s."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds % size == 0:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"

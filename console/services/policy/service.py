@@ -1,0 +1,159 @@
+"""The policy service: its routes, its tasks, and its start and stop."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from contextlib import suppress
+from functools import partial
+
+from sqlalchemy import Connection, func, select
+
+from console import __version__
+from console.api import policy as routes
+from console.engines.cedar import CedarBundle
+from console.model.operator import ServiceStatus
+from console.model.policy import Bundle
+from console.model.text import now
+from console.services.client import Client
+from console.services.events import SYSTEM
+from console.services.policy import evidence, grants, partners, programme
+from console.services.policy.authzen import Api
+from console.services.policy.clock import tick_for_ever
+from console.services.policy.directory import Directory
+from console.services.policy.gateway import Gateway
+from console.services.policy.record import SERVICE, Actor, record
+from console.services.policy.settle import settle_all
+from console.services.policy.shipped import bundle_in
+from console.services.policy.tables import BUNDLES, PROJECTION, STEPS
+from console.services.settings import Settings
+from console.services.store import Store
+from console.services.web import Ask, Web
+
+
+async def serve(settings: Settings, _args: argparse.Namespace, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set.
+
+    Raises PilotError where the store or the bundle is refused, or the socket is taken.
+    """
+    folder = settings.policy.folder
+    bundle = bundle_in(folder)
+    directory = Directory(bundle, folder)
+    store = Store.open(settings.home.store(SERVICE), STEPS)
+    client = Client(socket=settings.home.socket("gateway"))
+    gateway = Gateway(store, client)
+    web = Web(SERVICE, store, settings.operators)
+    tasks: list[asyncio.Task[None]] = []
+    try:
+        await store.write(lambda conn: put_in_force(conn, bundle))
+        mount(web, bundle, gateway)
+        Api(store, directory).mount(web)
+        await web.start(socket=settings.home.socket(SERVICE))
+        tasks = [
+            asyncio.create_task(gateway.provision()),
+            asyncio.create_task(gateway.follow()),
+            asyncio.create_task(tick_for_ever(store, bundle)),
+        ]
+        await stop.wait()
+    finally:
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+        await web.stop()
+        await client.close()
+        store.close()
+
+
+def mount(web: Web, bundle: CedarBundle, gateway: Gateway) -> None:
+    """Serve every route of `api.policy`."""
+    web.mount(routes.STATUS, partial(status, gateway))
+    web.mount(routes.BUNDLE_SHOW, partial(show_bundle, bundle))
+
+    web.mount(routes.PILOT_LIST, programme.list_pilots)
+    web.mount(routes.PILOT_SHOW, programme.show_pilot)
+    web.mount(routes.PILOT_CREATE, programme.create_pilot)
+    web.mount(routes.PILOT_STAGE, programme.set_stage)
+    web.mount(routes.CAPABILITY_LIST, programme.list_capabilities)
+    web.mount(routes.CAPABILITY_SHOW, programme.show_capability)
+    web.mount(routes.CAPABILITY_CREATE, programme.create_capability)
+
+    web.mount(routes.PARTNER_LIST, partners.list_partners)
+    web.mount(routes.PARTNER_SHOW, partners.show_partner)
+    web.mount(routes.PARTNER_CREATE, partners.create_partner)
+    web.mount(routes.PARTNER_VERIFY, partial(partners.verify_partner, bundle))
+    web.mount(routes.PARTNER_DECLARE, partial(partners.declare_partner, bundle))
+
+    web.mount(routes.TERMS_LIST, evidence.list_terms)
+    web.mount(routes.TERMS_SHOW, evidence.show_terms)
+    web.mount(routes.TERMS_PUBLISH, partial(evidence.publish_terms, bundle))
+    web.mount(routes.TERMS_ACCEPT, partial(evidence.accept_terms, bundle))
+    web.mount(routes.TERMS_ACCEPTANCES, evidence.list_acceptances)
+    web.mount(routes.ASSESSMENT_LIST, evidence.list_assessments)
+    web.mount(routes.ASSESSMENT_SHOW, evidence.show_assessment)
+    web.mount(routes.ASSESSMENT_CREATE, evidence.create_assessment)
+    web.mount(routes.ASSESSMENT_ACCEPT, partial(evidence.accept_assessment, bundle))
+    web.mount(routes.ASSESSMENT_REJECT, partial(evidence.reject_assessment, bundle))
+    web.mount(routes.ASSESSMENT_WITHDRAW, partial(evidence.withdraw_assessment, bundle))
+
+    web.mount(routes.GRANT_LIST, grants.list_grants)
+    web.mount(routes.GRANT_SHOW, grants.show_grant)
+    web.mount(routes.GRANT_CREATE, partial(grants.create_grant, bundle))
+    web.mount(routes.GRANT_PLAN, partial(grants.plan_grant, bundle))
+    web.mount(routes.GRANT_ACTIVATE, partial(grants.activate_grant, bundle))
+    web.mount(routes.GRANT_DECIDE, partial(grants.decide_grant, bundle))
+
+
+def status(gateway: Gateway, conn: Connection, ask: Ask) -> ServiceStatus:
+    """Say how policy is, and for whom it takes the caller."""
+    sequence = conn.execute(select(func.coalesce(func.max(PROJECTION.c.seq), 0))).scalar_one()
+    notes = []
+    if gateway.link.ahead:
+        notes.append("the gateway has applied more than policy ever made: is this an old copy?")
+    if gateway.link.failure:
+        notes.append(f"the gateway does not take the projection: {gateway.link.failure}")
+    return ServiceStatus(
+        service=SERVICE,
+        version=__version__,
+        as_of=ask.now,
+        operator=ask.operator,
+        sequence=sequence,
+        healthy=not notes,
+        notes=notes,
+    )
+
+
+def show_bundle(bundle: CedarBundle, conn: Connection, _ask: Ask) -> Bundle:
+    """Show the policies and the schema that decide."""
+    since = conn.execute(
+        select(BUNDLES.c.activated_at).order_by(BUNDLES.c.number.desc()).limit(1)
+    ).scalar_one()
+    return Bundle(
+        revision=bundle.revision,
+        policies=bundle.policies,
+        schema=bundle.schema,
+        activated_at=since,
+    )
+
+
+def put_in_force(conn: Connection, bundle: CedarBundle) -> None:
+    """Record a bundle that is not the one in force, and judge every grant by it."""
+    before = conn.execute(
+        select(BUNDLES.c.revision).order_by(BUNDLES.c.number.desc()).limit(1)
+    ).scalar_one_or_none()
+    if before == bundle.revision:
+        return
+    actor = Actor(SYSTEM, now())
+    conn.execute(BUNDLES.insert().values(revision=bundle.revision, activated_at=actor.at))
+    record(
+        conn,
+        actor,
+        "policy.activate",
+        "bundle",
+        bundle.revision,
+        reason="the service started with it",
+        before={"revision": before} if before else None,
+        after={"revision": bundle.revision},
+    )
+    settle_all(conn, bundle, actor)
