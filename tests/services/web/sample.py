@@ -60,7 +60,7 @@ def create(conn: Connection, ask: Ask) -> Partner:
 
 def verify(conn: Connection, ask: Ask) -> Partner:
     """Change a partner, if it is the revision that was looked at."""
-    import msgspec  # noqa: PLC0415
+    import msgspec
 
     found = show(conn, ask)
     fresh(ask, found)

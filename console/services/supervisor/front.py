@@ -1,0 +1,232 @@
+"""What `pilotctl up`, `down` and `status` call: they talk to the supervisor's process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from console.errors import ExitCode, PilotError
+from console.model.text import now, rfc3339
+from console.services import settings
+from console.services.settings import Home, Settings
+from console.services.supervisor.child import PATIENCE, as_error
+from console.services.supervisor.keeper import START_SECONDS, Keeper, Lock, control_socket
+from console.services.supervisor.plan import Spec, processes, refuse_taken_ports
+from console.services.supervisor.report import Order, Reply, Status
+
+PROGRAM = (sys.executable, "-m", "console.services.supervisor")
+"""The supervisor's own process; it takes `--home` and `--ready-fd`."""
+
+Plan = Callable[[Settings], list[Spec]]
+
+
+def start(
+    home: Path,
+    *,
+    foreground: bool = False,
+    program: Sequence[str] = PROGRAM,
+    plan: Plan = processes,
+) -> Status:
+    """Start the pilot of the state folder `home`, and return once everything serves.
+
+    Where it runs already, nothing is changed and `already` is set. In the foreground it
+    returns when a signal or `stop` has ended it. Raises `PilotError` with the reason
+    where something cannot start; then nothing is left running.
+    """
+    read = settings.load(home)
+    lock = Lock(read.home)
+    try:
+        if lock.holder():
+            return _already(read.home)
+        try:
+            refuse_taken_ports(read)
+            if foreground:
+                return run(read, plan(read), lock=lock)
+            return _detached(read.home, program)
+        except PilotError as error:
+            # Another `up` may have been a moment faster; then its pilot is the answer.
+            if error.code in {"already-running", "port-in-use"} and lock.holder():
+                return _already(read.home)
+            raise
+    finally:
+        lock.close()
+
+
+def stop(home: Path) -> bool:
+    """Stop the pilot; return False where nothing was running."""
+    place = settings.prepare(home)
+    lock = Lock(place)
+    try:
+        pid = lock.holder()
+        if not pid:
+            return False
+        with suppress(PilotError):
+            _order(place, Order(do="stop"), seconds=5.0)
+        if not _gone(lock, PATIENCE + 3.0):
+            # It hangs. Its children are tied to its life and end with it.
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            if not _gone(lock, 5.0):
+                raise PilotError("not-stopped", f"the supervisor, pid {pid}, does not end")
+        return True
+    finally:
+        lock.close()
+
+
+def status(home: Path) -> Status:
+    """Say what is running for the state folder `home`."""
+    place = settings.prepare(home)
+    lock = Lock(place)
+    try:
+        if not lock.holder():
+            return Status(home=str(place.path))
+    finally:
+        lock.close()
+    return _order(place, Order(do="status"), seconds=5.0)
+
+
+def stop_one(home: Path, name: str) -> None:
+    """Stop one process, and keep it stopped until `start_one`."""
+    _order(settings.prepare(home), Order(do="stop_one", name=name), seconds=PATIENCE + 5)
+
+
+def start_one(home: Path, name: str) -> None:
+    """Start one process that was stopped, and return once it serves."""
+    _order(settings.prepare(home), Order(do="start_one", name=name), seconds=START_SECONDS)
+
+
+def run(
+    read: Settings, specs: Sequence[Spec], *, ready: Callable[[Status], None] = lambda _status: None,
+    lock: Lock | None = None,
+) -> Status:  # fmt: skip
+    """Be the supervisor in this process, until told to stop. Says one line per event."""
+    held = lock or Lock(read.home)
+    try:
+        if not held.take():
+            raise PilotError(
+                "already-running",
+                f"another supervisor holds {held.path}",
+                exit=ExitCode.CONFLICT,
+                hint="run `pilotctl down` first",
+            )
+        asyncio.run(_run(read, specs, ready))
+        return Status(home=str(read.home.path))
+    finally:
+        if lock is None:
+            held.close()
+
+
+async def _run(read: Settings, specs: Sequence[Spec], ready: Callable[[Status], None]) -> None:
+    await Keeper(read.home, specs, _say).run(ready)
+
+
+def _say(line: str) -> None:
+    with suppress(OSError):  # the terminal may have gone
+        sys.stderr.write(f"{rfc3339(now())} {line}\n")
+        sys.stderr.flush()
+
+
+def _detached(home: Home, program: Sequence[str]) -> Status:
+    """Start the supervisor apart from this terminal, and hear from it how it went."""
+    readable, writable = os.pipe()
+    log = home.logs / "supervisor.log"
+    with suppress(FileNotFoundError):
+        if log.stat().st_size > 1024 * 1024:
+            log.replace(log.with_name(log.name + ".1"))
+    told = os.open(log, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+    try:
+        try:
+            # The program forks and ends its first process at once: nothing is left to wait for.
+            subprocess.run(  # noqa: S603 - our own program
+                [*program, "--home", str(home.path), "--ready-fd", str(writable)],
+                stdin=subprocess.DEVNULL, stdout=told, stderr=told,
+                pass_fds=(writable,), check=False,
+            )  # fmt: skip
+        finally:
+            os.close(told)
+            os.close(writable)
+        line = _line_of(readable, START_SECONDS + PATIENCE + 5)
+    finally:
+        os.close(readable)
+    try:
+        return _told(msgspec.json.decode(line, type=Reply))
+    except msgspec.MsgspecError as error:
+        raise PilotError(
+            "not-started", "the supervisor ended before anything served", hint=f"see {log}"
+        ) from error
+
+
+def _already(home: Home) -> Status:
+    return msgspec.structs.replace(_when_ready(home), already=True)
+
+
+def _when_ready(home: Home) -> Status:
+    """Ask a supervisor that may still be starting."""
+    end = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            found = _order(home, Order(do="status"), seconds=5.0)
+            if all(each.state in {"running", "stopped"} for each in found.processes):
+                return found
+            if time.monotonic() > end:
+                return found
+        except PilotError:
+            if time.monotonic() > end:
+                raise
+        time.sleep(0.05)
+
+
+def _order(home: Home, order: Order, *, seconds: float) -> Status:
+    try:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(seconds)
+            sock.connect(str(control_socket(home)))
+            sock.sendall(msgspec.json.encode(order) + b"\n")
+            with sock.makefile("rb") as answer:
+                line = answer.readline()
+        return _told(msgspec.json.decode(line, type=Reply))
+    except (OSError, msgspec.MsgspecError) as error:
+        raise PilotError(
+            "unavailable",
+            f"no supervisor answers for {home.path}",
+            exit=ExitCode.UNAVAILABLE,
+            hint="run `pilotctl up`",
+        ) from error
+
+
+def _told(reply: Reply) -> Status:
+    if reply.error is not None:
+        raise as_error(reply.error)
+    assert reply.status is not None
+    return reply.status
+
+
+def _gone(lock: Lock, seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while lock.holder():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _line_of(descriptor: int, seconds: float) -> bytes:
+    """Read until the line or the pipe ends, at most `seconds`."""
+    read, end = b"", time.monotonic() + seconds
+    while not read.endswith(b"\n") and (left := end - time.monotonic()) > 0:
+        if select.select([descriptor], [], [], left)[0]:
+            if not (part := os.read(descriptor, 65536)):
+                break
+            read += part
+    return read

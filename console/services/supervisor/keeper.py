@@ -1,0 +1,189 @@
+"""The supervisor's own life: the lock, the children, the control socket, the signals."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from console.errors import ExitCode, PilotError
+from console.services.settings import Home
+from console.services.supervisor.child import MOST_STILLBIRTHS, Child
+from console.services.supervisor.logs import BoundedLog
+from console.services.supervisor.plan import Spec
+from console.services.supervisor.report import Order, Reply, Status
+
+START_SECONDS = 30.0
+"""How long all processes together may take until they serve."""
+
+
+def control_socket(home: Home) -> Path:
+    """Return where the supervisor listens to its owner."""
+    return home.run / "supervisor.sock"
+
+
+class Lock:
+    """Held by the one supervisor of a state folder; the kernel drops it when it dies."""
+
+    def __init__(self, home: Home) -> None:
+        self.path = home.run / "supervisor.lock"
+        self._descriptor = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+
+    def take(self) -> bool:
+        """Take the lock and write our process id into it; False where another has it."""
+        for _ in range(20):
+            with suppress(BlockingIOError):
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            time.sleep(0.01)  # somebody may only be looking who holds it
+        else:
+            return False
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+        return True
+
+    def holder(self) -> int:
+        """Return the process id of whoever holds it, or 0 where nobody does."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            said = os.pread(self._descriptor, 32, 0).strip()
+            return int(said) if said.isdigit() else 0
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        return 0
+
+    def close(self) -> None:
+        """Let it go."""
+        os.close(self._descriptor)
+
+
+class Keeper:
+    """Runs a pilot's processes until it is told to stop."""
+
+    def __init__(self, home: Home, specs: Sequence[Spec], say: Callable[[str], None]) -> None:
+        self._home = home
+        self._say = say
+        self._logs = [BoundedLog(home.logs / f"{spec.name}.log") for spec in specs]
+        self._children = {
+            spec.name: Child(spec, log, say) for spec, log in zip(specs, self._logs, strict=True)
+        }
+        self._ended = asyncio.Event()
+
+    async def run(self, ready: Callable[[Status], None]) -> None:
+        """Start everything, call `ready` once all serve, and stay until told to stop.
+
+        Raises `PilotError` where something cannot start; then nothing is left running.
+        """
+        loop = asyncio.get_running_loop()
+        for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(each, self._ended.set)
+        path = control_socket(self._home)
+        path.unlink(missing_ok=True)
+        before = os.umask(0o177)
+        try:
+            server = await asyncio.start_unix_server(self._hear, str(path))
+        finally:
+            os.umask(before)
+        try:
+            for child in self._children.values():
+                child.start()
+            await self._until_serving()
+            if not self._ended.is_set():
+                self._say("ready")
+                ready(self.status())
+            await self._ended.wait()
+        finally:
+            await asyncio.gather(*(child.stop() for child in self._children.values()))
+            server.close()
+            path.unlink(missing_ok=True)
+            for log in self._logs:
+                log.close()
+            self._say("stopped")
+
+    def status(self) -> Status:
+        """Say how everything is."""
+        return Status(
+            home=str(self._home.path),
+            running=True,
+            pid=os.getpid(),
+            processes=[child.report() for child in self._children.values()],
+        )
+
+    async def _until_serving(self) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + START_SECONDS
+        while not self._ended.is_set():
+            reports = [child.report() for child in self._children.values()]
+            if all(each.state == "running" for each in reports):
+                return
+            for child in self._children.values():
+                _refuse_if_hopeless(child, self._home)
+            if loop.time() > end:
+                late = ", ".join(each.name for each in reports if each.state != "running")
+                raise PilotError(
+                    "not-started",
+                    f"{late} did not serve within {START_SECONDS:.0f} s",
+                    exit=ExitCode.UNAVAILABLE,
+                    hint=f"see the files in {self._home.logs}",
+                )
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.02):
+                    await self._ended.wait()
+
+    async def _hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one order, and only then end, so that whoever asked hears of it."""
+        order = Order(do="")
+        try:
+            async with asyncio.timeout(START_SECONDS + 30):
+                order = msgspec.json.decode(await reader.readline(), type=Order)
+                writer.write(msgspec.json.encode(await self._answer(order)) + b"\n")
+                await writer.drain()
+        except (TimeoutError, OSError, ValueError, msgspec.MsgspecError):
+            pass  # whoever asked has gone, or was not one of us
+        finally:
+            writer.close()
+            if order.do == "stop":
+                self._ended.set()
+
+    async def _answer(self, order: Order) -> Reply:
+        try:
+            if order.do in {"stop_one", "start_one"}:
+                await self._obey(order)
+        except PilotError as error:
+            return Reply(error=msgspec.convert(error.as_json()["error"], dict[str, object]))
+        return Reply(status=self.status())
+
+    async def _obey(self, order: Order) -> None:
+        child = self._children.get(order.name)
+        if child is None:
+            raise PilotError(
+                "no-such-process",
+                f"there is no process {order.name}; there are {', '.join(self._children)}",
+                exit=ExitCode.NOT_FOUND,
+            )
+        if order.do == "stop_one":
+            await child.stop()
+        else:
+            child.start()
+            await child.settled.wait()
+            _refuse_if_hopeless(child, self._home)
+
+
+def _refuse_if_hopeless(child: Child, home: Home) -> None:
+    """Raise what a process said when it refused to start, or that it dies again and again."""
+    if child.refusal is not None:
+        raise child.refusal
+    if child.stillbirths >= MOST_STILLBIRTHS:
+        raise PilotError(
+            "not-started",
+            f"{child.spec.name} does not start: {child.report().why}",
+            exit=ExitCode.UNAVAILABLE,
+            hint=f"see {home.logs / (child.spec.name + '.log')}",
+        )
