@@ -12,8 +12,8 @@ from itertools import groupby
 from console.trust.checkpoint import Checkpoint
 from console.trust.damage import DamageKind, Findings, span
 from console.trust.merkle import peaks_of, root_of, root_of_peaks
-from console.trust.scan import Mismatch, Scan, View, fetch, tile_hashes
-from console.trust.tiles import WIDTH, tile_at
+from console.trust.scan import Mismatch, Scan, View, fetch, tile_bytes
+from console.trust.tiles import WIDTH, split_hashes, tile_at
 
 
 class Diagnosis:
@@ -80,7 +80,8 @@ class Diagnosis:
                 held = fetch(self.scan.read, tile, self.found)
                 if held is None:
                     self.found.add(DamageKind.TILE_MISSING, tile.path, "the hash tile is not there")
-                row += (tile_hashes(tile, *held, self.found) if held else None) or made
+                told = tile_bytes(tile, *held, self.found) if held else None
+                row += split_hashes(told) if told else made
             rows.append(row)
             below = raised(below)
             level += 1

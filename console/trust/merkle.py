@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
+from itertools import islice
 
 from console.errors import ExitCode, PilotError
 
@@ -71,6 +72,16 @@ def root_of(leaves: Sequence[bytes]) -> bytes:
             keep(level[-1])
         level = above
     return level[0]
+
+
+def root_of_entries(entries: Iterable[bytes]) -> bytes:
+    """Return the root of the tree over `entries`, which may be any number and are not kept."""
+    # Whole subtrees at a time: their hashes stay in the processor's cache.
+    source, width = iter(entries), 1 << 10
+    row: list[bytes] = []
+    while len(leaves := leaf_hashes(islice(source, width))) == width:
+        row.append(root_of(leaves))
+    return root_of_peaks([*peaks_of(row), *peaks_of(leaves)])
 
 
 def root_of_peaks(peaks: Sequence[bytes]) -> bytes:

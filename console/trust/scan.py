@@ -105,65 +105,64 @@ class Scan:
             self._take(number, width, [], [])
             return
         self._end_of_absent()
-        stored = None
+        told = None
         if held is None:
             self.found.add(DamageKind.TILE_MISSING, tile.path, "the hash tile is not there")
         else:
-            stored = tile_hashes(tile, *held, self.found)
+            told = tile_bytes(tile, *held, self.found)
         if raw is None:
             self.found.add(
                 DamageKind.ENTRIES_MISSING,
                 span(number * WIDTH, number * WIDTH + width),
                 f"{bundle.path} is not there",
             )
-            hashes: list[bytes] = []
-        else:
-            hashes = self._hash(bundle, *raw, stored)
-        self._take(number, width, hashes, stored or [])
+            self._take(number, width, [], split_hashes(told or b""))
+            return
+        hashes, end = bundle_hashes(raw[0], width)
+        # Comparing the bytes first spares cutting up a tile that agrees.
+        agrees = told is not None and b"".join(hashes) == told
+        stored = hashes if agrees else split_hashes(told or b"")
+        over = 0 if raw[1] else len(raw[0]) - end
+        if over or len(hashes) < width:
+            hashes = self._sound(bundle, len(raw[0]), over, hashes, stored)
+        self.hashed += len(hashes)
+        self._take(number, width, hashes, stored)
 
-    def _hash(
-        self, bundle: Tile, raw: bytes, whole: bool, stored: list[bytes] | None
+    def _sound(
+        self, bundle: Tile, length: int, over: int, hashes: list[bytes], stored: list[bytes]
     ) -> list[bytes]:
-        """Hash a bundle's entries; those before the point where it stops making sense."""
-        hashes, end = bundle_hashes(raw, bundle.width)
-        short, over = len(hashes) < bundle.width, end < len(raw) and not whole
-        wrong = (
-            [
-                at
-                for at, (left, right) in enumerate(zip(hashes, stored or (), strict=False))
-                if left != right
-            ]
-            if short or over
-            else []
-        )
+        """Name what is wrong with a bundle that does not hold just its entries.
+
+        Returns the hashes of those before the point where it stops making sense.
+        """
+        short, first = len(hashes) < bundle.width, bundle.number * WIDTH
+        pairs = enumerate(zip(hashes, stored, strict=False))
+        wrong = [at for at, (computed, told) in pairs if computed != told]
         # One changed length shifts all that follows: from there on, nothing agrees.
-        broken = wrong and len(wrong) == len(hashes) - wrong[0] and (short or len(wrong) > 1)
-        first = bundle.number * WIDTH
-        if broken:
+        if wrong and len(wrong) == len(hashes) - wrong[0] and (short or len(wrong) > 1):
             self.found.add(
                 DamageKind.BUNDLE_GARBLED,
                 bundle.path,
                 f"its entries make no sense from entry {first + wrong[0]} on",
             )
-            hashes = hashes[: wrong[0]]
-        elif short:
+            return hashes[: wrong[0]]
+        if short:
             self.found.add(
                 DamageKind.BUNDLE_TRUNCATED,
                 bundle.path,
-                f"it ends at byte {len(raw)}, before entry {first + len(hashes)} is complete",
+                f"it ends at byte {length}, before entry {first + len(hashes)} is complete",
             )
-        elif over:
+        else:
             self.found.add(
-                DamageKind.BUNDLE_TRAILING,
-                bundle.path,
-                f"{len(raw) - end} bytes follow its last entry",
+                DamageKind.BUNDLE_TRAILING, bundle.path, f"{over} bytes follow its last entry"
             )
-        self.hashed += len(hashes)
         return hashes
 
     def _take(self, number: int, width: int, hashes: list[bytes], stored: list[bytes]) -> None:
         """Add a bundle to both views, and keep it if they differ."""
-        if hashes != stored:
+        if hashes is stored:
+            computed = told = hashes
+        elif hashes != stored:
             known = max(len(hashes), len(stored))
             if known < width and self.unknown is None:
                 self.unknown = number * WIDTH + known
@@ -220,8 +219,8 @@ def fetch(read: Read, tile: Tile, found: Findings) -> tuple[bytes, bool] | None:
         return None
 
 
-def tile_hashes(tile: Tile, raw: bytes, whole: bool, found: Findings) -> list[bytes] | None:
-    """Return a tile's hashes; None, with the damage noted, if it is too short."""
+def tile_bytes(tile: Tile, raw: bytes, whole: bool, found: Findings) -> bytes | None:
+    """Return the bytes of a tile's hashes; None, with the damage noted, if it is too short."""
     expected = (WIDTH if whole else tile.width) * HASH_SIZE
     if len(raw) < expected:
         found.add(
@@ -236,4 +235,4 @@ def tile_hashes(tile: Tile, raw: bytes, whole: bool, found: Findings) -> list[by
             tile.path,
             f"{len(raw) - expected} bytes follow its last hash",
         )
-    return split_hashes(raw[: tile.width * HASH_SIZE])
+    return raw[: tile.width * HASH_SIZE]

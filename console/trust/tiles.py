@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from console.errors import ExitCode, PilotError
-from console.trust.merkle import HASH_SIZE, NodeReader, new_leaf, root_of
+from console.trust.merkle import HASH_SIZE, NodeReader, leaf_hashes, new_leaf, root_of
 
 WIDTH = 256
 """Hashes in a full tile, entries in a full bundle."""
@@ -111,7 +111,8 @@ def pack_entries(entries: Iterable[bytes]) -> bytes:
 
 def unpack_entries(raw: bytes) -> list[bytes]:
     """Read a whole bundle; `PilotError` (`log-bundle-damaged`, exit 11) if it does not end well."""
-    entries, at = [], 0
+    entries: list[bytes] = []
+    at = 0
     while at + 2 <= len(raw):
         start = at + 2
         at = start + (raw[at] << 8 | raw[at + 1])
@@ -128,20 +129,30 @@ def bundle_hashes(raw: bytes, limit: int = WIDTH) -> tuple[list[bytes], int]:
     stopped: the end of the bytes when the bundle holds just these entries.
     """
     hashes: list[bytes] = []
-    # This is the loop that verifying a log spends its time in: everything is local.
     keep, new, at, end = hashes.append, new_leaf, 0, len(raw)
-    for _ in range(limit):
+    # This is the loop that verifying a log spends its time in: a bundle that holds what it
+    # should is read without asking at each entry; any other is read again, asking.
+    try:
+        while at < end:
+            start = at + 2
+            at = start + (raw[at] << 8 | raw[at + 1])
+            state = new()
+            state.update(raw[start:at])
+            keep(state.digest())
+    except IndexError:
+        at = end + 1
+    if at == end and len(hashes) <= limit:
+        return hashes, end
+    entries: list[bytes] = []
+    at = 0
+    while len(entries) < limit and at + 2 <= end:
         start = at + 2
-        if start > end:
-            break
         after = start + (raw[at] << 8 | raw[at + 1])
         if after > end:
             break
-        state = new()
-        state.update(raw[start:after])
-        keep(state.digest())
+        entries.append(raw[start:after])
         at = after
-    return hashes, at
+    return leaf_hashes(entries), at
 
 
 def split_hashes(raw: bytes) -> list[bytes]:

@@ -15,6 +15,7 @@ from console.trust.merkle import (
     leaf_hash,
     leaf_hashes,
     root_of,
+    root_of_entries,
     tree_root,
     verify_consistency,
     verify_inclusion,
@@ -61,6 +62,8 @@ def test_hashing_is_that_of_rfc_6962():
     entries = numbered(300)
     for size in (*range(1, 70), 255, 256, 257, 300):
         assert root_of(leaf_hashes(entries[:size])) == mth(entries[:size]), size
+    for size in (0, 1, 1023, 1024, 1025, 3000):
+        assert root_of_entries(iter(numbered(size))) == mth(numbered(size)), size
 
 
 @given(st.lists(st.binary(max_size=40), max_size=300), st.data())
