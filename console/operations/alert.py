@@ -123,7 +123,7 @@ def plan_close(p: CloseOne, at: Engines) -> Flow[Plan]:
     """Look at what is closed."""
     alert = yield from at.alerts.show(p.alert)
     lines = [*_about(alert), f"closed as {p.verdict.replace('_', ' ')}"]
-    if p.verdict is Verdict.TRUE_POSITIVE:
+    if p.verdict == Verdict.TRUE_POSITIVE:
         lines.append("a true positive needs a lock or a revocation since it began")
     return Plan(
         title=f"Close {alert.id}",

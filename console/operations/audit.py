@@ -107,7 +107,7 @@ class VerifyLog(msgspec.Struct, kw_only=True, frozen=True):
     ] = None
     known: Annotated[
         str | None,
-        Param("A file with a checkpoint of it seen before.", kind=Kind.FILE, metavar="NOTE"),
+        Param("A file with a checkpoint of it seen before.", kind=Kind.FILE, metavar="FILE"),
     ] = None
 
 

@@ -81,7 +81,7 @@ class AddLock(msgspec.Struct, kw_only=True, frozen=True):
 
 
 def _target(p: AddLock) -> LockTarget:
-    if p.kind is LockKind.EVERYTHING:
+    if p.kind == LockKind.EVERYTHING:
         if p.target not in {"", "*"}:
             raise PilotError(
                 "bad-value",
@@ -104,7 +104,7 @@ def plan_add(p: AddLock, at: Engines) -> Flow[Plan]:
     """Ask the gateway what the lock would end now."""
     target = _target(p)
     blast = yield from at.locks.blast(target)
-    everything = p.kind is LockKind.EVERYTHING
+    everything = p.kind == LockKind.EVERYTHING
     what = "everything" if everything else f"{p.kind} {p.target}"
     reach = len(blast.partners)
     return Plan(
