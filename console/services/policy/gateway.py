@@ -26,7 +26,7 @@ from console.services.policy.gates import gaps
 from console.services.policy.lifecycle import may_become
 from console.services.policy.marks import mark, set_mark
 from console.services.policy.record import Actor, record
-from console.services.policy.settle import PROJECTED, moved, saved
+from console.services.policy.settle import PROJECTED, moved, saved, warn
 from console.services.policy.tables import GRANTS, PROJECTION
 from console.services.store import Store
 
@@ -153,7 +153,8 @@ def acknowledge(conn: Connection, applied: int, at: datetime) -> None:
         facts = reader.of_grant(grant)
         if at >= grant.expires_at or gaps(facts, at):
             continue  # it lapsed on the way: the clock suspends it
-        conn.execute(saved(moved(grant, GrantState.ACTIVE, "", actor, facts), facts, at))
+        active = moved(grant, GrantState.ACTIVE, "", actor, facts)
+        conn.execute(saved(active, facts, at))
         record(
             conn,
             actor,
@@ -163,8 +164,9 @@ def acknowledge(conn: Connection, applied: int, at: datetime) -> None:
             partner=grant.partner,
             reason="the gateway has it",
             before={"state": grant.state},
-            after={"state": GrantState.ACTIVE, "decision": grant.decision},
+            after={"state": active.state, "decision": grant.decision},
         )
+        warn(conn, active, facts, actor)
 
 
 def close(conn: Connection, closings: list[Closing], at: datetime) -> None:

@@ -77,7 +77,7 @@ def settle(
             .where(GRANTS.c.id == grant.id)
             .values(look_at=_look_at(grant, facts, actor.at))
         )
-    _warn(conn, grant, facts, actor)
+    warn(conn, grant, facts, actor)
     project(conn, grant, facts, actor.at)
     return grant
 
@@ -210,7 +210,7 @@ def _same(last: GrantProjection, new: GrantProjection) -> bool:
     return msgspec.structs.replace(last, revision=0) == msgspec.structs.replace(new, revision=0)
 
 
-def _warn(conn: Connection, grant: Grant, facts: Facts, actor: Actor) -> None:
+def warn(conn: Connection, grant: Grant, facts: Facts, actor: Actor) -> None:
     """Record each warning that is due, once: as an event of its own."""
     if grant.state not in OPENED:
         return
