@@ -6,7 +6,6 @@ deadlines and the meaning of silence. A driver may be stopped between two yields
 
 from __future__ import annotations
 
-import asyncio
 import math
 import random
 import time
@@ -149,6 +148,8 @@ class _Sync:
 
 
 async def _aperform(step: Step, drive: Drive) -> Any:
+    import asyncio  # noqa: PLC0415  # commands run without a loop
+
     if isinstance(step, Call):
         return await _acall(step, drive)
     if isinstance(step, Many):
@@ -168,6 +169,8 @@ async def _aoutcome(call: Call, drive: Drive) -> Reply | PilotError:
 
 
 async def _acall(call: Call, drive: Drive) -> Reply:
+    import asyncio  # noqa: PLC0415  # as above
+
     attempts = _Attempts(drive, call)
     while True:
         try:

@@ -282,6 +282,14 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         _text("assignee", priority=4),
         _text("rule", priority=5),
     ),
+    "Process": (
+        _text("name", priority=0),
+        _text("state", priority=0),
+        _number("pid", priority=1),
+        _number("restarts", priority=2),
+        _age("since", "since", 2),
+        _text("why", priority=3),
+    ),
     "ServiceStatus": (
         _text("service", priority=0),
         Column("state", lambda row: "ok" if row.healthy else "not well", 0, width=8),

@@ -1,0 +1,47 @@
+"""The `pilotctl` command: the console on a terminal without arguments, else the command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main() -> int:
+    """Run one of the two fronts, importing only that one; return the exit code."""
+    argv = sys.argv[1:]
+    if argv in (["--version"], ["-V"]):
+        # answered here: it is asked in loops, and needs nothing
+        from console import __version__  # noqa: PLC0415
+
+        sys.stdout.write(f"pilotctl {__version__}\n")
+        return 0
+    from console.cli.main import main as cli  # noqa: PLC0415  # `--version` needs no front
+    from console.cli.main import only_common  # noqa: PLC0415
+
+    if only_common(argv) and sys.stdin.isatty() and sys.stdout.isatty():
+        return _screen(argv)
+    return cli(argv)
+
+
+def _screen(argv: Sequence[str]) -> int:
+    """Open the console on the profile that the flags and the environment name."""
+    import os  # noqa: PLC0415  # as above
+
+    from console.cli.main import common_flags, told  # noqa: PLC0415
+
+    def opened() -> int:
+        from console.config.load import load_profile  # noqa: PLC0415  # within `told`, for errors
+        from console.session import Session  # noqa: PLC0415
+        from console.tui.app import run  # noqa: PLC0415
+
+        flags = common_flags(argv)
+        profile = load_profile(
+            os.environ, profile=flags.profile, config=flags.config, read_only=flags.read_only
+        )
+        return run(Session(profile))
+
+    return told(opened, argv, os.environ)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

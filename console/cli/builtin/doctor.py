@@ -1,0 +1,177 @@
+"""`pilotctl doctor`: what of this installation works, and how to mend what does not."""
+
+from __future__ import annotations
+
+import locale
+import os
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from console import __version__
+from console.cli.parser import Parser, add_common, common_of
+from console.errors import ExitCode, PilotError
+from console.model.stored import Page
+from console.model.text import now
+
+if TYPE_CHECKING:
+    from console.cli.context import Context
+    from console.cli.parser import Common
+    from console.config.load import Profile
+
+_LOCAL = ("aiohttp", "sqlalchemy", "cedarpy")
+
+
+class Finding(msgspec.Struct, kw_only=True):
+    """One thing that was looked at. `state` is `ok`, `note` or `bad`."""
+
+    check: str
+    state: str
+    found: str
+    mend: str = ""
+
+
+def run(argv: list[str], context: Context) -> int:
+    """Look at everything; exit 1 where something is bad."""
+    parser = Parser("pilotctl doctor", "What of this installation works.")
+    add_common(parser)
+    namespace = parser.understood(argv[1:])
+    common = common_of(namespace)
+    output = context.output(common)
+    if namespace.help_:
+        output.text(parser.format_help())
+        return ExitCode.DONE
+    output.check(Finding)
+    findings = list(_findings(common, context))
+    output.result(Page(as_of=now(), source="this machine", items=findings), Page[Finding])
+    bad = any(finding.state == "bad" for finding in findings)
+    return ExitCode.FAILED if bad else ExitCode.DONE
+
+
+def _findings(common: Common, context: Context) -> Iterator[Finding]:
+    yield _good("pilotctl", f"{__version__}, Python {sys.version.split()[0]}")
+    yield from _terminal(context)
+    yield _screen()
+    missing = [name for name in _LOCAL if find_spec(name) is None]
+    yield (
+        Finding(
+            check="services",
+            state="note",
+            found=f"not installed: {', '.join(missing)}",
+            mend="pip install 'pilotctl[local]', to run `pilotctl up` here",
+        )
+        if missing
+        else _good("services", "installed")
+    )
+    try:
+        profile = context.profile(common)
+    except PilotError as error:
+        yield Finding(check="profile", state="bad", found=error.message, mend=error.hint)
+        return
+    yield _good("profile", f"{profile.name} ({profile.chosen_by}), {profile.tier}")
+    if profile.file.exists() and profile.file.stat().st_mode & 0o022:
+        yield Finding(
+            check="configuration",
+            state="bad",
+            found=f"{profile.file} can be written by others",
+            mend=f"chmod 600 {profile.file}",
+        )
+    for api in ("policy", "gateway", "audit"):
+        yield _address(api, str(profile.setting(api)))
+    yield _checked("token", lambda: _token(common, profile, context))
+    yield _checked("log pin", lambda: _log_pin(common, profile, context))
+
+
+def _terminal(context: Context) -> Iterator[Finding]:
+    terminal = context.terminal
+    term = context.environ.get("TERM", "")
+    words = f"{term or 'no TERM'}, {terminal.columns} columns"
+    if terminal.stdout_tty and terminal.dumb:
+        mend = "set TERM to what your terminal is"
+        yield Finding(check="terminal", state="note", found=words, mend=mend)
+    else:
+        yield _good("terminal", words if terminal.stdout_tty else "standard output is none")
+    encoding = locale.getpreferredencoding(False)
+    if encoding.lower().replace("-", "") != "utf8":
+        mend = "set LC_ALL=C.UTF-8"
+        yield Finding(check="encoding", state="note", found=encoding, mend=mend)
+
+
+def _screen() -> Finding:
+    """The display layer overrides one private method of the toolkit: is it still there?"""
+    program = (
+        "from console.tui.display import display_status as s; f = s(); print(int(f.diff), f.why)"
+    )
+    # in a process of its own: the command line does not import the screen
+    done = subprocess.run(  # noqa: S603  # our own interpreter and words
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
+    )
+    fits, _, why = done.stdout.strip().partition(" ")
+    if done.returncode == 0 and fits == "1":
+        return _good("console", "the display layer fits the toolkit")
+    said = why or (done.stderr.strip().splitlines() or ["it cannot be loaded"])[-1]
+    mend = "install the version of textual that pilotctl pins"
+    return Finding(check="console", state="note" if why else "bad", found=said, mend=mend)
+
+
+def _address(api: str, address: str) -> Finding:
+    if not address:
+        mend = f"set `{api}` in the profile"
+        return Finding(check=api, state="bad", found="no address", mend=mend)
+    if not address.startswith("unix:"):
+        return _good(api, address)
+    path = Path(address.removeprefix("unix:"))
+    try:
+        if not stat.S_ISSOCK(path.stat().st_mode):
+            return Finding(check=api, state="bad", found=f"{path} is not a socket")
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(2)
+            client.connect(os.fspath(path))
+    except OSError as error:
+        found = f"{address}: {error.strerror or error}"
+        return Finding(check=api, state="bad", found=found, mend="pilotctl up")
+    return _good(api, f"{address} takes connections")
+
+
+def _token(common: Common, profile: Profile, context: Context) -> str:
+    session = context.session(common, profile)
+    try:
+        token = session.token()
+    finally:
+        session.close()
+    return f"from {token.source}" if token else "none is needed on local sockets"
+
+
+def _log_pin(common: Common, profile: Profile, context: Context) -> str:
+    session = context.session(common, profile)
+    try:
+        trust = session.log_trust
+        key = trust.pinned_key()
+        if not key:
+            return "nothing pinned yet: the first proof pins the log's key"
+        name = key.split("+")[0]
+        pin = trust.monitor.pinned(name)
+        evidence = trust.monitor.evidence(name)
+    finally:
+        session.close()
+    if evidence:
+        raise PilotError("log-failed", f"{name} failed before: see {evidence[0].parent}")
+    return f"{name}, {pin.size if pin else 0} entries"
+
+
+def _checked(check: str, look: Callable[[], str]) -> Finding:
+    try:
+        return _good(check, look())
+    except PilotError as error:
+        return Finding(check=check, state="bad", found=error.message, mend=error.hint)
+
+
+def _good(check: str, found: str) -> Finding:
+    return Finding(check=check, state="ok", found=found)

@@ -1,0 +1,108 @@
+"""`pilotctl up`, `down` and `status`: the services on this machine."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from console.cli.parser import Parser, add_common, common_of
+from console.config.paths import local_home
+from console.errors import ExitCode, PilotError
+from console.model.stored import Page
+from console.model.text import now
+
+if TYPE_CHECKING:
+    import argparse
+
+    from console.cli.context import Context
+    from console.cli.output import Output
+    from console.cli.parser import Common
+    from console.cli.stderr import Stderr
+    from console.services.supervisor import Status
+
+_LOCAL = ("aiohttp", "sqlalchemy", "cedarpy")
+
+_WORDS = {
+    "up": "Run the services on this machine, durable on SQLite, until `pilotctl down`.",
+    "down": "Stop the services of `pilotctl up`.",
+    "status": "How the services of `pilotctl up` are.",
+}
+
+
+def run(argv: list[str], context: Context) -> int:
+    """Do what `argv[0]` says."""
+    verb = argv[0]
+    parser = _parser(verb)
+    namespace = parser.understood(argv[1:])
+    common = common_of(namespace)
+    output = context.output(common)
+    if namespace.help_:
+        output.text(parser.format_help())
+        return ExitCode.DONE
+    require_local()
+    home = Path(namespace.home).expanduser().absolute() if namespace.home else None
+    order = _Order(verb, home or local_home(context.environ), namespace)
+    return _do(order, common, output, context.stderr(common))
+
+
+class _Order(NamedTuple):
+    verb: str
+    home: Path
+    flags: argparse.Namespace
+
+
+def require_local() -> None:
+    """Refuse, saying how to install them, where the services' libraries are missing."""
+    missing = [name for name in _LOCAL if find_spec(name) is None]
+    if missing:
+        raise PilotError(
+            "local-missing",
+            f"the services are not installed here: {', '.join(missing)} missing",
+            exit=ExitCode.USAGE,
+            hint="pip install 'pilotctl[local]'",
+        )
+
+
+def _parser(verb: str) -> Parser:
+    parser = Parser(f"pilotctl {verb}", _WORDS[verb])
+    parser.add_argument("--home", default="", metavar="DIR", help="their state folder")
+    if verb == "up":
+        parser.add_argument("--foreground", action="store_true", help="until a signal comes")
+    if verb == "status":
+        parser.add_argument("--exit-status", action="store_true", help="exit 1 where one is down")
+    add_common(parser)
+    return parser
+
+
+def _do(order: _Order, common: Common, output: Output, stderr: Stderr) -> int:
+    from console.services import supervisor  # noqa: PLC0415  # needs the extra `local`
+
+    home = order.home
+    if order.verb == "up":
+        found = supervisor.start(home, foreground=order.flags.foreground)
+        if order.flags.foreground:
+            return ExitCode.DONE
+        if found.already:
+            stderr.note(f"running already in {home}: nothing was changed")
+    else:
+        if order.verb == "down" and not supervisor.stop(home):
+            stderr.note(f"nothing was running in {home}")
+        found = supervisor.status(home)
+        if order.verb == "status" and not found.running:
+            stderr.note(f"nothing is running in {home}: pilotctl up")
+    _print(found, common, output)
+    all_well = found.running and all(each.state == "running" for each in found.processes)
+    if order.verb == "status" and order.flags.exit_status and not all_well:
+        return ExitCode.FAILED
+    return ExitCode.DONE
+
+
+def _print(found: Status, common: Common, output: Output) -> None:
+    from console.services.supervisor import Process  # noqa: PLC0415  # loaded by then
+
+    if common.format == "json":
+        output.result(found, type(found))
+        return
+    page = Page(as_of=now(), source=found.home, items=found.processes)
+    output.result(page, Page[Process])

@@ -1,0 +1,47 @@
+"""The commands that are written by hand, and the text of `pilotctl --help`.
+
+A table only: a command's module is imported when it is run.
+"""
+
+from __future__ import annotations
+
+from console.operations.index import NOUNS
+
+BUILTINS: dict[str, tuple[str, str]] = {
+    "up": ("console.cli.builtin.services", "run the services on this machine"),
+    "down": ("console.cli.builtin.services", "stop them"),
+    "status": ("console.cli.builtin.services", "how they are"),
+    "demo": ("console.cli.builtin.demo", "a whole pilot on this machine, with live traffic"),
+    "auth": ("console.cli.builtin.auth", "who the APIs take you for"),
+    "config": ("console.cli.builtin.config", "profiles, and where each value comes from"),
+    "api": ("console.cli.builtin.api", "one request to an API, as it is"),
+    "doctor": ("console.cli.builtin.doctor", "what is wrong with this installation"),
+    "spec": ("console.cli.builtin.spec", "every operation, or an API as OpenAPI, as JSON"),
+    "help": ("console.cli.builtin.help", "a command or a topic"),
+}
+"""Command to module and summary. Each module has `run(argv, context)`."""
+
+
+def root_help() -> str:
+    """Return the text of `pilotctl --help`."""
+    room = max(map(len, [*NOUNS, *BUILTINS])) + 2
+    nouns = "\n".join(f"  {name:<{room}}{text}" for name, (_, text) in NOUNS.items())
+    others = "\n".join(f"  {name:<{room}}{text}" for name, (_, text) in BUILTINS.items())
+    return f"""\
+pilotctl NOUN VERB [FLAGS]
+
+examples:
+  pilotctl up
+  pilotctl grant list --partner acme
+  pilotctl grant revoke GRANT --reason 'contract ended'
+  pilotctl lock add partner acme --reason 'credential leak'
+
+nouns:
+{nouns}
+
+others:
+{others}
+
+Without arguments, on a terminal, the console opens. `pilotctl NOUN --help` lists the verbs;
+`pilotctl help exit-codes|environment|output|profiles|confirming` says what holds everywhere.
+"""

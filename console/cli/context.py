@@ -1,0 +1,59 @@
+"""What every command is given: the command line, the environment, the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from console.cli.output import Output
+from console.cli.parser import Common
+from console.cli.stderr import Stderr
+from console.cli.terminal import Terminal
+from console.config.load import Profile, load_profile
+
+if TYPE_CHECKING:
+    from console.net.drive import Exchange
+    from console.session import Session
+
+
+class Context(NamedTuple):
+    """One invocation. `argv` is everything after the program's name."""
+
+    argv: tuple[str, ...]
+    environ: Mapping[str, str]
+    terminal: Terminal
+
+    def stderr(self, common: Common) -> Stderr:
+        """Return standard error in the manner of the output format."""
+        return Stderr(self.terminal, as_json=common.format in {"json", "jsonl"})
+
+    def output(self, common: Common) -> Output:
+        """Return standard output in the format asked for."""
+        return Output(
+            self.terminal, self.stderr(common), format=common.format, fields=common.fields
+        )
+
+    def profile(self, common: Common) -> Profile:
+        """Return the profile in use."""
+        return load_profile(
+            self.environ,
+            profile=common.profile,
+            config=common.config,
+            read_only=common.read_only,
+        )
+
+    def session(self, common: Common, profile: Profile) -> Session:
+        """Return a session on `profile`. With `--verbose`, each API call is told."""
+        from console.session import Session  # noqa: PLC0415  # help and config need no session
+
+        stderr = self.stderr(common)
+
+        def tell(exchange: Exchange) -> None:
+            call = exchange.call
+            stderr.note(
+                f"{call.route.method} {call.route.id} at {exchange.source}: "
+                f"{exchange.status or 'no answer'}, {exchange.milliseconds:.0f} ms, "
+                f"{exchange.request_id}"
+            )
+
+        return Session(profile, self.environ, on_exchange=tell if common.verbose else None)

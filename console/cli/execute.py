@@ -1,0 +1,345 @@
+"""Carrying out an operation: plan, dry run, confirmation, run, result, exit code.
+
+The order is the promise: nothing that changes anything is sent before it was confirmed,
+and what closes access is never held up by what holds up what opens it.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from console.api.facets import Engines
+from console.api.flow import Report
+from console.cli.context import Context
+from console.cli.handover import Handover
+from console.cli.output import Output
+from console.cli.parser import Parsed
+from console.cli.stderr import Stderr
+from console.config.load import Profile
+from console.config.schema import Tier
+from console.errors import ExitCode, PilotError
+from console.model.operator import Direction
+from console.model.stored import Page
+from console.model.text import now
+from console.operations.outcome import Ending, outcome
+from console.operations.spec import Effect, Operation, Plan, fields
+from console.present.plan import plan_lines
+
+if TYPE_CHECKING:
+    from console.net.drive import Drive
+    from console.session import Session
+
+PATIENCE = 60.0
+"""Seconds for which a command follows what it started, without --timeout."""
+
+_ENDINGS = {
+    ExitCode.PENDING: "pending",
+    ExitCode.UNVERIFIED: "unverified",
+    ExitCode.LOG_FAILED: "log-failed",
+}
+
+
+def execute(parsed: Parsed, context: Context) -> ExitCode:
+    """Carry out what was parsed, and return the exit code. Raises `PilotError`."""
+    profile = context.profile(parsed.common)
+    output, stderr = context.output(parsed.common), context.stderr(parsed.common)
+    output.check(parsed.operation.result)
+    check_permitted(parsed, profile, context)
+    session = context.session(parsed.common, profile)
+    try:
+        return _Execution(parsed, context, session, output, stderr).carry_out()
+    finally:
+        session.close()
+
+
+def check_permitted(parsed: Parsed, profile: Profile, context: Context) -> None:
+    """Refuse what this profile does not open. What closes is never refused here."""
+    if parsed.operation.direction is not Direction.OPENS or parsed.asked.dry_run:
+        return
+    if profile.read_only:
+        raise PilotError(
+            "read-only",
+            f"the profile {profile.name!r} is read-only, and {parsed.operation.id} opens access",
+            exit=ExitCode.REFUSED,
+            hint=f"read_only comes from {profile.values['read_only'].source}",
+        )
+    if profile.tier is Tier.PRODUCTION and not profile.explicit and not context.terminal.can_ask:
+        raise PilotError(
+            "implicit-production",
+            f"{profile.name!r} is a production profile that was not named for this command",
+            exit=ExitCode.REFUSED,
+            hint=_command(context.argv, "--profile", profile.name),
+        )
+
+
+class _Execution:
+    """One command on its way."""
+
+    def __init__(
+        self,
+        parsed: Parsed,
+        context: Context,
+        session: Session,
+        output: Output,
+        stderr: Stderr,
+    ) -> None:
+        self._op = parsed.operation
+        self._asked = parsed.asked
+        self._params = parsed.params
+        self._common = parsed.common
+        self._context = context
+        self._session = session
+        self._output = output
+        self._stderr = stderr
+
+    def carry_out(self) -> ExitCode:
+        """Do it, in the promised order."""
+        if self._op.effect is Effect.READ:
+            return self._finish(self._run(self._params[0], None, "")[0])
+        plans = [self._plan(params) for params in self._params]
+        if self._asked.dry_run:
+            self._show(plans)
+            return ExitCode.DONE
+        for plan in plans:
+            self._check_revision(plan)
+        self._confirm(plans)
+        if self._op.secret:
+            return self._hand_over(plans[0])
+        if self._asked.ids_from:
+            return self._batch(plans)
+        result, ending = self._run(self._params[0], plans[0], self._asked.idempotency_key)
+        return self._finish(result, ending)
+
+    def _plan(self, params: msgspec.Struct) -> Plan | None:
+        assert self._op.plan is not None
+        try:
+            return self._session.run(self._op.plan(params, self._engines))
+        except PilotError as error:
+            closes = self._op.direction is Direction.CLOSES and self._asked.yes
+            if closes and error.exit in {ExitCode.UNAVAILABLE, ExitCode.FAILED}:
+                self._stderr.note(f"the blast radius cannot be counted: {error.message}")
+                return None
+            raise
+
+    @property
+    def _engines(self) -> Engines:
+        return self._session.engines
+
+    def _show(self, plans: list[Plan | None]) -> None:
+        if self._common.format in {"json", "jsonl"}:
+            plain = [msgspec.to_builtins(plan) for plan in plans]
+            self._output.json(plain if self._asked.ids_from else plain[0])
+            return
+        for plan in plans:
+            self._output.lines(plan_lines(plan) if plan else [])
+
+    def _check_revision(self, plan: Plan | None) -> None:
+        wanted = self._asked.revision
+        if wanted is None or plan is None:
+            return
+        found = plan.revision or getattr(plan.subject, "revision", None)
+        if found is None:
+            raise PilotError(
+                "usage", f"{self._op.id} acts on nothing that has a revision", exit=ExitCode.USAGE
+            )
+        if found != wanted:
+            raise PilotError(
+                "stale",
+                f"it is at revision {found} now, not {wanted}",
+                exit=ExitCode.CONFLICT,
+                hint="look at it again, and decide anew",
+                detail={"current": msgspec.to_builtins(plan.subject)},
+            )
+
+    def _confirm(self, plans: list[Plan | None]) -> None:
+        known = [plan for plan in plans if plan is not None]
+        name = self._name_to_type(known)
+        if self._asked.confirm is not None and self._is_meant(self._asked.confirm, name):
+            return
+        if not name and self._asked.yes:
+            return
+        if self._asked.confirm is not None:
+            raise self._unconfirmed(f"--confirm {self._asked.confirm!r} is not {name!r}", name)
+        if name and self._asked.yes:
+            raise self._unconfirmed(f"--yes is not enough: it wants {name!r} confirmed", name)
+        if not self._context.terminal.can_ask:
+            raise self._unconfirmed("it was not confirmed, and nobody can be asked", name)
+        for plan in known:
+            self._stderr.lines(plan_lines(plan))
+        if name:
+            answer = self._stderr.ask(f"Type {name} to go on:")
+            agreed = answer is not None and answer.strip() == name
+        else:
+            answer = self._stderr.ask("Go on? [y/N]")
+            agreed = answer is not None and answer.strip().lower() in {"y", "yes"}
+        if not agreed:
+            raise self._unconfirmed("declined: nothing was changed", name)
+
+    def _name_to_type(self, plans: list[Plan]) -> str:
+        destructive = self._op.effect is Effect.DESTRUCTIVE
+        wide = any(plan.name for plan in plans)
+        if not destructive and not wide:
+            return ""
+        if self._asked.ids_from:
+            return f"{len(self._params)} {self._op.noun}s"
+        return next((plan.name for plan in plans if plan.name), "") or self._positional()
+
+    def _is_meant(self, confirmed: str, name: str) -> bool:
+        return confirmed == name if name else confirmed == self._positional()
+
+    def _positional(self) -> str:
+        """Return what the command line itself names, where the plan names nothing."""
+        for field in fields(self._op):
+            if field.param.positional:
+                return str(getattr(self._params[0], field.name))
+        return self._op.id
+
+    def _unconfirmed(self, why: str, name: str) -> PilotError:
+        flags = ("--confirm", name) if name else ("--yes",)
+        return PilotError(
+            "not-confirmed",
+            f"{self._op.id}: {why}",
+            exit=ExitCode.NOT_CONFIRMED,
+            hint=_command(self._context.argv, *flags),
+        )
+
+    def _hand_over(self, plan: Plan | None) -> ExitCode:
+        handover = Handover(
+            self._context.terminal, secret_file=self._asked.secret_file, format=self._common.format
+        )
+        handover.prepare()
+        try:
+            issued, ending = self._run(self._params[0], plan, self._asked.idempotency_key)
+        except BaseException:
+            handover.abandon()
+            raise
+        return self._finish(handover.deliver(issued, self._output, self._stderr), ending)
+
+    def _run(
+        self, params: msgspec.Struct, plan: Plan | None, key: str
+    ) -> tuple[Any, Ending | None]:
+        drive = self._session.drive(
+            seconds=self._seconds(), idempotency_key=key, on_report=self._report
+        )
+        try:
+            result = self._session.run(self._op.run(params, self._engines, plan), drive)
+        except PilotError as error:
+            raise _with_difference(error, plan) from error
+        except KeyboardInterrupt:
+            if drive.writes:
+                raise _interrupted(self._op, drive) from None
+            raise
+        return result, outcome(self._op, result, waited=self._asked.wait)
+
+    def _seconds(self) -> float:
+        if not self._op.converges:
+            return math.inf
+        if not self._asked.wait:
+            return 0.0
+        return PATIENCE if self._asked.timeout is None else self._asked.timeout
+
+    def _report(self, report: Report) -> None:
+        self._stderr.progress(report.text)
+
+    def _finish(self, result: Any, ending: Ending | None = None) -> ExitCode:
+        ending = ending or outcome(self._op, result, waited=self._asked.wait)
+        self._output.result(result, self._op.result)
+        if ending.exit is not ExitCode.DONE:
+            self._tell(ending)
+        elif ending.why:
+            self._stderr.note(ending.why)
+        if self._asked.exit_status and ending.negative and ending.exit is ExitCode.DONE:
+            return ExitCode.FAILED
+        return ending.exit
+
+    def _tell(self, ending: Ending) -> None:
+        code = _ENDINGS.get(ending.exit, "failed")
+        self._stderr.error(PilotError(code, ending.why or code, exit=ending.exit))
+
+    def _batch(self, plans: list[Plan | None]) -> ExitCode:
+        """Run it for each id; one that fails stops none of the others."""
+        results: list[Any] = []
+        failures: list[str] = []
+        codes: list[ExitCode] = []
+        for place, (params, plan) in enumerate(zip(self._params, plans, strict=True)):
+            key = f"{self._asked.idempotency_key}.{place}" if self._asked.idempotency_key else ""
+            try:
+                result, ending = self._run(params, plan, key)
+            except PilotError as error:
+                failures.append(f"{_subject(self._op, params)}: {error.message}")
+                codes.append(error.exit)
+                continue
+            results.append(result)
+            codes.append(ending.exit if ending else ExitCode.DONE)
+            if ending and ending.exit is not ExitCode.DONE:
+                failures.append(f"{_subject(self._op, params)}: {ending.why}")
+        page: Page[Any] = Page(
+            as_of=now(),
+            source=self._session.profile.name,
+            items=results,
+            partial=bool(failures),
+            warnings=failures,
+        )
+        self._output.result(page, Page[self._op.result])  # type: ignore[name-defined]  # at run time
+        if not failures:
+            return ExitCode.DONE
+        code = codes[0] if len(set(codes)) == 1 else ExitCode.UNVERIFIED
+        done = len(self._params) - len(failures)
+        self._stderr.error(
+            PilotError(
+                "partial" if done else "failed",
+                f"{done} of {len(self._params)} done; " + "; ".join(failures),
+                exit=code,
+            )
+        )
+        return code
+
+
+def _subject(op: Operation, params: msgspec.Struct) -> str:
+    field = next(field for field in fields(op) if field.param.positional)
+    return str(getattr(params, field.name))
+
+
+def _with_difference(error: PilotError, plan: Plan | None) -> PilotError:
+    """Return a conflict with what changed since the plan was made."""
+    current = error.detail.get("current")
+    if error.exit is ExitCode.CONFLICT and current and plan is not None and plan.subject:
+        from console.present.diff import difference_lines  # noqa: PLC0415  # conflicts are rare
+
+        error.detail["difference"] = difference_lines(plan.subject, current)
+        error.hint = error.hint or "look at it again, and decide anew"
+    return error
+
+
+def _interrupted(op: Operation, drive: Drive) -> PilotError:
+    """Return the error for an interruption after something was sent."""
+    from console.net.drive import unknown_outcome  # noqa: PLC0415  # it is loaded by then
+
+    if drive.unanswered is not None:
+        return unknown_outcome(drive.unanswered, drive.idempotency_key, "interrupted", "")
+    return PilotError(
+        "interrupted",
+        f"{op.id} was done, and is no longer followed",
+        exit=ExitCode.UNVERIFIED,
+        hint="follow it with the same command and "
+        f"--idempotency-key {drive.idempotency_key}: it is done once at most",
+        detail={"idempotency_key": drive.idempotency_key, "operation": op.id},
+    )
+
+
+def _command(argv: tuple[str, ...], *flags: str) -> str:
+    """Return the command line that was typed, with `flags` instead of its confirmation."""
+    kept: list[str] = []
+    skip = False
+    for word in argv:
+        if skip:
+            skip = False
+        elif word == "--confirm":
+            skip = True
+        elif word not in {"--yes", "-y"} and not word.startswith("--confirm="):
+            kept.append(word)
+    return shlex.join(["pilotctl", *kept, *flags])
