@@ -107,9 +107,12 @@ def start_one(home: Path, name: str) -> None:
 
 
 def run(
-    read: Settings, specs: Sequence[Spec], *, ready: Callable[[Status], None] = lambda _status: None,
+    read: Settings,
+    specs: Sequence[Spec],
+    *,
+    ready: Callable[[Status], object] = bool,
     lock: Lock | None = None,
-) -> Status:  # fmt: skip
+) -> Status:
     """Be the supervisor in this process, until told to stop. Says one line per event."""
     held = lock or Lock(read.home)
     try:
@@ -127,7 +130,7 @@ def run(
             held.close()
 
 
-async def _run(read: Settings, specs: Sequence[Spec], ready: Callable[[Status], None]) -> None:
+async def _run(read: Settings, specs: Sequence[Spec], ready: Callable[[Status], object]) -> None:
     await Keeper(read.home, specs, _say).run(ready)
 
 

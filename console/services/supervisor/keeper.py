@@ -76,7 +76,7 @@ class Keeper:
         }
         self._ended = asyncio.Event()
 
-    async def run(self, ready: Callable[[Status], None]) -> None:
+    async def run(self, ready: Callable[[Status], object]) -> None:
         """Start everything, call `ready` once all serve, and stay until told to stop.
 
         Raises `PilotError` where something cannot start; then nothing is left running.
