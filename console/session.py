@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from console.api.facets import Engines, TrustedHead
+from console.api.engines import Engines, TrustedHead
 from console.api.flow import Flow, Report
 from console.config.load import Profile
 from console.config.paths import state_folder

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+from console.api.engines import Paging, TrustedHead
 from console.api.flow import Flow
 from console.model.access import (
     Capability,
@@ -60,13 +61,6 @@ from console.model.operator import ServiceStatus
 from console.model.policy import Answer, Bundle, Evaluation
 from console.model.stored import Page
 from console.model.traffic import CallRecord, Explanation, UsageRow
-
-
-class Paging(NamedTuple):
-    """Which part of a list is asked for: `limit` rows (1 to 500) from `cursor` on."""
-
-    cursor: str = ""
-    limit: int = 100
 
 
 class Pilots(Protocol):
@@ -292,16 +286,6 @@ class Statuses(Protocol):
     def audit(self) -> Flow[ServiceStatus]: ...
 
 
-class TrustedHead(NamedTuple):
-    """A log head whose signature, and growth from the pinned head, have been checked."""
-
-    origin: str
-    size: int
-    root: bytes
-    at: datetime
-    """When this console checked it."""
-
-
 class LogTrust(Protocol):
     """What this console believes of the log. The session answers, from its pinned heads."""
 
@@ -315,27 +299,3 @@ class LogTrust(Protocol):
         Raises `PilotError` with exit 11 where the signature or the growth does not hold.
         """
         ...
-
-
-class Engines(NamedTuple):
-    """Who answers each facet, as the profile names them."""
-
-    pilots: Pilots
-    capabilities: Capabilities
-    partners: Partners
-    terms: Terms
-    assessments: Assessments
-    grants: Grants
-    decisions: Decisions
-    keys: Keys
-    locks: Locks
-    closings: Closings
-    points: Points
-    receipts: Receipts
-    calls: Calls
-    usage: Usage
-    log: Log
-    events: Events
-    alerts: Alerts
-    statuses: Statuses
-    log_trust: LogTrust

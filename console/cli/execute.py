@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from console.api.facets import Engines
+from console.api.engines import Engines
 from console.api.flow import Report
 from console.cli.context import Context
 from console.cli.handover import Handover

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from console.api import audit, authzen, gateway, policy
-from console.api.facets import Engines, LogTrust, Paging
+from console.api.engines import Engines, Paging
 from console.api.flow import Call, Flow, Many, Reply, ask
 from console.errors import ExitCode, PilotError
 from console.model.access import (
@@ -58,6 +59,9 @@ from console.model.policy import Answer, Bundle, Evaluation
 from console.model.stored import Page
 from console.model.text import rfc3339
 from console.model.traffic import CallRecord, Explanation, UsageRow
+
+if TYPE_CHECKING:
+    from console.api.facets import LogTrust
 
 
 def native(log_trust: LogTrust) -> Engines:

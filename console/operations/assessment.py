@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from console.api.facets import Engines
+from console.api.engines import Engines
 from console.api.flow import Flow
 from console.model.evidence import Assessment, AssessmentState, DecideAssessment, NewAssessment
 from console.model.operator import Direction, Role

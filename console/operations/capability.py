@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from console.api.facets import Engines
+from console.api.engines import Engines
 from console.api.flow import Flow
 from console.model.access import (
     Capability,

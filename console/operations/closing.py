@@ -14,12 +14,11 @@ from typing import Any
 
 import msgspec
 
-from console.api.facets import Engines
+from console.api.engines import Engines
 from console.api.flow import Flow, Report, Wait
 from console.errors import ExitCode, PilotError
 from console.model.enforcement import Blast, LogProof, PointProof, Receipt
 from console.operations.spec import Section
-from console.trust.merkle import leaf_hash, verify_inclusion
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 """Seconds between two looks, doubling from the first."""
@@ -149,6 +148,9 @@ def check_proof(proof: LogProof, *, size: int, root: bytes) -> dict[str, Any]:
 
     Raises `PilotError` with exit 11.
     """
+    # Only a proof needs the tree: a list starts without it.
+    from console.trust.merkle import leaf_hash, verify_inclusion  # noqa: PLC0415
+
     try:
         leaf = b64decode(proof.leaf, validate=True)
         hashes = [b64decode(each, validate=True) for each in proof.hashes]

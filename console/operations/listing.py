@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from console.api.facets import Paging
+from console.api.engines import Paging
 from console.api.flow import Flow
 from console.model.stored import Page
 from console.operations.params import Listing

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from console.api.facets import Engines
+from console.api.engines import Engines
 from console.api.flow import Flow
 from console.model.access import DeclarePartner, NewPartner, Partner, PartnerState, VerifyPartner
 from console.model.operator import Direction, Role

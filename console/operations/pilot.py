@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from console.api.facets import Engines
+from console.api.engines import Engines
 from console.api.flow import Flow
 from console.model.access import NewPilot, Pilot, SetStage, Stage
 from console.model.operator import Direction, Role

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from console.api.facets import Engines
+from console.api.engines import Engines
 from console.api.flow import Flow
 from console.model.enforcement import Point
 from console.model.stored import Page

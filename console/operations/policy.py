@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from console.api.facets import Engines
+from console.api.engines import Engines
 from console.api.flow import Flow
 from console.errors import ExitCode, PilotError
 from console.model.policy import Action, Answer, Bundle, Evaluation, Explained, Resource, Subject

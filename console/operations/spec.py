@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin, ge
 
 import msgspec
 
-from console.api.facets import Engines
+from console.api.engines import Engines
 from console.api.flow import Flow
 from console.model.grant import Gap
 from console.model.operator import Direction, Role
@@ -165,15 +165,17 @@ def operation(
 ) -> Callable[[Callable[[Any, Engines, Plan | None], Flow[Any]]], Operation]:
     """Make the decorated flow function the operation `id`.
 
-    The function's first parameter is annotated with the parameter struct; its docstring
-    is the help. A change without a plan is a mistake in the program: ValueError.
+    The function's first parameter is annotated with the name of the parameter struct, which
+    its module defines before it; its docstring is the help. A change without a plan is a
+    mistake in the program: ValueError.
     """
     if effect is not Effect.READ and plan is None:
         raise ValueError(f"{id} changes things, so it needs a plan")
 
     def made(run: Callable[[Any, Engines, Plan | None], Flow[Any]]) -> Operation:
         text = inspect.cleandoc(run.__doc__ or "")
-        params = next(iter(get_type_hints(run).values()))
+        # Looked up, and not evaluated: starting a command waits for this.
+        params = getattr(run, "__globals__")[next(iter(run.__annotations__.values()))]  # noqa: B009
         return Operation(
             id, title, effect, direction, role, params, result, run, plan,
             text.split("\n", 1)[0], text, key, subject, converges, secret,

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from console.api.facets import Engines
+from console.api.engines import Engines
 from console.api.flow import Flow
 from console.model.evidence import Acceptance, AcceptTerms, PublishTerms, UsageTerms
 from console.model.operator import Direction, Role

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
-from console.api.facets import Engines
+from console.api.engines import Engines
 from console.api.flow import Flow, Report
 from console.errors import ExitCode, PilotError
 from console.model.audit import LogCheck, LogFinding

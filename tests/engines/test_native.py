@@ -10,7 +10,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from console.api import audit, authzen, gateway, policy
-from console.api.facets import Engines, Paging
+from console.api.engines import Engines, Paging
 from console.api.flow import Call, Many, Reply
 from console.engines.native import native
 from console.errors import ExitCode, PilotError

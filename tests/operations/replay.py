@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from console.api.facets import TrustedHead
+from console.api.engines import TrustedHead
 from console.api.flow import Call, Many, Reply, Report, Wait
 from console.engines.native import native
 from console.errors import ExitCode, PilotError
