@@ -19,6 +19,11 @@ class Instant(TypeDecorator[datetime]):
     impl = Text
     cache_ok = True
 
+    @property
+    def python_type(self) -> type[datetime]:
+        """Return what a value is in Python: a cursor's times are read back as this."""
+        return datetime
+
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
         """Return the text that is stored."""
         if value is None:

@@ -160,6 +160,8 @@ def _rule(said: str, wanted: inspect.Type | None, value: Any) -> str:
         if ">=" in said:
             return "must not be empty" if bound == "1" else f"must have at least {bound} characters"
         return f"is {len(value)} characters long; at most {bound} are taken"
+    if "matching regex" in said:  # inside a map: msgspec does not say at which key
+        return _description(wanted) or "holds a NUL character"
     if isinstance(value, list) and " of length " in said:
         bound = said.rsplit(" ", 1)[-1]
         side = "at least" if ">=" in said else "at most"
@@ -227,7 +229,10 @@ def _bare(wanted: inspect.Type | None) -> inspect.Type | None:
 
 def _value_at(body: bytes, at: str) -> Any:
     """Find the value at a path of the body; None where the path does not say which."""
-    value = msgspec.json.decode(body)
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None  # the fault came before the end of what can be read
     for step in _steps(at):
         if isinstance(value, dict) and isinstance(step, str):
             value = value.get(step)
