@@ -174,11 +174,14 @@ class CedarBundle:
         )
 
     def decide_grant(
-        self, grant: GrantProjection, action: str, context: Mapping[str, Any]
+        self, grant: GrantProjection, action: str, context: Mapping[str, Any], *, keep: bool
     ) -> Decision:
-        """Decide whether the grant's partner may do `action` under it. Never raises."""
+        """Decide whether the grant's partner may do `action` under it. Never raises.
+
+        `keep` holds the parsed entities for the next decision about this very value.
+        """
         try:
-            entities = self.grant_entities(grant)
+            entities = self.grant_entities(grant) if keep else self.entities(entities_of(grant))
         except (ValueError, TypeError) as error:
             return self.denied(str(error))
         return self.decide(
@@ -196,13 +199,16 @@ def decide_call(
     same object from call to call.
     """
     return bundle.decide_grant(
-        projection, "call", {"capability": capability, "model": model, "route": route}
+        projection,
+        "call",
+        {"capability": capability, "model": model, "route": route},
+        keep=True,
     )
 
 
 def decide_hold(bundle: CedarBundle, projection: GrantProjection) -> Decision:
     """Decide whether the partner may hold the grant at all, as it would be provisioned."""
-    return bundle.decide_grant(projection, "hold", {})
+    return bundle.decide_grant(projection, "hold", {}, keep=False)
 
 
 def entities_of(grant: GrantProjection) -> list[dict[str, Any]]:

@@ -37,17 +37,17 @@ _SEMANTICS = {
     "deny_on_first_deny": False,
     "permit_on_first_permit": True,
 }
-"""To each semantic the decision that ends the batch (§7.1.2.1)."""
+"""To each semantic the decision that ends the batch."""
 
 
 class Target(msgspec.Struct, frozen=True):
-    """What a search looks for: a type. An id, where one is sent, is ignored (§8.4)."""
+    """What a search looks for: a type. An id, where one is sent, is ignored."""
 
     type: str
 
 
 class PageAsked(msgspec.Struct, frozen=True):
-    """Which part of the results is wanted (§8.2)."""
+    """Which part of the results is wanted."""
 
     token: str = ""
     limit: int = MOST_RESULTS
@@ -70,12 +70,12 @@ class Api:
         web.mount_async(routes.CONFIGURATION, self.configuration)
 
     async def evaluation(self, ask: Ask) -> Answer:
-        """Decide one question (§6)."""
+        """Decide one question."""
         asked = _read(_object(ask), Evaluation)
         return await self._store.read(lambda conn: self._look(conn, ask.now).answer(asked))
 
     async def evaluations(self, ask: Ask) -> Answer | dict[str, list[Answer]]:
-        """Decide several questions, in order (§7). Without any it is one question."""
+        """Decide several questions, in order. Without any it is one question."""
         body = _object(ask)
         items = body.get("evaluations", [])
         if not isinstance(items, list):
@@ -98,7 +98,7 @@ class Api:
         return {"evaluations": await self._store.read(decide)}
 
     async def search_subject(self, ask: Ask) -> dict[str, Any]:
-        """Find who may do it (§8.4)."""
+        """Find who may do it."""
         body = _object(ask)
         wanted = _member(body, "subject", Target)
         action = _member(body, "action", Action)
@@ -118,7 +118,7 @@ class Api:
         return _page(body, await self._store.read(search))
 
     async def search_resource(self, ask: Ask) -> dict[str, Any]:
-        """Find to what it may be done (§8.5)."""
+        """Find to what it may be done."""
         body = _object(ask)
         subject = _member(body, "subject", Subject)
         action = _member(body, "action", Action)
@@ -138,7 +138,7 @@ class Api:
         return _page(body, await self._store.read(search))
 
     async def search_action(self, ask: Ask) -> dict[str, Any]:
-        """Find what may be done (§8.6)."""
+        """Find what may be done."""
         body = _object(ask)
         subject = _member(body, "subject", Subject)
         resource = _member(body, "resource", Resource)
@@ -151,7 +151,7 @@ class Api:
         )
 
     async def configuration(self, ask: Ask) -> dict[str, str]:
-        """Say where everything is (§9)."""
+        """Say where everything is."""
         base = f"{ask.request.scheme}://{ask.request.host}"
         return {
             "policy_decision_point": base,
@@ -284,7 +284,7 @@ def _of_action(shape: ActionShape, action: Action, context: Mapping[str, Any]) -
 
 
 def _each(look: _Look, body: Mapping[str, Any], item: Any) -> Answer:
-    """Decide one of several; what is wrong with it alone is its own deny (§7.2.1)."""
+    """Decide one of several; what is wrong with it alone is its own deny."""
     try:
         return look.answer(msgspec.convert(_merged(body, item), Evaluation))
     except (msgspec.ValidationError, TypeError) as error:

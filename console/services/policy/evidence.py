@@ -367,7 +367,7 @@ def _version(versions: Sequence[UsageTerms], pilot: str, wanted: int | None) -> 
         raise refusal(
             "not-found",
             f"pilot {pilot} has no terms yet",
-            mend=f"pilotctl terms publish {pilot}",
+            mend=f"pilotctl terms publish {pilot} --title TITLE --file FILE --reason WHY",
         )
     for terms in versions:
         if terms.version == wanted:

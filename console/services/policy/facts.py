@@ -129,5 +129,5 @@ def shown(grant: Grant, reader: Reader, at: datetime) -> Grant:
     """Return `grant` with what is missing at `at`, where it is not active and still could be."""
     if grant.state in _CLOSED or grant.state == GrantState.EXPIRED:
         return grant if not grant.gaps else msgspec.structs.replace(grant, gaps=[])
-    missing: list[Gap] = gaps(reader.of_grant(grant), at)
+    missing: list[Gap] = gaps(reader.of_grant(grant), at, expires_at=grant.expires_at)
     return msgspec.structs.replace(grant, gaps=missing)

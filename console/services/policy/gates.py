@@ -51,9 +51,12 @@ class Facts(NamedTuple):
         return max((capability.tier for capability in self.capabilities), default=0)
 
 
-def gaps(facts: Facts, at: datetime, *, approval_id: str = "") -> list[Gap]:
+def gaps(
+    facts: Facts, at: datetime, *, expires_at: datetime | None = None, approval_id: str = ""
+) -> list[Gap]:
     """Return everything that keeps a grant of these facts from being active at `at`."""
     found: list[Gap | None] = [
+        _ended(expires_at, at),
         *(_prohibited(capability) for capability in facts.capabilities),
         _standing(facts.partner),
         _verification(facts.partner, at),
@@ -154,6 +157,16 @@ def next_moment(facts: Facts, expires_at: datetime, at: datetime) -> datetime | 
     return min(moments, default=None)
 
 
+def _ended(expires_at: datetime | None, at: datetime) -> Gap | None:
+    if expires_at is None or at < expires_at:
+        return None
+    return Gap(
+        code="grant_expired",
+        message=f"it ended {rfc3339(expires_at)}: re-access is a new grant",
+        mend="",
+    )
+
+
 def _prohibited(capability: Capability) -> Gap | None:
     if capability.category != Category.PROHIBITED:
         return None
@@ -199,11 +212,11 @@ def _terms(facts: Facts, at: datetime) -> Gap | None:
         return Gap(
             code="terms_not_published",
             message=f"pilot {pilot} has no usage terms yet",
-            mend=f"pilotctl terms publish {pilot} --title TITLE --text-file FILE --reason WHY",
+            mend=f"pilotctl terms publish {pilot} --title TITLE --file FILE --reason WHY",
         )
     newest = facts.terms[-1].version
     mend = (
-        f"pilotctl terms accept {pilot} --partner {partner} "
+        f"pilotctl terms accept {pilot} {partner} "
         "--signatory NAME --evidence REFERENCE --reason WHY"
     )
     if not facts.accepted:
@@ -255,8 +268,8 @@ def _assessment(facts: Facts, capability: str, at: datetime) -> Gap | None:
         each for each in mine if each.state in {AssessmentState.ACCEPTED, AssessmentState.EXPIRED}
     )
     mend = (
-        f"pilotctl assessment create {partner} --capability {capability} "
-        "--assessor NAME --valid-until 180d --summary-file FILE"
+        f"pilotctl assessment create {partner} {capability} "
+        "--assessor NAME --summary TEXT --valid-until 180d"
     )
     if ended is not None:
         return Gap(

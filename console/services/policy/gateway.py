@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Select, func, select
 
 from console.api.problems import refusal
 from console.errors import PilotError
@@ -110,14 +110,14 @@ class Gateway:
         self.link = Link(error.message)
 
     async def _hand_over(self) -> None:
-        batch, head = await self._store.read(_pending)
+        batch, head, waiting = await self._store.read(_pending)
         answer = await self._client.send(
             "PUT", "/internal/v1/projection", msgspec.structs.replace(batch, as_of=now()), Applied
         )
         last = batch.items[-1].seq if batch.items else batch.after
         taken = min(answer.applied, last)
         self.link = Link(ahead=answer.applied > head)
-        if taken != batch.after:
+        if waiting or taken != batch.after:
             await self._store.write(lambda conn: acknowledge(conn, taken, now()))
         if taken <= batch.after:
             await self._store.signalled(PROJECTED, HEARTBEAT_SECONDS)
@@ -136,22 +136,11 @@ class Gateway:
 def acknowledge(conn: Connection, applied: int, at: datetime) -> None:
     """Note that the gateway has the projection up to `applied`, and activate what it opened."""
     set_mark(conn, "gateway_applied", applied)
-    newest = (
-        select(PROJECTION.c.id, func.max(PROJECTION.c.seq).label("seq"))
-        .where(PROJECTION.c.kind == "grant")
-        .group_by(PROJECTION.c.id)
-        .subquery()
-    )
-    asked = (
-        select(GRANTS.c.body)
-        .join(newest, newest.c.id == GRANTS.c.id)
-        .where(GRANTS.c.state == GrantState.PROVISIONING, newest.c.seq <= applied)
-    )
     reader = Reader(conn)
     actor = Actor(SYSTEM, at)
-    for grant in conn.execute(asked).scalars().all():
+    for grant in conn.execute(_opened_there(applied)).scalars().all():
         facts = reader.of_grant(grant)
-        if at >= grant.expires_at or gaps(facts, at):
+        if gaps(facts, at, expires_at=grant.expires_at):
             continue  # it lapsed on the way: the clock suspends it
         active = moved(grant, GrantState.ACTIVE, "", actor, facts)
         conn.execute(saved(active, facts, at))
@@ -167,6 +156,21 @@ def acknowledge(conn: Connection, applied: int, at: datetime) -> None:
             after={"state": active.state, "decision": grant.decision},
         )
         warn(conn, active, facts, actor)
+
+
+def _opened_there(applied: int) -> Select[Any]:
+    """Select the grants on their way whose newest projection the gateway has taken."""
+    newest = (
+        select(PROJECTION.c.id, func.max(PROJECTION.c.seq).label("seq"))
+        .where(PROJECTION.c.kind == "grant")
+        .group_by(PROJECTION.c.id)
+        .subquery()
+    )
+    return (
+        select(GRANTS.c.body)
+        .join(newest, newest.c.id == GRANTS.c.id)
+        .where(GRANTS.c.state == GrantState.PROVISIONING, newest.c.seq <= applied)
+    )
 
 
 def close(conn: Connection, closings: list[Closing], at: datetime) -> None:
@@ -191,7 +195,11 @@ def _revoke(conn: Connection, closing: Closing, reader: Reader, at: datetime) ->
     conn.execute(saved(moved(grant, GrantState.REVOKED, why, actor, facts), facts, at))
 
 
-def _pending(conn: Connection) -> tuple[ProjectionBatch, int]:
+def _pending(conn: Connection) -> tuple[ProjectionBatch, int, bool]:
+    """Return what the gateway has not taken, the newest number, and whether a grant waits.
+
+    A grant can wait with everything taken: its evidence lapsed and was mended meanwhile.
+    """
     done = mark(conn, "gateway_applied")
     asked = (
         select(PROJECTION.c.seq, PROJECTION.c.kind, PROJECTION.c.body)
@@ -201,7 +209,8 @@ def _pending(conn: Connection) -> tuple[ProjectionBatch, int]:
     )
     items = [ProjectionItem(*row) for row in conn.execute(asked)]
     head = conn.execute(select(func.coalesce(func.max(PROJECTION.c.seq), 0))).scalar_one()
-    return ProjectionBatch(done, items, now()), head
+    waiting = conn.execute(_opened_there(done).limit(1)).first() is not None
+    return ProjectionBatch(done, items, now()), head, waiting
 
 
 async def _forever(

@@ -90,7 +90,7 @@ def activate_grant(bundle: CedarBundle, conn: Connection, ask: Ask) -> Grant:
     fresh(ask, grant)
     facts = Reader(conn).of_grant(grant)
     judgement, missing = judged(grant, facts, bundle, actor.at)
-    state = activates(judgement, missing, actor.at)
+    state = activates(judgement, missing)
     if state == grant.state:
         return grant
     takes_another(conn, facts.pilot, stage_of(facts.pilot, grant.stage), grant.partner)

@@ -63,7 +63,7 @@ def settles(grant: Grant, gaps: Sequence[Gap], at: datetime) -> tuple[GrantState
     return state, grant.state_reason
 
 
-def activates(grant: Grant, gaps: Sequence[Gap], at: datetime) -> GrantState:
+def activates(grant: Grant, gaps: Sequence[Gap]) -> GrantState:
     """Return the state that the verb leads to, or raise the refusal that says why not.
 
     An open grant stays as it is: running the verb again converges.
@@ -80,12 +80,6 @@ def activates(grant: Grant, gaps: Sequence[Gap], at: datetime) -> GrantState:
             "state",
             f"{grant.id} is {grant.state}, and cannot be activated",
             mend="re-access is a new grant: pilotctl grant create",
-        )
-    if at >= grant.expires_at:
-        raise refusal(
-            "state",
-            f"{grant.id} would have ended already",
-            mend="make a new one: pilotctl grant create",
         )
     if gaps:
         raise refusal(

@@ -117,7 +117,8 @@ def create_capability(conn: Connection, ask: Ask) -> Capability:
         if model not in pilot.models:
             raise refusal(
                 "invalid",
-                f"models: {model!r} is not a model of pilot {pilot.slug}"
+                f"models: {model!r} is none of pilot {pilot.slug}: "
+                f"it has {', '.join(pilot.models)}"
                 f"{find.nearest(model, pilot.models)}",
             )
     actor = Actor.of(ask)

@@ -139,7 +139,7 @@ def stage_of(pilot: Pilot, key: str) -> Stage:
         "invalid",
         f"stage: pilot {pilot.slug} has no stage {key!r}, only {', '.join(known)}"
         f"{find.nearest(key, known)}",
-        mend=f"pilotctl pilot stage {pilot.slug}",
+        mend=f"pilotctl pilot stage {pilot.slug} {key}:most-partners=10,longest=60d --reason WHY",
     )
 
 

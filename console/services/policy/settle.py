@@ -44,7 +44,7 @@ def judged(
 ) -> tuple[Grant, list[Gap]]:
     """Return `grant` with its decision made anew, and everything that is missing for it."""
     decision = decide_hold(bundle, projection(grant, facts, at, state=GrantState.ACTIVE))
-    missing = gaps(facts, at)
+    missing = gaps(facts, at, expires_at=grant.expires_at)
     missing += decided(decision, missing)
     return msgspec.structs.replace(grant, decision=decision), missing
 

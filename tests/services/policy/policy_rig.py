@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import json
 import os
 import signal
@@ -67,8 +68,12 @@ class Api:
         if revision is not None:
             sent["If-Match"] = f'"{revision}"'
         sent |= headers or {}
+        data = None
+        if body is not None:
+            sent.setdefault("Content-Type", "application/json")
+            data = io.BytesIO(json.dumps(body).encode())
         async with self.session.request(
-            method, "http://localhost" + path, json=body, headers=sent
+            method, "http://localhost" + path, data=data, headers=sent
         ) as answer:
             return Said(answer.status, json.loads(await answer.read()), answer.headers)
 
@@ -292,8 +297,10 @@ async def policy(home: Path, *, gateway: bool = True) -> AsyncIterator[Rig]:
             yield Rig(Api(session), fake, home)
     finally:
         stop.set()
-        await task
-        await fake.stop()
+        try:
+            await task
+        finally:
+            await fake.stop()
 
 
 class Process:

@@ -228,13 +228,14 @@ def test_the_three_semantics_of_a_batch(
             }
             said = await rig.api.ask("POST", PATHS["access_evaluations"], body)
             assert [each["decision"] for each in said.body["evaluations"]] == decisions
-            for bad in (
+            wrong: list[dict[str, Any]] = [
                 {"options": {"evaluations_semantic": "other"}},
                 {"options": 3},
                 {"evaluations": "x"},
                 {"subject": "alice"},
                 {"evaluations": [{}] * 1001},
-            ):
+            ]
+            for bad in wrong:
                 refused = await rig.api.ask("POST", PATHS["access_evaluations"], {**body, **bad})
                 assert refused.status == 400, bad
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from console.errors import PilotError
-from console.model.access import Capability, Partner, Pilot, Stage
+from console.model.access import Capability, Partner, Pilot, Stage, StageKey
 from console.model.evidence import Assessment, UsageTerms
 from console.model.grant import TRANSITIONS, Decision, Gap, Grant, GrantState
 from console.services.policy import gates
@@ -30,7 +30,7 @@ PILOT = Pilot(
     slug="aurora",
     title="Aurora",
     models=["m"],
-    stages=[Stage(key="limited", most_partners=5, longest_grant_seconds=999)],
+    stages=[Stage(key=StageKey.LIMITED, most_partners=5, longest_grant_seconds=999)],
     grace_seconds=1,
     **STAMP,
 )
@@ -186,7 +186,7 @@ def test_a_gap_appears_exactly_when_a_lapse_is_reached(
     )
     end = day(expires)
     reached = {lapse.code for lapse in gates.lapses(held, end, NOON) if lapse.at <= day(at)}
-    gaps = set(codes(held, day(at))) | ({"grant_expired"} if day(at) >= end else set())
+    gaps = set(codes(held, day(at), expires_at=end))
     assert gaps == reached, "what the gateway enforces alone is what policy finds missing"
     look = gates.next_moment(held, end, day(at))
     ahead = [lapse.at for lapse in gates.lapses(held, end, day(at))]
@@ -248,6 +248,7 @@ def grant(state: str, tier: int = 1, expires: float = 20) -> Grant:
 
 
 GAP = Gap(code="assessment_missing", message="", mend="")
+END = Gap(code="grant_expired", message="", mend="")
 OPENED = {"provisioning", "active"}
 STEPS = st.lists(
     st.tuples(
@@ -269,12 +270,13 @@ def test_no_path_opens_a_grant_that_misses_something_or_brings_one_back(
     at = NOON
     for verb, gap, days in steps:
         at += timedelta(days=days)
-        held, gaps, before = grant(state, tier), [GAP] if gap else [], state
+        held, before = grant(state, tier), state
+        gaps = [*([GAP] if gap else []), *([END] if at >= held.expires_at else [])]
         if verb == "settle":
             state, _ = settles(held, gaps, at)
         elif verb == "activate":
             try:
-                state = activates(held, gaps, at)
+                state = activates(held, gaps)
             except PilotError:
                 continue
         elif verb == "acknowledge" and state is GrantState.PROVISIONING and not gaps:
@@ -291,12 +293,12 @@ def test_no_path_opens_a_grant_that_misses_something_or_brings_one_back(
 def test_from_tier_three_up_a_lapsed_grant_resumes_only_by_a_verb() -> None:
     assert settles(grant("suspended", tier=2), [], NOON)[0] == "provisioning"
     assert settles(grant("suspended", tier=3), [], NOON)[0] == "suspended"
-    assert activates(grant("suspended", tier=3), [], NOON) == "provisioning"
+    assert activates(grant("suspended", tier=3), []) == "provisioning"
 
 
 def test_nothing_leaves_revoked_or_denied() -> None:
     for state in (GrantState.REVOKED, GrantState.DENIED):
         assert TRANSITIONS[state] == frozenset()
         with pytest.raises(PilotError):
-            activates(grant(state), [], NOON)
+            activates(grant(state), [])
         assert settles(grant(state, expires=-1), [GAP], NOON)[0] == state

@@ -59,6 +59,17 @@ def test_a_gateway_that_comes_later_or_forgot_everything_is_told_everything(
     run(tmp_path, scenario, gateway=False)
 
 
+def test_a_store_older_than_what_the_gateway_has_is_said(tmp_path: Path) -> None:
+    async def scenario(rig: Rig) -> None:
+        rig.gateway.applied = 99
+        await asyncio.sleep(1.2)
+        status = await rig.api.get("/v1/status")
+        assert status["healthy"] is False
+        assert "an old copy" in status["notes"][0]
+
+    run(tmp_path, scenario)
+
+
 def test_what_the_gateway_ended_is_revoked_here_without_a_second_event(tmp_path: Path) -> None:
     async def scenario(rig: Rig) -> None:
         api = rig.api

@@ -66,7 +66,7 @@ def test_what_is_missing_is_named_with_the_line_that_mends_it(tmp_path: Path) ->
 
         await api.post(
             "/v1/partners/acme/verification",
-            {"until": ahead(days=9), "evidence": "R", "reason": "seen"},
+            {"until": ahead(days=90), "evidence": "R", "reason": "seen"},
             revision=1,
         )
         await api.terms()
