@@ -1,0 +1,363 @@
+"""The arrows of the design, held by reading the code, and by counting what commands load.
+
+`RULES` is the diagram: what each part may import of the others. Whatever is not in it is
+refused, also inside a function, also for types.
+"""
+
+from __future__ import annotations
+
+import ast
+import http.server
+import json
+import os
+import socketserver
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CONSOLE = ROOT / "console"
+
+RULES: dict[str, set[str]] = {
+    "errors": set(),
+    "model": {"errors"},
+    "api": {"errors", "model"},
+    "trust": {"errors", "model"},
+    "engines": {"errors", "model", "api"},
+    # trust: what an operation proves it checks itself, purely
+    "operations": {"errors", "model", "api", "trust"},
+    "present": {"errors", "model", "operations"},
+    "config": {"errors", "model"},
+    "credentials": {"errors", "model", "config"},
+    "net": {"errors", "model", "api", "credentials", "config"},
+    "session": {"errors", "model", "api", "engines", "trust", "config", "credentials", "net"},
+    "services": {"errors", "model", "api", "engines", "trust"},
+    "cli": {
+        "errors", "model", "api", "operations", "present", "config", "credentials", "net",
+        "session", "services",
+    },
+    "tui": {
+        "errors", "model", "api", "operations", "present", "config", "credentials", "net",
+        "session",
+    },
+    "__main__": {"cli", "tui", "session", "config"},
+}  # fmt: skip
+"""Part to the parts that it may import, beside itself and the version."""
+
+ONLY: dict[str, tuple[str, ...]] = {
+    "httpx": ("net/",),
+    "textual": ("tui/",),
+    "rich": ("tui/",),
+    "keyring": ("credentials/",),
+    "tomli_w": ("config/",),
+    "aiohttp": ("services/",),
+    "sqlalchemy": ("services/",),
+    "cedarpy": ("engines/cedar.py",),
+    "rfc8785": ("trust/canonical.py",),
+    "cryptography": ("trust/", "services/"),
+    "msgspec": (
+        "model/", "api/", "engines/", "operations/", "present/", "credentials/", "net/", "cli/",
+        "tui/", "services/", "session.py",
+    ),
+}  # fmt: skip
+"""Library to the only places that may import it. Any other is not one of ours."""
+
+STREAMS: dict[str, str] = {
+    "cli/output.py": "stdout: every result",
+    "cli/stderr.py": "stderr: everything for people",
+    "cli/main.py": "stdout: help, which must not wait for what results need",
+    "__main__.py": "stdout: --version, which must not wait for anything",
+    "credentials/keychain.py": "stdout of a process of its own, which the console reads",
+    "tui/crash.py": "stderr, when the screen is gone",
+    "services/web/process.py": "stderr of a service: its log",
+    "services/web/server.py": "stderr of a service: its log",
+    "services/gateway/point/__main__.py": "stderr of a service: its log",
+    "services/supervisor/__main__.py": "stderr of the supervisor: its log",
+    "services/supervisor/front.py": "stderr of the supervisor: its log",
+}
+"""Who may write to a standard stream, and what."""
+
+ASKING = {"isatty", "fileno", "encoding"}
+"""What anyone may ask of a standard stream."""
+
+BANNED = {"utils", "util", "helpers", "helper", "base", "manager", "managers", "common", "misc"}
+
+
+class Import(NamedTuple):
+    """One import: of which module, where, and whether it waits until it is needed."""
+
+    module: str
+    file: str
+    line: int
+    lazy: bool
+
+
+def files() -> list[Path]:
+    return sorted(CONSOLE.rglob("*.py"))
+
+
+def here(path: Path) -> str:
+    return path.relative_to(CONSOLE).as_posix()
+
+
+def part(path: str) -> str:
+    return path.split("/", maxsplit=1)[0].removesuffix(".py")
+
+
+def imports() -> Iterator[Import]:
+    for path in files():
+        tree = ast.parse(path.read_text())
+        for node, lazy in walk(tree, lazy=False):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    yield Import(alias.name, here(path), node.lineno, lazy)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{here(path)}:{node.lineno} imports relatively"
+                module = node.module or ""
+                for alias in node.names:
+                    yield Import(f"{module}.{alias.name}", here(path), node.lineno, lazy)
+
+
+def walk(node: ast.AST, *, lazy: bool) -> Iterator[tuple[ast.AST, bool]]:
+    """Walk the tree, telling what runs only when it is called, or only for the checker."""
+    for child in ast.iter_child_nodes(node):
+        waits = lazy or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            waits = True
+        yield child, waits
+        yield from walk(child, lazy=waits)
+
+
+IMPORTS = list(imports())
+
+
+def test_imports_follow_the_arrows():
+    wrong = []
+    for each in IMPORTS:
+        top, _, rest = each.module.partition(".")
+        if top != "console" or rest.split(".")[0] in {"", "__version__"}:
+            continue
+        target, own = rest.split(".")[0], part(each.file)
+        if own != "__init__" and target not in RULES[own] | {own}:
+            wrong.append(f"console/{each.file}:{each.line} imports {each.module}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_diagram_has_no_circle_and_names_every_part():
+    order = list(TopologicalSorter(RULES).static_order())
+    parts = {part(here(path)) for path in files()} - {"__init__"}
+    assert parts <= set(order)
+
+
+def test_the_fronts_do_not_know_each_other_and_the_services_know_neither():
+    assert not {"cli", "tui"} & (RULES["services"] | RULES["operations"] | RULES["session"])
+    assert "tui" not in RULES["cli"]
+    assert "cli" not in RULES["tui"]
+    early = [
+        f"console/{each.file}:{each.line}"
+        for each in IMPORTS
+        if each.module.startswith(("console.services", "console.cli.tour"))
+        and part(each.file) != "services"
+        and each.file != "cli/tour.py"
+        and not (each.file.startswith("cli/builtin/") and each.lazy)
+    ]
+    assert not early, "only `up`, `demo` and its tour may, when they run:\n" + "\n".join(early)
+
+
+def test_each_library_is_imported_in_its_own_place():
+    wrong = []
+    for each in IMPORTS:
+        top = each.module.split(".")[0]
+        if top in {"console", *sys.stdlib_module_names}:
+            continue
+        if not any(each.file.startswith(place) for place in ONLY.get(top, ())):
+            wrong.append(f"console/{each.file}:{each.line} imports {top}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_standard_streams_have_single_writers():
+    wrong = []
+    for path in files():
+        if here(path) in STREAMS:
+            continue
+        tree = ast.parse(path.read_text())
+        asked = {
+            id(node.value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and node.attr in ASKING
+        }
+        # `terminal` asks through a function of its own
+        asked |= {
+            id(argument)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "_is_tty"
+            for argument in node.args
+        }
+        for node in ast.walk(tree):
+            text = ast.unparse(node) if isinstance(node, ast.Attribute | ast.Call) else ""
+            writes = (
+                isinstance(node, ast.Attribute)
+                and text in {"sys.stdout", "sys.stderr", "sys.__stdout__", "sys.__stderr__"}
+                and id(node) not in asked
+            ) or (
+                isinstance(node, ast.Call)
+                and text.startswith(("print(", "os.write(1", "os.write(2"))
+            )
+            if writes:
+                wrong.append(f"console/{here(path)}:{node.lineno} {text[:60]}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_modules_are_named_for_what_they_hold():
+    named = {path.stem for path in CONSOLE.rglob("*")}
+    assert not named & BANNED
+
+
+def test_a_moment_always_has_a_zone():
+    wrong = []
+    for path in files():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            called = ast.unparse(node.func)
+            naive = called.endswith(("datetime.utcnow", "datetime.today", "utcfromtimestamp"))
+            zoneless = called.endswith("datetime.now") and not (node.args or node.keywords)
+            at = (
+                called.endswith("datetime.fromtimestamp")
+                and len(node.args) + len(node.keywords) < 2
+            )
+            if naive or zoneless or at:
+                wrong.append(f"console/{here(path)}:{node.lineno} {ast.unparse(node)}")
+    assert not wrong, "\n".join(wrong)
+
+
+# What each command loads.
+
+LOADED = """
+import json, os, sys
+sys.argv = ["pilotctl", *sys.argv[1:]]
+from console.__main__ import main
+code = main()
+with open(os.environ["LOADED_TO"], "w") as file:
+    json.dump([code, sorted(sys.modules)], file)
+"""
+
+
+@pytest.fixture
+def loaded(tmp_path, monkeypatch):
+    """Run a command in a new interpreter; return its exit code and the modules that it loaded."""
+
+    def run(*words: str, **environ: str) -> tuple[int, set[str]]:
+        to = tmp_path / "loaded.json"
+        subprocess.run(
+            [sys.executable, "-c", LOADED, *words],
+            cwd=ROOT,
+            env={**os.environ, "LOADED_TO": str(to), **environ},
+            capture_output=True,
+            check=True,
+            timeout=60,
+        )
+        code, modules = json.loads(to.read_text())
+        return code, set(modules)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def bare() -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", "import json, sys; print(json.dumps(sorted(sys.modules)))"],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    return set(json.loads(done.stdout))
+
+
+def ours(modules: set[str]) -> set[str]:
+    return {name for name in modules if name.split(".")[0] == "console"}
+
+
+def foreign(modules: set[str], bare: set[str]) -> set[str]:
+    tops = {name.split(".")[0] for name in modules - bare}
+    return {top for top in tops - sys.stdlib_module_names - {"console"} if not top.startswith("_")}
+
+
+def test_version_loads_nothing_but_itself(loaded, bare):
+    code, modules = loaded("--version")
+    assert code == 0
+    assert ours(modules) == {"console", "console.__main__"}
+    assert not foreign(modules, bare)
+    assert len(modules - bare) <= 20
+
+
+def test_help_loads_the_table_of_contents_and_no_library(loaded, bare):
+    code, modules = loaded("--help")
+    assert code == 0
+    assert "console.operations.index" in modules
+    assert len(ours(modules)) <= 16
+    assert not foreign(modules, bare)
+    assert not modules & {"argparse", "asyncio", "ssl", "socket", "console.operations.spec"}
+    assert len(modules - bare) <= 80
+
+
+class _NoGrants(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        body = b'{"as_of":"2026-03-01T12:00:00Z","source":"policy","items":[]}'
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def address_string(self) -> str:
+        return "local"
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class _Policy(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+
+
+@pytest.fixture
+def policy_socket() -> Iterator[None]:
+    """A policy API without grants, where the local profile looks for it."""
+    run = Path(os.environ["XDG_STATE_HOME"]) / "pilotctl/local/run"
+    run.mkdir(parents=True)
+    with _Policy(str(run / "policy.sock"), _NoGrants) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.usefixtures("policy_socket")
+def test_a_list_loads_its_own_noun_and_one_http_client(loaded, bare):
+    code, modules = loaded("grant", "list")
+    assert code == 0
+    nouns = {path.stem for path in (CONSOLE / "operations").glob("*.py")}
+    noun_modules = {f"console.operations.{noun}" for noun in nouns - {"index", "spec"}}
+    from console.operations.index import NOUNS
+
+    of_nouns = {module for module, _ in NOUNS.values()}
+    assert of_nouns & modules & noun_modules == {"console.operations.grant"}
+    assert not {name for name in ours(modules) if part(name.replace(".", "/")[8:]) == "tui"}
+    assert not {name for name in modules if name.startswith("console.services")}
+    heavy = {
+        "textual", "rich", "keyring", "cryptography", "rfc8785", "tomli_w", "aiohttp",
+        "sqlalchemy", "cedarpy", "click", "asyncio",
+    }  # fmt: skip
+    assert not heavy & {name.split(".")[0] for name in modules - bare}
+    assert "console.api.facets" not in modules
+    assert not {name for name in modules if name.startswith("console.trust.")}
+    assert len(ours(modules)) <= 70
+    assert len(modules - bare) <= 300
