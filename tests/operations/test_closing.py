@@ -177,10 +177,12 @@ def test_what_the_gateway_says_of_the_log_is_not_believed():
 )
 def test_verified_without_each_points_proof_is_not_verified(change):
     receipt = a_receipt(points=[a_point(), a_point(point="gw-2", **change)])
-    played = revoked({"tombstone.create": receipt, "log.proof": a_log()})
-    assert played.result.state == "unverified"
-    assert "gw-2" in played.result.why
-    assert ending(played.result).exit is ExitCode.UNVERIFIED
+    waiting = a_receipt(state="verifying", enforced_at=None)
+    for first in (receipt, waiting):
+        played = revoked({"tombstone.create": first, "receipt.show": receipt, "log.proof": a_log()})
+        assert played.result.state == "unverified"
+        assert "gw-2" in played.result.why
+        assert ending(played.result).exit is ExitCode.UNVERIFIED
 
 
 def test_a_lapsed_lease_and_a_key_less_grant_are_proof_enough():
