@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Select, func, select
 
 from console.api.problems import refusal
 from console.errors import PilotError
-from console.model.grant import GrantProjection, GrantState
+from console.model.grant import GrantState
 from console.model.text import now
 from console.services.client import Client
 from console.services.events import SYSTEM
@@ -47,7 +47,15 @@ class ProjectionItem(msgspec.Struct, frozen=True):
 
     seq: int
     kind: str
-    body: GrantProjection
+    body: msgspec.Raw
+
+
+class BundleFact(msgspec.Struct, frozen=True):
+    """The policies by which every point decides from now on."""
+
+    revision: str
+    policies: str
+    schema: str
 
 
 class ProjectionBatch(msgspec.Struct, frozen=True, rename={"after": "from"}):

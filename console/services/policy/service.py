@@ -21,9 +21,9 @@ from console.services.policy import evidence, grants, partners, programme
 from console.services.policy.authzen import Api
 from console.services.policy.clock import tick_for_ever
 from console.services.policy.directory import Directory
-from console.services.policy.gateway import Gateway
+from console.services.policy.gateway import BundleFact, Gateway
 from console.services.policy.record import SERVICE, Actor, record
-from console.services.policy.settle import settle_all
+from console.services.policy.settle import settle_all, tell
 from console.services.policy.shipped import bundle_in
 from console.services.policy.tables import BUNDLES, PROJECTION, STEPS
 from console.services.settings import Settings
@@ -138,7 +138,7 @@ def show_bundle(bundle: CedarBundle, conn: Connection, _ask: Ask) -> Bundle:
 
 
 def put_in_force(conn: Connection, bundle: CedarBundle) -> None:
-    """Record a bundle that is not the one in force, and judge every grant by it."""
+    """Record a bundle that was not in force, tell the points, and judge every grant by it."""
     before = conn.execute(
         select(BUNDLES.c.revision).order_by(BUNDLES.c.number.desc()).limit(1)
     ).scalar_one_or_none()
@@ -156,4 +156,6 @@ def put_in_force(conn: Connection, bundle: CedarBundle) -> None:
         before={"revision": before} if before else None,
         after={"revision": bundle.revision},
     )
+    fact = BundleFact(bundle.revision, bundle.policies, bundle.schema)
+    tell(conn, "bundle", bundle.revision, fact)
     settle_all(conn, bundle, actor)

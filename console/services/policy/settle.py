@@ -32,6 +32,8 @@ from console.services.store import signal
 PROJECTED = "projection"
 """The topic that is signalled when there is more for the gateway."""
 
+_GRANT = msgspec.json.Decoder(GrantProjection)
+
 _VERBS = {
     GrantState.SUSPENDED: "grant.suspend",
     GrantState.EXPIRED: "grant.expire",
@@ -150,13 +152,19 @@ def project(conn: Connection, grant: Grant, facts: Facts, at: datetime) -> None:
         .order_by(PROJECTION.c.seq.desc())
         .limit(1)
     )
-    last: GrantProjection | None = conn.execute(asked).scalar_one_or_none()
-    if last is None and grant.state not in OPENED:
+    told = conn.execute(asked).scalar_one_or_none()
+    if told is None and grant.state not in OPENED:
         return
     new = projection(grant, facts, at)
-    if last is not None and _same(last, new):
+    if told is not None and _same(_GRANT.decode(told), new):
         return
-    conn.execute(PROJECTION.insert().values(kind="grant", id=grant.id, body=new))
+    tell(conn, "grant", grant.id, new)
+
+
+def tell(conn: Connection, kind: str, id: str, body: msgspec.Struct) -> None:
+    """Queue something for the gateway, after everything that was queued before."""
+    row = {"kind": kind, "id": id, "body": msgspec.Raw(msgspec.json.encode(body))}
+    conn.execute(PROJECTION.insert().values(row))
     signal(conn, PROJECTED)
 
 

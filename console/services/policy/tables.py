@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 from sqlalchemy import Column, Index, Integer, MetaData, Table, Text, UniqueConstraint
 
 from console.model.access import Capability, Partner, Pilot
 from console.model.evidence import Acceptance, Assessment, UsageTerms
-from console.model.grant import Grant, GrantProjection
+from console.model.grant import Grant
 from console.services.store import SHARED, Document, Instant, tables
 
 _META = MetaData()
@@ -119,11 +120,11 @@ PROJECTION = Table(
     Column("seq", Integer, primary_key=True, autoincrement=True),
     Column("kind", Text, nullable=False),
     Column("id", Text, nullable=False),
-    Column("body", Document(GrantProjection), nullable=False),
+    Column("body", Document(msgspec.Raw), nullable=False),
     Index("projection_of", "kind", "id", "seq"),
     sqlite_autoincrement=True,
 )
-"""What the gateway is to know, in order."""
+"""What the gateway is to know, in order: kinds `grant` (GrantProjection) and `bundle`."""
 
 MARKS = Table(
     "marks",

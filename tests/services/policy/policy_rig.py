@@ -21,8 +21,13 @@ from typing import Any, NamedTuple
 import aiohttp
 from aiohttp import web
 
+from console.model.text import now
 from console.services import settings
+from console.services.policy.clock import due, tick
 from console.services.policy.service import serve
+from console.services.policy.shipped import bundle_in
+from console.services.policy.tables import STEPS
+from console.services.store import Store
 
 REPO = Path(__file__).resolve().parents[3]
 DAY = 86400
@@ -253,9 +258,14 @@ class FakeGateway:
             await asyncio.sleep(0.02)
         return web.json_response({"items": new})
 
+    @property
+    def grants(self) -> list[str]:
+        """The grants that it was told of."""
+        return [item["body"]["id"] for item in self.items if item["kind"] == "grant"]
+
     def last(self, grant: str) -> dict[str, Any]:
         """The newest projection of a grant; empty before there was one."""
-        found = [item["body"] for item in self.items if item["body"]["id"] == grant]
+        found = [item["body"] for item in self.items if item["body"].get("id") == grant]
         return found[-1] if found else {}
 
     async def hears(
@@ -359,3 +369,14 @@ def run(home: Path, scenario: Callable[[Rig], Awaitable[None]], *, gateway: bool
             await scenario(rig)
 
     asyncio.run(whole())
+
+
+def later(rig: Rig, **length: float) -> None:
+    """Let the clock find that so much time has passed."""
+    store = Store.open(rig.home / "policy.db", STEPS)
+    at = now() + timedelta(**length)
+    try:
+        while store.read_now(lambda conn: due(conn, at)):
+            store.write_now(lambda conn: tick(conn, bundle_in(), at))
+    finally:
+        store.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,10 +13,8 @@ import pytest
 from policy_rig import Rig, policy, run, wanted
 
 from console.services.policy.shipped import SHIPPED
+from tests.vectors import vectors
 
-VECTORS = Path(
-    os.environ.get("PILOTCTL_VECTORS") or Path(__file__).resolve().parents[4] / "shared" / "vectors"
-)
 PATHS = {
     "access_evaluation": "/access/v1/evaluation",
     "access_evaluations": "/access/v1/evaluations",
@@ -80,9 +77,7 @@ def fixture(home: Path, cases: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def cases() -> dict[str, Any]:
-    path = VECTORS / "authzen" / "certification-cases.json"
-    if not path.exists():
-        pytest.skip("vectors: the AuthZEN certification cases are not here")
+    path = vectors("authzen/certification-cases.json")
     loaded: dict[str, Any] = json.loads(path.read_text())
     return loaded
 

@@ -62,7 +62,7 @@ def test_what_is_missing_is_named_with_the_line_that_mends_it(tmp_path: Path) ->
         assert (refused.status, refused.problem) == (403, "refused")
         assert "never verified" in refused.body["detail"]
         assert refused.body["mend"].startswith("pilotctl partner verify acme")
-        assert rig.gateway.items == [], "a draft is not the gateway's business"
+        assert rig.gateway.grants == [], "a draft is not the gateway's business"
 
         await api.post(
             "/v1/partners/acme/verification",
@@ -110,7 +110,7 @@ def test_tier_three_and_above_waits_for_approval_whatever_else_is_there(tmp_path
             "POST", f"/v1/grants/{grant['id']}/activation", {"reason": "go"}, revision=1
         )
         assert (refused.status, refused.problem) == (403, "needs-approval")
-        assert rig.gateway.items == []
+        assert rig.gateway.grants == []
 
     run(tmp_path, scenario)
 
@@ -283,7 +283,7 @@ def test_a_dry_run_says_what_would_be_and_stores_nothing(tmp_path: Path) -> None
         assert said.status == 200
         assert said.body["state"] == "provisioning"
         assert rig.dump() == before
-        assert rig.gateway.items == []
+        assert rig.gateway.grants == []
 
     run(tmp_path, scenario)
 

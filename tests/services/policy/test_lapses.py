@@ -3,28 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from policy_rig import Rig, ahead, run, wanted
-
-from console.model.text import now
-from console.services.policy.clock import due, tick
-from console.services.policy.shipped import bundle_in
-from console.services.policy.tables import STEPS
-from console.services.store import Store
-
-
-def later(rig: Rig, **length: float) -> None:
-    """Let the clock find that so much time has passed."""
-    store = Store.open(rig.home / "policy.db", STEPS)
-    at = now() + timedelta(**length)
-    try:
-        while store.read_now(lambda conn: due(conn, at)):
-            store.write_now(lambda conn: tick(conn, bundle_in(), at))
-    finally:
-        store.close()
+from policy_rig import Rig, ahead, later, run, wanted
 
 
 async def active(rig: Rig, **changes: Any) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from policy_rig import Rig, ahead, run, wanted
+from policy_rig import Rig, ahead, later, run, wanted
 from test_gates import NOON, assessment, facts, partner, version
 
 from console.api import authzen
@@ -17,10 +17,9 @@ from console.api import policy as routes
 from console.cli.parser import parse_operation
 from console.operations import index
 from console.services.policy.gates import gaps
+from tests.ocsf import faults
+from tests.vectors import vectors
 
-VECTORS = Path(
-    os.environ.get("PILOTCTL_VECTORS") or Path(__file__).resolve().parents[4] / "shared" / "vectors"
-)
 CAPABILITY = {
     "slug": "cyber.other",
     "title": "Other",
@@ -234,10 +233,7 @@ def _me() -> str:
 def test_hostile_text_comes_back_as_it_was_and_every_event_of_it_is_recorded(
     tmp_path: Path,
 ) -> None:
-    path = VECTORS / "blns" / "blns.json"
-    if not path.exists():
-        pytest.skip("vectors: the list of naughty strings is not here")
-    texts: list[str] = json.loads(path.read_text())
+    texts: list[str] = json.loads(vectors("blns/blns.json").read_text())
 
     async def scenario(rig: Rig) -> None:
         api = rig.api
@@ -324,6 +320,8 @@ def test_another_bundle_judges_every_grant_anew(tmp_path: Path) -> None:
         assert "not-acme" in decided["gaps"][0]["message"]
         told = await rig.gateway.hears(grants[0], lambda held: held.get("state") == "suspended")
         assert told["state_reason"] == "policy_denied"
+        bundles = [item["body"] for item in rig.gateway.items if item["kind"] == "bundle"]
+        assert "not-acme" in bundles[-1]["policies"], "every point decides by it too"
 
     async def again(rig: Rig) -> None:
         await rig.api.until(grants[0], "active")
@@ -347,3 +345,67 @@ def test_another_bundle_judges_every_grant_anew(tmp_path: Path) -> None:
     (tmp_path / "pilot.toml").write_text('[policy]\nbundle = "bundle"\n')
     with pytest.raises(Exception, match="bundle is refused"):
         run(tmp_path, again)
+
+
+def test_every_event_that_policy_records_is_a_valid_one(tmp_path: Path) -> None:
+    async def scenario(rig: Rig) -> None:
+        api = rig.api
+        await api.ready()
+        stage = {"key": "applied", "most_partners": 9, "longest_grant_seconds": 60}
+        await api.post("/v1/pilots/aurora/stages", {"stage": stage, "reason": "r"}, revision=1)
+        body = {"egress": ["10.0.0.0/8"], "reason": "r"}
+        await api.post("/v1/partners/acme/declarations", body, revision=2)
+        grant = (await api.post("/v1/grants", wanted()))["id"]
+        await api.until(grant, "active")
+        [held] = (await api.get("/v1/assessments"))["items"]
+        await api.post(f"/v1/assessments/{held['id']}/withdrawal", {"reason": "r"})
+        second = await api.assess(until=ahead(days=5))
+        await api.until(grant, "active")
+        third = await api.post(
+            "/v1/assessments",
+            {
+                "partner": "acme",
+                "capability": "cyber.triage",
+                "assessor": "A",
+                "summary": "s",
+                "valid_until": ahead(days=1),
+            },
+        )
+        await api.post(f"/v1/assessments/{third['id']}/rejection", {"reason": "r"})
+        later(rig, days=6)
+        later(rig, days=30)
+        await api.partner("birch")
+        await api.accept("birch")
+        draft = await api.post("/v1/grants", wanted(partner="birch"))
+        await api.assess(partner="birch")
+        path = f"/v1/grants/{draft['id']}/activation"
+        await api.post(path, {"reason": "r"}, revision=1)
+        events = await api.events()
+        assert second in [event["unmapped"]["target"] for event in events]
+        assert {event["metadata"]["event_code"] for event in events} == {
+            "policy.activate",
+            "pilot.create",
+            "pilot.stage",
+            "capability.create",
+            "partner.create",
+            "partner.verify",
+            "partner.declare",
+            "terms.publish",
+            "terms.accept",
+            "assessment.create",
+            "assessment.accept",
+            "assessment.reject",
+            "assessment.withdraw",
+            "assessment.expire",
+            "grant.create",
+            "grant.provision",
+            "grant.activate",
+            "grant.suspend",
+            "grant.resume",
+            "grant.warn",
+            "grant.expire",
+        }
+        for event in events:
+            assert faults(event) == [], event["metadata"]["event_code"]
+
+    run(tmp_path, scenario)
