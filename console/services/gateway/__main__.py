@@ -1,0 +1,230 @@
+"""Gateway control as a process: `python -m console.services.gateway --home HOME`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection
+
+from console import __version__
+from console.api import gateway as api
+from console.model.operator import ServiceStatus
+from console.services import settings
+from console.services.events import SYSTEM, event
+from console.services.gateway import (
+    calls,
+    changes,
+    explain,
+    projection,
+    receipts,
+    tombstones,
+    usage,
+)
+from console.services.gateway.decide import STALE_SECONDS
+from console.services.gateway.exchange import (
+    CallBatch,
+    CallFeed,
+    Changes,
+    Closings,
+    LeaseAsk,
+    Projection,
+    Register,
+    State,
+)
+from console.services.gateway.keys import Keys
+from console.services.gateway.locks import Locks
+from console.services.gateway.points import Points
+from console.services.gateway.probe import new_key
+from console.services.gateway.schema import STEPS
+from console.services.gateway.tombstones import Tombstones
+from console.services.gateway.verify import Verifier
+from console.services.settings import Settings
+from console.services.store import Store, emit
+from console.services.web import Ask, Web, run
+
+DIGEST_SECONDS = 10.0
+_LONGEST_WAIT = 30.0
+
+
+class Control:
+    """The parts of gateway control, over one store."""
+
+    def __init__(self, store: Store, probe_key: bytes) -> None:
+        self.store = store
+        self.views = changes.Views()
+        self.points = Points(store, self.views)
+        self.verifier = Verifier(store, self.views, self.points, probe_key)
+
+    def mount(self, web: Web) -> None:
+        """Put every route of the contract, and the internal ones, on the server."""
+        keys = Keys(self.views, self.points)
+        locks = Locks(self.views, self.points)
+        marks = Tombstones(self.views, self.points)
+        for route, handler in (
+            (api.STATUS, self.status),
+            (api.KEY_LIST, keys.listing),
+            (api.KEY_SHOW, keys.show),
+            (api.KEY_ISSUE, keys.issue),
+            (api.LOCK_LIST, locks.listing),
+            (api.LOCK_SHOW, locks.show),
+            (api.LOCK_ADD, locks.add),
+            (api.LOCK_RELEASE, locks.release),
+            (api.LOCK_BLAST, locks.would_end),
+            (api.REVOKE, marks.revoke),
+            (api.TOMBSTONE_LIST, marks.listing),
+            (api.POINT_LIST, self.points.listing),
+            (api.RECEIPT_LIST, receipts.listing),
+            (api.RECEIPT_SHOW, receipts.show),
+            (api.CALL_LIST, calls.listing),
+            (api.CALL_SHOW, calls.show),
+            (api.CALL_EXPLAIN, explain.explain),
+            (api.USAGE, usage.listing),
+        ):
+            web.mount(route, handler)
+        web.internal(
+            "PUT",
+            "/internal/v1/projection",
+            projection.Intake(self.store, self.points).take,
+            body=Projection,
+        )
+        web.internal("GET", "/internal/v1/closings", self.closings)
+        web.internal("POST", "/internal/v1/points", self.points.register, body=Register)
+        web.internal("GET", "/internal/v1/snapshot", self.snapshot)
+        web.internal("GET", "/internal/v1/changes", self.changes)
+        web.internal("POST", "/internal/v1/points/{point}/lease", self.points.lease, body=LeaseAsk)
+        web.internal(
+            "POST",
+            "/internal/v1/points/{point}/calls",
+            calls.Intake(self.store).take,
+            body=CallBatch,
+        )
+        web.internal("GET", "/internal/v1/calls", self.feed)
+
+    def status(self, conn: Connection, ask: Ask) -> ServiceStatus:
+        """Answer `gateway.status`."""
+        names = self.points.names(conn)
+        away = [name for name in names if not self.points.seen(name).serving]
+        age = self.points.policy_age(conn, ask.now)
+        notes = []
+        if not names:
+            notes.append("no enforcement point is registered: nothing is served")
+        notes += [f"point {name} holds no lease: it serves nothing" for name in away]
+        if age is None:
+            notes.append("policy was never heard of: nothing is served")
+        elif age > STALE_SECONDS:
+            notes.append(f"policy unheard of for {age:.0f} s: tier 3 and above is held back")
+        return ServiceStatus(
+            service="gateway",
+            version=__version__,
+            as_of=ask.now,
+            operator=ask.operator,
+            sequence=changes.head(conn),
+            healthy=not notes,
+            notes=notes,
+        )
+
+    async def snapshot(self, _ask: Ask) -> State:
+        """Answer everything that decides calls."""
+        return await self.store.read(lambda conn: self.views.at(conn).state())
+
+    async def changes(self, ask: Ask) -> Changes:
+        """Answer the changes after a sequence, waiting for one where asked to."""
+        after = _number(ask, "after")
+
+        def ready(conn: Connection) -> Changes | None:
+            found = changes.since(conn, after)
+            return found if found.items or found.reset else None
+
+        found = await self.store.until(changes.TOPIC, ready, _wait(ask))
+        return found or Changes(items=[], head=after)
+
+    async def closings(self, ask: Ask) -> Closings:
+        """Answer the tombstones after a sequence, waiting for one where asked to."""
+        after = _number(ask, "after")
+
+        def ready(conn: Connection) -> Closings | None:
+            found = tombstones.closings(conn, after)
+            return found if found.items else None
+
+        if (found := await self.store.until(tombstones.TOPIC, ready, _wait(ask))) is not None:
+            return found
+        return await self.store.read(lambda conn: tombstones.closings(conn, after))
+
+    async def feed(self, ask: Ask) -> CallFeed:
+        """Answer call records after a row, waiting for one where asked to."""
+        after, limit = _number(ask, "after"), _number(ask, "limit", 1000)
+
+        def ready(conn: Connection) -> CallFeed | None:
+            found = calls.feed(conn, after, limit)
+            return found if found.items else None
+
+        if (found := await self.store.until(calls.TOPIC, ready, _wait(ask))) is not None:
+            return found
+        return await self.store.read(lambda conn: calls.feed(conn, after, limit))
+
+    async def digest_regularly(self) -> None:
+        """Commit to new call records, at most once in ten seconds."""
+        while True:
+            await asyncio.sleep(DIGEST_SECONDS)
+            await self.store.write(lambda conn: calls.digest(conn, datetime.now(UTC)))
+            await self.store.write(changes.forget_old)
+
+
+def _number(ask: Ask, name: str, otherwise: int = 0) -> int:
+    text = ask.query.get(name, "")
+    return int(text) if text.isdecimal() else otherwise
+
+
+def _wait(ask: Ask) -> float:
+    return min(float(_number(ask, "wait")), _LONGEST_WAIT)
+
+
+def _started(conn: Connection) -> None:
+    emit(
+        conn,
+        event(
+            "service.start",
+            service="gateway",
+            actor=SYSTEM,
+            kind="service",
+            target="gateway",
+            name="gateway",
+            after={"version": __version__},
+            at=datetime.now(UTC),
+        ),
+    )
+
+
+async def serve(read: Settings, _args: argparse.Namespace, stop: asyncio.Event) -> None:
+    """Run gateway control until `stop` is set."""
+    probe_key = settings.secret_file(read.home.keys / "probe.key", new_key)
+    store = Store.open(read.home.store("gateway"), STEPS, readers=3)
+    web = Web("gateway", store, read.operators)
+    control = Control(store, probe_key)
+    control.mount(web)
+    tasks: list[asyncio.Task[None]] = []
+    try:
+        await store.write(_started)
+        await web.start(socket=read.home.socket("gateway"))
+        tasks = [
+            asyncio.create_task(control.verifier.run()),
+            asyncio.create_task(control.digest_regularly()),
+        ]
+        waiting = asyncio.create_task(stop.wait())
+        await asyncio.wait([*tasks, waiting], return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task.done():
+                task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await web.stop()
+        store.close()
+
+
+if __name__ == "__main__":
+    sys.exit(run("gateway", serve))

@@ -1,0 +1,171 @@
+"""What a closing verb ends: counted from what the gateway holds now."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, select
+
+from console.model.enforcement import Blast, LockKind, LockTarget
+from console.model.grant import GrantProjection, GrantState
+from console.services.gateway.decide import models_of
+from console.services.gateway.exchange import KeyFact
+from console.services.gateway.schema import CREDENTIALS
+from console.services.gateway.snapshot import Snapshot, within
+
+_OVER = frozenset({GrantState.EXPIRED, GrantState.REVOKED, GrantState.DENIED, GrantState.REVOKING})
+
+
+def alive(snapshot: Snapshot) -> list[tuple[KeyFact, GrantProjection | None]]:
+    """Return the credentials that no tombstone has ended, with their grants."""
+    return [
+        (key, snapshot.grant(key.grant_id))
+        for key in snapshot.each_key()
+        if not snapshot.ended(key)
+    ]
+
+
+def touched_keys(
+    conn: Connection, snapshot: Snapshot, target: LockTarget
+) -> list[tuple[KeyFact, GrantProjection | None]]:
+    """Return the living credentials that a lock on `target` would stop, wholly or in part."""
+    if target.kind is LockKind.NETWORK:
+        seen = _last_networks(conn)
+        return [
+            (key, grant)
+            for key, grant in alive(snapshot)
+            if within(seen.get(key.id, ""), target.id)
+            or (grant is not None and _overlap(grant, target.id))
+        ]
+    return [(key, grant) for key, grant in alive(snapshot) if falls_under(key, grant, target)]
+
+
+def falls_under(key: KeyFact, grant: GrantProjection | None, target: LockTarget) -> bool:
+    """Tell whether some call of a credential falls under a lock (networks apart)."""
+    match target.kind:
+        case LockKind.EVERYTHING:
+            return True
+        case LockKind.PARTNER:
+            return key.partner == target.id
+        case LockKind.GRANT:
+            return key.grant_id == target.id
+        case LockKind.CREDENTIAL:
+            return key.id == target.id
+        case LockKind.SUBPROCESSOR:
+            return key.holder == target.id
+        case LockKind.NETWORK:
+            return False
+        case _:
+            return grant is not None and grant_under(grant, target)
+
+
+def grant_under(grant: GrantProjection, target: LockTarget) -> bool:
+    """Tell whether a grant falls under a lock, wholly or in part."""
+    match target.kind:
+        case LockKind.EVERYTHING:
+            return True
+        case LockKind.PARTNER:
+            return grant.partner == target.id
+        case LockKind.GRANT:
+            return grant.id == target.id
+        case LockKind.PILOT:
+            return grant.pilot == target.id
+        case LockKind.STAGE:
+            return f"{grant.pilot}/{grant.stage}" == target.id
+        case LockKind.CAPABILITY:
+            return any(c.slug == target.id for c in grant.capabilities)
+        case LockKind.MODEL:
+            return target.id in models_of(grant)
+        case LockKind.SUBPROCESSOR:
+            return target.id in grant.subprocessors
+        case LockKind.NETWORK:
+            return _overlap(grant, target.id)
+        case _:
+            return False
+
+
+def blast(
+    conn: Connection, snapshot: Snapshot, target: LockTarget, in_flight: int | None = None
+) -> Blast:
+    """Return the blast radius of a lock, or a tombstone, on `target`."""
+    keys = touched_keys(conn, snapshot, target)
+    ids = {key.id for key, _ in keys}
+    grants = {
+        grant.id: grant
+        for grant in snapshot.grants()
+        if grant.state not in _OVER
+        and not snapshot.tombstoned("grant", grant.id)
+        and grant_under(grant, target)
+    }
+    grants.update(
+        {
+            grant.id: grant
+            for _, grant in keys
+            if grant is not None and target.kind is not LockKind.CREDENTIAL
+        }
+    )
+    partners = {key.partner for key, _ in keys} | {grant.partner for grant in grants.values()}
+    return Blast(
+        partners=sorted(partners),
+        grants=sorted(grants),
+        credentials=len(ids),
+        streams=in_flight or 0,
+        stays=_stays(snapshot, partners, ids, set(grants)),
+    )
+
+
+def highest_tier(grants: Iterable[GrantProjection], target: LockTarget) -> int:
+    """Return the highest impact tier that a lock on `target` covers among `grants`."""
+    tiers = [0]
+    for grant in grants:
+        for capability in grant.capabilities:
+            if target.kind is LockKind.CAPABILITY and capability.slug != target.id:
+                continue
+            if target.kind is LockKind.MODEL and target.id not in capability.models:
+                continue
+            tiers.append(capability.tier)
+    return max(tiers)
+
+
+def _stays(snapshot: Snapshot, partners: set[str], ended: set[str], grants: set[str]) -> list[str]:
+    """Say what the same partners keep: living credentials that are not touched, by grant."""
+    kept: dict[str, tuple[str, int]] = {}
+    for key, grant in alive(snapshot):
+        if key.partner in partners and key.id not in ended:
+            _, count = kept.get(key.grant_id, ("", 0))
+            what = ", ".join(c.slug for c in grant.capabilities) if grant else ""
+            kept[key.grant_id] = (f"{key.partner}: {what}", count + 1)
+    for grant in snapshot.grants():
+        if (
+            grant.partner in partners
+            and grant.id not in grants
+            and grant.id not in kept
+            and grant.state not in _OVER
+            and not snapshot.tombstoned("grant", grant.id)
+        ):
+            what = ", ".join(c.slug for c in grant.capabilities)
+            kept[grant.id] = (f"{grant.partner}: {what}", 0)
+    return [
+        f"{what} ({grant_id}), {count} key{'' if count == 1 else 's'}"
+        for grant_id, (what, count) in sorted(kept.items())
+    ]
+
+
+def _overlap(grant: GrantProjection, network: str) -> bool:
+    try:
+        locked = ipaddress.ip_network(network, strict=False)
+        return any(
+            other.version == locked.version and other.overlaps(locked)
+            for other in (
+                ipaddress.ip_network(each, strict=False)
+                for each in (*grant.networks, *grant.egress)
+            )
+        )
+    except ValueError:
+        return False
+
+
+def _last_networks(conn: Connection) -> dict[str, str]:
+    rows = conn.execute(select(CREDENTIALS.c.body)).scalars()
+    return {each.id: each.last_network for each in rows}

@@ -1,0 +1,223 @@
+"""What gateway control and its points say to each other, and policy to control.
+
+These shapes stay inside one installation: control, points, policy and audit are of one
+version, so they are plain structs without the leniency of the public contract.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TypeAlias
+
+import msgspec
+
+from console.model.grant import GrantProjection
+from console.model.traffic import CallRecord
+
+
+class KeyFact(msgspec.Struct, kw_only=True, frozen=True):
+    """What a point knows of a credential: never the key, only its SHA-256 (hex)."""
+
+    id: str
+    sha256: str
+    grant_id: str
+    partner: str
+    holder: str
+
+
+class LockFact(msgspec.Struct, kw_only=True, frozen=True):
+    """An active lock. `message` is what the locked side is told."""
+
+    id: str
+    kind: str
+    target: str
+    message: str
+
+
+class TombstoneFact(msgspec.Struct, kw_only=True, frozen=True):
+    """An id that never serves again. `kind` is `grant` or `credential`."""
+
+    kind: str
+    id: str
+
+
+class BundleFact(msgspec.Struct, kw_only=True, frozen=True):
+    """The Cedar policies and schema in force."""
+
+    revision: str
+    policies: str
+    schema: str
+
+
+class GrantChange(msgspec.Struct, kw_only=True, frozen=True, tag="grant"):
+    """A grant's projection was applied."""
+
+    grant: GrantProjection
+
+
+class KeyChange(msgspec.Struct, kw_only=True, frozen=True, tag="key"):
+    """A credential was issued."""
+
+    key: KeyFact
+
+
+class LockChange(msgspec.Struct, kw_only=True, frozen=True, tag="lock"):
+    """A lock was added."""
+
+    lock: LockFact
+
+
+class ReleaseChange(msgspec.Struct, kw_only=True, frozen=True, tag="release"):
+    """A lock was released."""
+
+    id: str
+
+
+class TombstoneChange(msgspec.Struct, kw_only=True, frozen=True, tag="tombstone"):
+    """Ids were ended for ever, in one step."""
+
+    ends: list[TombstoneFact]
+
+
+class BundleChange(msgspec.Struct, kw_only=True, frozen=True, tag="bundle"):
+    """Another policy bundle is in force."""
+
+    bundle: BundleFact
+
+
+Body: TypeAlias = (
+    GrantChange | KeyChange | LockChange | ReleaseChange | TombstoneChange | BundleChange
+)
+
+
+class Change(msgspec.Struct, kw_only=True, frozen=True):
+    """One step of the gateway's change sequence."""
+
+    seq: int
+    body: Body
+
+
+class State(msgspec.Struct, kw_only=True, frozen=True):
+    """Everything that decides calls, at one change sequence."""
+
+    sequence: int
+    grants: list[GrantProjection] = []
+    keys: list[KeyFact] = []
+    locks: list[LockFact] = []
+    tombstones: list[TombstoneFact] = []
+    bundle: BundleFact | None = None
+
+
+class Changes(msgspec.Struct, kw_only=True, frozen=True):
+    """The changes after a sequence, in order. `reset`: they are gone, take a snapshot."""
+
+    items: list[Change]
+    head: int
+    reset: bool = False
+
+
+class Register(msgspec.Struct, kw_only=True, frozen=True):
+    """A point's first word after its start."""
+
+    name: str
+    url: str
+    version: str
+
+
+class Registered(msgspec.Struct, kw_only=True, frozen=True):
+    """The answer. A point numbers its call records above `calls_held`."""
+
+    name: str
+    sequence: int
+    calls_held: int
+
+
+class LeaseAsk(msgspec.Struct, kw_only=True, frozen=True):
+    """What a point reports when it asks for its lease.
+
+    `in_flight` counts running calls by credential id, `cutting` those that a change ended
+    and that have not let go yet, `cut` how many calls each recent change sequence cut.
+    """
+
+    applied_sequence: int
+    in_flight: dict[str, int] = {}
+    cutting: int = 0
+    cut: dict[int, int] = {}
+
+
+class Lease(msgspec.Struct, kw_only=True, frozen=True):
+    """The lease, from the moment the point sent its question, if it has applied `sequence`.
+
+    `policy_age` is how many seconds ago policy was last heard of; None for never.
+    """
+
+    sequence: int
+    lease_seconds: float
+    policy_age: float | None = None
+
+
+class CallBatch(msgspec.Struct, kw_only=True, frozen=True):
+    """Finished call records of one point, in order of their sequence."""
+
+    items: list[msgspec.Raw]
+
+
+class CallAck(msgspec.Struct, kw_only=True, frozen=True):
+    """Every record up to this sequence is held by control."""
+
+    acknowledged: int
+
+
+class CallRow(msgspec.Struct, kw_only=True, frozen=True):
+    """A call record with its place in control's own order."""
+
+    seq: int
+    call: CallRecord
+
+
+class CallFeed(msgspec.Struct, kw_only=True, frozen=True):
+    """Call records after a row, for detections."""
+
+    items: list[CallRow]
+    head: int
+
+
+class ProjectionItem(msgspec.Struct, kw_only=True, frozen=True):
+    """One projected object. `kind` is `grant` or `bundle`."""
+
+    seq: int
+    kind: str
+    body: msgspec.Raw
+
+
+class Projection(msgspec.Struct, kw_only=True, frozen=True, rename={"from_": "from"}):
+    """What policy pushes: objects in order, or none as a sign of life."""
+
+    items: list[ProjectionItem] = []
+    as_of: datetime
+    from_: int = 0
+
+
+class Applied(msgspec.Struct, kw_only=True, frozen=True):
+    """Up to which projection sequence the gateway has applied."""
+
+    applied: int
+
+
+class Closing(msgspec.Struct, kw_only=True, frozen=True):
+    """A tombstone, as policy follows it."""
+
+    seq: int
+    kind: str
+    id: str
+    reason: str
+    by: str
+    at: datetime
+    event_id: str
+
+
+class Closings(msgspec.Struct, kw_only=True, frozen=True):
+    """Tombstones after a sequence, in order."""
+
+    items: list[Closing]
+    head: int

@@ -1,0 +1,186 @@
+"""Credentials: issued under an active grant, shown once, stored as a hash."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from datetime import datetime
+
+from sqlalchemy import Connection, func, select
+
+from console.api.problems import refusal
+from console.model.enforcement import Credential, CredentialState, IssuedKey, IssueKey
+from console.model.grant import GrantProjection
+from console.model.ids import new_id
+from console.model.stored import Page
+from console.services.events import event
+from console.services.gateway import changes
+from console.services.gateway.decide import lock_targets, models_of, staleness, standing
+from console.services.gateway.exchange import KeyChange, KeyFact
+from console.services.gateway.points import Points
+from console.services.gateway.schema import CREDENTIALS
+from console.services.gateway.snapshot import Snapshot
+from console.services.store import emit
+from console.services.web import Ask, page
+
+PREFIX = "sk-pilot-"
+
+_FILTERS = {"grant": "grant_id", "partner": "partner", "holder": "holder", "state": "state"}
+
+
+def hash_of(raw: str) -> str:
+    """Return what is stored of a key: its SHA-256, hex."""
+    return hashlib.sha256(raw.encode()).hexdigest()
+
+
+def find(conn: Connection, id: str) -> Credential:
+    """Return a credential. Raises the problem `not-found`."""
+    found = conn.execute(
+        select(CREDENTIALS.c.body).where(CREDENTIALS.c.id == id)
+    ).scalar_one_or_none()
+    if found is None:
+        raise refusal("not-found", f"there is no credential {id}", mend="pilotctl key list")
+    return found  # type: ignore[no-any-return]
+
+
+def store(conn: Connection, credential: Credential) -> None:
+    """Write a credential that has changed."""
+    conn.execute(
+        CREDENTIALS.update()
+        .where(CREDENTIALS.c.id == credential.id)
+        .values(state=credential.state, body=credential)
+    )
+
+
+class Keys:
+    """The routes about credentials."""
+
+    def __init__(self, views: changes.Views, points: Points) -> None:
+        self._views = views
+        self._points = points
+
+    def listing(self, conn: Connection, ask: Ask) -> Page[Credential]:
+        """Answer `key.list`, newest first."""
+        query = select(CREDENTIALS)
+        for name, column in _FILTERS.items():
+            if wanted := ask.query.get(name):
+                query = query.where(CREDENTIALS.c[column] == wanted)
+        return page(
+            conn,
+            query,
+            ask,
+            keys=[CREDENTIALS.c.created_at.desc(), CREDENTIALS.c.id.desc()],
+            decode=lambda row: row.body,
+        )
+
+    def show(self, conn: Connection, ask: Ask) -> Credential:
+        """Answer `key.show`."""
+        return find(conn, ask.path["credential"])
+
+    def issue(self, conn: Connection, ask: Ask) -> IssuedKey:
+        """Answer `key.issue`. The key exists in this answer and nowhere else."""
+        body: IssueKey = ask.body
+        snapshot = self._views.at(conn)
+        grant = snapshot.grant(body.grant_id)
+        if grant is None:
+            raise refusal(
+                "not-found",
+                f"the gateway knows no grant {body.grant_id}",
+                mend="pilotctl grant show tells whether it is active yet",
+            )
+        holder = body.holder or grant.partner
+        if holder != grant.partner and holder not in grant.subprocessors:
+            declared = ", ".join(grant.subprocessors) or "none"
+            raise refusal(
+                "refused",
+                f"{holder} is neither {grant.partner} nor one of its declared subprocessors "
+                f"({declared})",
+                mend=f"pilotctl partner declare {grant.partner} --subprocessors {holder}",
+            )
+        new = new_id("credential")
+        raw = PREFIX + secrets.token_urlsafe(32)
+        fact = KeyFact(
+            id=new, sha256=hash_of(raw), grant_id=grant.id, partner=grant.partner, holder=holder
+        )
+        _refuse_closed(snapshot, grant, fact, ask.now, self._points.policy_age(conn, ask.now))
+        credential = Credential(
+            id=new,
+            created_at=ask.now,
+            created_by=ask.operator.name,
+            updated_at=ask.now,
+            updated_by=ask.operator.name,
+            grant_id=grant.id,
+            partner=grant.partner,
+            holder=holder,
+            hint=raw[-4:],
+            version=1 + _count(conn, grant.id),
+            state=CredentialState.ISSUED,
+        )
+        conn.execute(
+            CREDENTIALS.insert().values(
+                id=new,
+                sha256=fact.sha256,
+                grant_id=grant.id,
+                partner=grant.partner,
+                holder=holder,
+                state=credential.state,
+                created_at=ask.now,
+                body=credential,
+            )
+        )
+        changes.append(conn, KeyChange(key=fact))
+        emit(
+            conn,
+            event(
+                "key.issue",
+                service="gateway",
+                actor=ask.operator.name,
+                kind="credential",
+                target=new,
+                partner=grant.partner,
+                reason=body.reason,
+                request_id=ask.request_id,
+                after=credential,
+                at=ask.now,
+            ),
+        )
+        return IssuedKey(credential=credential, secret=raw, base_urls=self._points.urls(conn))
+
+
+def _refuse_closed(
+    snapshot: Snapshot,
+    grant: GrantProjection,
+    key: KeyFact,
+    at: datetime,
+    policy_age: float | None,
+) -> None:
+    """Refuse a key that could not serve now: nothing opens under what is closed."""
+    if code := snapshot.ended(key):
+        raise refusal("refused", f"the grant {grant.id} was revoked for ever ({code})")
+    slugs = [c.slug for c in grant.capabilities]
+    targets = {
+        each for model in models_of(grant) for each in lock_targets(key, grant, model, slugs)
+    }
+    for kind, target in sorted(targets):
+        if lock := snapshot.lock_on(kind, target):
+            raise refusal(
+                "refused",
+                f"{kind} {target} is locked ({lock.id}), so no key is issued",
+                mend=f"pilotctl lock show {lock.id}",
+            )
+    code, found = standing(grant, at)
+    if code:
+        raise refusal(
+            "refused",
+            f"the grant {grant.id} is not active here: {found}",
+            mend=f"pilotctl grant show {grant.id}",
+        )
+    if why := staleness(grant.tier, grant.grace_seconds, policy_age):
+        raise refusal(
+            "unavailable", f"nothing opens on old knowledge: {why}", mend="pilotctl status"
+        )
+
+
+def _count(conn: Connection, grant_id: str) -> int:
+    counted = select(func.count()).select_from(CREDENTIALS)
+    return int(conn.execute(counted.where(CREDENTIALS.c.grant_id == grant_id)).scalar_one())

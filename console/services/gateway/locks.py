@@ -1,0 +1,231 @@
+"""Locks: nothing matching gets through until they are released."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import msgspec
+from sqlalchemy import Connection, select
+
+from console.api.problems import refusal
+from console.model.access import StageKey
+from console.model.enforcement import (
+    Blast,
+    Lock,
+    LockKind,
+    LockTarget,
+    NewLock,
+    Release,
+    ReleaseLock,
+)
+from console.model.grant import GrantProjection
+from console.model.ids import is_id, new_id
+from console.model.stored import Page
+from console.model.text import is_slug
+from console.services.events import event
+from console.services.gateway import changes, receipts
+from console.services.gateway.blast import blast, grant_under, highest_tier, touched_keys
+from console.services.gateway.decide import GUARDED_TIER
+from console.services.gateway.exchange import LockChange, LockFact, ReleaseChange
+from console.services.gateway.points import Points
+from console.services.gateway.schema import LOCKS
+from console.services.gateway.snapshot import Snapshot
+from console.services.store import emit
+from console.services.web import Ask, fresh, page
+
+
+def find(conn: Connection, id: str) -> Lock:
+    """Return a lock. Raises the problem `not-found`."""
+    found = conn.execute(select(LOCKS.c.body).where(LOCKS.c.id == id)).scalar_one_or_none()
+    if found is None:
+        raise refusal("not-found", f"there is no lock {id}", mend="pilotctl lock list")
+    return found  # type: ignore[no-any-return]
+
+
+def checked(target: LockTarget) -> LockTarget:
+    """Return the target in its one canonical form. Raises the problem `invalid`."""
+    match target.kind:
+        case LockKind.EVERYTHING:
+            good, wanted = target.id == "*", "*"
+        case LockKind.NETWORK:
+            try:
+                network = str(ipaddress.ip_network(target.id, strict=False))
+            except ValueError:
+                good, wanted = False, "an address or network, like 203.0.113.0/24"
+            else:
+                return LockTarget(kind=target.kind, id=network)
+        case LockKind.GRANT:
+            good, wanted = is_id(target.id, "grant"), "a grant's id"
+        case LockKind.CREDENTIAL:
+            good, wanted = is_id(target.id, "credential"), "a credential's id"
+        case LockKind.STAGE:
+            pilot, _, stage = target.id.partition("/")
+            good, wanted = is_slug(pilot) and stage in set(StageKey), "pilot/stage"
+        case _:
+            good, wanted = is_slug(target.id), "a slug"
+    if not good:
+        raise refusal("invalid", f"target.id: a lock on {target.kind} takes {wanted}")
+    return target
+
+
+class Locks:
+    """The routes about locks."""
+
+    def __init__(self, views: changes.Views, points: Points) -> None:
+        self._views = views
+        self._points = points
+
+    def listing(self, conn: Connection, ask: Ask) -> Page[Lock]:
+        """Answer `lock.list`, newest first."""
+        query = select(LOCKS)
+        for name in ("kind", "state"):
+            if wanted := ask.query.get(name):
+                query = query.where(LOCKS.c[name] == wanted)
+        return page(
+            conn,
+            query,
+            ask,
+            keys=[LOCKS.c.created_at.desc(), LOCKS.c.id.desc()],
+            decode=lambda row: row.body,
+        )
+
+    def show(self, conn: Connection, ask: Ask) -> Lock:
+        """Answer `lock.show`."""
+        return find(conn, ask.path["lock"])
+
+    def would_end(self, conn: Connection, ask: Ask) -> Blast:
+        """Answer `lock.blast`: what a lock, or a tombstone, on the target would end now."""
+        return self._blast(conn, self._views.at(conn), checked(ask.body))
+
+    def _blast(self, conn: Connection, snapshot: Snapshot, target: LockTarget) -> Blast:
+        ids = {key.id for key, _ in touched_keys(conn, snapshot, target)}
+        return blast(conn, snapshot, target, self._points.in_flight(ids))
+
+    def add(self, conn: Connection, ask: Ask) -> Lock:
+        """Answer `lock.add`. The same active lock again is the one that is there."""
+        body: NewLock = ask.body
+        target = checked(body.target)
+        snapshot = self._views.at(conn)
+        if held := snapshot.lock_on(target.kind, target.id):
+            return find(conn, held.id)
+        ends = self._blast(conn, snapshot, target)
+        partner = ends.partners[0] if len(ends.partners) == 1 else ""
+        lock = Lock(
+            id=new_id("lock"),
+            created_at=ask.now,
+            created_by=ask.operator.name,
+            updated_at=ask.now,
+            updated_by=ask.operator.name,
+            kind=target.kind,
+            target=target.id,
+            reason=body.reason,
+            message=body.message,
+            state="active",
+            receipt_id=new_id("receipt"),
+            blast=ends,
+        )
+        fact = LockFact(id=lock.id, kind=lock.kind, target=lock.target, message=lock.message)
+        sequence = changes.append(conn, LockChange(lock=fact))
+        conn.execute(
+            LOCKS.insert().values(
+                id=lock.id,
+                kind=lock.kind,
+                target=lock.target,
+                state=lock.state,
+                created_at=ask.now,
+                body=lock,
+            )
+        )
+        event_id = self._emit(conn, ask, "lock.add", lock, partner=partner)
+        receipts.begin(
+            conn,
+            points=self._points,
+            id=lock.receipt_id,
+            action="lock.add",
+            kind=lock.kind,
+            target=lock.target,
+            partner=partner,
+            reason=lock.reason,
+            by=ask.operator.name,
+            at=ask.now,
+            sequence=sequence,
+            credentials=ends.credentials,
+            event_id=event_id,
+            lock_id=lock.id,
+        )
+        return lock
+
+    def release(self, conn: Connection, ask: Ask) -> Lock:
+        """Answer `lock.release`: it opens, so it may need others' consent."""
+        body: ReleaseLock = ask.body
+        lock = find(conn, ask.path["lock"])
+        if lock.state != "active":
+            if lock.revision == ask.revision:
+                raise refusal("state", f"the lock {lock.id} was released already", current=lock)
+            fresh(ask, lock)
+            return lock
+        fresh(ask, lock)
+        target = LockTarget(kind=LockKind(lock.kind), id=lock.target)
+        tier = highest_tier(_uncovered(self._views.at(conn), target), target)
+        if tier >= GUARDED_TIER:
+            raise refusal(
+                "needs-approval",
+                f"releasing {lock.id} would open tier {tier}: that takes two other people",
+                mend="approvals do not exist yet, so the lock stays",
+            )
+        released = msgspec.structs.replace(
+            lock,
+            state="released",
+            revision=lock.revision + 1,
+            updated_at=ask.now,
+            updated_by=ask.operator.name,
+            released=Release(at=ask.now, by=ask.operator.name, reason=body.reason),
+        )
+        conn.execute(
+            LOCKS.update().where(LOCKS.c.id == lock.id).values(state="released", body=released)
+        )
+        changes.append(conn, ReleaseChange(id=lock.id))
+        self._emit(conn, ask, "lock.release", released, before=lock)
+        return released
+
+    def _emit(
+        self,
+        conn: Connection,
+        ask: Ask,
+        action: str,
+        lock: Lock,
+        *,
+        partner: str = "",
+        before: Lock | None = None,
+    ) -> str:
+        return emit(
+            conn,
+            event(
+                action,
+                service="gateway",
+                actor=ask.operator.name,
+                kind="lock",
+                target=lock.id,
+                name=f"{lock.kind} {lock.target}",
+                partner=partner,
+                reason=ask.body.reason,
+                request_id=ask.request_id,
+                before=before,
+                after=lock,
+                at=ask.now,
+            ),
+        )
+
+
+def _uncovered(snapshot: Snapshot, target: LockTarget) -> list[GrantProjection]:
+    """Return the grants that a release would let through again, wholly or in part."""
+    everywhere = target.kind in {LockKind.NETWORK, LockKind.CREDENTIAL}
+    key = snapshot.key(target.id) if target.kind is LockKind.CREDENTIAL else None
+    return [
+        grant
+        for grant in snapshot.grants()
+        if not snapshot.tombstoned("grant", grant.id)
+        and (
+            (everywhere and (key is None or key.grant_id == grant.id)) or grant_under(grant, target)
+        )
+    ]

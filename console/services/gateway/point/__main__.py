@@ -1,0 +1,144 @@
+"""One enforcement point as a process: `python -m console.services.gateway.point --home HOME`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+import msgspec
+from aiohttp import web
+
+from console import __version__
+from console.errors import ExitCode, PilotError
+from console.services import settings
+from console.services.client import Client
+from console.services.gateway.point.follow import Following
+from console.services.gateway.point.point import Point
+from console.services.gateway.point.request import MOST_BYTES
+from console.services.gateway.point.serve import Listener, Routing
+from console.services.gateway.point.spool import STEPS, Spool
+from console.services.gateway.point.upstream import Upstreams, UpstreamSpec
+from console.services.gateway.point.watch import GuardedSelector, guarded_loop
+from console.services.gateway.probe import new_key
+from console.services.policy.shipped import bundle_in
+from console.services.settings import Settings, Upstream
+from console.services.store import Store
+
+
+def main() -> int:
+    """Run a point until it is told to stop. A `PilotError` becomes one JSON line on stderr."""
+    parser = argparse.ArgumentParser(prog="python -m console.services.gateway.point")
+    parser.add_argument("--home", type=Path, required=True, help="the pilot's state folder")
+    parser.add_argument("--name", default="gw-1", help="the point's name, as the settings count it")
+    args = parser.parse_args()
+    loop, selector = guarded_loop()
+    try:
+        read = settings.load(args.home)
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(_serve(read, args.name, selector))
+    except PilotError as error:
+        line = msgspec.json.encode({"service": args.name, **error.as_json()}).decode()
+        sys.stderr.write(line + "\n")
+        return int(error.exit)
+    return int(ExitCode.DONE)
+
+
+async def _serve(read: Settings, name: str, selector: GuardedSelector) -> None:
+    stop = asyncio.Event()
+    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(each, stop.set)
+    port = dict(read.data_plane.points).get(name)
+    if port is None:
+        known = ", ".join(point for point, _ in read.data_plane.points)
+        raise PilotError(
+            "bad-config", f"pilot.toml has no point {name}; it has {known}", exit=ExitCode.USAGE
+        )
+    probe_key = settings.secret_file(read.home.keys / "probe.key", new_key)
+    specs = {each.name: _spec(each) for each in read.upstreams.values()}
+    store = Store.open(read.home.store(f"point-{name}"), STEPS, durable=False, readers=1)
+    control = Client(socket=read.home.socket("gateway"))
+    point = Point(name, bundle_in())
+    spool = Spool(store)
+    upstreams = Upstreams()
+    routing = Routing(specs, read.models, next(iter(specs.values())))
+    listener = Listener(point, spool, upstreams, routing, probe_key)
+    following = Following(point, spool, control)
+    selector.guard = point.guard
+    server, url = await _listen(listener, read.data_plane.host, port)
+    work = asyncio.create_task(_work(following, spool, url))
+    told = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([work, told], return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            work.result()
+    finally:
+        point.lease.drop()
+        work.cancel()
+        told.cancel()
+        await asyncio.gather(work, told, return_exceptions=True)
+        await server.cleanup()
+        await spool.stop()
+        await upstreams.close()
+        await control.close()
+        store.close()
+
+
+async def _work(following: Following, spool: Spool, url: str) -> None:
+    """Join control, then keep in step with it. Ends only by an error or by being cancelled."""
+    registered = await following.register(url, __version__)
+    await spool.start(registered.calls_held)
+    await following.load()
+    async with asyncio.TaskGroup() as group:
+        for each in (
+            following.follow_changes(),
+            following.hold_lease(),
+            following.judge_regularly(),
+            following.push_calls(registered.calls_held),
+        ):
+            group.create_task(each)
+
+
+async def _listen(listener: Listener, host: str, port: int) -> tuple[web.ServerRunner, str]:
+    """Open the data-plane listener; return it and its address."""
+    loop = asyncio.get_running_loop()
+
+    def request(message, payload, protocol, writer, task):  # type: ignore[no-untyped-def]
+        return web.BaseRequest(
+            message, payload, protocol, writer, task, loop, client_max_size=MOST_BYTES
+        )
+
+    server = web.Server(listener.handle, request_factory=request, handler_cancellation=True)
+    runner = web.ServerRunner(server, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+    await runner.setup()
+    site = web.TCPSite(runner, host, port, backlog=1024)
+    try:
+        await site.start()
+    except OSError as error:
+        await runner.cleanup()
+        raise PilotError(
+            "port-in-use",
+            f"cannot listen on {host}:{port}: {error.strerror}",
+            hint="set another port in pilot.toml under [data_plane], or 0 for any free one",
+        ) from error
+    bound = runner.addresses[0]
+    shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+    return runner, f"http://{shown}:{bound[1]}"
+
+
+def _spec(upstream: Upstream) -> UpstreamSpec:
+    """Return what the data plane needs of an upstream. Its key is read once, here."""
+    return UpstreamSpec(
+        upstream.name,
+        upstream.kind,
+        upstream.base_url,
+        upstream.key(),
+        chunk_seconds=upstream.chunk_ms / 1000,
+        read_seconds=float(upstream.read_seconds),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""The point's ties to gateway control: registering, following changes, lease, call records.
+
+Losing control is not an error here: each task tries again until it is back, and the
+lease runs out meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import msgspec
+
+from console.errors import PilotError
+from console.services.client import Client
+from console.services.gateway.exchange import (
+    CallAck,
+    CallBatch,
+    Changes,
+    Lease,
+    LeaseAsk,
+    Register,
+    Registered,
+    State,
+)
+from console.services.gateway.point.lease import boottime
+from console.services.gateway.point.point import Point
+from console.services.gateway.point.spool import Spool
+
+LEASE_EVERY_SECONDS = 0.5
+_RETRY_SECONDS = 0.2
+_POLL_SECONDS = 20
+_LEASE_TIMEOUT = 2.0
+_BATCH = 500
+
+
+class Following:
+    """Keeps one point in step with control."""
+
+    def __init__(self, point: Point, spool: Spool, control: Client) -> None:
+        self._point = point
+        self._spool = spool
+        self._control = control
+        self._report = asyncio.Event()
+
+    async def register(self, url: str, version: str) -> Registered:
+        """Make the point known to control, waiting until control is there."""
+        said = Register(name=self._point.name, url=url, version=version)
+        while True:
+            with suppress(PilotError):
+                return await self._control.send("POST", "/internal/v1/points", said, Registered)
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def load(self) -> None:
+        """Take the whole snapshot, waiting until control is there."""
+        while True:
+            with suppress(PilotError):
+                state = await self._control.get("/internal/v1/snapshot", State)
+                self._point.load(state)
+                self._report.set()
+                return
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def follow_changes(self) -> None:
+        """Apply each change as soon as control has made it."""
+        while True:
+            try:
+                await self._catch_up(_POLL_SECONDS)
+            except PilotError:
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _catch_up(self, wait: int) -> None:
+        after = self._point.snapshot.sequence
+        changes = await self._control.get(
+            "/internal/v1/changes",
+            Changes,
+            query={"after": after, "wait": wait},
+            timeout=wait + 10.0,
+        )
+        if changes.reset or changes.head < after:
+            # Control's store is another one, or it has forgotten these: start afresh.
+            await self.load()
+        elif changes.items:
+            self._point.apply(changes.items)
+            self._report.set()
+
+    async def hold_lease(self) -> None:
+        """Renew the lease, and report at once what a change has ended."""
+        while True:
+            try:
+                if not await self._renew():
+                    await self._catch_up(0)
+                    continue
+            except PilotError as error:
+                if error.code == "not-found":
+                    self._point.lease.drop()
+                    raise
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            waits = [
+                asyncio.create_task(self._report.wait()),
+                asyncio.create_task(self._point.calls.emptied.wait()),
+            ]
+            try:
+                await asyncio.wait(
+                    waits, timeout=LEASE_EVERY_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                )
+            finally:
+                for wait in waits:
+                    wait.cancel()
+                await asyncio.gather(*waits, return_exceptions=True)
+
+    async def _renew(self) -> bool:
+        """Ask once. False where a change has to be applied first."""
+        self._report.clear()
+        calls = self._point.calls
+        calls.emptied.clear()
+        applied = self._point.snapshot.sequence
+        asked_at = boottime()
+        lease = await self._control.send(
+            "POST",
+            f"/internal/v1/points/{self._point.name}/lease",
+            LeaseAsk(
+                applied_sequence=applied,
+                in_flight=calls.by_credential(),
+                cutting=calls.cutting,
+                cut=calls.cuts,
+            ),
+            Lease,
+            timeout=_LEASE_TIMEOUT,
+        )
+        if self._point.snapshot.sequence < lease.sequence:
+            return False
+        self._point.lease.renew(asked_at, lease.lease_seconds, lease.policy_age)
+        return True
+
+    async def judge_regularly(self) -> None:
+        """End calls in flight that the passing of time no longer allows."""
+        while True:
+            await asyncio.sleep(LEASE_EVERY_SECONDS)
+            if len(self._point.calls):
+                self._point.judge_again()
+                self._report.set()
+
+    async def push_calls(self, held: int) -> None:
+        """Hand finished call records to control, in order, until it holds each of them."""
+        while True:
+            self._spool.grown.clear()
+            batch = await self._spool.unacknowledged(held, _BATCH)
+            if not batch:
+                await self._spool.grown.wait()
+                # What arrives together is sent together.
+                await asyncio.sleep(0.05)
+                continue
+            try:
+                ack = await self._control.send(
+                    "POST",
+                    f"/internal/v1/points/{self._point.name}/calls",
+                    CallBatch(items=[msgspec.Raw(each.body) for each in batch]),
+                    CallAck,
+                )
+                held = ack.acknowledged
+                await self._spool.forget(held)
+            except PilotError:
+                await asyncio.sleep(_RETRY_SECONDS)

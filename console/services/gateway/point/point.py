@@ -1,0 +1,126 @@
+"""One enforcement point: what it knows, and the judging of calls by it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from console.engines.cedar import CedarBundle, decide_call
+from console.errors import PilotError
+from console.model.access import RouteName
+from console.model.grant import Decision, GrantProjection
+from console.services.gateway.decide import Asked, Moment, Verdict, decide, models_of
+from console.services.gateway.exchange import BundleFact, Change, State
+from console.services.gateway.point.inflight import InFlight, Running
+from console.services.gateway.point.lease import LeaseHeld
+from console.services.gateway.snapshot import EMPTY, Snapshot
+
+_JUDGED_ONE_BY_ONE = 64
+"""Up to so many changes at once, each is told apart by the calls that it ended."""
+
+
+class Point:
+    """A point's snapshot, lease and calls in flight."""
+
+    def __init__(self, name: str, bundle: CedarBundle) -> None:
+        self.name = name
+        self.lease = LeaseHeld()
+        self.calls = InFlight()
+        self.snapshot: Snapshot = EMPTY
+        self.probes = 0
+        self._shipped = bundle
+        self._bundle = bundle
+        self._answers: dict[str, tuple[GrantProjection, dict[tuple[str, str, str], Decision]]] = {}
+
+    def judge(self, asked: Asked) -> Verdict:
+        """Decide a call by what is known at this moment."""
+        return decide(self.snapshot, asked, self.moment(), self._authorize)
+
+    def moment(self) -> Moment:
+        """Return the circumstances as they are now."""
+        return Moment(datetime.now(UTC), self.lease.holds, self.lease.policy_age)
+
+    def open_models(self, asked: Asked) -> list[str]:
+        """Return the models that the asking key could call now, on any route."""
+        key = self.snapshot.key_by_hash(asked.key_sha256)
+        grant = self.snapshot.grant(key.grant_id) if key else None
+        if grant is None:
+            return []
+        return [
+            model
+            for model in models_of(grant)
+            if any(
+                self.judge(asked._replace(route=route, model=model)).allow for route in RouteName
+            )
+        ]
+
+    def load(self, state: State) -> None:
+        """Start afresh from a snapshot. Tombstones that are known already stay."""
+        self.snapshot = Snapshot(state).keeping(self.snapshot)
+        self._rebind(self.snapshot.bundle)
+        self.judge_again()
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Take changes in, in order, and end at once what they no longer allow."""
+        steps = (
+            [[change] for change in changes]
+            if len(self.calls) and len(changes) <= _JUDGED_ONE_BY_ONE
+            else [list(changes)]
+        )
+        for step in steps:
+            before = self.snapshot.bundle
+            self.snapshot = self.snapshot.after(step)
+            if self.snapshot.bundle is not before:
+                self._rebind(self.snapshot.bundle)
+            self.judge_again()
+
+    def judge_again(self) -> int:
+        """Judge the calls in flight as of now; end those that are refused. Returns how many."""
+        return self.calls.judge(lambda call: self.judge(call.asked), self.snapshot.sequence)
+
+    def may_go_on(self, call: Running) -> bool:
+        """Tell whether a call in flight may be sent its next bytes, at this very moment."""
+        if call.cut is not None:
+            return False
+        until = call.verdict.until
+        if self.lease.holds and (until is None or datetime.now(UTC) < until):
+            return True
+        verdict = self.judge(call.asked)
+        if verdict.allow:
+            call.verdict = verdict
+            return True
+        call.cut = verdict
+        return False
+
+    def guard(self) -> None:
+        """Drop what is in flight if the lease is gone. Runs whenever the process wakes."""
+        if len(self.calls) and not self.lease.holds:
+            self.calls.drop_all(lambda call: self.judge(call.asked))
+
+    def _rebind(self, fact: BundleFact | None) -> None:
+        self._answers.clear()
+        if fact is None:
+            self._bundle = self._shipped
+        elif fact.revision != self._bundle.revision:
+            self._bundle = _parsed(fact) or self._bundle
+
+    def _authorize(
+        self, grant: GrantProjection, capability: str, model: str, route: str
+    ) -> Decision:
+        """Ask Cedar, once for each question about this very projection of the grant."""
+        kept = self._answers.get(grant.id)
+        if kept is None or kept[0] is not grant:
+            kept = self._answers[grant.id] = (grant, {})
+        question = (capability, model, route)
+        answer = kept[1].get(question)
+        if answer is None:
+            answer = kept[1][question] = decide_call(self._bundle, grant, capability, model, route)
+        return answer
+
+
+def _parsed(fact: BundleFact) -> CedarBundle | None:
+    """Parse a bundle; one that does not validate is refused and the one before stands."""
+    try:
+        return CedarBundle(fact.policies, fact.schema)
+    except PilotError:
+        return None

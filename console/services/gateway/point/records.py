@@ -1,0 +1,153 @@
+"""A call record while its call runs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+
+from console.model.ids import new_id
+from console.model.traffic import CallRecord, Check, Outcome
+from console.services.gateway.codes import CODES
+from console.services.gateway.decide import Asked, Verdict
+from console.services.gateway.exchange import KeyFact
+from console.services.gateway.point.dialects import Dialect
+from console.services.gateway.point.meter import Meter
+from console.services.gateway.snapshot import Snapshot
+
+
+class Draft:
+    """What is known of a call so far. `code` stays empty while nothing went wrong."""
+
+    __slots__ = (
+        "_asked", "_began", "_verdict", "address", "checks", "code", "dialect", "error_type", "id",
+        "key", "lock_id", "meter", "path", "point", "recorded", "sequence", "started_at", "status",
+        "stream", "upstream", "upstream_ms", "user_agent",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        id: str,
+        point: str,
+        path: str,
+        dialect: Dialect,
+        address: str,
+        user_agent: str,
+    ) -> None:
+        self.id = id
+        self.point = point
+        self.path = path
+        self.dialect = dialect
+        self.address = address
+        self.user_agent = user_agent
+        self.started_at = datetime.now(UTC)
+        self._began = time.perf_counter()
+        self._asked: Asked | None = None
+        self._verdict: Verdict | None = None
+        self.key: KeyFact | None = None
+        self.checks: list[Check] = []
+        self.code = ""
+        self.status = 0
+        self.error_type = ""
+        self.lock_id = ""
+        self.stream = False
+        self.upstream = ""
+        self.upstream_ms = 0.0
+        self.meter: Meter | None = None
+        self.sequence = 0
+        self.recorded: asyncio.Future[None] | None = None
+        """Set once the finished record was handed over."""
+
+    def attribute(self, snapshot: Snapshot, asked: Asked) -> None:
+        """Note whose key it was, where nothing was decided."""
+        self.key = snapshot.key_by_hash(asked.key_sha256)
+        self.sequence = snapshot.sequence
+
+    def decided(self, asked: Asked, verdict: Verdict, sequence: int) -> None:
+        """Note the decision that was made, at a change sequence."""
+        self._asked = asked
+        self._verdict = verdict
+        self.key = verdict.key
+        self.checks = verdict.checks
+        self.lock_id = verdict.lock_id
+        self.sequence = sequence
+
+    def refused(self, verdict: Verdict) -> None:
+        """Note a refusal: the decision itself, or the one that ended the call."""
+        self.code = verdict.code
+        self.error_type = verdict.why
+        self.checks = verdict.checks
+        self.lock_id = verdict.lock_id
+        self.key = self.key or verdict.key
+        self.status = CODES[verdict.code].status
+
+    def again(self) -> Draft:
+        """Return a draft for a second record of the same request, with an id of its own."""
+        other = Draft(
+            id=new_id("call"),
+            point=self.point,
+            path=self.path,
+            dialect=self.dialect,
+            address=self.address,
+            user_agent=self.user_agent,
+        )
+        if self._asked is not None and self._verdict is not None:
+            other.decided(self._asked, self._verdict, self.sequence)
+        return other
+
+    def running(self) -> CallRecord:
+        """Return the record of a call that has begun."""
+        return self._record(None)
+
+    def finished(self) -> CallRecord:
+        """Return the record of the call as it ended just now."""
+        return self._record(datetime.now(UTC))
+
+    def _record(self, ended_at: datetime | None) -> CallRecord:
+        verdict, asked, meter, key = self._verdict, self._asked, self.meter, self.key
+        grant = verdict.grant if verdict else None
+        capability = verdict.capability if verdict else None
+        kind = CODES.get(self.code)
+        served = meter is not None
+        return CallRecord(
+            id=self.id,
+            point=self.point,
+            sequence=0,
+            started_at=self.started_at,
+            ended_at=ended_at,
+            pilot=grant.pilot if grant else "",
+            stage=grant.stage if grant else "",
+            partner=key.partner if key else "",
+            grant_id=key.grant_id if key else "",
+            credential_id=key.id if key else "",
+            holder=key.holder if key else "",
+            capability=capability.slug if capability else "",
+            tier=capability.tier if capability else 0,
+            model=asked.model[:200] if asked else "",
+            route=(asked.route if asked else "") or self.path[:100],
+            stream=self.stream,
+            outcome=kind.outcome if kind else Outcome.ALLOWED,
+            code=self.code,
+            status=self.status or (kind.status if kind else 200),
+            address=self.address,
+            declared=verdict.declared if verdict else True,
+            user_agent=self.user_agent,
+            input_tokens=meter.input_tokens if meter and self._reached else 0,
+            output_tokens=meter.output_tokens if meter else 0,
+            estimated=bool(served and self._reached and meter and meter.estimated),
+            finish_reason=meter.finish_reason if meter else "",
+            error_type=self.error_type,
+            upstream=self.upstream,
+            upstream_ms=round(self.upstream_ms, 3),
+            total_ms=round((time.perf_counter() - self._began) * 1000, 3),
+            snapshot_sequence=self.sequence,
+            bundle_revision=verdict.bundle_revision if verdict else "",
+            checks=self.checks,
+            lock_id=self.lock_id,
+        )
+
+    @property
+    def _reached(self) -> bool:
+        """Whether the upstream may have counted the call: it was sent, and not refused there."""
+        return self.code not in {"upstream_unreachable", "upstream_error", "upstream_malformed"}

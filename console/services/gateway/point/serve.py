@@ -1,0 +1,447 @@
+"""The data-plane listener: what partners' SDKs talk to.
+
+Every request gets an id, one decision and one call record. The record is on disk before
+an unstreamed answer or a stream's first byte leaves, and every byte that leaves was
+allowed at that very moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from contextlib import aclosing, suppress
+
+from aiohttp import web
+from aiohttp.web_exceptions import HTTPRequestEntityTooLarge
+
+from console.errors import PilotError
+from console.model.access import RouteName
+from console.model.ids import new_id
+from console.services.gateway import probe
+from console.services.gateway.codes import CODES
+from console.services.gateway.decide import MODELS_ROUTE, Asked, Verdict
+from console.services.gateway.point import dialects
+from console.services.gateway.point.inflight import Running
+from console.services.gateway.point.meter import Events, Meter, NotAnAnswerError, UpstreamSaidError
+from console.services.gateway.point.point import Point
+from console.services.gateway.point.records import Draft
+from console.services.gateway.point.request import MOST_BYTES, PATHS, Body, RefusedError, read
+from console.services.gateway.point.spool import Spool
+from console.services.gateway.point.upstream import (
+    Reply,
+    UpstreamFailedError,
+    Upstreams,
+    UpstreamSpec,
+)
+
+_BEFORE_SCOPE = frozenset({"lease", "credential", "tombstone", "locks", "grant"})
+"""Checks whose refusal goes before a fault of the request itself."""
+
+_STREAM_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
+_JSON = "application/json"
+
+
+class Routing:
+    """Where calls for a model go."""
+
+    def __init__(
+        self, specs: Mapping[str, UpstreamSpec], models: Mapping[str, str], first: UpstreamSpec
+    ) -> None:
+        self._specs = specs
+        self._models = models
+        self._first = first
+
+    def of(self, model: str) -> tuple[UpstreamSpec, str]:
+        """Return the upstream of a model, and what the model is called there."""
+        target = self._models.get(model)
+        if target is None:
+            return self._first, model
+        name, _, there = target.partition(":")
+        return self._specs[name], there or model
+
+
+class Listener:
+    """Answers the data plane of one point."""
+
+    def __init__(
+        self, point: Point, spool: Spool, upstreams: Upstreams, routing: Routing, probe_key: bytes
+    ) -> None:
+        self._point = point
+        self._spool = spool
+        self._upstreams = upstreams
+        self._routing = routing
+        self._probe_key = probe_key
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request, whatever it is."""
+        draft = Draft(
+            id=new_id("call"),
+            point=self._point.name,
+            path=request.path,
+            dialect=dialects.dialect_of(request.path, request.headers),
+            address=request.remote or "",
+            user_agent=request.headers.get("User-Agent", "")[:200],
+        )
+        token = _token(request.headers)
+        if token.startswith(probe.PREFIX):
+            question = probe.read(self._probe_key, token, time.time())
+            if question is not None and PATHS.get(request.path) == question.route:
+                return self._probed(draft, question)
+        asked = Asked(
+            route=PATHS.get(request.path, ""),
+            key_sha256=hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+            if token
+            else "",
+            capability=request.headers.get("x-pilot-capability", "")[:64],
+            address=draft.address,
+        )
+        if request.path == "/v1/models" and request.method == "GET":
+            return await self._models(draft, asked._replace(route=MODELS_ROUTE))
+        if not asked.route or request.method != "POST":
+            draft.attribute(self._point.snapshot, asked)
+            said = f"{request.method} {request.path[:100]} is not served here."
+            return await self._refuse(request, draft, "route_unknown", said)
+        early = self._point.judge(asked)
+        if early.key is None:
+            draft.decided(asked, early, self._point.snapshot.sequence)
+            return await self._decline(request, draft, early)
+        try:
+            body = await _body(request, RouteName(asked.route))
+        except RefusedError as refused:
+            asked = asked._replace(model=refused.model)
+            verdict = self._point.judge(asked)
+            draft.decided(asked, verdict, self._point.snapshot.sequence)
+            if not verdict.allow and verdict.checks[-1].name in _BEFORE_SCOPE:
+                return await self._decline(request, draft, verdict)
+            return await self._refuse(request, draft, refused.code, refused.message)
+        asked = asked._replace(model=body.model)
+        draft.stream = body.stream
+        verdict = self._point.judge(asked)
+        draft.decided(asked, verdict, self._point.snapshot.sequence)
+        if not verdict.allow:
+            return await self._decline(request, draft, verdict)
+        spec, there = self._routing.of(body.model)
+        draft.upstream = spec.name
+        if not self._upstreams.serves(spec, body.route):
+            return await self._refuse(
+                request, draft, "route_unknown", "This model is not served on this route."
+            )
+        return await self._serve(request, draft, asked, verdict, body=body, spec=spec, there=there)
+
+    async def _serve(
+        self,
+        request: web.BaseRequest,
+        draft: Draft,
+        asked: Asked,
+        verdict: Verdict,
+        *,
+        body: Body,
+        spec: UpstreamSpec,
+        there: str,
+    ) -> web.StreamResponse:
+        task = asyncio.current_task()
+        assert task is not None
+        draft.meter = meter = Meter(body.route, len(body.members["messages"]))
+        running = Running(id=draft.id, asked=asked, verdict=verdict, task=task, drop=_drop(request))
+        self._point.calls.add(running)
+        if isinstance(request.transport, asyncio.WriteTransport):
+            # Nothing waits in this process: what the caller has not taken is not yet let go.
+            request.transport.set_write_buffer_limits(high=0)
+        reply: Reply | None = None
+        sent: web.StreamResponse | None = None
+        try:
+            try:
+                if body.stream:
+                    await self._spool.begin_now(draft.running())
+                else:
+                    self._spool.begin(draft.running())
+                began = time.perf_counter()
+                reply = await self._upstreams.open(spec, body, there, draft.id)
+                if body.stream:
+                    draft.upstream_ms = (time.perf_counter() - began) * 1000
+                    if not self._point.may_go_on(running):
+                        return await self._cut(request, draft, running, None)
+                    sent = web.StreamResponse(headers={**_STREAM_HEADERS, **_ids(draft.id)})
+                    await sent.prepare(request)
+                    return await self._stream(
+                        request,
+                        draft,
+                        running,
+                        reply=reply,
+                        sent=sent,
+                        wants_usage=body.wants_usage,
+                    )
+                whole = await reply.read()
+                draft.upstream_ms = (time.perf_counter() - began) * 1000
+                meter.whole(whole)
+            except asyncio.CancelledError:
+                if running.cut is None:
+                    draft.code = "caller_gone"
+                    self._finish(draft)
+                    raise
+                task.uncancel()
+                return await self._cut(request, draft, running, sent)
+            except ConnectionError:
+                draft.code = "caller_gone"
+                await self._settle(draft, running)
+                raise
+            except PilotError:
+                return await self._refuse(request, draft, "record_failed", "")
+            except (UpstreamFailedError, NotAnAnswerError, UpstreamSaidError) as failed:
+                return await self._failed(request, draft, running, failed, sent)
+            if not self._point.may_go_on(running):
+                return await self._cut(request, draft, running, None)
+            try:
+                await self._settle(draft, running)
+            except PilotError:
+                return _error(draft, 503, "record_failed", CODES["record_failed"].says)
+            if not self._point.may_go_on(running):
+                # The record of what the upstream did stands. The answer is withheld, and
+                # that is a refusal with a record of its own.
+                again = draft.again()
+                return await self._cut(request, again, running, None)
+            # Written here, so that the call counts as in flight until the last byte has left.
+            answer = web.Response(body=whole, content_type=_JSON, headers=_ids(draft.id))
+            await answer.prepare(request)
+            await answer.write_eof()
+            return answer
+        finally:
+            if reply is not None:
+                reply.close()
+            self._point.calls.remove(running)
+
+    async def _stream(
+        self,
+        request: web.BaseRequest,
+        draft: Draft,
+        running: Running,
+        *,
+        reply: Reply,
+        sent: web.StreamResponse,
+        wants_usage: bool,
+    ) -> web.StreamResponse:
+        """Pass events on, each as it comes. A stream that ends early ends with an error event."""
+        meter = draft.meter
+        assert meter is not None
+        events = Events()
+        async with aclosing(reply.chunks()) as chunks:
+            async for chunk in chunks:
+                passed = []
+                for event in events.feed(chunk):
+                    only_usage = meter.event(event)
+                    if not only_usage or wants_usage:
+                        passed.append(event)
+                if not self._point.may_go_on(running):
+                    return await self._cut(request, draft, running, sent)
+                if passed:
+                    await sent.write(b"".join(passed))
+                    await request.writer.drain()
+        if not meter.finished:
+            raise UpstreamFailedError("upstream_broken", "ended early")
+        if rest := events.rest().strip():
+            await sent.write(rest + b"\n\n")
+        with suppress(PilotError):  # the row of its beginning stays, and tells of it
+            await self._settle(draft, running)
+        if not self._point.may_go_on(running):
+            running.drop()
+            return sent
+        await sent.write_eof()
+        return sent
+
+    async def _cut(
+        self,
+        request: web.BaseRequest,
+        draft: Draft,
+        running: Running,
+        sent: web.StreamResponse | None,
+    ) -> web.StreamResponse:
+        """Answer for a call that was ended by a change, a lapse or the lost lease."""
+        verdict = running.cut
+        assert verdict is not None
+        draft.refused(verdict)
+        if sent is None:
+            done = self._finish(draft)
+            with suppress(PilotError):
+                await asyncio.shield(done)
+            return _refusal(draft, verdict)
+        self._finish(draft)
+        await _end_stream(request, sent, draft, CODES[verdict.code].status, verdict.message)
+        return sent
+
+    async def _failed(
+        self,
+        request: web.BaseRequest,
+        draft: Draft,
+        running: Running,
+        failed: UpstreamFailedError | NotAnAnswerError | UpstreamSaidError,
+        sent: web.StreamResponse | None,
+    ) -> web.StreamResponse:
+        """Answer for an upstream that gave no answer, or stopped in the middle of one."""
+        status: int | None = None
+        words, retry_after = "", ""
+        match failed:
+            case UpstreamFailedError():
+                draft.code, draft.error_type = failed.code, failed.error_type
+                status, words, retry_after = failed.status, failed.message, failed.retry_after
+            case NotAnAnswerError():
+                draft.code, draft.error_type = "upstream_malformed", "malformed"
+            case UpstreamSaidError():
+                draft.code, draft.error_type = "upstream_error", "error in answer"
+                words = str(failed)[:1000]
+        draft.status = status or CODES[draft.code].status
+        message = words or CODES[draft.code].says
+        with suppress(PilotError):
+            await self._settle(draft, running)
+        if sent is not None:
+            await _end_stream(request, sent, draft, draft.status, message)
+            return sent
+        answer = _error(draft, draft.status, draft.code, message, retry=draft.status in {429, 503})
+        if retry_after:
+            answer.headers["Retry-After"] = retry_after
+        return answer
+
+    async def _models(self, draft: Draft, asked: Asked) -> web.StreamResponse:
+        verdict = self._point.judge(asked)
+        draft.decided(asked, verdict, self._point.snapshot.sequence)
+        if not verdict.allow:
+            draft.refused(verdict)
+        with suppress(PilotError):
+            await self._finish(draft)
+        verdict = self._point.judge(asked)
+        if not verdict.allow:
+            return _refusal(draft, verdict)
+        return web.Response(
+            body=dialects.model_list(draft.dialect, self._point.open_models(asked)),
+            content_type=_JSON,
+            headers=_ids(draft.id),
+        )
+
+    def _probed(self, draft: Draft, question: probe.Probe) -> web.StreamResponse:
+        """Answer a probe of gateway control: the decision, and nothing behind it."""
+        self._point.probes += 1
+        verdict = self._point.judge(
+            Asked(
+                route=question.route,
+                model=question.model,
+                credential_id=question.credential,
+                capability=question.capability,
+                address=question.address or draft.address,
+            )
+        )
+        answer: web.StreamResponse
+        if verdict.allow:
+            answer = web.Response(body=b"{}", content_type=_JSON, headers=_ids(draft.id))
+            answer.headers[probe.HEADER] = probe.WOULD_SERVE
+        else:
+            answer = _refusal(draft, verdict)
+            answer.headers[probe.HEADER] = "refused"
+        answer.headers["x-pilotctl-point"] = self._point.name
+        answer.headers["x-pilotctl-sequence"] = str(self._point.snapshot.sequence)
+        return answer
+
+    async def _decline(
+        self, request: web.BaseRequest, draft: Draft, verdict: Verdict
+    ) -> web.StreamResponse:
+        draft.refused(verdict)
+        return await self._refuse(request, draft, verdict.code, verdict.message)
+
+    async def _refuse(
+        self, request: web.BaseRequest, draft: Draft, code: str, message: str
+    ) -> web.StreamResponse:
+        """Record a refusal, then send it. A refusal that cannot be recorded is still one."""
+        draft.code = code
+        with suppress(PilotError):
+            await self._finish(draft)
+        answer = _error(draft, CODES[code].status, code, message or CODES[code].says)
+        if request.can_read_body and not request.content.at_eof():
+            answer.force_close()  # the rest of the body is not read
+        return answer
+
+    def _finish(self, draft: Draft) -> asyncio.Future[None]:
+        """Hand the record over, once."""
+        if draft.recorded is None:
+            draft.recorded = self._spool.end(draft.finished())
+        return draft.recorded
+
+    async def _settle(self, draft: Draft, running: Running) -> None:
+        """Write the record of a call in flight; a change meanwhile waits until that is done."""
+        running.committing = True
+        try:
+            await self._finish(draft)
+        finally:
+            running.committing = False
+
+
+async def _body(request: web.BaseRequest, route: RouteName) -> Body:
+    """Read and take apart the body. Raises `RefusedError`."""
+    for header in ("anthropic-beta", "openai-beta"):
+        if request.headers.get(header):
+            raise RefusedError("feature_unknown", f"`{header}` features are not offered here.")
+    if request.query_string:
+        raise RefusedError("feature_unknown", "Query parameters are not offered here.")
+    if (request.content_length or 0) > MOST_BYTES:
+        raise RefusedError("too_large", "")
+    try:
+        return read(route, await request.read())
+    except HTTPRequestEntityTooLarge:
+        raise RefusedError("too_large", "") from None
+
+
+async def _end_stream(
+    request: web.BaseRequest, sent: web.StreamResponse, draft: Draft, status: int, message: str
+) -> None:
+    """End a stream with an error event, at once; a caller that does not read is dropped."""
+    transport = request.transport
+    if transport is None or transport.get_write_buffer_size() > 0:
+        _drop(request)()
+        return
+    event = dialects.error_event(
+        draft.dialect, status=status, code=draft.code, message=message, request_id=draft.id
+    )
+    sent.force_close()
+    with suppress(ConnectionError):
+        await sent.write(event)
+        await sent.write_eof()
+
+
+def _drop(request: web.BaseRequest) -> Callable[[], None]:
+    """Return what closes the caller's connection with all that is buffered for it."""
+    transport = request.transport
+
+    def drop() -> None:
+        if isinstance(transport, asyncio.WriteTransport):
+            transport.abort()
+
+    return drop
+
+
+def _token(headers: Mapping[str, str]) -> str:
+    """Return the caller's key: the bearer token, or else `x-api-key`."""
+    scheme, _, token = headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    return headers.get("x-api-key", "").strip()
+
+
+def _ids(request_id: str) -> dict[str, str]:
+    return {"x-request-id": request_id, "request-id": request_id}
+
+
+def _refusal(draft: Draft, verdict: Verdict) -> web.Response:
+    return _error(draft, CODES[verdict.code].status, verdict.code, verdict.message)
+
+
+def _error(
+    draft: Draft, status: int, code: str, message: str, *, retry: bool = False
+) -> web.Response:
+    body = dialects.error_body(
+        draft.dialect, status=status, code=code, message=message, request_id=draft.id
+    )
+    return web.Response(
+        body=body,
+        status=status,
+        content_type=_JSON,
+        headers=dialects.error_headers(code, draft.id, retry=retry),
+    )

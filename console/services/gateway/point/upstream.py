@@ -1,0 +1,255 @@
+"""The model APIs behind the gateway: one call out, whatever stands there.
+
+The caller's key, headers and address stay here; the upstream gets its own key and the
+judged body. An upstream may be slow, broken, answer HTML, hang up or never stop: each is
+one named failure, and no answer is held in memory beyond a bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import NamedTuple, Protocol
+
+import aiohttp
+import msgspec
+
+from console.model.access import RouteName
+from console.services.gateway.point import builtin
+from console.services.gateway.point.request import Body
+
+MOST_ANSWER_BYTES = 32 * 1024 * 1024
+_IDLE_SECONDS = 4.0
+"""Idle connections are let go before common servers do (5 s), so a call rarely meets a dead one."""
+
+_PATHS = {RouteName.CHAT: "/chat/completions", RouteName.MESSAGES: "/messages"}
+_ROUTES = {
+    "openai": frozenset({RouteName.CHAT}),
+    "anthropic": frozenset({RouteName.MESSAGES}),
+    "builtin": frozenset(RouteName),
+}
+ANTHROPIC_VERSION = "2023-06-01"
+
+
+class UpstreamFailedError(Exception):
+    """The upstream gave no answer that can be passed on. `code` is one of the table's.
+
+    `status` is what the caller gets; `error_type` what the record says of it
+    (OpenTelemetry `error.type`); `retry_after` is the upstream's own header.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        error_type: str,
+        *,
+        status: int | None = None,
+        message: str = "",
+        retry_after: str = "",
+    ) -> None:
+        super().__init__(f"{code}: {error_type}")
+        self.code = code
+        self.error_type = error_type
+        self.status = status
+        self.message = message
+        self.retry_after = retry_after
+
+
+class UpstreamSpec(NamedTuple):
+    """What the settings say of one upstream. `kind` is `builtin`, `openai` or `anthropic`."""
+
+    name: str
+    kind: str
+    base_url: str = ""
+    key: str = ""
+    chunk_seconds: float = 0.02
+    connect_seconds: float = 5.0
+    read_seconds: float = 120.0
+
+
+class Reply(Protocol):
+    """An upstream's answer with status 200, being read."""
+
+    async def read(self) -> bytes:
+        """Return the whole body."""
+        ...
+
+    def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Iterate over the bytes as they come."""
+        ...
+
+    def close(self) -> None:
+        """Let go; where it is not finished the connection is dropped, so the upstream stops."""
+        ...
+
+
+class _Said(msgspec.Struct):
+    message: str = ""
+
+
+class _ErrorBody(msgspec.Struct):
+    error: _Said | None = None
+
+
+_error_body = msgspec.json.Decoder(_ErrorBody)
+
+
+class Upstreams:
+    """All configured upstreams, over one pool of kept connections."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    def serves(self, spec: UpstreamSpec, route: RouteName) -> bool:
+        """Tell whether an upstream of this kind speaks the route."""
+        return route in _ROUTES.get(spec.kind, frozenset())
+
+    async def open(self, spec: UpstreamSpec, body: Body, model: str, request_id: str) -> Reply:
+        """Send one call and wait for the head of its answer. Raises `UpstreamFailedError`."""
+        if spec.kind == "builtin":
+            return _Builtin(body, spec.chunk_seconds)
+        session = self._session or self._connect()
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=spec.connect_seconds, sock_read=spec.read_seconds
+        )
+        try:
+            answer = await session.post(
+                spec.base_url.rstrip("/") + _PATHS[body.route],
+                data=body.encode(model),
+                headers=_headers(spec, body, request_id),
+                timeout=timeout,
+                allow_redirects=False,
+            )
+        except aiohttp.ServerTimeoutError:
+            raise UpstreamFailedError("upstream_timeout", "timeout") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise UpstreamFailedError("upstream_unreachable", type(error).__name__) from None
+        if answer.status != 200:
+            try:
+                raise await _refused(answer)
+            finally:
+                answer.close()
+        wanted = "text/event-stream" if body.stream else "application/json"
+        if answer.content_type != wanted:
+            answer.close()
+            raise UpstreamFailedError(
+                "upstream_malformed", f"content-type {answer.content_type[:60]}"
+            )
+        return _Http(answer)
+
+    def _connect(self) -> aiohttp.ClientSession:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
+            auto_decompress=True,
+            read_bufsize=64 * 1024,
+        )
+        return self._session
+
+    async def close(self) -> None:
+        """Drop every connection."""
+        if self._session is not None:
+            await self._session.close()
+
+
+class _Http:
+    """An answer over HTTP."""
+
+    __slots__ = ("_answer",)
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self._answer = answer
+
+    async def read(self) -> bytes:
+        length = self._answer.content_length
+        if length is not None and length > MOST_ANSWER_BYTES:
+            raise UpstreamFailedError("upstream_malformed", "answer too long")
+        parts = []
+        held = 0
+        async for part in self.chunks():
+            held += len(part)
+            if held > MOST_ANSWER_BYTES:
+                raise UpstreamFailedError("upstream_malformed", "answer too long")
+            parts.append(part)
+        return b"".join(parts)
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        try:
+            async for part in self._answer.content.iter_any():
+                yield part
+        except aiohttp.ServerTimeoutError:
+            raise UpstreamFailedError("upstream_timeout", "timeout") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise UpstreamFailedError("upstream_broken", type(error).__name__) from None
+
+    def close(self) -> None:
+        # Gives the connection back where the body was read to its end, else closes it.
+        if self._answer.content.at_eof():
+            self._answer.release()
+        else:
+            self._answer.close()
+
+
+class _Builtin:
+    """An answer of the built-in upstream."""
+
+    __slots__ = ("_body", "_pause")
+
+    def __init__(self, body: Body, pause: float) -> None:
+        self._body = body
+        self._pause = pause
+
+    async def read(self) -> bytes:
+        await asyncio.sleep(0)
+        return builtin.whole(self._body)
+
+    def chunks(self) -> AsyncGenerator[bytes, None]:
+        return builtin.stream(self._body, self._pause)
+
+    def close(self) -> None:
+        return
+
+
+def _headers(spec: UpstreamSpec, body: Body, request_id: str) -> dict[str, str]:
+    headers = {
+        "Content-Type": "application/json",
+        "Accept": "text/event-stream" if body.stream else "application/json",
+        "User-Agent": "pilotctl-gateway",
+        "X-Request-Id": request_id,
+    }
+    key = spec.key
+    if spec.kind == "anthropic":
+        headers["anthropic-version"] = ANTHROPIC_VERSION
+        if key:
+            headers["x-api-key"] = key
+    elif key:
+        headers["Authorization"] = f"Bearer {key}"
+    return headers
+
+
+async def _refused(answer: aiohttp.ClientResponse) -> UpstreamFailedError:
+    """Turn an answer that is no 200 into what the caller is told.
+
+    A fault of the request keeps its status and words; 401, 403, 404 and redirects are
+    this installation's own trouble with its upstream, so they are a bad gateway.
+    """
+    status = answer.status
+    said = b""
+    try:
+        said = await asyncio.wait_for(answer.content.read(64 * 1024), 2.0)
+        error = _error_body.decode(said).error
+        words = error.message[:1000] if error else ""
+    except (msgspec.MsgspecError, UnicodeDecodeError, aiohttp.ClientError, OSError, TimeoutError):
+        words = ""
+    if status in {400, 409, 413, 422}:
+        return UpstreamFailedError("upstream_error", str(status), status=status, message=words)
+    if status in {429, 503, 529}:
+        return UpstreamFailedError(
+            "upstream_error",
+            str(status),
+            status=429 if status == 429 else 503,
+            message=words if status == 429 else "",
+            retry_after=answer.headers.get("Retry-After", "")[:40],
+        )
+    return UpstreamFailedError("upstream_error", str(status), status=504 if status == 504 else 502)

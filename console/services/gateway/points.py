@@ -1,0 +1,184 @@
+"""The registered points: their leases by control's clock, and what they report.
+
+Leases live in memory. After a restart of control every registered point is taken to
+hold one for a whole lease's length from then: no earlier control can have promised more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row, select
+
+from console.api.problems import refusal
+from console.model.enforcement import Point, PointState
+from console.model.stored import Page
+from console.services.events import SYSTEM, event
+from console.services.gateway import changes
+from console.services.gateway.exchange import Lease, LeaseAsk, Register, Registered
+from console.services.gateway.point.lease import boottime
+from console.services.gateway.schema import MARKS, POINTS
+from console.services.store import Store, emit
+from console.services.web import Ask, page
+
+LEASE_SECONDS = 3.0
+POLICY_AS_OF = "policy_as_of"
+
+
+class Seen(msgspec.Struct):
+    """What control knows of one point right now."""
+
+    lease_ends: float
+    """By boot time; the point's own end of it is never later."""
+    lease_until: datetime
+    last_seen_at: datetime
+    heard: bool = False
+    """Whether it has reported since this control started."""
+    said: LeaseAsk = LeaseAsk(applied_sequence=0)
+
+    @property
+    def serving(self) -> bool:
+        """Whether it may still be serving."""
+        return boottime() < self.lease_ends
+
+
+class Points:
+    """The registry of points."""
+
+    def __init__(self, store: Store, views: changes.Views) -> None:
+        self._store = store
+        self._views = views
+        self._started = boottime()
+        self._started_at = datetime.now(UTC)
+        self._seen: dict[str, Seen] = {}
+        self._policy_as_of: datetime | None = None
+        self._news = asyncio.Event()
+
+    def seen(self, name: str) -> Seen:
+        """Return what is known of a point."""
+        return self._seen.get(name) or Seen(
+            lease_ends=self._started + LEASE_SECONDS,
+            lease_until=self._started_at + timedelta(seconds=LEASE_SECONDS),
+            last_seen_at=self._started_at,
+        )
+
+    def names(self, conn: Connection) -> dict[str, str]:
+        """Return the registered points and their addresses."""
+        return {
+            row.name: row.url
+            for row in conn.execute(select(POINTS.c.name, POINTS.c.url).order_by(POINTS.c.name))
+        }
+
+    def urls(self, conn: Connection) -> list[str]:
+        """Return the addresses of the points that serve, or of all where none does."""
+        known = self.names(conn)
+        serving = [url for name, url in known.items() if self.seen(name).serving]
+        return serving or list(known.values())
+
+    def in_flight(self, credentials: set[str]) -> int:
+        """Return how many calls run under these credentials, as the points last said."""
+        return sum(
+            count
+            for seen in self._seen.values()
+            for credential, count in seen.said.in_flight.items()
+            if credential in credentials and seen.serving
+        )
+
+    def policy_age(self, conn: Connection, at: datetime) -> float | None:
+        """Return how many seconds ago policy was last heard of; None for never."""
+        kept = conn.execute(select(MARKS.c.value).where(MARKS.c.name == POLICY_AS_OF)).scalar()
+        last = self._policy_as_of or (datetime.fromisoformat(kept) if kept else None)
+        return None if last is None else max(0.0, (at - last).total_seconds())
+
+    def heard_policy(self, at: datetime) -> None:
+        """Note that policy lives."""
+        self._policy_as_of = at
+
+    def listing(self, conn: Connection, ask: Ask) -> Page[Point]:
+        """Answer `point.list`."""
+
+        def shown(row: Row[Any]) -> Point:
+            seen = self.seen(row.name)
+            return Point(
+                name=row.name,
+                url=row.url,
+                state=PointState.SERVING if seen.serving and seen.heard else PointState.FENCED,
+                applied_sequence=seen.said.applied_sequence,
+                lease_until=seen.lease_until,
+                last_seen_at=seen.last_seen_at,
+                in_flight=sum(seen.said.in_flight.values()),
+                version=row.version,
+            )
+
+        return page(conn, select(POINTS), ask, keys=[POINTS.c.name], decode=shown)
+
+    async def register(self, ask: Ask) -> Registered:
+        """Take a point in, or take one back after its restart."""
+        said: Register = ask.body
+
+        def enter(conn: Connection) -> Registered:
+            known = conn.execute(select(POINTS).where(POINTS.c.name == said.name)).first()
+            facts = {"url": said.url, "version": said.version, "registered_at": ask.now}
+            if known is None:
+                conn.execute(
+                    POINTS.insert().values(name=said.name, calls_held=0, calls_digested=0, **facts)
+                )
+            else:
+                conn.execute(POINTS.update().where(POINTS.c.name == said.name).values(**facts))
+            emit(
+                conn,
+                event(
+                    "point.register",
+                    service="gateway",
+                    actor=SYSTEM,
+                    kind="point",
+                    target=said.name,
+                    name=said.name,
+                    request_id=ask.request_id,
+                    after=said,
+                    at=ask.now,
+                ),
+            )
+            return Registered(
+                name=said.name,
+                sequence=changes.head(conn),
+                calls_held=known.calls_held if known is not None else 0,
+            )
+
+        return await self._store.write(enter)
+
+    async def lease(self, ask: Ask) -> Lease:
+        """Renew a point's lease, if it has applied every change."""
+        name, said = ask.path["point"], ask.body
+
+        def look(conn: Connection) -> tuple[bool, int, float | None]:
+            known = name in self.names(conn)
+            return known, changes.head(conn), self.policy_age(conn, datetime.now(UTC))
+
+        known, head, policy_age = await self._store.read(look)
+        if not known:
+            raise refusal("not-found", f"no point {name} is registered")
+        now = datetime.now(UTC)
+        before = self.seen(name)
+        if said.applied_sequence < head:
+            self._note(name, before.lease_ends, before.lease_until, now, said)
+            return Lease(sequence=head, lease_seconds=0.0, policy_age=policy_age)
+        until = now + timedelta(seconds=LEASE_SECONDS)
+        self._note(name, boottime() + LEASE_SECONDS, until, now, said)
+        return Lease(sequence=head, lease_seconds=LEASE_SECONDS, policy_age=policy_age)
+
+    def _note(self, name: str, ends: float, until: datetime, at: datetime, said: LeaseAsk) -> None:
+        self._seen[name] = Seen(
+            lease_ends=ends, lease_until=until, last_seen_at=at, heard=True, said=said
+        )
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def news(self, seconds: float) -> None:
+        """Wait until a point reports, at most so long."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._news.wait(), seconds)

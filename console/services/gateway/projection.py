@@ -1,0 +1,97 @@
+"""What policy tells the gateway: taken in order, once, and never against a tombstone."""
+
+from __future__ import annotations
+
+import msgspec
+from sqlalchemy import Connection, select
+
+from console.model.grant import GrantProjection
+from console.services.gateway import changes
+from console.services.gateway.exchange import (
+    Applied,
+    BundleChange,
+    BundleFact,
+    GrantChange,
+    Projection,
+)
+from console.services.gateway.points import POLICY_AS_OF, Points
+from console.services.gateway.schema import BUNDLES, GRANTS, MARKS
+from console.services.store import Store
+from console.services.web import Ask
+
+_APPLIED = "projection_applied"
+_NOTED_EVERY_SECONDS = 5.0
+"""How often the bare sign of life is written down; in between it is only remembered."""
+
+_grant = msgspec.json.Decoder(GrantProjection)
+_bundle = msgspec.json.Decoder(BundleFact)
+
+
+class Intake:
+    """The internal route that policy pushes to."""
+
+    def __init__(self, store: Store, points: Points) -> None:
+        self._store = store
+        self._points = points
+        self._noted = 0.0
+        self._applied: int | None = None
+
+    async def take(self, ask: Ask) -> Applied:
+        """Apply a batch. What was applied before is passed over, so it may be sent again."""
+        said: Projection = ask.body
+        due = ask.now.timestamp() - self._noted >= _NOTED_EVERY_SECONDS
+        if said.items or due or self._applied is None:
+
+            def apply(conn: Connection) -> int:
+                set_mark(conn, POLICY_AS_OF, ask.now.isoformat())
+                return _apply(conn, said)
+
+            self._applied = await self._store.write(apply)
+            self._noted = ask.now.timestamp()
+        self._points.heard_policy(ask.now)
+        return Applied(applied=self._applied)
+
+
+def set_mark(conn: Connection, name: str, value: str) -> None:
+    """Remember a small fact."""
+    conn.exec_driver_sql(
+        "INSERT INTO marks (name, value) VALUES (?, ?) "
+        "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        (name, value),
+    )
+
+
+def _apply(conn: Connection, said: Projection) -> int:
+    before = conn.execute(select(MARKS.c.value).where(MARKS.c.name == _APPLIED)).scalar()
+    applied = int(before or 0)
+    for item in sorted(said.items, key=lambda each: each.seq):
+        if item.seq <= applied:
+            continue
+        match item.kind:
+            case "grant":
+                _take_grant(conn, _grant.decode(item.body))
+            case "bundle":
+                bundle = _bundle.decode(item.body)
+                conn.execute(BUNDLES.insert().values(body=bundle))
+                changes.append(conn, BundleChange(bundle=bundle))
+            case _:
+                pass  # a newer policy's kind: nothing here decides by it
+        applied = item.seq
+    if applied != int(before or 0):
+        set_mark(conn, _APPLIED, str(applied))
+    return applied
+
+
+def _take_grant(conn: Connection, grant: GrantProjection) -> None:
+    held = conn.execute(select(GRANTS.c.revision).where(GRANTS.c.id == grant.id)).scalar()
+    if held is None:
+        conn.execute(GRANTS.insert().values(id=grant.id, revision=grant.revision, body=grant))
+    elif grant.revision >= held:
+        conn.execute(
+            GRANTS.update()
+            .where(GRANTS.c.id == grant.id)
+            .values(revision=grant.revision, body=grant)
+        )
+    else:
+        return
+    changes.append(conn, GrantChange(grant=grant))

@@ -1,0 +1,85 @@
+"""Receipts: what a closing verb promised, and how far it is proven."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection, select
+
+from console.api.problems import refusal
+from console.model.enforcement import PointProof, Receipt
+from console.model.stored import Page
+from console.services.gateway.points import Points
+from console.services.gateway.schema import RECEIPTS
+from console.services.store import signal
+from console.services.web import Ask, page
+
+PROBER = "gateway-control"
+TOPIC = "receipts"
+
+
+def find(conn: Connection, id: str) -> Receipt:
+    """Return a receipt. Raises the problem `not-found`."""
+    found = conn.execute(select(RECEIPTS.c.body).where(RECEIPTS.c.id == id)).scalar_one_or_none()
+    if found is None:
+        raise refusal("not-found", f"there is no receipt {id}")
+    return found  # type: ignore[no-any-return]
+
+
+def begin(
+    conn: Connection,
+    *,
+    points: Points,
+    id: str,
+    action: str,
+    kind: str,
+    target: str,
+    partner: str,
+    reason: str,
+    by: str,
+    at: datetime,
+    sequence: int,
+    credentials: int,
+    event_id: str,
+    lock_id: str = "",
+) -> Receipt:
+    """Store the receipt of a closing in its own transaction: every point is yet to be proven."""
+    receipt = Receipt(
+        id=id,
+        action=action,
+        kind=kind,
+        target=target,
+        partner=partner,
+        reason=reason,
+        by=by,
+        requested_at=at,
+        recorded_at=at,
+        sequence=sequence,
+        credentials=credentials,
+        points=[PointProof(point=name, state="waiting") for name in points.names(conn)],
+        prober=PROBER,
+        event_id=event_id,
+        state="verifying",
+        lock_id=lock_id,
+    )
+    conn.execute(
+        RECEIPTS.insert().values(id=id, state=receipt.state, requested_at=at, body=receipt)
+    )
+    signal(conn, TOPIC)
+    return receipt
+
+
+def listing(conn: Connection, ask: Ask) -> Page[Receipt]:
+    """Answer `receipt.list`, newest first."""
+    return page(
+        conn,
+        select(RECEIPTS),
+        ask,
+        keys=[RECEIPTS.c.requested_at.desc(), RECEIPTS.c.id.desc()],
+        decode=lambda row: row.body,
+    )
+
+
+def show(conn: Connection, ask: Ask) -> Receipt:
+    """Answer `receipt.show`."""
+    return find(conn, ask.path["receipt"])

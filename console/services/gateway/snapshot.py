@@ -1,0 +1,211 @@
+"""The snapshot: everything that decides calls at one change sequence, indexed.
+
+A value. `after` returns the next one and leaves this one as it was, so a call in flight
+keeps the snapshot that let it in until it is judged against a newer one. Tombstones only
+ever join: no change takes one away, in whatever order changes are read.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from functools import lru_cache
+
+from console.model.enforcement import LockKind, TombstoneKind
+from console.model.grant import GrantProjection
+from console.services.gateway.exchange import (
+    BundleChange,
+    BundleFact,
+    Change,
+    GrantChange,
+    KeyChange,
+    KeyFact,
+    LockChange,
+    LockFact,
+    ReleaseChange,
+    State,
+    TombstoneChange,
+    TombstoneFact,
+)
+
+
+class Snapshot:
+    """All grants, keys, locks and tombstones at `sequence`. Never changed once made."""
+
+    __slots__ = (
+        "_grants",
+        "_hashes",
+        "_keys",
+        "_keys_of_grant",
+        "_locks",
+        "_network_locks",
+        "_targets",
+        "_tombstones",
+        "bundle",
+        "sequence",
+    )
+
+    def __init__(self, state: State) -> None:
+        self.sequence = state.sequence
+        self.bundle: BundleFact | None = state.bundle
+        self._grants: dict[str, GrantProjection] = {g.id: g for g in state.grants}
+        self._keys: dict[str, KeyFact] = {}
+        self._hashes: dict[str, KeyFact] = {}
+        self._keys_of_grant: dict[str, tuple[KeyFact, ...]] = {}
+        for key in state.keys:
+            self._add_key(key)
+        self._locks: dict[str, LockFact] = {lock.id: lock for lock in state.locks}
+        self._tombstones: set[tuple[str, str]] = {(t.kind, t.id) for t in state.tombstones}
+        self._index_locks()
+
+    def after(self, changes: Iterable[Change]) -> Snapshot:
+        """Return the snapshot with those of `changes` that are newer than this one."""
+        new = Snapshot.__new__(Snapshot)
+        new.sequence = self.sequence
+        new.bundle = self.bundle
+        new._grants = dict(self._grants)
+        new._keys = dict(self._keys)
+        new._hashes = dict(self._hashes)
+        new._keys_of_grant = dict(self._keys_of_grant)
+        new._locks = dict(self._locks)
+        new._tombstones = set(self._tombstones)
+        for change in changes:
+            if change.seq > new.sequence:
+                new._apply(change)
+        new._index_locks()
+        return new
+
+    def keeping(self, old: Snapshot) -> Snapshot:
+        """Return this snapshot with the tombstones of `old` as well: none is ever forgotten."""
+        new = self.after(())
+        new._tombstones |= old._tombstones
+        return new
+
+    def _apply(self, change: Change) -> None:
+        self.sequence = change.seq
+        match change.body:
+            case GrantChange(grant=grant):
+                held = self._grants.get(grant.id)
+                if held is None or held.revision <= grant.revision:
+                    self._grants[grant.id] = grant
+            case KeyChange(key=key):
+                self._add_key(key)
+            case LockChange(lock=lock):
+                self._locks[lock.id] = lock
+            case ReleaseChange(id=id):
+                self._locks.pop(id, None)
+            case TombstoneChange(ends=ends):
+                self._tombstones.update((end.kind, end.id) for end in ends)
+            case BundleChange(bundle=bundle):
+                self.bundle = bundle
+
+    def _add_key(self, key: KeyFact) -> None:
+        if key.id in self._keys:
+            return
+        self._keys[key.id] = key
+        self._hashes[key.sha256] = key
+        self._keys_of_grant[key.grant_id] = (*self._keys_of_grant.get(key.grant_id, ()), key)
+
+    def _index_locks(self) -> None:
+        ordered = sorted(self._locks.values(), key=lambda lock: lock.id)
+        self._network_locks = [lock for lock in ordered if lock.kind == LockKind.NETWORK]
+        self._targets: dict[tuple[str, str], LockFact] = {}
+        for lock in ordered:
+            self._targets.setdefault((lock.kind, lock.target), lock)
+
+    def key(self, id: str) -> KeyFact | None:
+        """Return the credential with this id."""
+        return self._keys.get(id)
+
+    def key_by_hash(self, sha256: str) -> KeyFact | None:
+        """Return the credential whose key has this SHA-256 (hex)."""
+        return self._hashes.get(sha256)
+
+    def keys_of(self, grant_id: str) -> tuple[KeyFact, ...]:
+        """Return the credentials ever issued under a grant."""
+        return self._keys_of_grant.get(grant_id, ())
+
+    def each_key(self) -> Iterator[KeyFact]:
+        """Iterate over every credential."""
+        return iter(self._keys.values())
+
+    def grant(self, id: str) -> GrantProjection | None:
+        """Return a grant as it was last projected."""
+        return self._grants.get(id)
+
+    def grants(self) -> Iterator[GrantProjection]:
+        """Iterate over every projected grant."""
+        return iter(self._grants.values())
+
+    def locks(self) -> Iterator[LockFact]:
+        """Iterate over the active locks."""
+        return iter(self._locks.values())
+
+    def lock_on(self, kind: str, target: str) -> LockFact | None:
+        """Return the active lock on exactly this target."""
+        return self._targets.get((kind, target))
+
+    def network_lock(self, address: str) -> LockFact | None:
+        """Return an active lock on a network that holds `address`."""
+        for lock in self._network_locks:
+            if within(address, lock.target):
+                return lock
+        return None
+
+    def ended(self, key: KeyFact) -> str:
+        """Return the code of the tombstone over a credential, or an empty string."""
+        if (TombstoneKind.GRANT.value, key.grant_id) in self._tombstones:
+            return "grant_revoked"
+        if (TombstoneKind.CREDENTIAL.value, key.id) in self._tombstones:
+            return "key_revoked"
+        return ""
+
+    def tombstoned(self, kind: str, id: str) -> bool:
+        """Tell whether an id carries the permanent mark."""
+        return (kind, id) in self._tombstones
+
+    def state(self) -> State:
+        """Return the snapshot as what goes over the wire."""
+        return State(
+            sequence=self.sequence,
+            grants=list(self._grants.values()),
+            keys=list(self._keys.values()),
+            locks=list(self._locks.values()),
+            tombstones=[TombstoneFact(kind=k, id=i) for k, i in sorted(self._tombstones)],
+            bundle=self.bundle,
+        )
+
+
+EMPTY = Snapshot(State(sequence=0))
+"""Nothing known: it refuses everything."""
+
+
+@lru_cache(maxsize=65_536)
+def within(address: str, network: str) -> bool:
+    """Tell whether an IP address lies in a network. What does not parse lies in none.
+
+    An IPv4 address in its IPv6-mapped form is the IPv4 address (RFC 4291 §2.5.5.2).
+    """
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+        if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
+            parsed = parsed.ipv4_mapped
+        return parsed in ipaddress.ip_network(network, strict=False)
+    except ValueError:
+        return False
+
+
+def lapsed(grant: GrantProjection, at: datetime) -> str:
+    """Return the code of the first lapse at or before `at`, or an empty string."""
+    passed = [lapse for lapse in grant.lapses if lapse.at <= at]
+    return (
+        min(passed, key=lambda lapse: (lapse.code != "grant_expired", lapse.at)).code
+        if passed
+        else ""
+    )
+
+
+def next_lapse(grant: GrantProjection, at: datetime) -> datetime | None:
+    """Return the next moment after `at` at which something under the grant ends."""
+    return min((lapse.at for lapse in grant.lapses if lapse.at > at), default=None)

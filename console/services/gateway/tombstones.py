@@ -1,0 +1,170 @@
+"""Tombstones: grants and credentials that never serve again."""
+
+from __future__ import annotations
+
+import msgspec
+from sqlalchemy import Connection, func, select
+
+from console.api.problems import refusal
+from console.model.enforcement import CredentialState, Receipt, Revoke, Tombstone, TombstoneKind
+from console.model.ids import new_id
+from console.model.stored import Page
+from console.services.events import event
+from console.services.gateway import changes, keys, receipts
+from console.services.gateway.exchange import (
+    Closing,
+    Closings,
+    KeyFact,
+    TombstoneChange,
+    TombstoneFact,
+)
+from console.services.gateway.points import Points
+from console.services.gateway.schema import TOMBSTONES
+from console.services.gateway.snapshot import Snapshot
+from console.services.store import emit, signal
+from console.services.web import Ask, page
+
+TOPIC = "closings"
+_MOST_AT_ONCE = 500
+
+
+class Tombstones:
+    """The routes about tombstones."""
+
+    def __init__(self, views: changes.Views, points: Points) -> None:
+        self._views = views
+        self._points = points
+
+    def listing(self, conn: Connection, ask: Ask) -> Page[Tombstone]:
+        """Answer `tombstone.list`, newest first."""
+        query = select(TOMBSTONES)
+        if wanted := ask.query.get("partner"):
+            query = query.where(TOMBSTONES.c.partner == wanted)
+        return page(conn, query, ask, keys=[TOMBSTONES.c.seq.desc()], decode=lambda row: row.body)
+
+    def revoke(self, conn: Connection, ask: Ask) -> Receipt:
+        """Answer `tombstone.create`. Again for the same id is the receipt that is there."""
+        body: Revoke = ask.body
+        held = conn.execute(
+            select(TOMBSTONES.c.body).where(
+                TOMBSTONES.c.kind == body.kind, TOMBSTONES.c.id == body.id
+            )
+        ).scalar_one_or_none()
+        if held is not None:
+            return receipts.find(conn, held.receipt_id)
+        snapshot = self._views.at(conn)
+        partner, ended = _ended_by(snapshot, body)
+        receipt_id = new_id("receipt")
+        facts = [TombstoneFact(kind=TombstoneKind.CREDENTIAL, id=key.id) for key in ended]
+        if body.kind is TombstoneKind.GRANT:
+            facts.insert(0, TombstoneFact(kind=TombstoneKind.GRANT, id=body.id))
+        sequence = changes.append(conn, TombstoneChange(ends=facts))
+        marks = [
+            Tombstone(
+                kind=fact.kind,
+                id=fact.id,
+                partner=partner,
+                reason=body.reason,
+                at=ask.now,
+                by=ask.operator.name,
+                sequence=sequence,
+                receipt_id=receipt_id,
+            )
+            for fact in facts
+        ]
+        event_id = emit(
+            conn,
+            event(
+                f"{'grant' if body.kind is TombstoneKind.GRANT else 'key'}.revoke",
+                service="gateway",
+                actor=ask.operator.name,
+                kind=body.kind,
+                target=body.id,
+                partner=partner,
+                reason=body.reason,
+                request_id=ask.request_id,
+                after=marks[0],
+                facts={"credentials": [key.id for key in ended]},
+                at=ask.now,
+            ),
+        )
+        for mark in marks:
+            conn.execute(
+                TOMBSTONES.insert().values(
+                    kind=mark.kind, id=mark.id, partner=partner, event_id=event_id, body=mark
+                )
+            )
+        for key in ended:
+            credential = keys.find(conn, key.id)
+            keys.store(
+                conn,
+                msgspec.structs.replace(
+                    credential,
+                    state=CredentialState.REVOKED,
+                    revision=credential.revision + 1,
+                    updated_at=ask.now,
+                    updated_by=ask.operator.name,
+                ),
+            )
+        signal(conn, TOPIC)
+        return receipts.begin(
+            conn,
+            points=self._points,
+            id=receipt_id,
+            action=f"{'grant' if body.kind is TombstoneKind.GRANT else 'key'}.revoke",
+            kind=body.kind,
+            target=body.id,
+            partner=partner,
+            reason=body.reason,
+            by=ask.operator.name,
+            at=ask.now,
+            sequence=sequence,
+            credentials=len(ended),
+            event_id=event_id,
+        )
+
+
+def closings(conn: Connection, after: int) -> Closings:
+    """Return the tombstones after a sequence, for policy to follow."""
+    rows = conn.execute(
+        select(TOMBSTONES.c.seq, TOMBSTONES.c.event_id, TOMBSTONES.c.body)
+        .where(TOMBSTONES.c.seq > after)
+        .order_by(TOMBSTONES.c.seq)
+        .limit(_MOST_AT_ONCE)
+    )
+    items = [
+        Closing(
+            seq=row.seq,
+            kind=row.body.kind,
+            id=row.body.id,
+            reason=row.body.reason,
+            by=row.body.by,
+            at=row.body.at,
+            event_id=row.event_id,
+        )
+        for row in rows
+    ]
+    newest = conn.execute(select(func.max(TOMBSTONES.c.seq))).scalar() or 0
+    return Closings(items=items, head=newest)
+
+
+def _ended_by(snapshot: Snapshot, body: Revoke) -> tuple[str, list[KeyFact]]:
+    """Return the partner and the living credentials that a revocation ends.
+
+    Raises the problem `not-found` where the gateway holds no such id.
+    """
+    if body.kind is TombstoneKind.CREDENTIAL:
+        key = snapshot.key(body.id)
+        if key is None:
+            raise refusal(
+                "not-found", f"there is no credential {body.id}", mend="pilotctl key list"
+            )
+        return key.partner, [key]
+    grant = snapshot.grant(body.id)
+    if grant is None:
+        raise refusal(
+            "not-found",
+            f"the gateway holds no grant {body.id}: none that was ever open",
+            mend="pilotctl grant list",
+        )
+    return grant.partner, [key for key in snapshot.keys_of(body.id) if not snapshot.ended(key)]
