@@ -89,13 +89,20 @@ def explain(p: AskPolicy, at: Engines, _plan: Plan | None) -> Flow[Explained]:
         decision=answer.decision,
         bundle_revision=revision,
         reasons=reasons,
-        errors=_names(answer.context.get("errors")),
+        errors=_errors(answer.context),
         policies=[found for name in reasons if (found := policy_text(text, name))],
     )
 
 
 def _names(value: object) -> list[str]:
     return [str(each) for each in value] if isinstance(value, list) else []
+
+
+def _errors(context: dict[str, Any]) -> list[str]:
+    """Return what went wrong while deciding, as AuthZEN tells it in the context (§ 5.5)."""
+    error = context.get("error")
+    message = error.get("message") if isinstance(error, dict) else error
+    return [str(message)] if message else []
 
 
 def policy_text(policies: str, name: str) -> str:

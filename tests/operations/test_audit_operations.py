@@ -159,7 +159,8 @@ def test_an_explained_decision_shows_the_policies_that_decided():
     p = explain.params(
         subject="partner:acme", action="call", resource="grant:grt_1", context=["model=aurora-1"]
     )
-    answer = Answer(False, {"reasons": ["two"], "bundle_revision": "ab12"})
+    told = {"reasons": ["two"], "bundle_revision": "ab12", "error": {"message": "no model"}}
+    answer = Answer(False, told)
     played = play(
         explain.run(p, engines(), None),
         {"authzen.evaluation": answer, "policy.bundle": BUNDLE},
@@ -167,6 +168,7 @@ def test_an_explained_decision_shows_the_policies_that_decided():
     assert played.result.policies == [
         '@id("two")\nforbid (principal, action, resource)\nwhen { context.x == ";" };'
     ]
+    assert played.result.errors == ["no model"]
     question = played.call("authzen.evaluation").body
     assert (question.subject.type, question.subject.id) == ("partner", "acme")
     assert question.context == {"model": "aurora-1"}
