@@ -1,0 +1,444 @@
+"""The dialogue of an operation: its form, its plan, its confirmation.
+
+Nothing is sent before the plan has been on the screen. Cancel has the focus; where the
+effect is destructive, the name must be typed. What is confirmed is handed to the app,
+which sends it: closing this screen never stops a write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.events import Key
+from textual.message import Message
+from textual.screen import ModalScreen
+from textual.strip import Strip
+from textual.widget import Widget
+
+from console.errors import PilotError
+from console.operations.spec import Effect, Field, Operation, Plan, fields
+from console.operations.values import parse
+from console.present.cells import width
+from console.present.columns import name_of
+from console.present.plan import plan_lines
+from console.tui.entry import Entry
+from console.tui.ink import Ink, Line, strip
+from console.tui.lines import Lines, wrap
+from console.tui.link import Link
+from console.tui.operate import cli_line, near_line, params_of, raw_of
+from console.tui.theme import Palette
+
+PLAN_PAUSE = 0.25
+PLACEHOLDER = "-"
+"""What the plan is asked with while the reason has not been typed: plans do not read it."""
+SUGGESTED = 4
+
+
+class Confirmed(NamedTuple):
+    """What the operator agreed to."""
+
+    op: Operation
+    params: Any
+    plan: Plan | None
+    line: str
+    """The equivalent command."""
+
+
+class Buttons(Widget, can_focus=True):
+    """Cancel and the verb, on one line. Cancel is chosen until the operator moves."""
+
+    DEFAULT_CSS = "Buttons { height: 1; }"
+
+    class Pressed(Message):
+        """A button was pressed: `yes` for the verb."""
+
+        def __init__(self, *, yes: bool) -> None:
+            super().__init__()
+            self.yes = yes
+
+    def __init__(self, palette: Callable[[], Palette], verb: str) -> None:
+        super().__init__()
+        self._palette = palette
+        self.verb = verb
+        self.why = ""
+        self.yes = False
+
+    def hold(self, why: str) -> None:
+        """Say why the verb cannot be chosen; an empty text frees it."""
+        if why != self.why:
+            self.why = why
+            if why:
+                self.yes = False
+            self.refresh()
+
+    def on_key(self, event: Key) -> None:
+        """Choose with left and right, press with enter. Tab is the way on."""
+        if event.key in {"left", "right", "h", "l"}:
+            self.yes = event.key in {"right", "l"} and not self.why
+            self.refresh()
+        elif event.key == "tab" and not self.yes and not self.why:
+            self.yes = True
+            self.refresh()
+        elif event.key == "enter":
+            self.post_message(self.Pressed(yes=self.yes))
+        else:
+            return
+        event.stop()
+        event.prevent_default()
+
+    def on_blur(self) -> None:
+        """Whoever comes back is on Cancel again."""
+        self.yes = False
+        self.refresh()
+
+    def on_focus(self) -> None:
+        """Show which is chosen."""
+        self.refresh()
+
+    def render_line(self, y: int) -> Strip:  # noqa: ARG002  # one line
+        """Draw both, the chosen one in brackets."""
+        palette = self._palette()
+        base, chosen = palette.style(), palette.style("button")
+        dim = palette.style("dim")
+        on = self.has_focus
+        cancel = ("[ Cancel ]", chosen if on else base) if not self.yes else ("  Cancel  ", base)
+        verb = (f"[ {self.verb} ]", chosen) if self.yes else (f"  {self.verb}  ", base)
+        if self.why:
+            verb = (f"  {self.verb}: {self.why}", dim)
+        return strip([cancel, ("  ", base), verb], self.size.width, base)
+
+
+class Act(ModalScreen[Confirmed | None]):
+    """The dialogue of one operation."""
+
+    CSS = """
+    Act { align: center middle; background: transparent; }
+    Act > Vertical { width: 92%; max-width: 100; height: auto; max-height: 96%;
+                     background: $background; border: solid $foreground; padding: 0 1; }
+    Act VerticalScroll { height: auto; max-height: 100%; scrollbar-size: 0 0; }
+    Act Horizontal { height: 1; }
+    Act .label, Act #name-label { height: 1; }
+    Act #keys { height: 1; }
+    Act .note { height: 1; display: none; }
+    Act .plan { height: auto; }
+    Act #suggest { height: auto; max-height: 4; display: none; }
+    Act #cli { height: auto; max-height: 3; margin-top: 1; }
+    Act #title { height: 1; }
+    """
+
+    def __init__(
+        self,
+        op: Operation,
+        link: Link,
+        palette: Callable[[], Palette],
+        values: Mapping[str, str],
+        *,
+        whole: bool = False,
+    ) -> None:
+        super().__init__()
+        self.op = op
+        self._link = link
+        self._palette = palette
+        self._values = dict(values)
+        self._whole = whole
+        self._plan: Plan | None = None
+        self._planned: dict[str, Any] | None = None
+        self._fault = ""
+        self._choices: dict[str, list[str]] = {}
+        self._asked = [
+            field
+            for field in fields(op)
+            if whole or (field.required and (not values.get(field.name) or field.name == "reason"))
+        ]
+
+        labels = [width(_label(field)) for field in self._asked]
+        self._label_room = max(12, *labels) + 2 if labels else 14
+
+    # what it is made of
+
+    def compose(self) -> ComposeResult:
+        """Lay out title, plan, fields, command line and buttons."""
+        with Vertical(), VerticalScroll(can_focus=False):
+            yield Lines(self._palette, id="title")
+            yield Lines(self._palette, id="plan")
+            for field in self._asked:
+                with Horizontal():
+                    label = Lines(self._palette)
+                    label.add_class("label")
+                    label.styles.width = self._label_room
+                    label.set([[Ink(_label(field), "title")]])
+                    yield label
+                    entry = Entry(
+                        self._palette,
+                        self._values.get(field.name, ""),
+                        ghost=_ghost(field),
+                        id=f"field-{field.name}",
+                    )
+                    yield entry
+                note = Lines(self._palette, id=f"note-{field.name}")
+                note.add_class("note")
+                yield note
+            with Horizontal(id="name-row"):
+                yield Lines(self._palette, id="name-label")
+                yield Entry(self._palette, id="name")
+            yield Lines(self._palette, id="suggest")
+            yield Lines(self._palette, id="cli")
+            yield Buttons(self._palette, self.op.title.split()[0].lower())
+            yield Lines(self._palette, id="keys")
+
+    def on_mount(self) -> None:
+        """Start with the first thing to fill in; with nothing to fill in, on Cancel."""
+        self.query_one("#title", Lines).set([[Ink(self.op.title, "title")]])
+        self.query_one("#name-row").display = False
+        more = [] if self._whole else [Ink("  ctrl+t", "key"), Ink(" every parameter")]
+        self.query_one("#keys", Lines).set(
+            [[Ink("tab", "key"), Ink(" on"), Ink("  esc", "key"), Ink(" cancel"), *more]]
+        )
+        entries = list(self.query(Entry))
+        first = next((each for each in entries if each.id != "name" and not each.value), None)
+        (first or self.query_one(Buttons)).focus()
+        self._refresh_texts()
+        self._replan()
+
+    # filling in
+
+    def _typed(self) -> dict[str, str]:
+        values = dict(self._values)
+        for field in self._asked:
+            values[field.name] = self.query_one(f"#field-{field.name}", Entry).value
+        return values
+
+    def on_entry_changed(self, event: Entry.Changed) -> None:
+        """Check in place, and plan again where the plan would be another."""
+        event.stop()
+        self._refresh_texts()
+        if event.entry.id not in {"name", "field-reason"}:
+            self._replan()
+
+    def on_entry_submitted(self, event: Entry.Submitted) -> None:
+        """Enter goes on to the next field, and ends on Cancel: it never confirms."""
+        event.stop()
+        self.focus_next()
+
+    def on_key(self, event: Key) -> None:
+        """Move between fields; escape leaves; ctrl+t shows every parameter."""
+        if event.key == "escape":
+            self.dismiss(None)
+        elif event.key in {"tab", "down"}:
+            if event.key == "tab" and self._complete():
+                pass
+            else:
+                self.focus_next()
+        elif event.key in {"shift+tab", "up"}:
+            self.focus_previous()
+        elif event.key == "ctrl+t" and not self._whole:
+            self.dismiss(None)
+            self.app.push_screen(
+                Act(self.op, self._link, self._palette, self._typed(), whole=True),
+                getattr(self.app, "act_done", None),
+            )
+        else:
+            return
+        event.stop()
+        event.prevent_default()
+
+    def _complete(self) -> bool:
+        entry = self.focused
+        if not isinstance(entry, Entry) or not entry.id or not entry.id.startswith("field-"):
+            return False
+        offered = self._offered(entry)
+        if entry.value and len(offered) == 1 and offered[0] != entry.value:
+            entry.set(offered[0])
+            return True
+        return False
+
+    def _offered(self, entry: Entry) -> list[str]:
+        name = (entry.id or "").removeprefix("field-")
+        field = next((each for each in self._asked if each.name == name), None)
+        if field is None:
+            return []
+        known = list(field.param.choices) or self._choices.get(field.param.completes, [])
+        typed = entry.value.rpartition(",")[2].strip() if field.param.repeats else entry.value
+        starts = [each for each in known if each.startswith(typed)]
+        return starts or [each for each in known if typed and typed in each]
+
+    def on_descendant_focus(self) -> None:
+        """Offer what the field in focus may be."""
+        self._load_choices()
+        self._refresh_texts()
+
+    def _load_choices(self) -> None:
+        entry = self.focused
+        if not isinstance(entry, Entry):
+            return
+        name = (entry.id or "").removeprefix("field-")
+        field = next((each for each in self._asked if each.name == name), None)
+        if field is None or not field.param.completes or field.param.completes in self._choices:
+            return
+        self._choices[field.param.completes] = []
+        self.run_worker(self._fetch_choices(field.param.completes), exit_on_error=False)
+
+    async def _fetch_choices(self, id: str) -> None:
+        op = getattr(self.app, "registry").by_id.get(id)  # noqa: B009  the app is known at run time
+        if op is None:
+            return
+        try:
+            params = params_of(op, {"limit": "200"}, datetime.now(UTC))
+            page = await self._link.read(op.run(params, self._link.session.engines, None))
+        except PilotError:
+            return
+        self._choices[id] = [name_of(row) for row in page.items]
+        self._refresh_texts()
+
+    # saying how it stands
+
+    def _refresh_texts(self) -> None:
+        now = datetime.now(UTC)
+        values = self._typed()
+        self._fault = ""
+        raw = raw_of(self.op, values)
+        for field in self._asked:
+            note = self.query_one(f"#note-{field.name}", Lines)
+            wrong = ""
+            if field.name in raw:
+                try:
+                    parse(field, raw[field.name], now=now)
+                except PilotError as error:
+                    wrong = error.message + (f" ({error.hint})" if error.hint else "")
+            note.display = bool(wrong)
+            note.set([[Ink(f"  {wrong}", "bad")]])
+            if wrong or (field.required and field.name not in raw):
+                self._fault = self._fault or f"{_label(field).lower()} is missing"
+        lines = wrap(near_line(self.op, values, now), self._room - 10, "  ")
+        self.query_one("#cli", Lines).set(
+            [[Ink("same as  " if at == 0 else "         ", "dim"), Ink(line)]
+             for at, line in enumerate(lines[:3])]
+        )  # fmt: skip
+        self._suggest()
+        self._hold()
+
+    def _suggest(self) -> None:
+        box = self.query_one("#suggest", Lines)
+        entry = self.focused
+        offered = self._offered(entry) if isinstance(entry, Entry) else []
+        if isinstance(entry, Entry) and offered == [entry.value]:
+            offered = []
+        box.display = bool(offered)
+        more = f"  and {len(offered) - 12} more" if len(offered) > 12 else ""
+        box.set(
+            [[Ink("  tab  ", "key"), Ink("  ".join(offered[:12]) + more, "dim")]] if offered else []
+        )
+
+    def _hold(self) -> None:
+        why = self._fault
+        if not why and self.op.plan is not None and self._plan is None:
+            why = "the plan is not there yet"
+        wanted = self._plan.name if self._plan else ""
+        if not why and wanted and self.query_one("#name", Entry).value != wanted:
+            why = f"type {wanted} first"
+        self.query_one(Buttons).hold(why)
+
+    def _replan(self) -> None:
+        if self.op.plan is None:
+            return
+        values = self._typed()
+        if "reason" in {field.name for field in fields(self.op)}:
+            values["reason"] = PLACEHOLDER
+        if values == self._planned:
+            return
+        self._planned = values
+        self._plan = None
+        self._show_plan([[Ink("planning …", "dim")]])
+        self._hold()
+        self.run_worker(self._make_plan(values), group="plan", exclusive=True, exit_on_error=False)
+
+    async def _make_plan(self, values: dict[str, str]) -> None:
+        await asyncio.sleep(PLAN_PAUSE if len(self._asked) > 1 else 0)
+        try:
+            params = params_of(self.op, values, datetime.now(UTC))
+        except PilotError as error:
+            missing = error.code == "missing-value"
+            self._show_plan(
+                [[Ink("The plan comes when the form is filled in.", "dim")]]
+                if missing
+                else self._wrapped(error.message, "bad")
+            )
+            return
+        assert self.op.plan is not None
+        try:
+            plan = await self._link.read(self.op.plan(params, self._link.session.engines))
+        except PilotError as error:
+            hint = self._wrapped(error.hint, "dim") if error.hint else []
+            self._show_plan([*self._wrapped(error.message, "bad"), *hint])
+            return
+        self._plan = plan
+        self._show_plan(self._plan_ink(plan))
+        row = self.query_one("#name-row")
+        row.display = bool(plan.name)
+        label = self.query_one("#name-label", Lines)
+        label.styles.width = max(self._label_room, width(plan.name) + 7)
+        label.set([[Ink("Type "), Ink(plan.name, "title"), Ink(":")]])
+        self._hold()
+
+    @property
+    def _room(self) -> int:
+        return max(20, min(100, self.size.width * 92 // 100) - 4)
+
+    def _wrapped(self, text: str, token: str) -> list[Line]:
+        return [[Ink(line, token)] for line in wrap(text, self._room)]
+
+    def _plan_ink(self, plan: Plan) -> list[Line]:
+        title, *rest = plan_lines(plan)
+        self.query_one("#title", Lines).set([[Ink(title, "title")]])
+        out: list[Line] = []
+        section = ""
+        for line in rest:
+            if not line.startswith(" ") and line.endswith(":"):
+                section = line[:-1]
+                continue
+            head, body = (section, line.strip()) if line.startswith(" ") else ("", line)
+            token = "bad" if line.startswith("Cannot") or section == "Missing" else ""
+            room = self._room - (14 if line.startswith(" ") else 0)
+            for at, piece in enumerate(wrap(body, room)):
+                lead = f"{head if at == 0 else '':<14}" if line.startswith(" ") else ""
+                out.append([Ink(lead, "dim"), Ink(piece, token)])
+            section_done = line.startswith(" ")
+            if section_done:
+                section = "" if section != "Missing" else "Missing"
+        return out
+
+    def _show_plan(self, lines: list[Line]) -> None:
+        box = self.query_one("#plan", Lines)
+        box.styles.height = max(1, len(lines)) + 1
+        box.set(lines)
+
+    # the end
+
+    def on_buttons_pressed(self, event: Buttons.Pressed) -> None:
+        """Cancel, or hand over what was agreed to."""
+        event.stop()
+        if not event.yes:
+            self.dismiss(None)
+            return
+        now = datetime.now(UTC)
+        try:
+            params = params_of(self.op, self._typed(), now)
+        except PilotError as error:
+            self._show_plan(self._wrapped(error.message, "bad"))
+            return
+        if self.op.effect is not Effect.READ and self._plan is None:
+            return
+        self.dismiss(Confirmed(self.op, params, self._plan, cli_line(self.op, params)))
+
+
+def _label(field: Field) -> str:
+    return field.flag.replace("-", " ").capitalize()
+
+
+def _ghost(field: Field) -> str:
+    return field.param.help

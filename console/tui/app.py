@@ -1,0 +1,376 @@
+"""The console's application: the frame, the places, and reading what they show.
+
+What the operator does with it is in `steer`; how it is drawn in `display`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.events import Resize
+from textual.widget import Widget
+
+from console.errors import PilotError
+from console.operations.spec import Operation
+from console.present.cells import width
+from console.tui import crash, lifeline
+from console.tui.display import DiffApp
+from console.tui.entry import Entry
+from console.tui.ink import Ink, Line
+from console.tui.lines import Lines, Reading, Subject
+from console.tui.link import APIS, Link
+from console.tui.link import Place as Session
+from console.tui.now import now_view
+from console.tui.operate import Registry, params_of
+from console.tui.place import Place
+from console.tui.status import status_line
+from console.tui.story import story
+from console.tui.table import Table
+from console.tui.theme import Palette
+from console.tui.views import View, list_views
+
+TICK_SECONDS = 5.0
+"""How often ages may grow: an idle screen says nothing in between."""
+STORY_EVERY = 3.0
+
+
+class Frame(DiffApp, inherit_bindings=False):
+    """Status line, crumbs, a table or a reading, and the hint line that becomes a bar."""
+
+    ENABLE_COMMAND_PALETTE = False
+    CSS = """
+    Screen { layout: vertical; background: $background; overflow: hidden; }
+    #status, #crumbs, #hint { height: 1; }
+    #body { height: 1fr; }
+    #table, #reading { width: 1fr; height: 1fr; }
+    #reading { display: none; }
+    #bar { height: 1; display: none; }
+    #sigil { width: 2; height: 1; }
+    #entry { width: 1fr; }
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        operations: Iterable[Operation],
+        palettes: dict[str, Palette],
+        palette: Palette,
+        *,
+        state_folder: Path | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.palettes = palettes
+        self.palette_now = palette
+        for each in palettes.values():
+            self.register_theme(each.theme())
+        self.theme = palette.theme().name
+        self.animation_level = "none"
+        self.link = Link(session, self._api_told)
+        self.registry = Registry(operations)
+        self.views: dict[str, View] = {}
+        if self.registry.by_id:
+            now = now_view(self.registry.by_id)
+            self.views = {now.name: now, **list_views(self.registry.by_id.values())}
+        self.places: list[Place] = []
+        self.ahead: list[Place] = []
+        self.message: Line = []
+        self.crash_line = ""
+        self._state_folder = state_folder
+        self._watchers: list[asyncio.Task[None]] = []
+        self._crumbed = False
+
+    def palette(self) -> Palette:
+        """Return the palette in use."""
+        return self.palette_now
+
+    # life
+
+    def compose(self) -> ComposeResult:
+        """Lay out the frame."""
+        yield Lines(self.palette, "bar", id="status")
+        yield Lines(self.palette, id="crumbs")
+        with Horizontal(id="body"):
+            yield Table(self.palette, id="table")
+            yield Reading(self.palette, id="reading")
+        yield Lines(self.palette, "bar", id="hint")
+        with Horizontal(id="bar"):
+            yield Lines(self.palette, "bar", id="sigil")
+            yield Entry(self.palette, plain=True, id="entry")
+
+    async def on_mount(self) -> None:
+        """Start watching the APIs and the terminal, and land on what needs someone."""
+        self.table = self.query_one("#table", Table)
+        self.reading = self.query_one("#reading", Reading)
+        self.entry = self.query_one("#entry", Entry)
+        if not self.is_headless:
+            lifeline.listen(self.end)
+            self._watchers.append(asyncio.create_task(lifeline.watch_terminal(self.end)))
+        self._watchers += [asyncio.create_task(self.link.watch(api)) for api in APIS]
+        self.app_resume_signal.subscribe(self, lambda _: self.redraw())
+        self.set_interval(TICK_SECONDS, self.tick)
+        self.first_place()
+
+    def first_place(self) -> None:
+        """Go where the console opens: `steer` says where."""
+
+    async def on_unmount(self) -> None:
+        """Stop watching and close what the session opened."""
+        for task in self._watchers:
+            task.cancel()
+        close = getattr(self.link.session, "aclose", None)
+        if close is not None:
+            await close()
+
+    def end(self, code: int) -> None:
+        """Leave, with this exit code."""
+        self.exit(code, return_code=code)
+
+    def _handle_exception(self, error: Exception) -> None:
+        # Textual's own handler prints every frame's locals: keys and partners' text.
+        if not self.crash_line:
+            path = crash.write(error, self._state_folder) if self._state_folder else None
+            self.crash_line = crash.last_words(error, path)
+            self._exception = error
+            self._exception_event.set()
+        self._return_code = 1
+        self._close_messages_no_wait()
+
+    def panic(self, *_: Any) -> None:
+        """Leave at once; what would have been printed is not."""
+        self._handle_exception(RuntimeError("the terminal's input failed"))
+
+    # the place in front
+
+    @property
+    def place(self) -> Place:
+        """The place in front."""
+        return self.places[-1]
+
+    @property
+    def body(self) -> Table | Reading:
+        """The widget that shows it."""
+        return self.table if self.place.view is not None else self.reading
+
+    @property
+    def subject(self) -> Subject | None:
+        """What the cursor is on, or what the reading is about."""
+        place = self.place
+        if place.view is not None:
+            row = self.table.current
+            return None if row is None else place.view.subject(row)
+        return self.reading.subject or place.subject
+
+    @property
+    def noun(self) -> str:
+        """The noun of the view in front: what can be made here."""
+        view = self.place.view
+        return view.noun if view is not None else ""
+
+    def enter(self, place: Place, *, fresh: bool = True) -> None:
+        """Put `place` in front and start reading it."""
+        self.leave()
+        if fresh:
+            self.ahead.clear()
+        self.places.append(place)
+        self.show()
+
+    def leave(self) -> None:
+        """Keep what the operator made of the place in front."""
+        if self.places and self.place.view is None:
+            self.place.top, self.place.at = self.reading.top, self.reading.at
+
+    def back(self) -> bool:
+        """Go back one place. False: there is none."""
+        if len(self.places) < 2:
+            return False
+        self.leave()
+        self.ahead.append(self.places.pop())
+        self.show()
+        return True
+
+    def forward(self) -> None:
+        """Undo going back."""
+        if self.ahead:
+            self.enter(self.ahead.pop(), fresh=False)
+
+    def show(self) -> None:
+        """Show the place in front as it was left, and read it again."""
+        place = self.place
+        is_table = place.view is not None
+        self.table.display, self.reading.display = is_table, not is_table
+        if is_table:
+            self._fill_table()
+        else:
+            self.reading.show(place.lines, place.top, place.at)
+        if len(self.screen_stack) == 1 and not self.bar_open:
+            self.body.focus()
+        self.draw_frame()
+        self.reload()
+
+    @property
+    def bar_open(self) -> bool:
+        """Whether the hint line is a bar now."""
+        return bool(self.query_one("#bar", Widget).display)
+
+    def _fill_table(self) -> None:
+        place = self.place
+        view = place.view
+        assert view is not None
+        if place.local is not None:
+            place.rows = place.local()
+        empty: Sequence[str] = view.empty
+        if place.state.filter and place.rows:
+            empty = (f"Nothing matches /{place.state.filter}", "esc clears the filter.")
+        elif place.stale:
+            empty = (place.stale,)
+        elif place.heard is None and place.local is None:
+            empty = ("asking …",)
+        self.table.show(view.columns, place.rows, view.row_id, place.state, empty=empty)
+
+    # reading
+
+    def reload(self) -> None:
+        """Read the place in front, now and again; what was being read before is dropped."""
+        place = self.place
+        if place.local is None and (place.view is not None or place.subject is not None):
+            self.run_worker(self._follow(place), group="read", exclusive=True, exit_on_error=False)
+        else:
+            self.workers.cancel_group(self, "read")
+
+    async def _follow(self, place: Place) -> None:
+        while True:
+            try:
+                if place.view is not None:
+                    await self._read_view(place, place.view)
+                    pause = place.view.every
+                else:
+                    await self._read_story(place)
+                    pause = STORY_EVERY
+            except Exception as error:
+                place.faults[0] = self.note_bug(error)
+                pause = STORY_EVERY * 3
+                self.draw_frame()
+            await asyncio.sleep(pause)
+
+    def note_bug(self, error: Exception) -> str:
+        """Write the report of a bug that the console survives, and say so in a few words."""
+        path = crash.write(error, self._state_folder) if self._state_folder else None
+        words = f"a bug of the console ({type(error).__name__})"
+        self.link.note(crash.last_words(error, path), "bad")
+        return words
+
+    async def _read_view(self, place: Place, view: View) -> None:
+        await asyncio.gather(
+            *(self._read_source(place, view, index) for index in range(len(view.sources)))
+        )
+
+    async def _read_source(self, place: Place, view: View, index: int) -> None:
+        source = view.sources[index]
+        now = datetime.now(UTC)
+        raw = {**source.raw, **(place.raw if len(view.sources) == 1 else {})}
+        try:
+            params = params_of(source.op, raw, now)
+            page = await self.link.read(source.op.run(params, self.link.session.engines, None))
+        except PilotError as error:
+            place.faults[index] = error.message
+        else:
+            place.take(index, page.items, now)
+            if page.partial:
+                place.faults[index] = "; ".join(page.warnings) or "some rows could not be had"
+        if place is self.place:
+            self._fill_table()
+            self.draw_frame()
+
+    async def _read_story(self, place: Place) -> None:
+        assert place.subject is not None
+        room = max(20, self.size.width - 2)
+        try:
+            value, lines = await story(place.subject, self.registry, self.link, room)
+        except PilotError as error:
+            place.faults[0] = error.message
+        else:
+            place.faults.clear()
+            place.heard = asyncio.get_running_loop().time()
+            place.subject = place.subject._replace(value=value)
+            place.lines = lines
+        if place is self.place:
+            if place.lines or not place.stale:
+                self.reading.show(place.lines, self.reading.top, self.reading.at)
+            self.draw_frame()
+
+    # the frame
+
+    def _api_told(self) -> None:
+        self.draw_frame()
+
+    def tick(self) -> None:
+        """Let ages grow."""
+        if self.places and self.place.view is not None:
+            self.table.tick(datetime.now(UTC))
+        self.draw_frame()
+
+    def on_resize(self, _: Resize) -> None:
+        """Fit the frame; a story is laid out anew."""
+        if self.places:
+            self.draw_frame()
+            if self.place.view is None:
+                self.reload()
+
+    def draw_frame(self) -> None:
+        """Draw status, crumbs and hint, as far as they changed."""
+        if not self.places or not self.is_running:
+            return
+        room = self.size.width
+        self.query_one("#status", Lines).set([status_line(self.link, room)])
+        self.query_one("#crumbs", Lines).set([self._crumbs(room)])
+        if not self.bar_open:
+            self.query_one("#hint", Lines).set([self.message or self.hints(room)])
+
+    def hints(self, room: int) -> Line:
+        """Return the hint line: `steer` knows what can be done."""
+        return [Ink(" " * room)]
+
+    def offered(self) -> Line:
+        """Return what the open bar may go on with: `steer` knows."""
+        return []
+
+    def _crumbs(self, room: int) -> Line:
+        if self.bar_open and (offered := self.offered()):
+            return offered
+        place = self.place
+        left: Line = [Ink(" ")]
+        for each in self.places[-4:-1]:
+            left += [Ink(each.title, "dim"), Ink(" > ", "dim")]
+        left.append(Ink(place.title, "title"))
+        if place.state.filter:
+            left.append(Ink(f"  /{place.state.filter}", "mark"))
+        right: Line = []
+        if place.view is not None:
+            shown, total = len(self.table.rows), self.table.total
+            marked = len(place.state.marks)
+            if marked:
+                hidden = marked - self.table.marked_shown
+                said = f"{marked} marked" + (f", {hidden} hidden" if hidden else "")
+                right.append(Ink(said + "  ", "mark"))
+            parts = [place.parts.get(at, ()) for at in range(len(place.view.sources))]
+            aside = place.view.aside(parts)
+            count = (
+                f"{shown}/{total}" if shown != total else f"{total} row{'' if total == 1 else 's'}"
+            )
+            right += [*aside, Ink(f"  {count}" if aside else count, "dim")]
+        stale = place.stale
+        if stale and place.heard is not None:
+            right = [Ink(stale, "bad"), *[Ink("  ")], *right[-1:]]
+        used = sum(width(ink.text) for ink in left)
+        taken = sum(width(ink.text) for ink in right)
+        if used + taken + 2 > room and right:
+            right = right[:1] if stale else right[-1:]
+            taken = sum(width(ink.text) for ink in right)
+        return [*left, Ink(" " * max(1, room - used - taken - 1)), *right]

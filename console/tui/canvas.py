@@ -1,0 +1,217 @@
+"""The screen as cells: what should be shown, what is shown, and the bytes between them.
+
+No toolkit here. A cell is a character and the SGR parameters it is drawn with; the right
+half of a wide character is an empty string. `put` changes what should be shown, `paint`
+returns the shortest useful bytes that make it so. Every character passes `guard`, so
+nothing that came from an API can reach the terminal as control.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from typing import NamedTuple, TypeAlias
+
+from rich.cells import get_character_cell_size
+
+Cell: TypeAlias = tuple[str, str]
+
+BLANK: Cell = (" ", "")
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+BRIDGE = 6
+"""Unchanged cells are redrawn rather than jumped over up to this gap: a move costs as much."""
+MOST_MARKS = 4
+"""Combining characters kept on one cell; more are a stack meant to overrun its neighbours."""
+
+_REFUSED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_known: dict[str, tuple[str, int]] = {}
+_ASCII = {
+    **dict.fromkeys("─━═╌┄┈╶╴┬┴┼├┤", "-"), **dict.fromkeys("│┃║", "|"),
+    **dict.fromkeys("┌┐└┘╭╮╰╯┏┓┗┛", "+"), **dict.fromkeys("▁▂", "."),
+    **dict.fromkeys("▃▄", ":"), **dict.fromkeys("▅▆", "+"), **dict.fromkeys("▇█▌▋▉▊▍▎▏", "#"),
+    "…": "~", "›": ">", "‹": "<", "·": ".", "•": "*", "▸": ">", "▾": "v", "↑": "^", "↓": "v",
+    "→": ">", "←": "<", "–": "-", "—": "-", "’": "'", "‘": "'", "“": '"', "”": '"', "×": "x",
+    "≤": "<", "≥": ">",
+}  # fmt: skip
+
+
+def guard(character: str) -> tuple[str, int]:
+    """Return what may be drawn for one character of content, and the cells it takes.
+
+    Controls, format and bidirectional characters, private use, surrogates, unassigned
+    code points and line separators become U+FFFD. Variation selectors are dropped (their
+    effect on width differs between terminals). Zero cells means: joins the cell before.
+    """
+    known = _known.get(character)
+    if known is None:
+        if unicodedata.category(character) in _REFUSED:
+            known = (REPLACEMENT, 1)
+        elif "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef":
+            known = ("", 0)
+        else:
+            known = (character, max(0, get_character_cell_size(character)))
+        if len(_known) > 20_000:
+            _known.clear()
+        _known[character] = known
+    return known
+
+
+def cells(text: str, sgr: str) -> list[Cell]:
+    """Return `text` as guarded cells, all drawn with `sgr`."""
+    if text.isascii() and text.isprintable():
+        return [(character, sgr) for character in text]
+    out: list[Cell] = []
+    for character in text:
+        drawn, width = guard(character)
+        if width:
+            out.append((drawn, sgr))
+            if width == 2:
+                out.append(("", sgr))
+        elif drawn and out:
+            place = -2 if out[-1][0] == "" and len(out) > 1 else -1
+            base = out[place][0]
+            if base and len(base) <= MOST_MARKS:
+                out[place] = (base + drawn, sgr)
+    return out
+
+
+class Count(NamedTuple):
+    """What the display has cost so far."""
+
+    frames: int
+    dropped: int
+    sent: int
+    """Bytes, UTF-8."""
+
+
+class Canvas:
+    """The wanted and the shown screen. `ascii_only` maps what a C locale cannot draw."""
+
+    def __init__(self, width: int, height: int, *, ascii_only: bool = False) -> None:
+        self.ascii_only = ascii_only
+        self.frames = self.dropped = self.sent = 0
+        self._resize(width, height)
+
+    def _resize(self, width: int, height: int) -> None:
+        self.width, self.height = width, height
+        self._want: list[list[Cell]] = [[BLANK] * width for _ in range(height)]
+        self._shown: list[list[Cell]] | None = None
+        self._dirty: set[int] = set(range(height))
+        self._cursor: tuple[int, int] | None = None
+
+    def fit(self, width: int, height: int) -> None:
+        """Take the terminal's size. A new size forgets everything."""
+        if (width, height) != (self.width, self.height):
+            self._resize(width, height)
+
+    def forget(self) -> None:
+        """The terminal shows something unknown: the next paint clears it and draws all."""
+        self._shown = None
+        self._dirty = set(range(self.height))
+
+    def put(self, x: int, y: int, line: list[Cell]) -> None:
+        """Want `line` at column `x` of row `y`; what does not fit is cut."""
+        if not 0 <= y < self.height or x >= self.width:
+            return
+        if x < 0:
+            line, x = line[-x:], 0
+        line = line[: self.width - x]
+        if not line:
+            return
+        row = self._want[y]
+        end = x + len(line)
+        if x and row[x][0] == "":
+            row[x - 1] = (" ", row[x - 1][1])
+        if end < self.width and row[end][0] == "":
+            row[end] = (" ", row[end][1])
+        row[x:end] = line
+        if row[x][0] == "":
+            row[x] = (" ", row[x][1])
+        if end == self.width or row[end][0] != "":
+            last = row[end - 1]
+            if last[0] and guard(last[0][0])[1] == 2:
+                row[end - 1] = (" ", last[1])
+        self._dirty.add(y)
+
+    @property
+    def count(self) -> Count:
+        """Frames painted and dropped, and bytes sent."""
+        return Count(self.frames, self.dropped, self.sent)
+
+    def paint(self, cursor: tuple[int, int] | None = None) -> str:
+        """Return the bytes that turn what is shown into what is wanted; empty if nothing.
+
+        `cursor` is where the terminal's own (hidden) cursor rests afterwards, for input
+        methods and braille displays.
+        """
+        out: list[str] = []
+        if self._shown is None:
+            out.append("\x1b[0m\x1b[H\x1b[2J")
+            self._shown = [[BLANK] * self.width for _ in range(self.height)]
+            self._dirty = set(range(self.height))
+            self._cursor = None
+        sgr = ""
+        at: tuple[int, int] | None = None
+        for y in sorted(self._dirty):
+            want, shown = self._want[y], self._shown[y]
+            if want == shown:
+                continue
+            for start, end in _runs(want, shown):
+                if at is None or at != (start, y):
+                    if at is not None and at[1] == y and start > at[0]:
+                        gap = start - at[0]
+                        out.append("\x1b[C" if gap == 1 else f"\x1b[{gap}C")
+                    else:
+                        out.append(f"\x1b[{y + 1};{start + 1}H" if start else f"\x1b[{y + 1}H")
+                for character, style in want[start:end]:
+                    if not character:
+                        continue
+                    if style != sgr:
+                        out.append(f"\x1b[0;{style}m" if style else "\x1b[m")
+                        sgr = style
+                    out.append(self._drawn(character))
+                at = (end, y) if end < self.width else None
+            shown[:] = want
+        self._dirty.clear()
+        if sgr:
+            out.append("\x1b[m")
+        if cursor is not None and (out or cursor != self._cursor):
+            out.append(f"\x1b[{cursor[1] + 1};{cursor[0] + 1}H")
+            self._cursor = cursor
+        data = "".join(out)
+        if data:
+            self.frames += 1
+            self.sent += len(data.encode("utf-8", "replace"))
+        return data
+
+    def _drawn(self, character: str) -> str:
+        if not self.ascii_only or character.isascii():
+            return character
+        wide = guard(character[0])[1] == 2
+        return _ASCII.get(character[0], "?") + (" " if wide else "")
+
+    def text(self) -> list[str]:
+        """Return the wanted screen as plain lines."""
+        return ["".join(character for character, _ in row) for row in self._want]
+
+
+def _runs(want: list[Cell], shown: list[Cell]) -> Iterable[tuple[int, int]]:
+    """Yield the stretches of a row to draw again, never starting inside a wide character."""
+    width = len(want)
+    x = 0
+    while x < width:
+        if want[x] == shown[x]:
+            x += 1
+            continue
+        start = x
+        if want[start][0] == "" and start:
+            start -= 1
+        end = last = x + 1
+        while end < width and end - last < BRIDGE:
+            if want[end] != shown[end]:
+                last = end + 1
+            end += 1
+        while last < width and want[last][0] == "":
+            last += 1
+        yield start, last
+        x = last

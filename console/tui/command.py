@@ -1,0 +1,140 @@
+"""What is typed after `:` and `/`, read without a screen.
+
+`:grants acme state=active /opus` is a name, words, options and a filter. A filter is
+words that must be found (`opus`), must not (`!opus`), or must stand in a field
+(`state:active`, `!state:active`, `count>=10`).
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+
+class Command(NamedTuple):
+    """A command line taken apart."""
+
+    name: str
+    words: list[str]
+    options: dict[str, str]
+    filter: str
+
+
+_OPTION = re.compile(r"([a-z][a-z0-9_-]*)=(.*)", re.DOTALL)
+
+
+def parse(line: str) -> Command:
+    """Return the parts of `line` (without the colon). Unbalanced quotes are plain text."""
+    head, slash, rest = line.strip().partition(" /")
+    try:
+        words = shlex.split(head, posix=True)
+    except ValueError:
+        words = head.split()
+    name = words[0].lower() if words else ""
+    plain: list[str] = []
+    options: dict[str, str] = {}
+    for word in words[1:]:
+        option = _OPTION.fullmatch(word)
+        if option:
+            options[option[1].replace("-", "_")] = option[2]
+        else:
+            plain.append(word)
+    return Command(name, plain, options, rest.strip() if slash else "")
+
+
+def write(command: Command) -> str:
+    """Return the line that `parse` reads as `command`: what a view can be shared as."""
+    parts = [command.name, *(shlex.quote(word) for word in command.words)]
+    parts += [f"{name}={shlex.quote(value)}" for name, value in command.options.items()]
+    return " ".join(parts) + (f" /{command.filter}" if command.filter else "")
+
+
+class Term(NamedTuple):
+    """One word of a filter. `field` is empty for a word that may stand anywhere."""
+
+    field: str
+    relation: str
+    value: str
+    wanted: bool
+
+
+_TERM = re.compile(r"(!|-)?([a-z][a-z0-9_ ]*?)(:|>=|<=|=|>|<)(.*)", re.IGNORECASE | re.DOTALL)
+
+
+def terms(text: str) -> list[Term]:
+    """Return the terms of a filter, in order. All must hold."""
+    out = []
+    for word in text.split():
+        found = _TERM.fullmatch(word)
+        if found:
+            relation = ":" if found[3] == "=" else found[3]
+            out.append(Term(found[2].lower(), relation, found[4].casefold(), not found[1]))
+        elif word[:1] == "!" and len(word) > 1:
+            out.append(Term("", ":", word[1:].casefold(), False))
+        elif word != "!":
+            out.append(Term("", ":", word.casefold(), True))
+    return out
+
+
+Getter = Callable[[Any], str]
+
+
+def matcher(
+    text: str, columns: Mapping[str, Getter], members: Getter
+) -> Callable[[Any], bool] | None:
+    """Return the test that the filter `text` is, or None where it asks nothing.
+
+    `columns` are the columns by name; a field is one whose name begins with what was
+    typed, else `members` (the row's whole text) must hold `field:value` as written.
+    """
+    tests: list[Callable[[Any], bool]] = []
+    for term in terms(text):
+        names = [name for name in columns if name.startswith(term.field)] if term.field else []
+        getters: Sequence[Getter]
+        if term.field and not names:
+            getters = [members]
+            term = term._replace(relation=":", value=f"{term.field}:{term.value}")  # noqa: PLW2901
+        elif term.field:
+            getters = [columns[term.field] if term.field in columns else columns[names[0]]]
+        else:
+            getters = [members]
+        tests.append(_test(term, getters[0]))
+    if not tests:
+        return None
+    return lambda row: all(test(row) for test in tests)
+
+
+def _test(term: Term, get: Getter) -> Callable[[Any], bool]:
+    if term.relation == ":":
+        return lambda row: (term.value in get(row).casefold()) is term.wanted
+
+    def compares(row: Any) -> bool:
+        found = get(row).casefold()
+        left, right = _number(found), _number(term.value)
+        if left is None or right is None:
+            low, high = (found < term.value), (found > term.value)
+        else:
+            low, high = (left < right), (left > right)
+        held = {"<": low, ">": high, "<=": not high, ">=": not low}[term.relation]
+        return held is term.wanted
+
+    return compares
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text.replace(",", "").lstrip("t#"))
+    except ValueError:
+        return None
+
+
+def nearest(name: str, known: Sequence[str]) -> list[str]:
+    """Return the known names that begin with `name`, else those that are nearly it."""
+    starts = [each for each in known if each.startswith(name)]
+    if starts or not name:
+        return starts
+    import difflib  # noqa: PLC0415  only a mistyped name needs it
+
+    return difflib.get_close_matches(name, known, 3, 0.5)

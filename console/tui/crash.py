@@ -1,0 +1,62 @@
+"""What is left behind when the console itself fails: a report without a single value.
+
+Names of files, lines and functions and the type of the error; never locals, never the
+error's own words (they may quote a key or a partner's text). The file is 0600.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+
+import console
+
+
+def report(error: BaseException) -> str:
+    """Return the redacted report of `error` and what caused it."""
+    lines = [
+        f"pilotctl {console.__version__} crashed at {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        f"Python {platform.python_version()} on {platform.system()} {platform.machine()}",
+    ]
+    seen: set[int] = set()
+    at: BaseException | None = error
+    while at is not None and id(at) not in seen:
+        seen.add(id(at))
+        lines.append(f"\n{type(at).__module__}.{type(at).__qualname__} (its message is left out)")
+        for frame in traceback.extract_tb(at.__traceback__):
+            place = Path(frame.filename)
+            lines.append(f"  {place.parent.name}/{place.name}:{frame.lineno} in {frame.name}")
+        at = at.__cause__ or (None if at.__suppress_context__ else at.__context__)
+    return "\n".join(lines) + "\n"
+
+
+def write(error: BaseException, folder: Path) -> Path | None:
+    """Write the report into `folder` (made 0700) and return its path; None if it cannot be."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = folder / f"crash-{stamp}-{os.getpid()}.txt"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(report(error))
+    return path
+
+
+def last_words(error: BaseException, path: Path | None) -> str:
+    """Return the one line that the operator reads."""
+    where = f"; report: {path}" if path else "; the report could not be written"
+    return f"pilotctl: a bug stopped the console ({type(error).__name__}){where}"
+
+
+def tell(line: str) -> None:
+    """Write one line to the terminal's stderr, whatever state it is in."""
+    try:
+        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, (line + "\n").encode())
+    except OSError:
+        return

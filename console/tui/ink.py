@@ -1,0 +1,54 @@
+"""The only way that text gets onto the screen: made safe, styled, cut to its room.
+
+No widget of Textual's that takes text is used anywhere in the console, because each of
+them draws control characters and reads markup out of what it is given. Widgets here
+draw lines; a line is made of `ink`. A test holds that no other module makes a Segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.strip import Strip
+
+from console.present.cells import clip, width
+from console.present.safe import safe
+
+
+class Ink(NamedTuple):
+    """Some text in the style of some tokens, before a palette is known."""
+
+    text: str
+    token: str = ""
+
+
+Line = list[Ink]
+"""One line of a reading: what a detail, a plan, a receipt or the help is made of."""
+
+
+def text(content: str) -> str:
+    """Return `content` fit to be drawn on one line."""
+    return safe(content)
+
+
+def strip(parts: Iterable[tuple[str, Style]], cells: int, ground: Style) -> Strip:
+    """Return `parts` as one line of exactly `cells`, the rest of it in `ground`."""
+    segments: list[Segment] = []
+    left = cells
+    for content, style in parts:
+        if left <= 0:
+            break
+        shown = safe(content)
+        taken = width(shown)
+        if taken > left:
+            shown = clip(shown, left)
+            taken = width(shown)
+        if shown:
+            segments.append(Segment(shown, style))
+            left -= taken
+    if left > 0:
+        segments.append(Segment(" " * left, ground))
+    return Strip(segments, cells)

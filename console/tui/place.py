@@ -1,0 +1,81 @@
+"""Where the operator is: a view with what they made of it, so that going back is exact."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from console.present.columns import short
+from console.tui.command import Command, write
+from console.tui.lines import ReadLine, Subject
+from console.tui.link import coarse_age
+from console.tui.table import TableState
+from console.tui.views import View
+
+
+@dataclass
+class Place:
+    """A table over a view, the story of a subject, or some text."""
+
+    name: str
+    view: View | None = None
+    raw: Mapping[str, str] = field(default_factory=dict)
+    state: TableState = field(default_factory=TableState)
+    parts: dict[int, Sequence[Any]] = field(default_factory=dict)
+    faults: dict[int, str] = field(default_factory=dict)
+    rows: Sequence[Any] = ()
+    heard: float | None = None
+    subject: Subject | None = None
+    lines: Sequence[ReadLine] = ()
+    top: int = 0
+    at: int = -1
+    local: Callable[[], Sequence[Any]] | None = None
+    """Where the rows come from, for views of the console's own (help, log)."""
+
+    @property
+    def title(self) -> str:
+        """What the crumbs call it."""
+        if self.subject is not None:
+            return short(self.subject.id)
+        said = [
+            value if name == "partner" else f"{name}={value}"
+            for name, value in self.raw.items()
+            if name not in {"limit", "cursor"}
+        ]
+        return " ".join([self.name, *said])
+
+    @property
+    def command(self) -> str:
+        """The command line that leads here: a view can be shared as it."""
+        if self.subject is not None:
+            return f"{self.subject.noun} {self.subject.id}"
+        return write(Command(self.name, [], dict(self.raw), self.state.filter))
+
+    def take(self, index: int, items: Sequence[Any], now: datetime) -> None:
+        """Note what one source answered."""
+        assert self.view is not None
+        self.parts[index] = items
+        self.faults.pop(index, None)
+        self.heard = time.monotonic()
+        sources = self.view.sources
+        if len(sources) == 1:
+            self.rows = sources[0].rows(items, now)
+            return
+        self.rows = [
+            row
+            for at, source in enumerate(sources)
+            for row in source.rows(self.parts.get(at, ()), now)
+        ]
+
+    @property
+    def stale(self) -> str:
+        """What keeps it from being the present, in words; empty where nothing does."""
+        if not self.faults:
+            return ""
+        why = next(iter(self.faults.values()))
+        if self.heard is None:
+            return f"cannot be had: {why}"
+        return f"OLD, from {coarse_age(time.monotonic() - self.heard)} ago: {why}"

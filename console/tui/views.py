@@ -1,0 +1,206 @@
+"""Views: each a value, made from the operations that list something.
+
+Adding a noun that can be listed adds its view. What is written by hand here is taste:
+which columns matter most, other names, what an empty list should say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, get_args, get_origin
+
+from console.model.stored import Page
+from console.operations.spec import Effect, Operation, fields
+from console.present.columns import Column, cell, columns_of, name_of, short
+from console.tui.ink import Line
+from console.tui.lines import Subject
+from console.tui.table import TableColumn
+from console.tui.theme import meaning
+
+NOUN_OF = {
+    "Pilot": "pilot", "Capability": "capability", "Partner": "partner", "Grant": "grant",
+    "Credential": "credential", "Lock": "lock", "Alert": "alert", "CallRecord": "call",
+    "Event": "event", "UsageTerms": "terms", "Assessment": "assessment", "Point": "point",
+    "Receipt": "receipt",
+}  # fmt: skip
+"""The type of a row to the subject of the operations that act on it."""
+
+COMMAND_OF = {"credential": "key", "event": "audit"}
+"""A subject to the first word of its commands, where that is another."""
+
+SUBJECT_OF = {command: subject for subject, command in COMMAND_OF.items()}
+
+API_OF = {
+    "alert": "audit", "audit": "audit",
+    "key": "gateway", "lock": "gateway", "call": "gateway", "usage": "gateway",
+    "receipt": "gateway", "point": "gateway",
+}  # fmt: skip
+"""The API that owns a noun, where it is not policy."""
+
+_PLURAL = {"capability": "capabilities", "usage": "usage", "audit": "audit", "terms": "terms"}
+_ALIASES = {
+    "partners": ("partner", "p"), "grants": ("grant", "g"), "keys": ("key", "k", "credentials"),
+    "locks": ("lock",), "alerts": ("alert",), "calls": ("call",), "capabilities": ("caps",),
+    "audit": ("log-events", "events"), "usage": ("use",),
+}  # fmt: skip
+_FIRST = {
+    "Grant": ("partner", "capabilities", "tier", "state", "expires", "models", "why", "id"),
+    "Credential": ("partner", "holder", "key", "state", "used", "from", "grant", "id"),
+    "Lock": ("target", "kind", "state", "age", "by", "reason", "id"),
+    "Alert": ("severity", "title", "partner", "count", "last", "state", "verdict", "id"),
+    "CallRecord": ("age", "partner", "model", "outcome", "code", "in", "out", "ms", "id"),
+    "Event": ("index", "at", "actor", "action", "target", "partner", "outcome"),
+    "Receipt": ("target", "action", "state", "logged", "age", "by", "id"),
+    "Assessment": ("partner", "capability", "state", "valid", "assessor", "id"),
+    "Acceptance": ("partner", "pilot", "version", "signatory", "recorded", "id"),
+    "UsageTerms": ("pilot", "version", "title", "reaccept by", "accepted by", "id"),
+    "Tombstone": ("kind", "partner", "age", "by", "reason", "id"),
+}
+_PRIORITY = {
+    ("Grant", "id"): 3, ("Grant", "capabilities"): 0, ("Credential", "id"): 3, ("Lock", "id"): 4,
+    ("Alert", "id"): 4, ("Alert", "title"): 0, ("CallRecord", "id"): 3, ("Receipt", "id"): 3,
+    ("Assessment", "id"): 4, ("Acceptance", "id"): 4, ("UsageTerms", "id"): 4,
+    ("Tombstone", "id"): 1, ("Event", "target"): 0,
+}  # fmt: skip
+_EMPTY = {
+    "grants": ("No grants.", "`n` makes one; `:capabilities` says what can be granted."),
+    "keys": ("No keys.", "Open a grant and issue one there: `:grants`, enter, `i`."),
+    "locks": ("No locks: nothing is held back.", "`L` on any row locks what it is about."),
+    "alerts": ("No alerts.", "Detections run over calls and events; `:audit` has all of them."),
+    "calls": ("No calls yet.", "Partners call the points: `:points` has their addresses."),
+    "partners": ("No partners.", "`n` adds one."),
+    "pilots": ("No pilots.", "`n` adds one: its models and stages."),
+    "usage": ("Nothing was used in this time.", "`:usage since=7d` looks further back."),
+}
+_EVERY = {"partners": 5.0, "pilots": 10.0, "capabilities": 10.0, "terms": 10.0}
+_REFRESH = 2.0
+_MOST = {"calls": "200", "audit": "200"}
+MAIN = ("now", "grants", "alerts", "usage", "audit", "calls", "keys", "locks", "partners")
+
+
+class Source(NamedTuple):
+    """One list under a view: an operation, what it is asked, and how its items become rows."""
+
+    op: Operation
+    raw: Mapping[str, str] = {}
+    rows: Callable[[Sequence[Any], datetime], Sequence[Any]] = lambda items, _: items
+
+
+class View(NamedTuple):
+    """A table over the answers of one or more lists."""
+
+    name: str
+    noun: str
+    title: str
+    sources: tuple[Source, ...]
+    columns: tuple[TableColumn, ...]
+    subject: Callable[[Any], Subject | None]
+    row_id: Callable[[Any], str]
+    every: float = _REFRESH
+    empty: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    aside: Callable[[Sequence[Sequence[Any]]], Line] = lambda _: []
+    """What stands at the right of the crumbs, from the items of each source."""
+
+    @property
+    def api(self) -> str:
+        """The API that its noun belongs to."""
+        return API_OF.get(self.noun, "policy")
+
+
+def item_type(op: Operation) -> type | None:
+    """Return the type of a list's items, or None for an operation that is no list."""
+    if get_origin(op.result) is Page:
+        inner: type = get_args(op.result)[0]
+        return inner
+    return None
+
+
+def subject_of(value: Any) -> Subject | None:
+    """Return what a row is about."""
+    noun = NOUN_OF.get(type(value).__name__)
+    if noun is None:
+        return None
+    return Subject(noun, name_of(value), value)
+
+
+def row_id(value: Any) -> str:
+    """Return what tells a row from the others of its list."""
+    return str(getattr(value, "id", "")) or name_of(value)
+
+
+def table_columns(kind: type) -> tuple[TableColumn, ...]:
+    """Return the columns of a result type for a table, the telling ones first."""
+    name = kind.__name__
+    columns = {column.name: column for column in columns_of(name)}
+    order = [*_FIRST.get(name, ()), *columns]
+    return tuple(_column(columns[each], name) for each in dict.fromkeys(order) if each in columns)
+
+
+def _column(column: Column, kind: str) -> TableColumn:
+    def text(row: Any, now: datetime) -> str:
+        written = cell(column, row, now)
+        return short(written) if column.name == "id" else written
+
+    def token(row: Any) -> str:
+        value = column.get(row)
+        found = meaning(value) if isinstance(value, str) else ""
+        return found or ("dim" if column.name == "id" else "")
+
+    def key(row: Any) -> Any:
+        value = column.get(row)
+        return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+
+    return TableColumn(
+        column.name, text, token, key,
+        _PRIORITY.get((kind, column.name), column.priority),
+        min(11, column.width) if column.name == "id" else column.width,
+        column.most, column.align, column.style in {"age", "until"},
+    )  # fmt: skip
+
+
+def view_of(op: Operation) -> View | None:
+    """Return the view of a list operation that can be asked without being told anything."""
+    kind = item_type(op)
+    if kind is None or any(field.required for field in fields(op)):
+        return None
+    name = _PLURAL.get(op.noun, f"{op.noun}s") if op.verb in {"list", "show"} else op.verb
+    raw = {"limit": _MOST[name]} if name in _MOST else {}
+    return View(
+        name, op.noun, op.title, (Source(op, raw),), table_columns(kind), subject_of, row_id,
+        _EVERY.get(name, _REFRESH), _EMPTY.get(name, (f"No {name}.",)), _ALIASES.get(name, ()),
+    )  # fmt: skip
+
+
+def list_views(operations: Iterable[Operation]) -> dict[str, View]:
+    """Return every list's view by name, the main ones first."""
+    found = {
+        view.name: view
+        for op in operations
+        if op.effect is Effect.READ and (view := view_of(op)) is not None
+    }
+    names = [name for name in MAIN if name in found]
+    return {name: found[name] for name in [*names, *(each for each in found if each not in names)]}
+
+
+def narrowed(view: View, words: Sequence[str], options: Mapping[str, str]) -> Mapping[str, str]:
+    """Return what a view's list is asked for, from a command's words and options.
+
+    A bare word is the partner, where the list can be narrowed to one, else the first filter
+    that it takes. An option that it does not take is a KeyError of its name.
+    """
+    names = [field.name for field in fields(view.sources[0].op)]
+    filters = [name for name in names if name not in {"limit", "cursor"}]
+    raw = {}
+    left = [name for name in ("partner", *filters) if name in filters and name not in options]
+    for word in words:
+        if not left:
+            raise KeyError(word)
+        raw[left[0]] = word
+        left = [name for name in left if name != left[0]]
+    for name, value in options.items():
+        if name not in names:
+            raise KeyError(name)
+        raw[name] = value
+    return raw

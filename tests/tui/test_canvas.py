@@ -1,0 +1,80 @@
+"""The cell difference, against a terminal emulator."""
+
+import unicodedata
+
+import pyte
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from console.tui.canvas import Canvas, cells, guard
+
+WIDTH, HEIGHT = 24, 5
+# The emulator places marks after wide and last cells in its own way: they have their own test.
+GRAPHEMES = ["a", "b", " ", "0", "│", "▂", "漢", "字", "\uac00", "\u00e9"]
+TEXT = st.lists(st.sampled_from(GRAPHEMES), max_size=WIDTH + 4).map("".join)
+PUT = st.tuples(st.integers(-2, WIDTH), st.integers(0, HEIGHT - 1), TEXT, st.sampled_from(["", "1", "38;2;1;2;3", "7"]))  # fmt: skip
+
+
+def shown(screen: pyte.Screen) -> list[list[str]]:
+    return [[screen.buffer[y][x].data for x in range(WIDTH)] for y in range(HEIGHT)]
+
+
+def wanted(canvas: Canvas) -> list[list[str]]:
+    out = []
+    for row in canvas._want:
+        out.append([unicodedata.normalize("NFC", character) for character, _ in row])
+    return out
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.lists(PUT, max_size=4), max_size=6))
+def test_painting_differences_shows_what_is_wanted(frames):
+    canvas, screen = Canvas(WIDTH, HEIGHT), pyte.Screen(WIDTH, HEIGHT)
+    stream = pyte.Stream(screen)
+    for frame in frames:
+        for x, y, text, sgr in frame:
+            canvas.put(x, y, cells(text, sgr))
+        stream.feed(canvas.paint())
+        got = [[unicodedata.normalize("NFC", char) for char in row] for row in shown(screen)]
+        assert got == wanted(canvas)
+        assert canvas.paint() == ""
+
+
+def test_one_changed_cell_costs_a_few_bytes():
+    canvas = Canvas(80, 24)
+    for y in range(24):
+        canvas.put(0, y, cells("x" * 80, "38;2;1;2;3;48;2;9;9;9"))
+    canvas.paint()
+    canvas.put(40, 12, cells("y", "1"))
+    assert len(canvas.paint()) < 24
+
+
+@given(st.text(max_size=60))
+def test_no_control_or_format_character_is_ever_drawn(text):
+    for character, _ in cells(text, ""):
+        for each in character:
+            assert unicodedata.category(each) not in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def test_every_control_and_bidi_character_is_replaced():
+    for code in [*range(0x20), *range(0x7F, 0xA0), 0x200B, 0x202E, 0x2066, 0xFEFF, 0xE0041]:
+        assert guard(chr(code)) == ("\N{REPLACEMENT CHARACTER}", 1)
+
+
+def test_a_stack_of_marks_stays_short():
+    (cell,) = cells("a" + "\u0301" * 40, "")
+    assert len(cell[0]) <= 6
+
+
+def test_a_locale_without_unicode_gets_ascii():
+    canvas = Canvas(12, 1, ascii_only=True)
+    canvas.put(0, 0, cells("│▂█…漢é", ""))
+    assert canvas.paint().isascii()
+
+
+def test_after_forgetting_everything_is_drawn_again():
+    canvas = Canvas(10, 2)
+    canvas.put(0, 0, cells("hello", ""))
+    canvas.paint()
+    canvas.forget()
+    assert "hello" in canvas.paint()
