@@ -6,6 +6,7 @@ have reached the API: that is what decides between *unavailable* and *unknown*.
 
 from __future__ import annotations
 
+import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -60,6 +61,7 @@ class Apis:
         self._trust: ssl.SSLContext | None = None
         self._clients: dict[str, httpx.Client] = {}
         self._async_clients: dict[str, httpx.AsyncClient] = {}
+        self._heard: set[str] = set()
 
     def endpoint(self, api: str) -> Endpoint:
         """Return where `api` is. Raises `PilotError` (exit 2) if the profile does not say."""
@@ -76,6 +78,8 @@ class Apis:
     def send(self, api: str, request: Request) -> Answer:
         """Exchange `request` for an answer. Raises `Lost` where there is none."""
         client = self._client(api)
+        if api not in self._heard:
+            _look(self.endpoint(api).address)
         end = time.monotonic() + LONGEST_ANSWER
         try:
             with client.stream(
@@ -88,8 +92,10 @@ class Apis:
                 for chunk in response.iter_raw():
                     body += chunk
                     _within(body, end)
+                self._heard.add(api)
                 return Answer(response.status_code, _headers(response), bytes(body))
         except httpx.HTTPError as error:
+            self._heard.discard(api)
             raise _lost(error) from error
 
     async def asend(self, api: str, request: Request) -> Answer:
@@ -170,6 +176,22 @@ class Apis:
         return self._trust
 
 
+def _look(address: str) -> None:
+    """Raise `Lost` where nobody listens on a Unix socket.
+
+    httpcore leaves a Unix socket open where connecting fails, so it is only let near one
+    that takes connections.
+    """
+    if not address.startswith("unix:"):
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(5.0)
+        try:
+            probe.connect(address.removeprefix("unix:"))
+        except OSError as error:
+            raise Lost(_connection(error), sent=False) from error
+
+
 def _unused_context() -> ssl.SSLContext:
     """Return a context that trusts nobody, for transports that do not speak TLS."""
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -200,12 +222,14 @@ def _lost(error: httpx.HTTPError) -> Lost:
     return Lost("closed the connection without an answer", sent=True)
 
 
-def _connection(error: httpx.HTTPError) -> str:
+def _connection(error: Exception) -> str:
     words = str(error)
     if "No such file" in words:
         return "is not running (its socket does not exist)"
     if "refused" in words:
         return "is not running (it refuses connections)"
+    if "too long" in words:
+        return "has a path too long for a Unix socket (PILOTCTL_HOME can name a shorter folder)"
     if "Permission denied" in words:
         return "may not be reached by this user (permission denied on its socket)"
     if "CERTIFICATE_VERIFY_FAILED" in words:
