@@ -12,10 +12,11 @@ from console.api.flow import Flow
 from console.model.evidence import Assessment, AssessmentState, DecideAssessment, NewAssessment
 from console.model.operator import Direction, Role
 from console.model.stored import Page
-from console.model.text import LongText, Name, Slug, rfc3339
+from console.model.text import LongText, Name, Slug
 from console.operations.listing import pages
 from console.operations.params import CapabilityFilter, Listing, PartnerFilter, Why
 from console.operations.spec import Effect, Kind, Operation, Param, Plan, Section, operation
+from console.operations.values import to_the_second
 
 AssessmentId = Annotated[
     str,
@@ -89,7 +90,9 @@ def plan_create(p: CreateAssessment, at: Engines) -> Flow[Plan]:
         sections=[
             Section(
                 "What it does",
-                [f"by {made.assessor}, to hold until {rfc3339(made.valid_until)}: {made.state}"],
+                [
+                    f"by {made.assessor}, to hold until {to_the_second(made.valid_until)}: {made.state}"
+                ],
             ),
             Section("What stays", ["it opens nothing before it is accepted"]),
         ],
@@ -130,7 +133,7 @@ def plan_accept(p: DecideOne, at: Engines) -> Flow[Plan]:
             Section(
                 "What it does",
                 [
-                    f"it counts until {rfc3339(found.valid_until)} (now: {found.state})",
+                    f"it counts until {to_the_second(found.valid_until)} (now: {found.state})",
                     "grants that only waited for this may resume, below tier 3",
                 ],
             ),

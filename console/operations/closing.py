@@ -188,8 +188,8 @@ def ends(blast: Blast) -> Section:
         [
             _counted(len(blast.partners), "partner", blast.partners),
             _counted(len(blast.grants), "grant", blast.grants),
-            f"{_number(blast.credentials, 'key')}: each refused from the next call on",
-            f"{_number(blast.streams, 'stream')} in flight, cut",
+            f"{_number(blast.credentials, 'key')}, refused from the next call on",
+            f"{_number(blast.streams, 'stream')} in flight{', cut' if blast.streams else ''}",
         ],
     )
 

@@ -15,7 +15,7 @@ from console.model.enforcement import LockKind, LockTarget, Receipt, Revoke, Tom
 from console.model.grant import ActivateGrant, Grant, GrantPlan, GrantState, NewGrant
 from console.model.operator import Direction, Role
 from console.model.stored import Page
-from console.model.text import Slug, rfc3339
+from console.model.text import Slug
 from console.operations.closing import FIRST_PAUSE, LONGEST_PAUSE, ends, follow, pause, stays
 from console.operations.listing import pages
 from console.operations.params import (
@@ -26,6 +26,7 @@ from console.operations.params import (
     Why,
 )
 from console.operations.spec import Effect, Kind, Operation, Param, Plan, Section, operation
+from console.operations.values import to_the_second
 
 GrantId = Annotated[
     str,
@@ -167,7 +168,7 @@ def plan_create(p: CreateGrant, at: Engines) -> Flow[Plan]:
                     f"in {grant.pilot}, stage {grant.stage}",
                     f"models: {', '.join(grant.models) or 'ALL of the capabilities'}",
                     f"networks: {', '.join(grant.networks) or 'ALL'}",
-                    f"from {rfc3339(grant.not_before)} to {rfc3339(grant.expires_at)}",
+                    f"from {to_the_second(grant.not_before)} to {to_the_second(grant.expires_at)}",
                     f"it becomes {plan.becomes.replace('_', ' ')} at once",
                     *held,
                 ],

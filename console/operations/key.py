@@ -23,11 +23,12 @@ from console.model.enforcement import (
 from console.model.grant import Grant, GrantState
 from console.model.operator import Direction, Role
 from console.model.stored import Page
-from console.model.text import Slug, rfc3339
+from console.model.text import Slug
 from console.operations.closing import ends, follow, stays
 from console.operations.listing import pages
 from console.operations.params import GrantFilter, Listing, PartnerFilter, Why
 from console.operations.spec import Effect, Kind, Operation, Param, Plan, Section, operation
+from console.operations.values import to_the_second
 
 KeyId = Annotated[str, Param("The key's id.", kind=Kind.ID, completes="key.list", positional=True)]
 
@@ -99,7 +100,7 @@ def plan_issue(p: IssueOne, at: Engines) -> Flow[Plan]:
                     f"it opens {', '.join(grant.capabilities)} (tier {grant.tier})",
                     f"models: {', '.join(grant.models) or 'ALL of the capabilities'}",
                     f"networks: {', '.join(grant.networks) or 'ALL'}",
-                    f"until {rfc3339(grant.expires_at)}",
+                    f"until {to_the_second(grant.expires_at)}",
                     *_not_yet(grant),
                 ],
             ),

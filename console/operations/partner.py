@@ -12,10 +12,11 @@ from console.api.flow import Flow
 from console.model.access import DeclarePartner, NewPartner, Partner, PartnerState, VerifyPartner
 from console.model.operator import Direction, Role
 from console.model.stored import Page
-from console.model.text import Name, Slug, rfc3339
+from console.model.text import Name, Slug
 from console.operations.listing import pages
 from console.operations.params import Listing, Why
 from console.operations.spec import Effect, Kind, Operation, Param, Plan, Section, operation
+from console.operations.values import to_the_second
 
 PartnerSlug = Annotated[
     str, Param("The partner.", kind=Kind.SLUG, completes="partner.list", positional=True)
@@ -137,13 +138,13 @@ def plan_verify(p: VerifyOne, at: Engines) -> Flow[Plan]:
     partner = yield from at.partners.show(p.partner)
     before = partner.verified_until
     return Plan(
-        title=f"Verify {partner.slug} until {rfc3339(p.until)}",
+        title=f"Verify {partner.slug} until {to_the_second(p.until)}",
         sections=[
             Section(
                 "What it does",
                 [
-                    f"verified until {rfc3339(p.until)}, on {p.evidence}",
-                    f"before: {'until ' + rfc3339(before) if before else 'never verified'}",
+                    f"verified until {to_the_second(p.until)}, on {p.evidence}",
+                    f"before: {'until ' + to_the_second(before) if before else 'never verified'}",
                     "grants that only waited for this may resume, below tier 3",
                 ],
             ),

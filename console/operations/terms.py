@@ -13,10 +13,11 @@ from console.api.flow import Flow
 from console.model.evidence import Acceptance, AcceptTerms, PublishTerms, UsageTerms
 from console.model.operator import Direction, Role
 from console.model.stored import Page
-from console.model.text import LongText, Name, Slug, rfc3339
+from console.model.text import LongText, Name, Slug
 from console.operations.listing import pages
 from console.operations.params import Listing, PartnerFilter, PilotFilter, Why
 from console.operations.spec import Effect, Kind, Operation, Param, Plan, Section, operation
+from console.operations.values import to_the_second
 
 
 class ListTerms(Listing, kw_only=True, frozen=True):
@@ -81,7 +82,7 @@ def plan_publish(p: PublishOne, at: Engines) -> Flow[Plan]:
                 "What it does",
                 [
                     f"{made.title}: {len(p.text)} characters, SHA-256 {made.sha256}",
-                    f"acceptances of the version before count until {rfc3339(made.reaccept_by)}",
+                    f"acceptances of the version before count until {to_the_second(made.reaccept_by)}",
                 ],
             ),
             Section(

@@ -208,6 +208,11 @@ def moment(text: str, now: datetime, *, ahead: bool) -> datetime:
         ) from error
 
 
+def to_the_second(at: datetime) -> str:
+    """Return a moment in UTC, as a plan says it: `2027-02-01 09:30:00Z`."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+
+
 def stage(text: str) -> Stage:
     """Return the stage that `sandbox:most-partners=10,longest=30d` describes."""
     example = "sandbox:most-partners=10,longest=30d"
