@@ -91,7 +91,8 @@ def plan_create(p: CreateAssessment, at: Engines) -> Flow[Plan]:
             Section(
                 "What it does",
                 [
-                    f"by {made.assessor}, to hold until {to_the_second(made.valid_until)}: {made.state}"
+                    f"by {made.assessor}: {made.state}",
+                    f"it would hold until {to_the_second(made.valid_until)}",
                 ],
             ),
             Section("What stays", ["it opens nothing before it is accepted"]),

@@ -188,7 +188,8 @@ def ends(blast: Blast) -> Section:
         [
             _counted(len(blast.partners), "partner", blast.partners),
             _counted(len(blast.grants), "grant", blast.grants),
-            f"{_number(blast.credentials, 'key')}, refused from the next call on",
+            _number(blast.credentials, "key")
+            + (", refused from the next call on" if blast.credentials else ""),
             f"{_number(blast.streams, 'stream')} in flight{', cut' if blast.streams else ''}",
         ],
     )

@@ -82,7 +82,7 @@ def plan_publish(p: PublishOne, at: Engines) -> Flow[Plan]:
                 "What it does",
                 [
                     f"{made.title}: {len(p.text)} characters, SHA-256 {made.sha256}",
-                    f"acceptances of the version before count until {to_the_second(made.reaccept_by)}",
+                    f"acceptances of the one before count until {to_the_second(made.reaccept_by)}",
                 ],
             ),
             Section(

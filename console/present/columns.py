@@ -228,7 +228,8 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         _text("target", priority=0),
         _text("partner", priority=2),
         _text("state", priority=0),
-        Column("logged", lambda row: row.logged_at is not None, 1),
+        # blank where nobody looked: a list proves nothing
+        Column("logged", lambda row: None if row.logged_at is None else True, 1),
         _age("age", "requested_at", 2),
         _text("by", priority=3),
         _text("reason", priority=4),
