@@ -47,17 +47,19 @@ def start(
     read = settings.load(home)
     lock = Lock(read.home)
     try:
-        if lock.holder():
-            return _already(read.home)
+        if found := _present(read.home, lock):
+            return msgspec.structs.replace(found, already=True)
         try:
             refuse_taken_ports(read)
             if foreground:
                 return run(read, plan(read), lock=lock)
-            return _detached(read.home, program)
+            return _detached(read.home, program, lock)
         except PilotError as error:
             # Another `up` may have been a moment faster; then its pilot is the answer.
-            if error.code in {"already-running", "port-in-use"} and lock.holder():
-                return _already(read.home)
+            if error.code in {"already-running", "port-in-use"} and (
+                found := _present(read.home, lock)
+            ):
+                return msgspec.structs.replace(found, already=True)
             raise
     finally:
         lock.close()
@@ -89,11 +91,9 @@ def status(home: Path) -> Status:
     place = settings.prepare(home)
     lock = Lock(place)
     try:
-        if not lock.holder():
-            return Status(home=str(place.path))
+        return _present(place, lock, settled=False) or Status(home=str(place.path))
     finally:
         lock.close()
-    return _order(place, Order(do="status"), seconds=5.0)
 
 
 def stop_one(home: Path, name: str) -> None:
@@ -115,19 +115,16 @@ def run(
 ) -> Status:
     """Be the supervisor in this process, until told to stop. Says one line per event."""
     held = lock or Lock(read.home)
-    try:
-        if not held.take():
-            raise PilotError(
-                "already-running",
-                f"another supervisor holds {held.path}",
-                exit=ExitCode.CONFLICT,
-                hint="run `pilotctl down` first",
-            )
-        asyncio.run(_run(read, specs, ready))
-        return Status(home=str(read.home.path))
-    finally:
-        if lock is None:
-            held.close()
+    if not held.take():
+        raise PilotError(
+            "already-running",
+            f"another supervisor holds {held.path}",
+            exit=ExitCode.CONFLICT,
+            hint="run `pilotctl down` first",
+        )
+    # Our own lock is never let go: the kernel does it when this process has ended.
+    asyncio.run(_run(read, specs, ready))
+    return Status(home=str(read.home.path))
 
 
 async def _run(read: Settings, specs: Sequence[Spec], ready: Callable[[Status], object]) -> None:
@@ -140,7 +137,7 @@ def _say(line: str) -> None:
         sys.stderr.flush()
 
 
-def _detached(home: Home, program: Sequence[str]) -> Status:
+def _detached(home: Home, program: Sequence[str], lock: Lock) -> Status:
     """Start the supervisor apart from this terminal, and hear from it how it went."""
     readable, writable = os.pipe()
     log = home.logs / "supervisor.log"
@@ -163,31 +160,37 @@ def _detached(home: Home, program: Sequence[str]) -> Status:
     finally:
         os.close(readable)
     try:
-        return _told(msgspec.json.decode(line, type=Reply))
+        reply = msgspec.json.decode(line, type=Reply)
+        if reply.error and reply.error.get("code") != "already-running":
+            _gone(lock, PATIENCE)  # so that nothing is left running when we say that it failed
+        return _told(reply)
     except msgspec.MsgspecError as error:
         raise PilotError(
             "not-started", "the supervisor ended before anything served", hint=f"see {log}"
         ) from error
 
 
-def _already(home: Home) -> Status:
-    return msgspec.structs.replace(_when_ready(home), already=True)
+def _present(home: Home, lock: Lock, *, settled: bool = True) -> Status | None:
+    """Ask the supervisor that holds the lock; None where none does, or the last one went.
 
-
-def _when_ready(home: Home) -> Status:
-    """Ask a supervisor that may still be starting."""
-    end = time.monotonic() + START_SECONDS
-    while True:
+    One that is starting or stopping may not hear yet, or no more. With `settled` its
+    answer counts only once it has started everything.
+    """
+    end = time.monotonic() + (START_SECONDS if settled else PATIENCE + 3.0)
+    while lock.holder():
         try:
             found = _order(home, Order(do="status"), seconds=5.0)
-            if all(each.state in {"running", "stopped"} for each in found.processes):
-                return found
-            if time.monotonic() > end:
-                return found
         except PilotError:
             if time.monotonic() > end:
                 raise
-        time.sleep(0.05)
+        else:
+            states = {each.state for each in found.processes}
+            if not settled or (states <= {"running", "stopped"} and not found.stopping):
+                return found
+            if time.monotonic() > end:
+                return found
+        time.sleep(0.03)
+    return None
 
 
 def _order(home: Home, order: Order, *, seconds: float) -> Status:

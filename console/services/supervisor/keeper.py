@@ -112,6 +112,7 @@ class Keeper:
         return Status(
             home=str(self._home.path),
             running=True,
+            stopping=self._ended.is_set(),
             pid=os.getpid(),
             processes=[child.report() for child in self._children.values()],
         )

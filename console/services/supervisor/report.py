@@ -30,6 +30,8 @@ class Status(msgspec.Struct, kw_only=True, frozen=True):
     running: bool = False
     already: bool = False
     """`start` found it running, and changed nothing."""
+    stopping: bool = False
+    """It has been told to stop, and is about to be gone."""
     pid: int = 0
     processes: list[Process] = []
 

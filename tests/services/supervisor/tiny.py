@@ -13,6 +13,7 @@ from pathlib import Path
 
 from console.services.settings import Settings
 from console.services.store import Store
+from console.services.supervisor import child
 from console.services.supervisor.__main__ import main
 from console.services.supervisor.plan import Spec, answering
 from console.services.web import Web, run
@@ -64,4 +65,5 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 if __name__ == "__main__":
     what = sys.argv.pop(1)
+    child.PATIENCE = float(os.environ.get("TINY_PATIENCE", child.PATIENCE))
     sys.exit(main(plan) if what == "supervise" else run("tiny", serve, options=_options))
