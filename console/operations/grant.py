@@ -284,23 +284,18 @@ class RevokeGrant(msgspec.Struct, kw_only=True, frozen=True):
 
 
 def plan_revoke(p: RevokeGrant, at: Engines) -> Flow[Plan]:
-    """Ask the gateway what ends. Policy is asked for more, and not needed."""
+    """Ask the gateway what ends. Only of a grant that it does not know is policy asked."""
     blast = yield from at.locks.blast(LockTarget(kind=LockKind.GRANT, id=p.grant))
-    grant: Grant | None = None
-    try:
-        grant = yield from at.grants.show(p.grant)
-    except PilotError as error:
-        if error.exit is ExitCode.NOT_FOUND and not blast.grants:
-            raise
-    partner = grant.partner if grant else ", ".join(blast.partners)
-    what = f"{', '.join(grant.capabilities)}: " if grant else ""
+    partner, grant = ", ".join(blast.partners), None
+    if not partner:
+        grant, partner = yield from _whose(p.grant, at, known=bool(blast.grants))
     return Plan(
         title=f"Revoke {p.grant}{' of ' + partner if partner else ''}",
         sections=[
             Section(
                 "What it does",
                 [
-                    f"{what}the grant never serves again",
+                    "the grant never serves again",
                     "verified at every point, then in the log",
                 ],
             ),
@@ -312,6 +307,17 @@ def plan_revoke(p: RevokeGrant, at: Engines) -> Flow[Plan]:
         partners=len(blast.partners),
         irreversible="A revoked grant cannot come back. Re-access is a new grant.",
     )
+
+
+def _whose(grant: str, at: Engines, *, known: bool) -> Flow[tuple[Grant | None, str]]:
+    """Ask policy for a grant that the gateway has no keys of, and for its partner."""
+    try:
+        found = yield from at.grants.show(grant)
+    except PilotError as error:
+        if error.exit is ExitCode.NOT_FOUND and not known:
+            raise
+        return None, ""
+    return found, found.partner
 
 
 @operation(

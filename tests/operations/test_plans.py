@@ -169,8 +169,11 @@ def test_a_revoke_wants_the_partners_name_and_says_what_ends_and_stays(id, given
 def test_a_revoke_needs_the_gateway_alone():
     op = find("grant.revoke")
     p = params(op, grant=GRANT, reason="leaked")
-    plan = planned(op, p, {"lock.blast": a_blast(), "grant.show": unavailable()})
-    assert plan.name == "acme"
+    played = play(op.plan(p, engines()), {"lock.blast": a_blast()})
+    assert [call.route.api for call in played.calls] == ["gateway"]
+    assert played.result.name == "acme"
+    draft = planned(op, p, {"lock.blast": a_blast(()), "grant.show": a_grant(state="draft")})
+    assert draft.name == "acme"
     unknown = planned(op, p, {"lock.blast": a_blast(()), "grant.show": unavailable()})
     assert unknown.name == GRANT, "there is always something to type"
 
