@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
@@ -13,10 +14,12 @@ import msgspec
 
 from console.errors import ExitCode, PilotError
 from console.model.text import now
+from console.services.supervisor.leash import SUPERVISOR
 from console.services.supervisor.logs import BoundedLog
 from console.services.supervisor.plan import Spec
 from console.services.supervisor.report import Process
-from console.services.web.process import SUPERVISOR
+
+LEASH = "console.services.supervisor.leash"
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
 """Seconds before a process that died is started again: doubled each time it dies young."""
@@ -131,7 +134,7 @@ class Child:
     async def _live(self) -> tuple[int, bytes]:
         """Run it once; return its exit code and the last line it wrote."""
         process = await asyncio.create_subprocess_exec(
-            *self.spec.argv,
+            *(sys.executable, "-m", LEASH, *self.spec.argv),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sys
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
@@ -26,26 +25,25 @@ class Spec(NamedTuple):
 
     name: str
     argv: tuple[str, ...]
+    """The module that it runs, and its arguments."""
     serves: Callable[[], Awaitable[bool]]
 
 
 def processes(settings: Settings) -> list[Spec]:
     """Return the processes of the pilot that `settings` describe."""
     home = settings.home
+    at = ("--home", str(home.path))
     services = [
-        Spec(name, _argv(f"console.services.{name}", home.path), answering(home.socket(name)))
+        Spec(name, (f"console.services.{name}", *at), answering(home.socket(name)))
         for name in ("policy", "gateway", "audit")
     ]
     points = [
         Spec(
             name,
-            (
-                *_argv("console.services.gateway.point", home.path),
-                *("--name", name, "--port", str(port)),
-            ),
+            ("console.services.gateway.point", *at, "--name", name),
             _serving(home.socket("gateway"), name),
         )
-        for name, port in settings.data_plane.points
+        for name, _ in settings.data_plane.points
     ]
     return [*services, *points]
 
@@ -60,10 +58,6 @@ def refuse_taken_ports(settings: Settings) -> None:
                 probe.bind((host, port))
             except OSError as error:
                 raise port_in_use(host, port) from error
-
-
-def _argv(module: str, home: Path) -> tuple[str, ...]:
-    return (sys.executable, "-m", module, "--home", str(home))
 
 
 def answering(path: Path) -> Callable[[], Awaitable[bool]]:

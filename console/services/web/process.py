@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import ctypes
-import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -17,11 +15,6 @@ import msgspec
 from console.errors import ExitCode, PilotError
 from console.services import settings
 from console.services.settings import Settings
-
-SUPERVISOR = "PILOTCTL_SUPERVISOR"
-"""The environment variable by which the supervisor gives its children its process id."""
-
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 Serve: TypeAlias = Callable[[Settings, argparse.Namespace, asyncio.Event], Awaitable[None]]
 
@@ -44,24 +37,12 @@ def run(
         options(parser)
     args = parser.parse_args()
     try:
-        _end_with_supervisor()
         asyncio.run(_until_told(serve, settings.load(args.home), args))
     except PilotError as error:
         line = msgspec.json.encode({"service": name, **error.as_json()}).decode()
         sys.stderr.write(line + "\n")
         return int(error.exit)
     return int(ExitCode.DONE)
-
-
-def _end_with_supervisor() -> None:
-    """Ask the kernel to kill this process when the supervisor dies: it leaves no orphans."""
-    supervisor = os.environ.pop(SUPERVISOR, "")
-    if not supervisor or sys.platform != "linux":
-        return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(supervisor):
-        # It died before we could ask.
-        raise PilotError("unavailable", "the supervisor has ended", exit=ExitCode.UNAVAILABLE)
 
 
 async def _until_told(serve: Serve, read: Settings, args: argparse.Namespace) -> None:

@@ -100,6 +100,5 @@ def port_in_use(host: str, port: int) -> PilotError:
         "port-in-use",
         f"port {port} on {host} is in use by another process",
         exit=ExitCode.UNAVAILABLE,
-        hint="stop that process, or choose another port: `ports` under [data_plane] in pilot.toml, "
-        "or `pilotctl up --port`",
+        hint="stop that process, or name another port: `ports` under [data_plane] in pilot.toml",
     )

@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import os
 import sys
-from pathlib import Path
 
 from console.services.settings import Settings
 from console.services.store import Store
@@ -19,8 +18,8 @@ from console.services.supervisor.plan import Spec, answering
 from console.services.web import Web, run
 from tests.services.web.sample import STEPS, mounted
 
-HERE = Path(__file__)
-PROGRAM = (sys.executable, str(HERE), "supervise")
+MODULE = "tests.services.supervisor.tiny"
+PROGRAM = (sys.executable, "-m", MODULE, "supervise")
 
 
 def plan(settings: Settings) -> list[Spec]:
@@ -32,7 +31,7 @@ def plan(settings: Settings) -> list[Spec]:
     return [
         Spec(
             name,
-            (sys.executable, str(HERE), "serve", "--home", str(home.path), "--name", name),
+            (MODULE, "serve", "--home", str(home.path), "--name", name),
             answering(home.socket(name)),
         )
         for name in names
