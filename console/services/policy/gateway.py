@@ -26,7 +26,7 @@ from console.services.policy.gates import gaps
 from console.services.policy.lifecycle import may_become
 from console.services.policy.marks import mark, set_mark
 from console.services.policy.record import Actor, record
-from console.services.policy.settle import PROJECTED, moved, saved, warn
+from console.services.policy.settle import PROJECTED, moved, save, saved, warn
 from console.services.policy.tables import GRANTS, PROJECTION
 from console.services.store import Store
 
@@ -200,7 +200,8 @@ def _revoke(conn: Connection, closing: Closing, reader: Reader, at: datetime) ->
     if closing.event_id:
         why = f"{why} [{closing.event_id}]" if why else closing.event_id
     actor = Actor(closing.by or SYSTEM, closing.at or at)
-    conn.execute(saved(moved(grant, GrantState.REVOKED, why, actor, facts), facts, at))
+    # projected too: a gateway that lost its store must not be told of it as it once was
+    save(conn, moved(grant, GrantState.REVOKED, why, actor, facts), facts, at)
 
 
 def _pending(conn: Connection) -> tuple[ProjectionBatch, int, bool]:
