@@ -32,13 +32,17 @@ def _screen(argv: Sequence[str]) -> int:
     def opened() -> int:
         from console.config.load import load_profile  # noqa: PLC0415  # within `told`, for errors
         from console.session import Session  # noqa: PLC0415
-        from console.tui.app import run  # noqa: PLC0415
+        from console.tui.start import run  # noqa: PLC0415
 
         flags = common_flags(argv)
         profile = load_profile(
             os.environ, profile=flags.profile, config=flags.config, read_only=flags.read_only
         )
-        return run(Session(profile))
+        session = Session(profile)
+        try:
+            return run(session)
+        finally:
+            session.close()
 
     return told(opened, argv, os.environ)
 

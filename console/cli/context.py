@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from console.cli.output import Output
@@ -41,6 +42,20 @@ class Context(NamedTuple):
             config=common.config,
             read_only=common.read_only,
         )
+
+    def open_screen(self, home: Path) -> int:
+        """Open the console on the services whose state is in `home`; return its exit code.
+
+        In a process of its own: the two fronts do not know each other.
+        """
+        import subprocess  # noqa: PLC0415  # only the demo opens the console
+        import sys  # noqa: PLC0415
+
+        others = {f"PILOTCTL_{name}" for name in ("POLICY", "GATEWAY", "AUDIT", "TOKEN", "CONFIG")}
+        kept = {name: value for name, value in self.environ.items() if name not in others}
+        environ = {**kept, "PILOTCTL_HOME": str(home), "PILOTCTL_PROFILE": "local"}
+        command = [sys.executable, "-m", "console"]
+        return subprocess.run(command, env=environ, check=False).returncode  # noqa: S603
 
     def session(self, common: Common, profile: Profile) -> Session:
         """Return a session on `profile`. With `--verbose`, each API call is told."""

@@ -26,6 +26,11 @@ class Terminal(NamedTuple):
         """Whether a question reaches a person who can answer it."""
         return self.stdin_tty and self.stderr_tty
 
+    @property
+    def can_show_screen(self) -> bool:
+        """Whether the console can be opened here."""
+        return self.stdin_tty and self.stdout_tty and self.stderr_tty and not self.dumb
+
     @classmethod
     def of_process(cls, environ: Mapping[str, str]) -> Terminal:
         """Return the facts about this process."""
