@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from console import __version__
 from console.api import gateway as api
+from console.model.enforcement import Point
 from console.model.operator import ServiceStatus
 from console.services import settings
 from console.services.events import SYSTEM, event
@@ -91,6 +92,7 @@ class Control:
             body=Projection,
         )
         web.internal("GET", "/internal/v1/closings", self.closings)
+        web.internal("GET", "/internal/v1/points", self.every_point)
         web.internal("POST", "/internal/v1/points", self.points.register, body=Register)
         web.internal("GET", "/internal/v1/snapshot", self.snapshot)
         web.internal("GET", "/internal/v1/changes", self.changes)
@@ -129,6 +131,10 @@ class Control:
     async def snapshot(self, _ask: Ask) -> State:
         """Answer everything that decides calls."""
         return await self.store.read(lambda conn: self.views.at(conn).state())
+
+    async def every_point(self, ask: Ask) -> list[Point]:
+        """Answer the points to the supervisor, whose user need not be an operator."""
+        return (await self.store.read(lambda conn: self.points.listing(conn, ask))).items
 
     async def changes(self, ask: Ask) -> Changes:
         """Answer the changes after a sequence, waiting for one where asked to."""

@@ -14,7 +14,6 @@ import aiohttp
 
 from console.errors import PilotError
 from console.model.enforcement import Point, PointState
-from console.model.stored import Page
 from console.services.client import Client
 from console.services.settings import Settings
 from console.services.web.sockets import port_in_use
@@ -88,10 +87,7 @@ def _serving(gateway: Path, name: str) -> Callable[[], Awaitable[bool]]:
             try:
                 points = await client.get("/internal/v1/points", list[Point])
             except PilotError:
-                try:
-                    points = (await client.get("/v1/points", Page[Point])).items
-                except PilotError:
-                    return False
+                return False
         found = next((each for each in points if each.name == name), None)
         if found is None or found.state != PointState.SERVING.value:
             return False

@@ -28,6 +28,7 @@ from console.api.problems import as_problem, refusal
 from console.api.route import Route
 from console.errors import PilotError
 from console.model.operator import Operator, Role, may
+from console.model.stored import Page
 from console.model.text import now
 from console.services.store import Store, idempotency, outbox
 from console.services.web import asked
@@ -207,7 +208,7 @@ class Web:
             now=now(),
             request=request,
         )
-        return _answered(await do(ask), route)
+        return _linked(_answered(answer := await do(ask), route), answer, request)
 
     async def _read(self, handler: Handler, ask: Ask) -> Any:
         return await self._store.read(lambda conn: handler(conn, ask))
@@ -368,6 +369,14 @@ def _answered(answer: Any, route: Route | None) -> web.StreamResponse:
     )
     if etag := _etag(answer):
         response.headers["ETag"] = etag
+    return response
+
+
+def _linked(response: web.StreamResponse, answer: Any, request: web.Request) -> web.StreamResponse:
+    """Name the next part of a list in a `Link` header (RFC 8288)."""
+    if isinstance(answer, Page) and answer.next_cursor:
+        following = request.rel_url.update_query(cursor=answer.next_cursor)
+        response.headers["Link"] = f'<{following}>; rel="next"'
     return response
 
 

@@ -350,11 +350,17 @@ def test_a_list_is_paged_in_a_stable_order_without_repeats(home: Path) -> None:
             got = await up.ask("GET", f"/v1/partners?limit=5&cursor={cursor}")
             seen += [each["slug"] for each in got.body["items"]]
             assert got.body["source"] == "policy"
-            if len(seen) == 10:  # a row that comes later does not move the ones before
+            if len(seen) == 20:  # a row that comes later does not move the ones before
                 await up.ask("POST", "/v1/partners", {**ACME, "slug": "late"})
             cursor = got.body["next_cursor"]
             if not cursor:
+                assert "Link" not in got.headers
                 break
+            link = got.headers["Link"]
+            assert link.startswith("</v1/partners?")
+            assert link.endswith('>; rel="next"')
+            linked = await up.ask("GET", link[1 : link.index(">")])
+            assert linked.body["items"][0]["slug"] == f"p{len(seen)}"
         assert seen == [f"p{n}" for n in range(23)] + ["late"]
         first = (await up.ask("GET", "/v1/partners?limit=5")).body["next_cursor"]
         for bad in ("x", "e30", first[:-3], first + "A", "%00", first + "&state=active"):
