@@ -12,7 +12,9 @@ import msgspec
 
 from console.errors import ExitCode, PilotError
 from console.services import settings
-from console.services.supervisor.front import Plan, run
+from console.services.settings import Home
+from console.services.supervisor.front import LOG, Plan, run, stamped
+from console.services.supervisor.logs import BoundedLog
 from console.services.supervisor.plan import processes
 from console.services.supervisor.report import Reply
 
@@ -33,13 +35,20 @@ def main(plan: Plan = processes) -> int:
     tell = _teller(args.ready_fd) if detaches else lambda _reply: None
     try:
         read = settings.load(args.home)
-        run(read, plan(read), ready=lambda status: tell(Reply(status=status)))
+        say = _writer(read.home) if detaches else None
+        run(read, plan(read), ready=lambda status: tell(Reply(status=status)), say=say)
     except PilotError as error:
         said = error.as_json()
         tell(Reply(error=msgspec.convert(said["error"], dict[str, object])))
         sys.stderr.write(msgspec.json.encode(said).decode() + "\n")
         return int(error.exit)
     return int(ExitCode.DONE)
+
+
+def _writer(home: Home) -> Callable[[str], None]:
+    """Return what writes events to the supervisor's log, which stays bounded."""
+    log = BoundedLog(home.logs / LOG)
+    return lambda line: log.write(stamped(line).encode())
 
 
 def _teller(descriptor: int) -> Callable[[Reply], None]:

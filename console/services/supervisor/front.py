@@ -21,12 +21,21 @@ from console.model.text import now, rfc3339
 from console.services import settings
 from console.services.settings import Home, Settings
 from console.services.supervisor.child import PATIENCE, as_error
-from console.services.supervisor.keeper import START_SECONDS, Keeper, Lock, control_socket
+from console.services.supervisor.keeper import (
+    START_SECONDS,
+    Keeper,
+    Lock,
+    control_socket,
+    lock_file,
+)
 from console.services.supervisor.plan import Spec, processes, refuse_taken_ports
 from console.services.supervisor.report import Order, Reply, Status
+from console.services.web.sockets import refuse_long_path
 
 PROGRAM = (sys.executable, "-m", "console.services.supervisor")
 """The supervisor's own process; it takes `--home` and `--ready-fd`."""
+
+LOG = "supervisor.log"
 
 Plan = Callable[[Settings], list[Spec]]
 
@@ -44,6 +53,7 @@ def start(
     returns when a signal or `stop` has ended it. Raises `PilotError` with the reason
     where something cannot start; then nothing is left running.
     """
+    refuse_long_path(control_socket(Home(home.absolute())))
     read = settings.load(home)
     lock = Lock(read.home)
     try:
@@ -67,7 +77,9 @@ def start(
 
 def stop(home: Path) -> bool:
     """Stop the pilot; return False where nothing was running."""
-    place = settings.prepare(home)
+    place = Home(home.absolute())
+    if not _was_started(place):
+        return False
     lock = Lock(place)
     try:
         pid = lock.holder()
@@ -88,7 +100,9 @@ def stop(home: Path) -> bool:
 
 def status(home: Path) -> Status:
     """Say what is running for the state folder `home`."""
-    place = settings.prepare(home)
+    place = Home(home.absolute())
+    if not _was_started(place):
+        return Status(home=str(place.path))
     lock = Lock(place)
     try:
         return _present(place, lock, settled=False) or Status(home=str(place.path))
@@ -98,12 +112,12 @@ def status(home: Path) -> Status:
 
 def stop_one(home: Path, name: str) -> None:
     """Stop one process, and keep it stopped until `start_one`."""
-    _order(settings.prepare(home), Order(do="stop_one", name=name), seconds=PATIENCE + 5)
+    _order(Home(home.absolute()), Order(do="stop_one", name=name), seconds=PATIENCE + 5)
 
 
 def start_one(home: Path, name: str) -> None:
     """Start one process that was stopped, and return once it serves."""
-    _order(settings.prepare(home), Order(do="start_one", name=name), seconds=START_SECONDS)
+    _order(Home(home.absolute()), Order(do="start_one", name=name), seconds=START_SECONDS)
 
 
 def run(
@@ -112,8 +126,12 @@ def run(
     *,
     ready: Callable[[Status], object] = bool,
     lock: Lock | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Status:
-    """Be the supervisor in this process, until told to stop. Says one line per event."""
+    """Be the supervisor in this process, until told to stop.
+
+    `say` gets one line for each event; they go to stderr otherwise.
+    """
     held = lock or Lock(read.home)
     if not held.take():
         raise PilotError(
@@ -123,27 +141,29 @@ def run(
             hint="run `pilotctl down` first",
         )
     # Our own lock is never let go: the kernel does it when this process has ended.
-    asyncio.run(_run(read, specs, ready))
+    asyncio.run(_run(Keeper(read.home, specs, say or _say), ready))
     return Status(home=str(read.home.path))
 
 
-async def _run(read: Settings, specs: Sequence[Spec], ready: Callable[[Status], object]) -> None:
-    await Keeper(read.home, specs, _say).run(ready)
+async def _run(keeper: Keeper, ready: Callable[[Status], object]) -> None:
+    await keeper.run(ready)
+
+
+def stamped(line: str) -> str:
+    """Return an event's line as it is written: with its time, and its end."""
+    return f"{rfc3339(now())} {line}\n"
 
 
 def _say(line: str) -> None:
     with suppress(OSError):  # the terminal may have gone
-        sys.stderr.write(f"{rfc3339(now())} {line}\n")
+        sys.stderr.write(stamped(line))
         sys.stderr.flush()
 
 
 def _detached(home: Home, program: Sequence[str], lock: Lock) -> Status:
     """Start the supervisor apart from this terminal, and hear from it how it went."""
     readable, writable = os.pipe()
-    log = home.logs / "supervisor.log"
-    with suppress(FileNotFoundError):
-        if log.stat().st_size > 1024 * 1024:
-            log.replace(log.with_name(log.name + ".1"))
+    log = home.logs / LOG
     told = os.open(log, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
     try:
         try:
@@ -168,6 +188,14 @@ def _detached(home: Home, program: Sequence[str], lock: Lock) -> Status:
         raise PilotError(
             "not-started", "the supervisor ended before anything served", hint=f"see {log}"
         ) from error
+
+
+def _was_started(home: Home) -> bool:
+    """Tell whether a pilot ever ran there: asking makes no folder."""
+    try:
+        return lock_file(home).exists()
+    except OSError:
+        return True  # not ours to look at: opening the lock says why
 
 
 def _present(home: Home, lock: Lock, *, settled: bool = True) -> Status | None:

@@ -29,12 +29,25 @@ def control_socket(home: Home) -> Path:
     return home.run / "supervisor.sock"
 
 
+def lock_file(home: Home) -> Path:
+    """Return the file whose lock the supervisor holds."""
+    return home.run / "supervisor.lock"
+
+
 class Lock:
     """Held by the one supervisor of a state folder; the kernel drops it when it dies."""
 
     def __init__(self, home: Home) -> None:
-        self.path = home.run / "supervisor.lock"
-        self._descriptor = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        self.path = lock_file(home)
+        try:
+            self._descriptor = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise PilotError(
+                "state-folder",
+                f"cannot use {self.path}: {error.strerror}",
+                exit=ExitCode.REFUSED,
+                hint="only the user who owns the state folder can start or stop its pilot",
+            ) from error
 
     def take(self) -> bool:
         """Take the lock and write our process id into it; False where another has it."""

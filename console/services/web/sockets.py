@@ -30,12 +30,8 @@ def peer_uid(request: web.Request) -> int | None:
     return int(uid)
 
 
-def unix_listener(path: Path) -> socket.socket:
-    """Return a listening Unix socket that every user may connect to.
-
-    Authorisation is by peer credentials, not by the file's mode. A socket left behind
-    by a dead process is replaced; one that answers is an error (`in-use`).
-    """
+def refuse_long_path(path: Path) -> None:
+    """Raise `PilotError` (`socket-path`) where no socket can have this path."""
     if len(str(path).encode()) > LONGEST_PATH:
         raise PilotError(
             "socket-path",
@@ -43,6 +39,15 @@ def unix_listener(path: Path) -> socket.socket:
             exit=ExitCode.USAGE,
             hint="choose a shorter state folder: XDG_STATE_HOME, or --home",
         )
+
+
+def unix_listener(path: Path) -> socket.socket:
+    """Return a listening Unix socket that every user may connect to.
+
+    Authorisation is by peer credentials, not by the file's mode. A socket left behind
+    by a dead process is replaced; one that answers is an error (`in-use`).
+    """
+    refuse_long_path(path)
     if path.exists():
         with contextlib.closing(socket.socket(socket.AF_UNIX)) as probe:
             probe.settimeout(1.0)

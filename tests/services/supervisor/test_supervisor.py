@@ -282,6 +282,21 @@ def test_up_in_the_foreground_of_this_process_returns_when_told_to_stop(home: Pa
         assert process.returncode == 0
 
 
+def test_asking_makes_no_folder_and_a_path_too_long_is_named(tmp_path: Path) -> None:
+    nowhere = tmp_path / "never"
+    assert supervisor.status(nowhere).running is False
+    assert supervisor.stop(nowhere) is False
+    assert not nowhere.exists()
+    long = tmp_path / ("x" * 90)
+    with pytest.raises(PilotError) as caught:
+        supervisor.start(long, program=PROGRAM)
+    assert caught.value.code == "socket-path"
+    assert not long.exists()
+    with pytest.raises(PilotError) as caught:
+        supervisor.stop_one(nowhere, "policy")
+    assert caught.value.exit is ExitCode.UNAVAILABLE
+
+
 def test_the_control_socket_is_the_owners_and_survives_nonsense(home: Path) -> None:
     up(home)
     path = home / "run" / "supervisor.sock"
