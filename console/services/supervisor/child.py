@@ -14,10 +14,9 @@ import msgspec
 
 from console.errors import ExitCode, PilotError
 from console.model.text import now
-from console.services.supervisor.leash import SUPERVISOR
 from console.services.supervisor.logs import BoundedLog
 from console.services.supervisor.plan import Spec
-from console.services.supervisor.report import Process
+from console.services.supervisor.report import SUPERVISOR, Process
 
 LEASH = "console.services.supervisor.leash"
 

@@ -13,8 +13,7 @@ import runpy
 import signal
 import sys
 
-SUPERVISOR = "PILOTCTL_SUPERVISOR"
-"""The environment variable that holds the supervisor's process id."""
+from console.services.supervisor.report import SUPERVISOR
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 

@@ -7,6 +7,9 @@ from typing import Any
 
 import msgspec
 
+SUPERVISOR = "PILOTCTL_SUPERVISOR"
+"""The environment variable by which a process is told the supervisor's process id."""
+
 
 class Process(msgspec.Struct, kw_only=True, frozen=True):
     """One process of the pilot."""

@@ -175,6 +175,7 @@ class Web:
             )
         if not answer.prepared:
             answer.headers["X-Request-Id"] = request_id
+            answer.headers["Server"] = "pilotctl"
         return answer
 
     async def _contract(
