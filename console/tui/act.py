@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from textual.app import ComposeResult
@@ -32,6 +33,7 @@ from console.tui.lines import Lines, wrap
 from console.tui.link import Link
 from console.tui.operate import cli_line, near_line, params_of, raw_of
 from console.tui.theme import Palette
+from console.tui.work import begin
 
 PLAN_PAUSE = 0.25
 PLACEHOLDER = "-"
@@ -281,7 +283,8 @@ class Act(ModalScreen[Confirmed | None]):
         if field is None or not field.param.completes or field.param.completes in self._choices:
             return
         self._choices[field.param.completes] = []
-        self.run_worker(self._fetch_choices(field.param.completes), exit_on_error=False)
+        wanted = field.param.completes
+        begin(self, partial(self._fetch_choices, wanted))
 
     async def _fetch_choices(self, id: str) -> None:
         op = getattr(self.app, "registry").by_id.get(id)  # noqa: B009  the app is known at run time
@@ -355,7 +358,7 @@ class Act(ModalScreen[Confirmed | None]):
         self._plan = None
         self._show_plan([[Ink("planning …", "dim")]])
         self._hold()
-        self.run_worker(self._make_plan(values), group="plan", exclusive=True, exit_on_error=False)
+        begin(self, partial(self._make_plan, values), "plan")
 
     async def _make_plan(self, values: dict[str, str]) -> None:
         await asyncio.sleep(PLAN_PAUSE if len(self._asked) > 1 else 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from console.tui.story import story
 from console.tui.table import Table
 from console.tui.theme import Palette
 from console.tui.views import View, list_views
+from console.tui.work import begin
 
 TICK_SECONDS = 5.0
 """How often ages may grow: an idle screen says nothing in between."""
@@ -240,7 +242,7 @@ class Frame(DiffApp, inherit_bindings=False):
         """Read the place in front, now and again; what was being read before is dropped."""
         place = self.place
         if place.local is None and (place.view is not None or place.subject is not None):
-            self.run_worker(self._follow(place), group="read", exclusive=True, exit_on_error=False)
+            begin(self, partial(self._follow, place), "read")
         else:
             self.workers.cancel_group(self, "read")
 

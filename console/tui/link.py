@@ -113,8 +113,10 @@ class Health:
         """Whether what it says may be taken for the present."""
         return self.state in {"ok", "sick"} and self.age() < OLD
 
-    def chip(self) -> Line:
-        """Return its part of the status line."""
+    def chip(self, *, short: bool = False) -> Line:
+        """Return its part of the status line; `short` leaves only its name and state."""
+        if short:
+            return self.chip()[:2]
         name = f"{SHORT[self.api]} "
         if self.state == "asking" and self.heard is None:
             return [Ink(name + "…", "muted")]

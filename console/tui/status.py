@@ -10,20 +10,27 @@ from console.tui.link import APIS, Link
 def status_line(link: Link, room: int) -> Line:
     """Return the status line in `room` cells; the profile's name gives way first."""
     operator = link.operator
-    right: Line = []
-    for at, api in enumerate(APIS):
-        right += [Ink(" | " if at else "", "dim"), *link.health[api].chip()]
-    taken = sum(width(ink.text) for ink in right)
     who = f" op:{operator.name if operator else '?'}"
-    for tier, name, shown in (
-        (link.tier.upper(), link.name, who),
-        (link.tier.upper()[:4], link.name, who),
-        (link.tier.upper()[:4], clip(link.name, 8), clip(who, 9)),
-        (link.tier.upper()[:4], clip(link.name, 8), ""),
+    tier, mark = link.tier.upper(), [Ink(" "), Ink("RO", "read-only")] if link.read_only else []
+    for short, shown_tier, name, shown in (
+        (False, tier, link.name, who),
+        (False, tier[:4], link.name, who),
+        (False, tier[:4], clip(link.name, 8), clip(who, 9)),
+        (True, tier[:4], clip(link.name, 8), clip(who, 9)),
+        (True, tier[:4], clip(link.name, 6), ""),
     ):
-        mark = [Ink(" "), Ink("RO", "read-only")] if link.read_only else []
-        left = [Ink(f" {name} ", "title"), Ink(tier, link.tier), *mark, Ink(shown)]
+        right = _chips(link, short=short)
+        left = [Ink(f" {name} ", "title"), Ink(shown_tier, link.tier), *mark, Ink(shown)]
         used = sum(width(ink.text) for ink in left)
+        taken = sum(width(ink.text) for ink in right)
         if used + taken + 2 <= room:
             break
     return [*left, Ink(" " * max(2, room - used - taken - 1)), *right]
+
+
+def _chips(link: Link, *, short: bool) -> Line:
+    out: Line = []
+    for at, api in enumerate(APIS):
+        between = " " if short else " | "
+        out += [Ink(between if at else "", "dim"), *link.health[api].chip(short=short)]
+    return out

@@ -39,6 +39,7 @@ from console.tui.place import Place
 from console.tui.story import fields_of
 from console.tui.table import Table
 from console.tui.views import narrowed
+from console.tui.work import begin
 
 LOOK_AGAIN_SECONDS = 3.0
 
@@ -66,6 +67,7 @@ class Console(Frame):
         self._history: list[str] = []
         self._recalled = 0
         self._leaving = False
+        self.look_again = LOOK_AGAIN_SECONDS
 
     def first_place(self) -> None:
         """Land on what needs someone."""
@@ -360,7 +362,7 @@ class Console(Frame):
             return
         self.link.note(f"$ {confirmed.line}", "title")
         if confirmed.op.effect is Effect.READ:
-            self.run_worker(self._answer(confirmed), exit_on_error=False)
+            begin(self, partial(self._answer, confirmed))
             return
         doing = Doing(self.palette, confirmed.op, confirmed.line)
         self.push_screen(doing)
@@ -397,7 +399,7 @@ class Console(Frame):
                 self.link.note(error.message, "bad")
                 if unknown:
                     # the same key again: done once at most, and the answer says what became of it
-                    await asyncio.sleep(LOOK_AGAIN_SECONDS)
+                    await asyncio.sleep(self.look_again)
                     continue
                 self._failed(confirmed, error)
                 return

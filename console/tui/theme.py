@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.color import Color
 from rich.errors import StyleSyntaxError
 from rich.style import Style
-from textual.theme import Theme
+from textual.theme import BUILTIN_THEMES, Theme
 
 SCHEMA = 1
 MOST_BYTES = 64 * 1024
@@ -68,14 +69,14 @@ class Palette(NamedTuple):
 
     def theme(self) -> Theme:
         """Return what Textual needs to know of it."""
+        name = f"pilotctl-{self.name}"
+        if self.ansi:
+            return replace(BUILTIN_THEMES["ansi-dark"], name=name, dark=self.dark)
         base = self.styles["base"]
-        back = "ansi_default" if self.ansi else _hex(base.bgcolor, "#000000")
-        fore = "ansi_default" if self.ansi else _hex(base.color, "#ffffff")
+        back, fore = _hex(base.bgcolor, "#000000"), _hex(base.color, "#ffffff")
         return Theme(
-            f"pilotctl-{self.name}",
-            primary="ansi_blue" if self.ansi else fore,
-            background=back, surface=back, panel=back, foreground=fore,
-            dark=self.dark, ansi=self.ansi,
+            name, primary=fore, background=back, surface=back, panel=back, foreground=fore,
+            dark=self.dark,
         )  # fmt: skip
 
 

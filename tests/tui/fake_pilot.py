@@ -36,6 +36,7 @@ from console.net.drive import Exchange
 
 SECRET = "plk_" + "Zq7" * 14
 PARTNERS = ("acme", "northwind", "halcyon", "tern-labs", "quillfeather")
+STATES = ("active", "active", "suspended", "draft", "pending_approval")
 MODELS = ("aurora-1", "aurora-2")
 
 
@@ -131,7 +132,7 @@ class FakePilot:
                       capabilities=["cyber.vuln-discovery"], models=["aurora-1"],
                       networks=["203.0.113.0/24"] if n % 2 else [], purpose="defence",
                       not_before=now, expires_at=now + timedelta(hours=6 if n == 0 else 1700 + n),
-                      tier=2, state=("active", "active", "suspended", "draft", "pending_approval")[n % 5],
+                      tier=2, state=STATES[n % 5],
                       state_reason="terms_lapsed" if n % 5 == 2 else "",
                       gaps=[Gap(code="assessment_missing", message="no assessment",
                                 mend="pilotctl assessment create acme")] if n % 5 == 3 else [])
@@ -153,8 +154,10 @@ class FakePilot:
                 Alert(**self._stored("alr", n), rule=rule, rule_revision="0" * 64, title=title,
                       severity=severity, fingerprint=f"f{n}", count=count,
                       first_seen_at=now - timedelta(hours=1),
-                      last_seen_at=now - timedelta(minutes=n * 7 + 2), partner=names[n % len(names)],
-                      grant_id=an_id("grt", n), credential_id=an_id("crd", n), state="new",
+                      last_seen_at=now - timedelta(minutes=n * 7 + 2),
+                      partner=names[n % len(names)], grant_id=an_id("grt", n),
+                      credential_id=an_id("crd", n),
+                      state="new",
                       evidence=[Evidence(kind="call", id=an_id("req", n), at=now,
                                          summary="key used after it was revoked")])
                 for n, (rule, title, severity, count) in enumerate([
@@ -205,9 +208,7 @@ class FakePilot:
         answer: Any = None
         while True:
             try:
-                step = (
-                    flow.throw(answer) if isinstance(answer, PilotError) else flow.send(answer)
-                )
+                step = flow.throw(answer) if isinstance(answer, PilotError) else flow.send(answer)
             except StopIteration as stop:
                 return stop.value
             match step:
@@ -237,9 +238,10 @@ class FakePilot:
             self.keys_used.append(drive.idempotency_key)
             if self.lose:
                 self.lose -= 1
+                key = drive.idempotency_key or "K1"
                 return PilotError("unknown-outcome", "sent, and no answer came",
                                   exit=ExitCode.UNVERIFIED,
-                                  detail={"idempotency_key": drive.idempotency_key or "K1"})  # fmt: skip
+                                  detail={"idempotency_key": key})  # fmt: skip
         value = self.answer(call)
         drive.on_exchange(
             Exchange(call, api, an_id("rid", 1), 200, (time.monotonic() - began) * 1000, 1)
@@ -294,7 +296,9 @@ class FakePilot:
                      stays=["cyber.patch-generation until 71 d"])  # fmt: skip
 
     def _grant_plan(self, call: Call) -> GrantPlan:
-        grant = msgspec.structs.replace(self.all[Grant][0], capabilities=list(call.body.capabilities))
+        grant = msgspec.structs.replace(
+            self.all[Grant][0], capabilities=list(call.body.capabilities)
+        )
         return self._decided(grant)
 
     def _grant_decision(self, call: Call) -> GrantPlan:
@@ -309,8 +313,7 @@ class FakePilot:
                                    mend="pilotctl terms accept aurora")])  # fmt: skip
 
     def _grant_create(self, call: Call) -> Grant:
-        made = msgspec.structs.replace(self.all[Grant][3], partner=call.body.partner)
-        return made
+        return msgspec.structs.replace(self.all[Grant][3], partner=call.body.partner)
 
     def _key_issue(self, call: Call) -> IssuedKey:
         return IssuedKey(credential=self.all[Credential][0], secret=SECRET,

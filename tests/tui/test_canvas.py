@@ -12,7 +12,8 @@ WIDTH, HEIGHT = 24, 5
 # The emulator places marks after wide and last cells in its own way: they have their own test.
 GRAPHEMES = ["a", "b", " ", "0", "│", "▂", "漢", "字", "\uac00", "\u00e9"]
 TEXT = st.lists(st.sampled_from(GRAPHEMES), max_size=WIDTH + 4).map("".join)
-PUT = st.tuples(st.integers(-2, WIDTH), st.integers(0, HEIGHT - 1), TEXT, st.sampled_from(["", "1", "38;2;1;2;3", "7"]))  # fmt: skip
+STYLE = st.sampled_from(["", "1", "38;2;1;2;3", "7"])
+PUT = st.tuples(st.integers(-2, WIDTH), st.integers(0, HEIGHT - 1), TEXT, STYLE)
 
 
 def shown(screen: pyte.Screen) -> list[list[str]]:
@@ -20,10 +21,7 @@ def shown(screen: pyte.Screen) -> list[list[str]]:
 
 
 def wanted(canvas: Canvas) -> list[list[str]]:
-    out = []
-    for row in canvas._want:
-        out.append([unicodedata.normalize("NFC", character) for character, _ in row])
-    return out
+    return [[unicodedata.normalize("NFC", text) for text, _ in row] for row in canvas._want]
 
 
 @settings(max_examples=150, deadline=None)

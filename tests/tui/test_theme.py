@@ -19,7 +19,7 @@ def test_every_token_is_legible_on_its_ground(path):
     least = 7.0 if palette.name == "high-contrast" else 4.5
     grounds = [palette.style(), palette.style("bar"), palette.style("cursor")]
     for token in TOKENS:
-        if token in {"border"}:
+        if token == "border":
             continue
         style = palette.styles[token]
         for ground in [grounds[0]] if style.bgcolor else grounds[:2]:

@@ -1,0 +1,18 @@
+"""Reads in the background: dropped when their place is left, never the end of the app."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from textual.dom import DOMNode
+
+
+def begin(node: DOMNode, work: Callable[[], Coroutine[Any, Any, None]], group: str = "") -> None:
+    """Run `work`, a partial of a coroutine function; of a named group, only the newest."""
+    node.run_worker(
+        work,  # type: ignore[arg-type]  # Textual's types know coroutines of None alone
+        group=group or "free",
+        exclusive=bool(group),
+        exit_on_error=False,
+    )
