@@ -20,18 +20,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import msgspec
 from aiohttp import web
 from sqlalchemy import Connection
 
-from console.api.problems import as_problem, refusal
+from console.api.problems import refusal
 from console.api.route import Route
 from console.errors import PilotError
 from console.model.operator import Operator, Role, may
-from console.model.stored import Page
 from console.model.text import now
 from console.services.store import Store, idempotency, outbox
 from console.services.web import asked
+from console.services.web.answers import (
+    answered,
+    encode,
+    etag_of,
+    linked,
+    of_http,
+    problem,
+    stranger,
+)
 from console.services.web.ask import Answer, Ask
 from console.services.web.decode import loosely, strictly
 from console.services.web.sockets import peer_uid, tcp_listener, unix_listener
@@ -47,7 +54,6 @@ MOST_INTERNAL_BYTES = 16 * 1024 * 1024
 FORGET_SECONDS = 3600.0
 """How often idempotency keys that are old enough are dropped."""
 
-_encode = msgspec.json.Encoder().encode
 _request_id: ContextVar[str] = ContextVar("request_id")
 
 # aiohttp logs what strangers send; our own line per failure says what is needed.
@@ -162,14 +168,14 @@ class Web:
         try:
             answer = await handler(request)
         except PilotError as error:
-            answer = _problem(error, request_id)
+            answer = problem(error, request_id)
         except web.HTTPException as error:
-            answer = _of_http(error, request, request_id)
+            answer = of_http(error, request, request_id)
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception as error:
             self._log(error, request_id)
-            answer = _problem(
+            answer = problem(
                 refusal("internal", "the service failed on this request; its log has more"),
                 request_id,
             )
@@ -184,7 +190,7 @@ class Web:
         uid = peer_uid(request)
         operator = None if uid is None else self._operators.get(uid)
         if operator is None or uid is None:
-            raise refusal("not-an-operator", _stranger(uid), mend="ask an admin to add the user")
+            raise refusal("not-an-operator", stranger(uid), mend="ask an admin to add the user")
         if not may(operator.roles, route.role):
             raise refusal(
                 "role-missing",
@@ -209,7 +215,7 @@ class Web:
             now=now(),
             request=request,
         )
-        return _linked(_answered(answer := await do(ask), route), answer, request)
+        return linked(answered(answer := await do(ask), route), answer, request)
 
     async def _read(self, handler: Handler, ask: Ask) -> Any:
         return await self._store.read(lambda conn: handler(conn, ask))
@@ -242,7 +248,7 @@ class Web:
             answer = handler(conn, ask)
             status = 201 if ask.route and ask.route.created else 200
             redacted = answer.redacted() if hasattr(answer, "redacted") else answer
-            kept = idempotency.Kept(status, _encode(redacted), _etag(answer))
+            kept = idempotency.Kept(status, encode(redacted), etag_of(answer))
             idempotency.keep(conn, **about, answer=kept, at=ask.now)
             return answer, False
 
@@ -265,7 +271,7 @@ class Web:
         try:
             return await self._store.write(change)
         except _RehearsedError as end:
-            return Answer(200, _encode(end.answer))
+            return Answer(200, encode(end.answer))
 
     async def _internal(
         self, handler: AsyncHandler, wanted: type | None, request: web.Request
@@ -290,7 +296,7 @@ class Web:
             request=request,
         )
         waits = request.method == "GET"
-        return _answered(await (self._wait(handler, ask) if waits else handler(ask)), None)
+        return answered(await (self._wait(handler, ask) if waits else handler(ask)), None)
 
     async def _outbox(self, ask: Ask) -> outbox.OutboxPage:
         """Answer the events after a number; with `wait`, once there is one."""
@@ -344,71 +350,4 @@ def _digest(ask: Ask) -> str:
         ask.revision,
         ask.body if ask.body is not None else ask.raw.decode("latin-1"),
     )
-    return hashlib.sha256(_encode(told)).hexdigest()
-
-
-def _etag(answer: Any) -> str:
-    revision = getattr(answer, "revision", None)
-    return f'"{revision}"' if isinstance(revision, int) else ""
-
-
-def _answered(answer: Any, route: Route | None) -> web.StreamResponse:
-    if isinstance(answer, web.StreamResponse):
-        return answer
-    if isinstance(answer, Answer):
-        return web.Response(
-            status=answer.status,
-            body=answer.body,
-            content_type=answer.content_type,
-            headers=dict(answer.headers),
-        )
-    if isinstance(answer, bytes):
-        return web.Response(body=answer, content_type="application/octet-stream")
-    created = route is not None and route.created
-    response = web.Response(
-        status=201 if created else 200, body=_encode(answer), content_type="application/json"
-    )
-    if etag := _etag(answer):
-        response.headers["ETag"] = etag
-    return response
-
-
-def _linked(response: web.StreamResponse, answer: Any, request: web.Request) -> web.StreamResponse:
-    """Name the next part of a list in a `Link` header (RFC 8288)."""
-    if isinstance(answer, Page) and answer.next_cursor:
-        following = request.rel_url.update_query(cursor=answer.next_cursor)
-        response.headers["Link"] = f'<{following}>; rel="next"'
-    return response
-
-
-def _problem(error: PilotError, request_id: str) -> web.Response:
-    problem = as_problem(error, request_id)
-    return web.Response(
-        status=problem.status,
-        body=_encode(problem),
-        content_type="application/problem+json",
-    )
-
-
-def _of_http(error: web.HTTPException, request: web.Request, request_id: str) -> web.Response:
-    """Say in our words what aiohttp's own answers say."""
-    if isinstance(error, web.HTTPMethodNotAllowed):
-        allowed = ", ".join(sorted(error.allowed_methods))
-        response = _problem(
-            refusal("wrong-method", f"this path takes {allowed}, not {request.method}"), request_id
-        )
-        response.headers["Allow"] = allowed
-        return response
-    if isinstance(error, web.HTTPNotFound):
-        return _problem(refusal("no-such-route", "there is nothing at this path"), request_id)
-    if isinstance(error, web.HTTPRequestEntityTooLarge):
-        return _problem(asked.too_large(MOST_INTERNAL_BYTES), request_id)
-    return _problem(
-        refusal("malformed", f"the request was refused: HTTP {error.status}"), request_id
-    )
-
-
-def _stranger(uid: int | None) -> str:
-    if uid is None:
-        return "this connection does not say which user it belongs to: use the Unix socket"
-    return f"the user with uid {uid} is not an operator here"
+    return hashlib.sha256(encode(told)).hexdigest()
