@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from console.model.stored import Request, Stored
-from console.model.text import Cidr, Name, Note, Slug, Time
+from console.model.text import Cidr, Name, Note, Reason, Slug, Time
 
 
 class StageKey(StrEnum):
@@ -85,6 +85,7 @@ class NewPilot(Request, kw_only=True, frozen=True):
     models: Annotated[list[Slug], Meta(min_length=1, max_length=50)]
     stages: Annotated[list[Stage], Meta(min_length=1, max_length=6)]
     grace_seconds: Annotated[int, Meta(ge=0, le=7 * 86400)] = 3600
+    reason: Reason
     labels: dict[str, Note] = {}
 
 
@@ -92,7 +93,7 @@ class SetStage(Request, kw_only=True, frozen=True):
     """What `pilot stage` sends: the rung is added, or its bounds replaced."""
 
     stage: Stage
-    reason: Note
+    reason: Reason
 
 
 class Capability(Stored, kw_only=True, frozen=True):
@@ -119,6 +120,7 @@ class NewCapability(Request, kw_only=True, frozen=True):
     models: Annotated[list[Slug], Meta(min_length=1, max_length=50)]
     routes: Annotated[list[RouteName], Meta(min_length=1, max_length=10)]
     longest_grant_seconds: Seconds
+    reason: Reason
     labels: dict[str, Note] = {}
 
 
@@ -148,6 +150,7 @@ class NewPartner(Request, kw_only=True, frozen=True):
     sponsor: Name
     egress: Annotated[list[Cidr], Meta(max_length=200)] = []
     subprocessors: Annotated[list[Slug], Meta(max_length=200)] = []
+    reason: Reason
     labels: dict[str, Note] = {}
 
 
@@ -156,7 +159,7 @@ class VerifyPartner(Request, kw_only=True, frozen=True):
 
     until: Time
     evidence: Name
-    reason: Note
+    reason: Reason
 
 
 class DeclarePartner(Request, kw_only=True, frozen=True):
@@ -164,4 +167,4 @@ class DeclarePartner(Request, kw_only=True, frozen=True):
 
     egress: Annotated[list[Cidr], Meta(max_length=200)] | None = None
     subprocessors: Annotated[list[Slug], Meta(max_length=200)] | None = None
-    reason: Note
+    reason: Reason

@@ -89,6 +89,7 @@ class NewAssessment(Request, kw_only=True, frozen=True):
     assessor: Name
     summary: LongText
     valid_until: Time
+    reason: Reason
     labels: dict[str, Note] = {}
 
 

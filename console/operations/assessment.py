@@ -70,6 +70,7 @@ class CreateAssessment(msgspec.Struct, kw_only=True, frozen=True):
     assessor: Annotated[Name, Param("Who assessed it.")]
     summary: Annotated[LongText, Param("What was found.", kind=Kind.LONG_TEXT)]
     valid_until: Annotated[datetime, Param("Until when it holds: 180d, or a time.", kind=Kind.WHEN)]
+    reason: Why
 
 
 def _new(p: CreateAssessment) -> NewAssessment:
@@ -79,6 +80,7 @@ def _new(p: CreateAssessment) -> NewAssessment:
         assessor=p.assessor,
         summary=p.summary,
         valid_until=p.valid_until,
+        reason=p.reason,
     )
 
 

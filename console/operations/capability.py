@@ -20,7 +20,7 @@ from console.model.operator import Direction, Role
 from console.model.stored import Page
 from console.model.text import Name, Slug
 from console.operations.listing import pages
-from console.operations.params import Listing, PilotFilter
+from console.operations.params import Listing, PilotFilter, Why
 from console.operations.spec import Effect, Kind, Operation, Param, Plan, Section, operation
 from console.operations.values import length
 
@@ -85,6 +85,7 @@ class CreateCapability(msgspec.Struct, kw_only=True, frozen=True):
         Seconds,
         Param("The longest that a grant of it may run.", kind=Kind.DURATION, flag="longest"),
     ]
+    reason: Why
 
 
 def _new(p: CreateCapability) -> NewCapability:
@@ -97,6 +98,7 @@ def _new(p: CreateCapability) -> NewCapability:
         models=p.models,
         routes=p.routes,
         longest_grant_seconds=p.longest_grant_seconds,
+        reason=p.reason,
     )
 
 

@@ -72,6 +72,7 @@ class CreatePartner(msgspec.Struct, kw_only=True, frozen=True):
             flag="subprocessor",
         ),
     ] = []
+    reason: Why
 
 
 def _new(p: CreatePartner) -> NewPartner:
@@ -81,6 +82,7 @@ def _new(p: CreatePartner) -> NewPartner:
         sponsor=p.sponsor,
         egress=p.egress,
         subprocessors=p.subprocessors,
+        reason=p.reason,
     )
 
 

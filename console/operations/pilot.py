@@ -70,6 +70,7 @@ class CreatePilot(msgspec.Struct, kw_only=True, frozen=True):
             flag="grace",
         ),
     ] = 3600
+    reason: Why
 
 
 def _new(p: CreatePilot) -> NewPilot:
@@ -79,6 +80,7 @@ def _new(p: CreatePilot) -> NewPilot:
         models=p.models,
         stages=p.stages,
         grace_seconds=p.grace_seconds,
+        reason=p.reason,
     )
 
 

@@ -223,14 +223,15 @@ def test_releasing_is_planned_even_when_its_reach_cannot_be_counted():
 @pytest.mark.parametrize(
     ("id", "given", "route", "answer"),
     [
-        ("partner.create", {"slug": "acme", "name": "Acme", "sponsor": "root"},
+        ("partner.create", {"slug": "acme", "name": "Acme", "sponsor": "root", "reason": "r"},
          "partner.create", PARTNER),
         ("pilot.create",
-         {"slug": "aurora", "title": "A", "models": ["aurora-1"], "stages": [SANDBOX]},
+         {"slug": "aurora", "title": "A", "models": ["aurora-1"], "stages": [SANDBOX],
+          "reason": "r"},
          "pilot.create", PILOT),
         ("assessment.create",
          {"partner": "acme", "capability": "c", "assessor": "x", "summary": "s",
-          "valid_until": AT}, "assessment.create", ASSESSMENT),
+          "valid_until": AT, "reason": "r"}, "assessment.create", ASSESSMENT),
     ],
 )  # fmt: skip
 def test_planning_a_creation_only_validates_it(id, given, route, answer):

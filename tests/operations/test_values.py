@@ -48,7 +48,13 @@ def test_a_stage_as_it_is_typed():
     stage = "sandbox:most-partners=10,longest=30d"
     p = build(
         find("pilot.create"),
-        {"slug": "aurora", "title": "Aurora", "models": "aurora-1", "stages": [stage]},
+        {
+            "slug": "aurora",
+            "title": "Aurora",
+            "models": "aurora-1",
+            "stages": [stage],
+            "reason": "r",
+        },
         now=NOW,
     )
     assert p.stages == [Stage(key="sandbox", most_partners=10, longest_grant_seconds=30 * 86400)]

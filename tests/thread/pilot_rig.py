@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import shutil
@@ -78,12 +79,19 @@ class Rig:
     # the command line
 
     def cli(
-        self, *words: str, stdin: str | None = None, seconds: float = 60, user: str | None = None
+        self, *words: str, stdin: str | None = None, seconds: float = 60, user: str = ""
     ) -> Done:
-        """Run `pilotctl WORDS` as a process without a terminal."""
+        """Run `pilotctl WORDS` as a process without a terminal; as another user, by root."""
+        program, env = ["-m", "console"], self.env
+        if user:
+            state = self.home.parent / f"state-of-{user}"
+            state.mkdir(exist_ok=True)
+            state.chmod(0o777)
+            program = ["-m", "tests.thread.as_user", user]
+            env = {**env, "XDG_STATE_HOME": str(state)}
         done = subprocess.run(
-            [sys.executable, "-m", "console", *words],
-            env=self.env if user is None else {**self.env, "XDG_STATE_HOME": f"/tmp/{user}"},
+            [sys.executable, *program, *words],
+            env=env,
             cwd=ROOT,
             input=stdin,
             stdin=None if stdin is not None else subprocess.DEVNULL,
@@ -91,7 +99,6 @@ class Rig:
             text=True,
             timeout=seconds,
             check=False,
-            user=user,
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
@@ -282,7 +289,7 @@ def programme(rig: Rig, *, tier: int = 2, partners: Sequence[str] = ("acme",)) -
     """A pilot with one capability of `tier`, its terms, and vetted partners."""
     rig.do(
         "pilot.create", slug="aurora", title="Aurora", models=["aurora-1", "aurora-2"],
-        stages=["limited:most-partners=1000,longest=90d"],
+        stages=["limited:most-partners=1000,longest=90d"], reason="agreed",
     )  # fmt: skip
     capability(rig, CAPABILITY, tier)
     publish(rig)
@@ -295,7 +302,7 @@ def capability(rig: Rig, slug: str, tier: int, *, category: str = "dual-use") ->
     return rig.do(
         "capability.create", slug=slug, title=slug, pilot="aurora", category=category,
         tier=str(tier), models=["aurora-1"], routes=["chat.completions", "messages"],
-        longest_grant_seconds="90d",
+        longest_grant_seconds="90d", reason="agreed",
     )  # fmt: skip
 
 
@@ -311,8 +318,8 @@ def publish(rig: Rig, text: str = "For the stated purpose only.\n", **more: Any)
 def vetted(rig: Rig, partner: str, *capabilities: str) -> None:
     """A partner for whom nothing is missing."""
     rig.do(
-        "partner.create", slug=partner, name=partner.title(), sponsor="programme",
-        egress=["127.0.0.0/24"], subprocessors=["datawharf"],
+        "partner.create", slug=partner, name=partner.title(), sponsor=getpass.getuser(),
+        egress=["127.0.0.0/24"], subprocessors=["datawharf"], reason="asked to join",
     )  # fmt: skip
     rig.do("partner.verify", partner=partner, until="200d", evidence="file 7", reason="vetted")
     rig.do(
@@ -327,7 +334,7 @@ def assessed(rig: Rig, partner: str, slug: str) -> None:
     """An accepted assessment of the partner for a capability."""
     made = rig.do(
         "assessment.create", partner=partner, capability=slug, assessor="risk desk",
-        summary="residual risk is low", valid_until="180d",
+        summary="residual risk is low", valid_until="180d", reason="read on site",
     )  # fmt: skip
     rig.do("assessment.accept", assessment=made.id, reason="accepted")
 

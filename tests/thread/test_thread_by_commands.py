@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,15 +43,16 @@ def test_the_thread_by_commands(rig: Rig) -> None:
     assert (again.exit, "nothing was changed" in again.err) == (0, True)
     assert rig.cli("status", "--exit-status").exit == 0
     rig.ok("pilot", "create", "aurora", "--title", "Aurora", "--model", "aurora-1", "--stage",
-           "limited:most-partners=10,longest=90d", "--yes")  # fmt: skip
+           "limited:most-partners=10,longest=90d", "--reason", "agreed", "--yes")  # fmt: skip
     rig.ok("capability", "create", "cyber.vuln-discovery", "--title", "Find flaws", "--pilot",
            "aurora", "--category", "dual-use", "--tier", "2", "--model", "aurora-1", "--route",
-           "chat.completions,messages", "--longest", "90d", "--yes")  # fmt: skip
+           "chat.completions,messages", "--longest", "90d", "--reason",
+           "agreed", "--yes")  # fmt: skip
     (folder / "terms.txt").write_text("For the stated purpose only.\n")
     rig.ok("terms", "publish", "aurora", "--title", "Terms", "--file", str(folder / "terms.txt"),
            "--reason", "agreed", "--yes")  # fmt: skip
-    rig.ok("partner", "create", "acme", "--name", "Acme", "--sponsor", "programme", "--egress",
-           "192.0.2.0/24", "--yes")  # fmt: skip
+    rig.ok("partner", "create", "acme", "--name", "Acme", "--sponsor", getpass.getuser(),
+           "--egress", "192.0.2.0/24", "--reason", "asked", "--yes")  # fmt: skip
     expect(rig, *SET_UP)
 
     # a grant: what is missing, and how to mend it
@@ -74,7 +76,8 @@ def test_the_thread_by_commands(rig: Rig) -> None:
     rig.ok("terms", "accept", "aurora", "acme", "--signatory", "counsel", "--evidence", "copy",
            "--reason", "received", "--yes")  # fmt: skip
     made = rig.json("assessment", "create", "acme", "cyber.vuln-discovery", "--assessor", "risk",
-                    "--summary", "low", "--valid-until", "180d", "--yes")  # fmt: skip
+                    "--summary", "low", "--valid-until", "180d", "--reason", "read",
+                    "--yes")  # fmt: skip
     rig.ok("assessment", "accept", made["id"], "--reason", "agreed", "--yes")
     assert rig.json("grant", "check", grant)["gaps"] == []
     active = rig.json("grant", "activate", grant, "--reason", "nothing is missing", "--yes")

@@ -24,6 +24,7 @@ from console.model.access import (
 
 DAY = 86_400
 PILOT = "aurora"
+WHY = "the demo's opening scene"
 TERMS = (
     "Partner access to the aurora models.\n\n"
     "1. Use is limited to the purpose stated in each grant.\n"
@@ -101,6 +102,7 @@ def pilot() -> NewPilot:
             Stage(key=StageKey.SANDBOX, most_partners=20, longest_grant_seconds=30 * DAY),
             Stage(key=StageKey.LIMITED, most_partners=10, longest_grant_seconds=90 * DAY),
         ],
+        reason=WHY,
     )
 
 
@@ -131,6 +133,7 @@ def capabilities() -> list[NewCapability]:
             models=models,
             routes=both,
             longest_grant_seconds=days * DAY,
+            reason=WHY,
         )
         for slug, title, category, tier, models, days in rows
     ]
@@ -144,6 +147,7 @@ def partner(seat: Seat, sponsor: str) -> NewPartner:
         sponsor=sponsor,
         egress=[seat.network],
         subprocessors=[seat.subprocessor] if seat.subprocessor else [],
+        reason=WHY,
     )
 
 

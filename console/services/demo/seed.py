@@ -27,8 +27,6 @@ from console.services.client import Client
 from console.services.demo import scenario
 from console.services.settings import Home
 
-WHY = "the demo's opening scene"
-
 
 class Peers:
     """The operator APIs of one home, spoken to as the user who runs them."""
@@ -76,7 +74,7 @@ async def seed(home: Home, sponsor: str) -> dict[str, str]:
                 pilot=scenario.PILOT,
                 title="Aurora partner terms",
                 text=scenario.TERMS,
-                reason=WHY,
+                reason=scenario.WHY,
             ),
         )
         keys: dict[str, str] = {}
@@ -88,7 +86,7 @@ async def seed(home: Home, sponsor: str) -> dict[str, str]:
             for holder in filter(None, (seat.slug, seat.subprocessor)):
                 issued: IssuedKey = await peers.ask(
                     gateway.KEY_ISSUE,
-                    IssueKey(grant_id=grant.id, holder=holder, reason=WHY),
+                    IssueKey(grant_id=grant.id, holder=holder, reason=scenario.WHY),
                 )
                 assert issued.secret is not None
                 name = seat.slug if holder == seat.slug else f"{seat.slug}/{holder}"
@@ -104,7 +102,9 @@ async def _admit(peers: Peers, seat: scenario.Seat, sponsor: str) -> Grant:
     partner = await peers.ask(policy.PARTNER_CREATE, scenario.partner(seat, sponsor))
     await peers.ask(
         policy.PARTNER_VERIFY,
-        VerifyPartner(until=moment + timedelta(days=200), evidence="vetting file", reason=WHY),
+        VerifyPartner(
+            until=moment + timedelta(days=200), evidence="vetting file", reason=scenario.WHY
+        ),
         revision=partner.revision,
         partner=seat.slug,
     )
@@ -115,7 +115,7 @@ async def _admit(peers: Peers, seat: scenario.Seat, sponsor: str) -> Grant:
                 partner=seat.slug,
                 signatory=f"{seat.name}, legal",
                 evidence="countersigned copy on file",
-                reason=WHY,
+                reason=scenario.WHY,
             ),
             pilot=scenario.PILOT,
         )
@@ -130,7 +130,7 @@ async def _admit(peers: Peers, seat: scenario.Seat, sponsor: str) -> Grant:
             models=scenario.models_of(seat),
             purpose=f"{seat.name}: defensive work within its own estate",
             expires_at=scenario.ends(seat, moment),
-            reason=WHY,
+            reason=scenario.WHY,
         ),
     )
     return grant
@@ -145,11 +145,12 @@ async def _assess(peers: Peers, partner: str, capability: str) -> None:
             assessor="programme risk desk",
             summary="Residual risk accepted with egress declared and keys held in custody.",
             valid_until=now() + timedelta(days=180),
+            reason=scenario.WHY,
         ),
     )
     await peers.ask(
         policy.ASSESSMENT_ACCEPT,
-        DecideAssessment(reason=WHY),
+        DecideAssessment(reason=scenario.WHY),
         revision=made.revision,
         assessment=made.id,
     )

@@ -239,6 +239,7 @@ def create_assessment(conn: Connection, ask: Ask) -> Assessment:
         assessment.id,
         name=capability.slug,
         partner=partner.slug,
+        reason=body.reason,
         after={
             "capability": assessment.capability,
             "assessor": assessment.assessor,

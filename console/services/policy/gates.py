@@ -269,7 +269,7 @@ def _assessment(facts: Facts, capability: str, at: datetime) -> Gap | None:
     )
     mend = (
         f"pilotctl assessment create {partner} {capability} "
-        "--assessor NAME --summary TEXT --valid-until 180d"
+        "--assessor NAME --summary TEXT --valid-until 180d --reason WHY"
     )
     if ended is not None:
         return Gap(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 from sqlalchemy import Connection, select, update
 
@@ -36,11 +38,20 @@ def show_partner(conn: Connection, ask: Ask) -> Partner:
     return find.partner(conn, ask.path["partner"])
 
 
-def create_partner(conn: Connection, ask: Ask) -> Partner:
-    """Enter an organisation as a prospect: it becomes active when it is verified."""
+def create_partner(operators: Sequence[str], conn: Connection, ask: Ask) -> Partner:
+    """Enter an organisation as a prospect: it becomes active when it is verified.
+
+    Its sponsor must be one of `operators`: whoever approves its grants is compared with it.
+    """
     body: NewPartner = ask.body
     if there := find.by_slug(conn, PARTNERS, body.slug):
         raise find.exists("partner", body.slug, there)
+    if body.sponsor not in operators:
+        raise refusal(
+            "invalid",
+            f"sponsor: {body.sponsor!r} is no operator here: "
+            f"they are {', '.join(operators)}{find.nearest(body.sponsor, operators)}",
+        )
     actor = Actor.of(ask)
     partner = Partner(
         id=new_id("partner"),
@@ -72,6 +83,7 @@ def create_partner(conn: Connection, ask: Ask) -> Partner:
         partner.id,
         name=partner.slug,
         partner=partner.slug,
+        reason=body.reason,
         after=partner,
     )
     return partner

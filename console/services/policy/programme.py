@@ -64,7 +64,16 @@ def create_pilot(conn: Connection, ask: Ask) -> Pilot:
     conn.execute(
         PILOTS.insert().values(id=pilot.id, slug=pilot.slug, created_at=actor.at, body=pilot)
     )
-    record(conn, actor, "pilot.create", "pilot", pilot.id, name=pilot.slug, after=pilot)
+    record(
+        conn,
+        actor,
+        "pilot.create",
+        "pilot",
+        pilot.id,
+        name=pilot.slug,
+        reason=body.reason,
+        after=pilot,
+    )
     return pilot
 
 
@@ -151,6 +160,7 @@ def create_capability(conn: Connection, ask: Ask) -> Capability:
         "capability",
         capability.id,
         name=capability.slug,
+        reason=body.reason,
         after=capability,
     )
     return capability

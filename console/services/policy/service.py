@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -46,7 +47,7 @@ async def serve(settings: Settings, _args: argparse.Namespace, stop: asyncio.Eve
     tasks: list[asyncio.Task[None]] = []
     try:
         await store.write(lambda conn: put_in_force(conn, bundle))
-        mount(web, bundle, gateway)
+        mount(web, bundle, gateway, [each.name for each in settings.operators])
         Api(store, directory).mount(web)
         await web.start(socket=settings.home.socket(SERVICE))
         tasks = [
@@ -66,8 +67,8 @@ async def serve(settings: Settings, _args: argparse.Namespace, stop: asyncio.Eve
         store.close()
 
 
-def mount(web: Web, bundle: CedarBundle, gateway: Gateway) -> None:
-    """Serve every route of `api.policy`."""
+def mount(web: Web, bundle: CedarBundle, gateway: Gateway, operators: Sequence[str]) -> None:
+    """Serve every route of `api.policy`. `operators` are the names of those who may sponsor."""
     web.mount(routes.STATUS, partial(status, gateway))
     web.mount(routes.BUNDLE_SHOW, partial(show_bundle, bundle))
 
@@ -81,7 +82,7 @@ def mount(web: Web, bundle: CedarBundle, gateway: Gateway) -> None:
 
     web.mount(routes.PARTNER_LIST, partners.list_partners)
     web.mount(routes.PARTNER_SHOW, partners.show_partner)
-    web.mount(routes.PARTNER_CREATE, partners.create_partner)
+    web.mount(routes.PARTNER_CREATE, partial(partners.create_partner, operators))
     web.mount(routes.PARTNER_VERIFY, partial(partners.verify_partner, bundle))
     web.mount(routes.PARTNER_DECLARE, partial(partners.declare_partner, bundle))
 

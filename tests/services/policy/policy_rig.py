@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import getpass
 import io
 import json
 import os
@@ -31,6 +32,8 @@ from console.services.store import Store
 
 REPO = Path(__file__).resolve().parents[3]
 DAY = 86400
+SPONSOR = getpass.getuser()
+"""The one operator where `pilot.toml` names none: the user who runs the service."""
 
 
 class Said(NamedTuple):
@@ -128,6 +131,7 @@ class Api:
                     {"key": "limited", "most_partners": 3, "longest_grant_seconds": 60 * DAY},
                     {"key": "sandbox", "most_partners": 1, "longest_grant_seconds": 10 * DAY},
                 ],
+                "reason": "agreed",
                 **changes,
             },
         )
@@ -144,6 +148,7 @@ class Api:
                 "models": ["aurora-1", "aurora-2"],
                 "routes": ["chat.completions", "messages"],
                 "longest_grant_seconds": 30 * DAY,
+                "reason": "agreed",
                 **changes,
             },
         )
@@ -152,7 +157,13 @@ class Api:
         """A verified partner."""
         await self.post(
             "/v1/partners",
-            {"slug": slug, "name": slug, "sponsor": "root", "egress": ["127.0.0.0/8"]},
+            {
+                "slug": slug,
+                "name": slug,
+                "sponsor": SPONSOR,
+                "egress": ["127.0.0.0/8"],
+                "reason": "asked to join",
+            },
         )
         await self.post(
             f"/v1/partners/{slug}/verification",
@@ -177,6 +188,7 @@ class Api:
                 "assessor": "A",
                 "summary": "fine",
                 "valid_until": until or ahead(days=200),
+                "reason": "read on site",
             },
         )
         path = f"/v1/assessments/{made['id']}/acceptance"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from policy_rig import Rig, policy, run, wanted
+from policy_rig import SPONSOR, Rig, policy, run, wanted
 
 from console.services.policy.shipped import SHIPPED
 from tests.vectors import vectors
@@ -281,7 +281,8 @@ def test_of_the_pilots_own_entities_what_is_stored_wins(tmp_path: Path) -> None:
     async def scenario(rig: Rig) -> None:
         api = rig.api
         await api.ready()
-        await api.post("/v1/partners", {"slug": "birch", "name": "Birch", "sponsor": "root"})
+        birch = {"slug": "birch", "name": "Birch", "sponsor": SPONSOR, "reason": "asked"}
+        await api.post("/v1/partners", birch)
         await api.capability("cyber.exploit", tier=3)
         live = await api.post("/v1/grants", wanted())
         await api.until(live["id"], "active")

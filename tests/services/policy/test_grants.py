@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from policy_rig import DAY, Rig, ahead, run, wanted
+from policy_rig import DAY, SPONSOR, Rig, ahead, run, wanted
 
 
 def test_a_grant_with_everything_becomes_active_once_the_gateway_has_it(tmp_path: Path) -> None:
@@ -46,7 +46,8 @@ def test_what_is_missing_is_named_with_the_line_that_mends_it(tmp_path: Path) ->
         api = rig.api
         await api.pilot()
         await api.capability("cyber.triage")
-        await api.post("/v1/partners", {"slug": "acme", "name": "Acme", "sponsor": "root"})
+        acme = {"slug": "acme", "name": "Acme", "sponsor": SPONSOR, "reason": "asked"}
+        await api.post("/v1/partners", acme)
         grant = await api.post("/v1/grants", wanted())
         assert grant["state"] == "draft"
         mends = {gap["code"]: gap["mend"] for gap in grant["gaps"]}

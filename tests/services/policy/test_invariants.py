@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -64,7 +65,7 @@ class Policy(RuleBasedStateMachine):
         stage = Stage(key=StageKey.LIMITED, most_partners=5, longest_grant_seconds=YEAR)
         self.do(
             programme.create_pilot,
-            NewPilot(slug="p", title="P", models=["m"], stages=[stage]),
+            NewPilot(slug="p", title="P", models=["m"], stages=[stage], reason="r"),
         )
         for slug, tier in zip(SLUGS, (1, 3), strict=True):
             self.do(
@@ -78,9 +79,13 @@ class Policy(RuleBasedStateMachine):
                     models=["m"],
                     routes=[RouteName.CHAT],
                     longest_grant_seconds=YEAR,
+                    reason="r",
                 ),
             )
-        self.do(partners.create_partner, NewPartner(slug="acme", name="A", sponsor="s"))
+        self.do(
+            partial(partners.create_partner, ["s"]),
+            NewPartner(slug="acme", name="A", sponsor="s", reason="r"),
+        )
         body = PublishTerms(pilot="p", title="T", text="t", reason="r")
         self.do(self.judged(evidence.publish_terms), body)
         self.mend_everything(30)
@@ -145,7 +150,12 @@ class Policy(RuleBasedStateMachine):
     def assess(self, days: float, slug: str) -> None:
         until = self.at + timedelta(days=days)
         body = NewAssessment(
-            partner="acme", capability=slug, assessor="A", summary="s", valid_until=until
+            partner="acme",
+            capability=slug,
+            assessor="A",
+            summary="s",
+            valid_until=until,
+            reason="r",
         )
         made = self.do(evidence.create_assessment, body)
         path = {"assessment": made.id}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from policy_rig import Rig, ahead, later, run, wanted
+from policy_rig import SPONSOR, Rig, ahead, later, run, wanted
 from test_gates import NOON, assessment, facts, partner, version
 
 from console.api import authzen
@@ -29,13 +29,15 @@ CAPABILITY = {
     "models": ["aurora-1"],
     "routes": ["messages"],
     "longest_grant_seconds": 60,
+    "reason": "r",
 }
-PARTNER = {"slug": "cedar", "name": "Cedar", "sponsor": "root"}
+PARTNER = {"slug": "cedar", "name": "Cedar", "sponsor": SPONSOR, "reason": "r"}
 PILOT = {
     "slug": "boreal",
     "title": "Boreal",
     "models": ["b-1"],
     "stages": [{"key": "sandbox", "most_partners": 1, "longest_grant_seconds": 60}],
+    "reason": "r",
 }
 
 
@@ -82,6 +84,8 @@ BAD: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("/v1/partners", "control in the name", {**PARTNER, "name": "a\x1b[31mb"}, 422, "name"),
     ("/v1/partners", "long name", {**PARTNER, "name": "x" * 201}, 422, "name"),
     ("/v1/partners", "mistyped", {**PARTNER, "sponser": "x"}, 400, "sponsor"),
+    ("/v1/partners", "sponsor", {**PARTNER, "sponsor": f"{SPONSOR}s"}, 422, f"nearest: {SPONSOR}"),
+    ("/v1/partners", "no reason", {**PARTNER, "reason": ""}, 422, "reason"),
     ("/v1/partners", "twice", {**PARTNER, "slug": "acme"}, 409, "exists already"),
     ("/v1/terms", "no pilot", {"pilot": "x", "title": "T", "text": "t", "reason": "r"}, 404, "x"),
     (
@@ -120,6 +124,7 @@ BAD: list[tuple[str, str, dict[str, Any], int, str]] = [
             "assessor": "A",
             "summary": "s",
             "valid_until": "2020-01-01T00:00:00Z",
+            "reason": "r",
         },
         422,
         "is past",
@@ -369,6 +374,7 @@ def test_every_event_that_policy_records_is_a_valid_one(tmp_path: Path) -> None:
                 "assessor": "A",
                 "summary": "s",
                 "valid_until": ahead(days=1),
+                "reason": "r",
             },
         )
         await api.post(f"/v1/assessments/{third['id']}/rejection", {"reason": "r"})

@@ -32,7 +32,7 @@ from tests.services.web.serving import Got, Served, exchange, served
 
 Scene = Callable[[Served], Awaitable[None]]
 
-ACME = {"slug": "acme", "name": "Acme", "sponsor": "root"}
+ACME = {"slug": "acme", "name": "Acme", "sponsor": "root", "reason": "asked"}
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ BAD: dict[str, tuple[Any, int, str, str]] = {
     "not UTF-8": (b'{"slug": "\xff"}', 400, "malformed", "not UTF-8"),
     "a lone surrogate": (b'{"slug":"a","name":"\\ud800","sponsor":"b"}', 400, "malformed", "JSON"),
     "a member twice": (
-        b'{"slug":"acme","slug":"evil","name":"A","sponsor":"b"}', 400, "malformed",
+        b'{"slug":"acme","slug":"evil","name":"A","sponsor":"b","reason":"r"}', 400, "malformed",
         'the member "slug" is there twice',
     ),
     "deep nesting": (b"[" * 200_000, 422, "invalid", "expected object, got array"),
