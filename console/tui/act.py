@@ -15,8 +15,6 @@ from typing import Any, NamedTuple
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.events import Key
-from textual.message import Message
 from textual.screen import ModalScreen
 from textual.strip import Strip
 from textual.widget import Widget
@@ -33,7 +31,7 @@ from console.tui.lines import Lines, wrap
 from console.tui.link import Link
 from console.tui.operate import cli_line, near_line, params_of, raw_of
 from console.tui.theme import Palette
-from console.tui.work import begin
+from console.tui.work import begin, ready
 
 PLAN_PAUSE = 0.25
 PLACEHOLDER = "-"
@@ -56,13 +54,6 @@ class Buttons(Widget, can_focus=True):
 
     DEFAULT_CSS = "Buttons { height: 1; }"
 
-    class Pressed(Message):
-        """A button was pressed: `yes` for the verb."""
-
-        def __init__(self, *, yes: bool) -> None:
-            super().__init__()
-            self.yes = yes
-
     def __init__(self, palette: Callable[[], Palette], verb: str) -> None:
         super().__init__()
         self._palette = palette
@@ -78,20 +69,16 @@ class Buttons(Widget, can_focus=True):
                 self.yes = False
             self.refresh()
 
-    def on_key(self, event: Key) -> None:
-        """Choose with left and right, press with enter. Tab is the way on."""
-        if event.key in {"left", "right", "h", "l"}:
-            self.yes = event.key in {"right", "l"} and not self.why
-            self.refresh()
-        elif event.key == "tab" and not self.yes and not self.why:
+    def choose(self, key: str) -> bool:
+        """Move between the two. False: the key is not for them."""
+        if key in {"left", "right"}:
+            self.yes = key == "right" and not self.why
+        elif key == "tab" and not self.yes and not self.why:
             self.yes = True
-            self.refresh()
-        elif event.key == "enter":
-            self.post_message(self.Pressed(yes=self.yes))
         else:
-            return
-        event.stop()
-        event.prevent_default()
+            return False
+        self.refresh()
+        return True
 
     def on_blur(self) -> None:
         """Whoever comes back is on Cancel again."""
@@ -115,7 +102,7 @@ class Buttons(Widget, can_focus=True):
         return strip([cancel, ("  ", base), verb], self.size.width, base)
 
 
-class Act(ModalScreen[Confirmed | None]):
+class Act(ModalScreen[None]):
     """The dialogue of one operation."""
 
     CSS = """
@@ -140,9 +127,13 @@ class Act(ModalScreen[Confirmed | None]):
         palette: Callable[[], Palette],
         values: Mapping[str, str],
         *,
+        done: Callable[[Confirmed | None], None],
+        again: Callable[[dict[str, str]], None],
         whole: bool = False,
     ) -> None:
         super().__init__()
+        self._done = done
+        self._again = again
         self.op = op
         self._link = link
         self._palette = palette
@@ -203,9 +194,12 @@ class Act(ModalScreen[Confirmed | None]):
         )
         entries = list(self.query(Entry))
         first = next((each for each in entries if each.id != "name" and not each.value), None)
-        (first or self.query_one(Buttons)).focus()
+        self.set_focus(first or self.query_one(Buttons))
+        for each in entries:
+            each.changed = self._entry_changed
         self._refresh_texts()
         self._replan()
+        ready(self)
 
     # filling in
 
@@ -215,39 +209,43 @@ class Act(ModalScreen[Confirmed | None]):
             values[field.name] = self.query_one(f"#field-{field.name}", Entry).value
         return values
 
-    def on_entry_changed(self, event: Entry.Changed) -> None:
+    def _entry_changed(self, entry: Entry) -> None:
         """Check in place, and plan again where the plan would be another."""
-        event.stop()
         self._refresh_texts()
-        if event.entry.id not in {"name", "field-reason"}:
+        if entry.id not in {"name", "field-reason"}:
             self._replan()
 
-    def on_entry_submitted(self, event: Entry.Submitted) -> None:
-        """Enter goes on to the next field, and ends on Cancel: it never confirms."""
-        event.stop()
-        self.focus_next()
-
-    def on_key(self, event: Key) -> None:
-        """Move between fields; escape leaves; ctrl+t shows every parameter."""
-        if event.key == "escape":
-            self.dismiss(None)
-        elif event.key in {"tab", "down"}:
-            if event.key == "tab" and self._complete():
-                pass
-            else:
-                self.focus_next()
-        elif event.key in {"shift+tab", "up"}:
-            self.focus_previous()
-        elif event.key == "ctrl+t" and not self._whole:
-            self.dismiss(None)
-            self.app.push_screen(
-                Act(self.op, self._link, self._palette, self._typed(), whole=True),
-                getattr(self.app, "act_done", None),
-            )
-        else:
+    def take(self, key: str, character: str | None) -> None:
+        """Take a key: into the field in focus, else to move, else to press."""
+        at = self.focused
+        if key == "escape":
+            self._leave(None)
+        elif isinstance(at, Entry) and at.edit(key, character):
+            self._refresh_texts()
+        elif isinstance(at, Buttons) and at.choose(key):
+            self._hold()
+        elif isinstance(at, Buttons) and key == "enter":
+            self._press(yes=at.yes)
+        elif key == "tab" and self._complete():
             return
-        event.stop()
-        event.prevent_default()
+        elif key in {"tab", "down", "enter"}:
+            # Enter goes on to the next field, and ends on Cancel: it never confirms.
+            self.focus_next()
+        elif key in {"shift+tab", "up"}:
+            self.focus_previous()
+        elif key == "ctrl+t" and not self._whole:
+            values = self._typed()
+            self.app.pop_screen()
+            self._again(values)
+
+    def take_paste(self, text: str) -> None:
+        """Take a paste into the field in focus."""
+        if isinstance(self.focused, Entry):
+            self.focused.insert(text)
+
+    def _leave(self, confirmed: Confirmed | None) -> None:
+        self.app.pop_screen()
+        self._done(confirmed)
 
     def _complete(self) -> bool:
         entry = self.focused
@@ -318,7 +316,9 @@ class Act(ModalScreen[Confirmed | None]):
             if wrong or (field.required and field.name not in raw):
                 self._fault = self._fault or f"{_label(field).lower()} is missing"
         lines = wrap(near_line(self.op, values, now), self._room - 10, "  ")
-        self.query_one("#cli", Lines).set(
+        cli = self.query_one("#cli", Lines)
+        cli.styles.height = min(3, len(lines))
+        cli.set(
             [[Ink("same as  " if at == 0 else "         ", "dim"), Ink(line)]
              for at, line in enumerate(lines[:3])]
         )  # fmt: skip
@@ -422,11 +422,10 @@ class Act(ModalScreen[Confirmed | None]):
 
     # the end
 
-    def on_buttons_pressed(self, event: Buttons.Pressed) -> None:
+    def _press(self, *, yes: bool) -> None:
         """Cancel, or hand over what was agreed to."""
-        event.stop()
-        if not event.yes:
-            self.dismiss(None)
+        if not yes:
+            self._leave(None)
             return
         now = datetime.now(UTC)
         try:
@@ -436,7 +435,7 @@ class Act(ModalScreen[Confirmed | None]):
             return
         if self.op.effect is not Effect.READ and self._plan is None:
             return
-        self.dismiss(Confirmed(self.op, params, self._plan, cli_line(self.op, params)))
+        self._leave(Confirmed(self.op, params, self._plan, cli_line(self.op, params)))
 
 
 def _label(field: Field) -> str:

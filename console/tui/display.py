@@ -84,7 +84,7 @@ class Inks:
         if known is None:
             if len(self._known) > 4096:
                 self._known.clear()
-            known = self._known[style] = Strip.render_ansi(style, self.system)
+            known = self._known[style] = Strip.render_ansi(_undefaulted(style), self.system)
         return known
 
     def line(self, segments: Iterable[Segment], width: int) -> list[Cell]:
@@ -96,6 +96,18 @@ class Inks:
         if len(out) < width:
             out += [(" ", out[-1][1] if out else "")] * (width - len(out))
         return out[:width]
+
+
+def _undefaulted(style: Style) -> Style:
+    """Return the style without colours that are the terminal's own: a reset gives those."""
+    fore, back = style.color, style.bgcolor
+    if not (fore and fore.is_default) and not (back and back.is_default):
+        return style
+    keep = style.without_color
+    return keep + Style(
+        color=None if fore is None or fore.is_default else fore,
+        bgcolor=None if back is None or back.is_default else back,
+    )
 
 
 def absorb(canvas: Canvas, update: object, inks: Inks) -> bool:

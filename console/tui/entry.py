@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rich.style import Style
-from textual.events import Blur, Focus, Key, Paste
+from textual.events import Blur, Focus
 from textual.geometry import Offset
-from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -19,6 +18,10 @@ from console.present.cells import width
 from console.present.safe import is_hidden
 from console.tui.ink import strip
 from console.tui.theme import Palette
+
+
+def _held(key: str) -> bool:
+    return key.startswith(("ctrl+", "alt+", "super+", "meta+"))
 
 
 def _caret(style: Style) -> Style:
@@ -29,20 +32,6 @@ class Entry(Widget, can_focus=True):
     """One editable line. The caret is drawn in reverse and never blinks."""
 
     DEFAULT_CSS = "Entry { height: 1; }"
-
-    class Changed(Message):
-        """The text is another."""
-
-        def __init__(self, entry: Entry) -> None:
-            super().__init__()
-            self.entry = entry
-
-    class Submitted(Message):
-        """Enter was pressed."""
-
-        def __init__(self, entry: Entry) -> None:
-            super().__init__()
-            self.entry = entry
 
     def __init__(
         self,
@@ -59,6 +48,8 @@ class Entry(Widget, can_focus=True):
         self.ghost = ghost
         self.caret = len(value)
         self._plain = plain
+        self.changed: Callable[[Entry], None] | None = None
+        """Called, before anything else happens, when the text is another."""
         self._left = 0
 
     def set(self, value: str) -> None:
@@ -70,7 +61,8 @@ class Entry(Widget, can_focus=True):
 
     def _changed(self) -> None:
         self.refresh()
-        self.post_message(self.Changed(self))
+        if self.changed is not None:
+            self.changed(self)
 
     def insert(self, text: str) -> None:
         """Put `text` in at the caret, without what cannot be seen."""
@@ -84,8 +76,8 @@ class Entry(Widget, can_focus=True):
             self.caret += len(clean)
             self._changed()
 
-    def on_key(self, event: Key) -> None:
-        """Edit. Keys that mean nothing to a line go on to the screen."""
+    def edit(self, key: str, character: str | None) -> bool:
+        """Take a key. False: it means nothing to a line, and its owner may."""
         at = self.caret
         moves = {
             "left": at - 1, "right": at + 1, "home": 0, "ctrl+a": 0,
@@ -96,28 +88,20 @@ class Entry(Widget, can_focus=True):
             "ctrl+d": (at, at + 1), "ctrl+u": (0, at), "ctrl+k": (at, len(self.value)),
             "ctrl+w": (len(self.value[:at].rstrip().rpartition(" ")[0]), at),
         }  # fmt: skip
-        if event.key in moves:
-            self.caret = max(0, min(len(self.value), moves[event.key]))
+        if key in moves:
+            self.caret = max(0, min(len(self.value), moves[key]))
             self.refresh()
-        elif event.key in cuts:
-            low, high = (max(0, place) for place in cuts[event.key])
+        elif key in cuts:
+            low, high = (max(0, place) for place in cuts[key])
             if self.value[low:high]:
                 self.value = self.value[:low] + self.value[high:]
                 self.caret = low
                 self._changed()
-        elif event.key == "enter":
-            self.post_message(self.Submitted(self))
-        elif event.is_printable and event.character:
-            self.insert(event.character)
+        elif character and character.isprintable() and not _held(key):
+            self.insert(character)
         else:
-            return
-        event.stop()
-        event.prevent_default()
-
-    def on_paste(self, event: Paste) -> None:
-        """Take a paste as one line."""
-        event.stop()
-        self.insert(event.text)
+            return False
+        return True
 
     def on_focus(self, _: Focus) -> None:
         """Show the caret."""

@@ -53,6 +53,19 @@ def terminal_there() -> bool:
         return False
 
 
+def let_go_of_a_gone_terminal() -> None:
+    """Point the standard streams elsewhere if their terminal is gone.
+
+    Python flushes them as it ends, and would change the exit code to 120 on failing to.
+    """
+    if terminal_there():
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
+    os.close(nowhere)
+
+
 async def watch_terminal(end: Callable[[int], None]) -> None:
     """End as SIGHUP would when the terminal has gone without a signal."""
     while terminal_there():  # noqa: ASYNC110  nothing tells when a terminal goes

@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -102,7 +102,8 @@ class Health:
     latency: float = 0.0
     sequence: int = 0
     operator: Operator | None = None
-    shown: str = field(default="", repr=False)
+    bound: float = 0.0
+    """The latency as it is shown: a step that it stays under."""
 
     def age(self) -> float:
         """Return the seconds since it last answered, infinite before the first answer."""
@@ -132,10 +133,9 @@ class Health:
 
     def _latency(self) -> str:
         # A latency that hovers at a step's edge must not make an idle screen talk.
-        fresh = coarse_latency(self.latency)
-        if not self.shown or coarse_latency(self.latency * 1.3) == fresh:
-            self.shown = fresh
-        return self.shown
+        if not self.bound / 6 < self.latency <= self.bound * 1.5:
+            self.bound = next((each for each in _LATENCIES if self.latency <= each), 10_000)
+        return coarse_latency(self.bound)
 
     def take(self, status: ServiceStatus, milliseconds: float) -> None:
         """Note an answer."""

@@ -7,7 +7,6 @@ from typing import Any
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
-from textual.events import Key
 from textual.screen import ModalScreen
 
 from console.api.flow import Report
@@ -20,6 +19,7 @@ from console.present.receipt import receipt_lines, standing
 from console.tui.ink import Ink, Line
 from console.tui.lines import Lines, wrap
 from console.tui.theme import Palette
+from console.tui.work import ready
 
 _INKS = {"refused": "good", "lapsed": "good", "waiting": "pending", "unproven": "bad"}
 
@@ -52,6 +52,7 @@ class Doing(ModalScreen[None]):
     def on_mount(self) -> None:
         """Show that it was sent."""
         self._draw()
+        ready(self)
 
     def report(self, step: Report) -> None:
         """Take a step of the flow."""
@@ -114,11 +115,10 @@ class Doing(ModalScreen[None]):
         box.styles.height = len(lines)
         box.set(lines)
 
-    def on_key(self, event: Key) -> None:
+    def take(self, key: str, _: str | None) -> None:
         """Any of these closes the box, never the write."""
-        if event.key in {"enter", "escape", "q", "space"}:
-            event.stop()
-            self.dismiss(None)
+        if key in {"enter", "escape", "q", "space"}:
+            self.app.pop_screen()
 
 
 class SecretShown(ModalScreen[None]):
@@ -158,11 +158,11 @@ class SecretShown(ModalScreen[None]):
                 [Ink("ctrl+x", "key"), Ink(" hides it for good")],
             ]
         )
+        ready(self)
 
-    def on_key(self, event: Key) -> None:
+    def take(self, key: str, _: str | None) -> None:
         """Only one key closes it, so that a stray one loses nothing."""
-        event.stop()
-        if event.key == "ctrl+x":
+        if key == "ctrl+x":
             self._secret = ""
             self.query_one("#secret", Lines).set([])
-            self.dismiss(None)
+            self.app.pop_screen()

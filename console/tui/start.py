@@ -50,8 +50,9 @@ def ascii_only(environ: Mapping[str, str]) -> bool:
     """Tell whether the locale cannot show more than ASCII."""
     if environ.get("PILOTCTL_ASCII") == "1":
         return True
-    locale = environ.get("LC_ALL") or environ.get("LC_CTYPE") or environ.get("LANG") or ""
-    return "utf" not in locale.lower().replace("-", "")
+    # Python turns a C locale's LC_CTYPE into UTF-8 as it starts: what was asked for is in LANG.
+    asked = environ.get("LC_ALL") or environ.get("LANG") or ""
+    return asked in {"C", "POSIX"} or bool(asked and "utf" not in asked.lower())
 
 
 def settle(environ: dict[str, str] | os._Environ[str]) -> None:
@@ -106,6 +107,7 @@ def run(session: Session, argv: Sequence[str] = ()) -> int:
         app.link.note(each, "bad")
     code = app.run(mouse=False)
     lifeline.disarm_backstop()
+    lifeline.let_go_of_a_gone_terminal()
     for line in app.unanswered_at_end:
         crash.tell(f"pilotctl: sent, and not answered (unknown): {line}")
     if app.crash_line:

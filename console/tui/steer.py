@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-from textual.events import Key
+from textual.events import Event, Key, Paste
+from textual.screen import Screen
 from textual.widget import Widget
 
 from console.api.flow import Report
@@ -67,10 +69,13 @@ class Console(Frame):
         self._history: list[str] = []
         self._recalled = 0
         self._leaving = False
+        self._typed: deque[Key | Paste] = deque()
+        self._coming: Screen[Any] | None = None
         self.look_again = LOOK_AGAIN_SECONDS
 
     def first_place(self) -> None:
         """Land on what needs someone."""
+        self.entry.changed = self._entry_changed
         if self.views:
             self.go("now")
         if self._opening:
@@ -83,27 +88,61 @@ class Console(Frame):
 
     # keys
 
-    async def on_key(self, event: Key) -> None:
-        """Keys that the widget in focus did not take."""
-        key = event.key
+    async def on_event(self, event: Event) -> None:
+        """Take keys here, one after another, whatever is in focus.
+
+        Textual hands each key to the widget that has the focus when it arrives; what is typed
+        ahead of a bar or a dialogue would run as commands.
+        """
+        if isinstance(event, Key | Paste) and self.places:
+            self._typed.append(event)
+            self._take_typed()
+        else:
+            await super().on_event(event)
+
+    def screen_ready(self, screen: Screen[Any]) -> None:
+        """Let a dialogue that was just opened have what was typed ahead."""
+        if screen is self._coming:
+            self._coming = None
+            self.call_later(self._take_typed)
+
+    def open_screen(self, screen: Screen[Any]) -> None:
+        """Open a dialogue; keys wait until it can take them."""
+        self._coming = screen
+        self.push_screen(screen)
+
+    def _take_typed(self) -> None:
+        while self._typed and self._coming is None:
+            event = self._typed.popleft()
+            if isinstance(event, Paste):
+                self._take_paste(event.text)
+            else:
+                self._take_key(event.key, event.character)
+        self.draw_frame()
+
+    def _take_paste(self, text: str) -> None:
+        if len(self.screen_stack) > 1:
+            paste = getattr(self.screen, "take_paste", None)
+            if paste is not None:
+                paste(text)
+        elif self.bar_open:
+            self.entry.insert(text)
+
+    def _take_key(self, key: str, character: str | None) -> None:
         if key == "ctrl+l":
             self.redraw()
         elif key == "ctrl+z":
             self.action_suspend_process()
         elif key == "ctrl+q":
             self.leave_console()
-        elif len(self.screen_stack) > 1 or not self.places:
-            return
+        elif len(self.screen_stack) > 1:
+            self.screen.take(key, character)  # type: ignore[attr-defined]  # all of ours do
         else:
             self.message = []
             if self.bar_open:
-                self._bar_key(key)
-            elif not self._navigate(key) and not self._operate(key, event.character):
-                self.draw_frame()
-                return
-        event.stop()
-        event.prevent_default()
-        self.draw_frame()
+                self._bar_key(key, character)
+            elif not self._navigate(key):
+                self._operate(key, character)
 
     def _navigate(self, key: str) -> bool:
         body = self.body
@@ -186,16 +225,20 @@ class Console(Frame):
         self.query_one("#hint", Widget).display = False
         self.query_one("#bar", Widget).display = True
         self.entry.set(self._filter_before if sigil == "/" else "")
-        self.entry.focus()
+        self.screen.set_focus(self.entry)
 
     def close_bar(self) -> None:
         """Turn it back."""
         self.query_one("#bar", Widget).display = False
         self.query_one("#hint", Widget).display = True
-        self.body.focus()
+        self.screen.set_focus(self.body)
 
-    def _bar_key(self, key: str) -> None:
-        if key == "escape":
+    def _bar_key(self, key: str, character: str | None) -> None:
+        if self.entry.edit(key, character):
+            return
+        if key == "enter":
+            self._bar_entered()
+        elif key == "escape":
             if self._bar == "/":
                 self.table.set_filter(self._filter_before)
             self.close_bar()
@@ -209,24 +252,19 @@ class Console(Frame):
             recalled = [*self._history, ""][self._recalled]
             self.entry.set(recalled)
 
-    def on_entry_changed(self, event: Entry.Changed) -> None:
+    def _entry_changed(self, _: Entry) -> None:
         """Filter as it is typed."""
-        if self.bar_open and event.entry is self.entry:
-            if self._bar == "/":
-                self.table.set_filter(self.entry.value)
-            self.draw_frame()
+        if self.bar_open and self._bar == "/":
+            self.table.set_filter(self.entry.value)
 
-    def on_entry_submitted(self, event: Entry.Submitted) -> None:
+    def _bar_entered(self) -> None:
         """Run the command, or keep the filter."""
-        if not self.bar_open or event.entry is not self.entry:
-            return
         line = self.entry.value.strip()
         self.close_bar()
         self.message = []
         if self._bar == ":" and line:
             self._history = [*(each for each in self._history if each != line), line][-100:]
             self.run_command(line)
-        self.draw_frame()
 
     def _offers(self) -> list[str]:
         typed = self.entry.value.lstrip()
@@ -345,7 +383,15 @@ class Console(Frame):
         if op.effect is Effect.READ and not asked(op, filled):
             self._ask(op, filled)
             return
-        self.push_screen(Act(op, self.link, self.palette, filled), self.act_done)
+        self._open_act(op, filled, whole=False)
+
+    def _open_act(self, op: Operation, values: Mapping[str, str], *, whole: bool) -> None:
+        self.open_screen(
+            Act(
+                op, self.link, self.palette, values, whole=whole, done=self.act_done,
+                again=lambda typed: self._open_act(op, typed, whole=True),
+            )
+        )  # fmt: skip
 
     def _ask(self, op: Operation, values: Mapping[str, str]) -> None:
         try:
@@ -365,7 +411,7 @@ class Console(Frame):
             begin(self, partial(self._answer, confirmed))
             return
         doing = Doing(self.palette, confirmed.op, confirmed.line)
-        self.push_screen(doing)
+        self.open_screen(doing)
         task = asyncio.get_running_loop().create_task(self._write(confirmed, doing))
         self._writes[task] = confirmed.line
         task.add_done_callback(lambda done: self._writes.pop(done, None))
@@ -441,12 +487,12 @@ class Console(Frame):
         for name in op.secret.split("."):
             secret = getattr(secret, name, None)
         if doing.is_current:
-            doing.dismiss(None)
+            self.pop_screen()
         if not isinstance(secret, str):
             self.say("issued before: the key itself was shown then, once")
             return
         notes = [f"use it at  {url}" for url in getattr(result, "base_urls", [])]
-        self.push_screen(SecretShown(self.palette, f"{op.title}: {said_of(result)}", secret, notes))
+        self.open_screen(SecretShown(self.palette, f"{op.title}: {said_of(result)}", secret, notes))
         self.link.note(f"{op.id}: {said_of(result)}", "good")
 
     # the console's own

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from textual.dom import DOMNode
+from textual.screen import Screen
 
 
 def begin(node: DOMNode, work: Callable[[], Coroutine[Any, Any, None]], group: str = "") -> None:
@@ -16,3 +17,10 @@ def begin(node: DOMNode, work: Callable[[], Coroutine[Any, Any, None]], group: s
         exclusive=bool(group),
         exit_on_error=False,
     )
+
+
+def ready(screen: Screen[Any]) -> None:
+    """Say that a screen that was opened can take keys: those typed ahead are its own."""
+    told = getattr(screen.app, "screen_ready", None)
+    if told is not None:
+        told(screen)

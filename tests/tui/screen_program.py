@@ -10,6 +10,21 @@ from console.errors import PilotError
 from console.tui.start import run
 
 
+def _plant_a_bug(secret: str) -> None:
+    """Make one key fail, with a secret in its locals and in its message."""
+    from console.tui.steer import Console
+
+    kept = Console._operate
+
+    def broken(self, key, character):
+        if character == "~":
+            local = secret
+            raise ValueError(f"could not use {local}")
+        return kept(self, key, character)
+
+    Console._operate = broken
+
+
 def main() -> int:
     options = json.loads(os.environ.get("FAKE_PILOT", "{}"))
     payload = os.environ.get("FAKE_PAYLOAD", "")
@@ -32,6 +47,8 @@ def main() -> int:
         pilot = FakePilot(salt=salt, **options)
     else:
         pilot = FakePilot(**options)
+    if secret := os.environ.get("FAKE_CRASH"):
+        _plant_a_bug(secret)
     try:
         return run(pilot, sys.argv[1:])
     except PilotError as error:

@@ -1,0 +1,117 @@
+"""A real pseudo-terminal with the console in it, and an emulator that reads what comes out."""
+
+import errno
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import sys
+import termios
+import time
+from pathlib import Path
+
+import pyte
+
+HERE = Path(__file__).resolve().parent
+QUERIES = re.compile(rb"\x1b\[\?[0-9;]*\$p|\x1b\[[><][0-9]*u")
+"""What Textual asks a terminal; this emulator would print some of it."""
+
+
+class Terminal:
+    """The console over a pilot in memory, in a pseudo-terminal."""
+
+    def __init__(self, state, size=(80, 24), pilot=None, environ=None, args=()):
+        self.raw = b""
+        self.screen = pyte.Screen(*size)
+        self._stream = pyte.ByteStream(self.screen)
+        self.status = None
+        given = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(state),
+            "TERM": "xterm-256color",
+            "COLORTERM": "truecolor",
+            "LANG": "C.UTF-8",
+            "XDG_STATE_HOME": str(state),
+            "PYTHONPATH": f"{HERE.parents[1]}{os.pathsep}{HERE}",
+            "FAKE_PILOT": json.dumps(pilot or {}),
+            **(environ or {}),
+        }
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            program = str(HERE / "screen_program.py")
+            os.execve(sys.executable, [sys.executable, program, *args], given)
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.status is None:
+            os.kill(self.pid, signal.SIGKILL)
+            self.wait()
+        if self.fd >= 0:
+            os.close(self.fd)
+
+    @property
+    def text(self):
+        return "\n".join(line.rstrip() for line in self.screen.display)
+
+    def pump(self, seconds=0.05):
+        """Read what comes for so long."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            ready, _, _ = select.select([self.fd], [], [], left)
+            if not ready:
+                return
+            try:
+                data = os.read(self.fd, 65536)
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
+                return
+            self.raw += data
+            self._stream.feed(QUERIES.sub(b"", data))
+
+    def see(self, *wanted, seconds=15):
+        end = time.monotonic() + seconds
+        while not all(each in self.text for each in wanted):
+            assert time.monotonic() < end, f"not seen: {wanted}\n{self.text}"
+            self.pump()
+        return self
+
+    def keys(self, text):
+        os.write(self.fd, text.encode())
+        return self
+
+    def resize(self, width, height):
+        self.screen.resize(height, width)
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+        os.kill(self.pid, signal.SIGWINCH)
+
+    def signal(self, number):
+        os.kill(self.pid, number)
+        return self
+
+    def wait(self, seconds=10):
+        """Return the exit code, or minus the signal that ended it."""
+        end = time.monotonic() + seconds
+        while self.status is None:
+            if self.fd >= 0:
+                self.pump(0.02)
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.status = os.waitstatus_to_exitcode(status)
+            elif time.monotonic() > end:
+                raise AssertionError(f"still running\n{self.text}")
+            else:
+                time.sleep(0.01)
+        return self.status
+
+    def hang_up(self):
+        """Close the terminal under the console."""
+        os.close(self.fd)
+        self.fd = -1
