@@ -100,7 +100,8 @@ def verify_folder(
         key,
         origin=origin,
         known=known,
-        history=folder_history(folder),
+        # Listed before the head is read: a log that grows meanwhile is no rollback.
+        history=list(folder_history(folder)),
         progress=progress,
     )
 

@@ -119,8 +119,9 @@ class TileWriter:
                 f"the checkpoint of {head.size} is not of the {self.size} entries written",
                 exit=ExitCode.FAILED,
             )
-        self._replace(self.folder / f"{CHECKPOINT}.{head.size}", note)
+        # In this order a reader never meets a history that is ahead of the head.
         self._replace(self.folder / CHECKPOINT, note)
+        self._replace(self.folder / f"{CHECKPOINT}.{head.size}", note)
 
     def _grow(self, edge: list[list[bytes]], row: list[bytes], size: int) -> None:
         """Write `row`, the open hashes of each level in turn, and what follows from it above."""

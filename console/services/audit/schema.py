@@ -1,0 +1,152 @@
+"""The audit store's tables.
+
+`leaves` is the log itself; everything else is derived from it, or is state of the
+detections. `search` and `hours` only make finding quick: what they find is checked again
+against `leaves`.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    column,
+    table,
+    text,
+)
+
+from console.model.audit import Alert
+from console.model.traffic import CallRecord
+from console.services.store import SHARED, Document, Instant, Step, sql, tables
+
+_META = MetaData()
+
+LEAVES = Table(
+    "leaves",
+    _META,
+    Column("idx", Integer, primary_key=True),
+    Column("event_id", Text, nullable=False, unique=True),
+    Column("source", Text, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("partner", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("contains", Boolean, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    UniqueConstraint("source", "sequence"),
+)
+"""One row a leaf. `idx` is its index in the log; `contains` marks what ends access."""
+
+Index("leaves_contains", LEAVES.c.at, sqlite_where=text("contains = 1"))
+
+TREE = Table(
+    "tree",
+    _META,
+    Column("log", Integer, primary_key=True),
+    Column("state", LargeBinary, nullable=False),
+    Column("key", Text, nullable=False),
+)
+"""One row: the Merkle state over all leaves (`CompactRange.to_bytes`), the verifier key."""
+
+SOURCES = Table(
+    "sources",
+    _META,
+    Column("source", Text, primary_key=True),
+    Column("last_seq", Integer, nullable=False),
+    Column("stopped", Text, nullable=False),
+)
+"""How far each outbox is in the log, and why nothing more is taken from it, if so."""
+
+ACTIONS = Table("actions", _META, Column("action", Text, primary_key=True))
+"""Every action there has been: a few dozen. A prefix is looked up here."""
+
+HOURS = Table(
+    "hours",
+    _META,
+    Column("hour", Integer, primary_key=True),
+    Column("first", Integer, nullable=False),
+    Column("last", Integer, nullable=False),
+)
+"""Hours since 1970, and the lowest and highest index of an event that happened in them."""
+
+SEARCH = table("search", column("rowid", Integer), column("tokens", Text))
+"""FTS5 over words and facets (`search.py`); `rowid` is the leaf's index."""
+
+CURSORS = Table(
+    "cursors",
+    _META,
+    Column("feed", Text, primary_key=True),
+    Column("position", Integer, nullable=False),
+)
+"""How far the detections have read `calls` (gateway's numbers) and `events` (indices)."""
+
+WINDOWS = Table(
+    "windows",
+    _META,
+    Column("fingerprint", Text, primary_key=True),
+    Column("rule", Text, nullable=False),
+    Column("times", LargeBinary, nullable=False),
+    Column("pending", Integer, nullable=False),
+)
+"""The newest matches of one fingerprint, and how many of them no alert has counted."""
+
+ALERTS = Table(
+    "alerts",
+    _META,
+    Column("id", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False, unique=True),
+    Column("rank", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("partner", Text, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("last_seen_at", Instant, nullable=False),
+    Column("began_at", Instant, nullable=False),
+    Column("body", Document(Alert), nullable=False),
+)
+"""One row a fingerprint, whatever its count. `began_at`: its first match since it opened."""
+
+Index("alerts_order", ALERTS.c.rank.desc(), ALERTS.c.last_seen_at.desc(), ALERTS.c.id.desc())
+
+REVOKED = Table(
+    "revoked",
+    _META,
+    Column("kind", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("verified_at", Instant, nullable=False),
+    Column("receipt", Text, nullable=False),
+)
+"""Grants and credentials whose end was verified at every point, and when."""
+
+ADMITTED = Table(
+    "admitted",
+    _META,
+    Column("credential_id", Text, primary_key=True),
+    Column("grant_id", Text, nullable=False, index=True),
+    Column("started_at", Instant, nullable=False),
+    Column("call", Document(CallRecord), nullable=False),
+)
+"""The latest call let through on each credential: the record of its end may come later."""
+
+STEPS: tuple[Step, ...] = (
+    SHARED,
+    tables(LEAVES, TREE, SOURCES, ACTIONS, HOURS, CURSORS, WINDOWS, ALERTS, REVOKED, ADMITTED),
+    # The index keeps no copy of the text, no positions and no lengths: only who has a token.
+    sql(
+        "CREATE VIRTUAL TABLE search USING fts5("
+        "tokens, content='', detail=none, columnsize=0, tokenize=\"ascii tokenchars '_'\")"
+    ),
+)

@@ -1,0 +1,220 @@
+"""Finding events: fast on the first page however long the log is.
+
+An FTS5 table holds, for each event, its words and one token for each facet (who, what,
+about whom). FTS5 walks such lists by row number, newest first, and skips through several
+at once, so a page costs what it shows. `hours` turns a period into a range of indices.
+What the index finds is checked against the event's own columns.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, literal_column, select, text
+from sqlalchemy.dialects.sqlite import insert
+
+from console.api.problems import refusal
+from console.model.audit import Event
+from console.model.stored import Page
+from console.services.audit.leaf import Leaf
+from console.services.audit.schema import ACTIONS, HOURS, LEAVES, SEARCH
+from console.services.web import Ask, page
+
+FACETS = ("actor", "action", "target", "partner", "outcome", "source")
+"""Columns that are searched by their exact value (`action` also by how it begins)."""
+
+MOST_WORDS = 400
+"""Words of one event that are indexed, and far more than a query needs."""
+
+_WORD = re.compile(r"\w+")
+_PREFIX_FLOOR = 3
+"""Letters that must stand before a `*`: shorter ones mean half of the log."""
+
+_INSERT = text("INSERT INTO search(rowid, tokens) VALUES (:idx, :tokens)")
+
+
+def facet(name: str, value: str) -> str:
+    """Return the token under which `name` = `value` is indexed."""
+    return "q_" + sha256(f"{name}\0{value}".encode()).hexdigest()[:16]
+
+
+def words(said: str) -> Iterator[str]:
+    """Split text into tokens: folded words; one that is not ASCII becomes its hash."""
+    for word in _WORD.findall(said.casefold()):
+        yield word[:64] if word.isascii() else "u_" + sha256(word.encode()).hexdigest()[:16]
+
+
+def index(conn: Connection, leaves: Sequence[tuple[int, Leaf]]) -> None:
+    """Make leaves, with their indices, findable."""
+    rows = []
+    hours: dict[int, list[int]] = {}
+    for idx, leaf in leaves:
+        tokens = dict.fromkeys(facet(name, getattr(leaf, name)) for name in FACETS)
+        said = " ".join(
+            (leaf.action, leaf.actor, leaf.kind, leaf.target, leaf.name, leaf.partner, leaf.reason)
+        )
+        for word in words(said):
+            if len(tokens) == MOST_WORDS:
+                break
+            tokens[word] = None
+        rows.append({"idx": idx, "tokens": " ".join(tokens)})
+        hours.setdefault(_hour(leaf.at), []).append(idx)
+    if not rows:
+        return
+    conn.execute(_INSERT, rows)
+    conn.execute(
+        insert(ACTIONS).on_conflict_do_nothing(),
+        [{"action": action} for action in {leaf.action for _, leaf in leaves}],
+    )
+    upsert = insert(HOURS)
+    conn.execute(
+        upsert.on_conflict_do_update(
+            index_elements=[HOURS.c.hour],
+            set_={
+                "first": func.min(HOURS.c.first, upsert.excluded.first),
+                "last": func.max(HOURS.c.last, upsert.excluded.last),
+            },
+        ),
+        [{"hour": hour, "first": min(each), "last": max(each)} for hour, each in hours.items()],
+    )
+
+
+def events(conn: Connection, ask: Ask) -> Page[Event]:
+    """Answer `audit.list`."""
+    said = ask.query
+    filters: list[ColumnElement[bool]] = []
+    terms: list[str] = []
+    for name in FACETS:
+        if not (value := said.get(name, "")):
+            continue
+        if name == "action":
+            known = _actions(conn, value)
+            terms.append(_any(facet(name, each) for each in known) or facet(name, value))
+            filters.append(LEAVES.c.action.in_(known))
+        else:
+            terms.append(facet(name, value))
+            filters.append(LEAVES.c[name] == value)
+    terms += _asked(said.get("text", ""))
+    found = SEARCH.c.rowid if terms else LEAVES.c.idx
+    filters += _period(conn, said, found)
+    if after := said.get("after", ""):
+        filters.append(found > _index(after))
+    query = _query(terms).where(*filters)
+    return page(conn, query, ask, keys=[found if after else found.desc()], decode=_event)
+
+
+def event(conn: Connection, ask: Ask) -> Event:
+    """Answer `audit.show`."""
+    return _event(find(conn, ask.path["event"]))
+
+
+def find(conn: Connection, named: str) -> Row[Any]:
+    """Return the leaf of that event id or index. Raises the problem `not-found`."""
+    query = select(LEAVES)
+    if named.isascii() and named.isdigit():
+        query = query.where(LEAVES.c.idx == int(named[:18]))
+    else:
+        query = query.where(LEAVES.c.event_id == named)
+    row = conn.execute(query).first()
+    if row is None:
+        raise refusal(
+            "not-found",
+            f"the log has no event {named[:80]!a}",
+            mend="an event that was recorded a moment ago, or while audit was down, comes later",
+        )
+    return row
+
+
+def _query(terms: Sequence[str]) -> Select[Any]:
+    if not terms:
+        return select(LEAVES)
+    match = " AND ".join(f"({each})" for each in terms)
+    return (
+        select(SEARCH.c.rowid, LEAVES)
+        .select_from(SEARCH.join(LEAVES, LEAVES.c.idx == SEARCH.c.rowid))
+        .where(literal_column("search").op("MATCH")(match))
+    )
+
+
+def _asked(said: str) -> list[str]:
+    """Return the index's terms for the words of a query; a last `*` means "begins with"."""
+    terms = []
+    for part in said.split():
+        found = list(words(part))
+        terms += found
+        if part.endswith("*") and found and found[-1].isascii() and len(found[-1]) >= _PREFIX_FLOOR:
+            terms[-1] = f"{found[-1]} *"
+    if said.split() and not terms:
+        raise refusal("malformed", "text: holds no word to search for")
+    return [f'"{each}"' if not each.endswith(" *") else f'"{each[:-2]}" *' for each in terms[:20]]
+
+
+def _any(terms: Iterable[str]) -> str:
+    return " OR ".join(terms)
+
+
+def _actions(conn: Connection, prefix: str) -> list[str]:
+    every = conn.execute(select(ACTIONS.c.action)).scalars()
+    return [each for each in every if each.startswith(prefix)]
+
+
+def _period(
+    conn: Connection, said: Mapping[str, str], found: ColumnElement[Any]
+) -> Iterator[ColumnElement[bool]]:
+    """Yield what `since` and `until` ask for: the exact times, and the indices they lie in."""
+    if since := said.get("since", ""):
+        moment = _moment("since", since)
+        yield LEAVES.c.at >= moment
+        hours = select(func.min(HOURS.c.first)).where(HOURS.c.hour >= _hour(moment))
+        first = conn.execute(hours).scalar()
+        yield found >= (2**62 if first is None else first)
+    if until := said.get("until", ""):
+        moment = _moment("until", until)
+        yield LEAVES.c.at < moment
+        hours = select(func.max(HOURS.c.last)).where(HOURS.c.hour <= _hour(moment))
+        last = conn.execute(hours).scalar()
+        yield found <= (-1 if last is None else last)
+
+
+def _moment(name: str, said: str) -> datetime:
+    try:
+        moment = msgspec.convert(said, datetime)
+        if moment.tzinfo is not None:
+            return moment
+    except (msgspec.ValidationError, ValueError):
+        pass
+    raise refusal("malformed", f"{name}: not an RFC 3339 time with a zone: {said[:40]!a}")
+
+
+def _index(said: str) -> int:
+    if said == "-1" or (said.isascii() and said.isdigit()):
+        return int(said[:18])
+    raise refusal("malformed", f"after: not an index: {said[:40]!a}")
+
+
+def _hour(moment: datetime) -> int:
+    return int(moment.timestamp()) // 3600
+
+
+def _event(row: Row[Any]) -> Event:
+    return Event(
+        index=row.idx,
+        source=row.source,
+        sequence=row.sequence,
+        id=row.event_id,
+        at=row.at,
+        actor=row.actor,
+        action=row.action,
+        kind=row.kind,
+        target=row.target,
+        partner=row.partner,
+        outcome=row.outcome,
+        reason=row.reason,
+        request_id=row.request_id,
+        body=row.body.decode(),
+    )
