@@ -18,7 +18,7 @@ from console.errors import PilotError
 from console.services import supervisor
 from console.services.demo.seed import seed
 from console.services.settings import prepare
-from console.services.supervisor.leash import SUPERVISOR
+from console.services.supervisor.report import SUPERVISOR
 
 SETTINGS = """\
 # The demo's pilot: two enforcement points on ports of their own choosing.
