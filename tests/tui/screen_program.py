@@ -35,7 +35,7 @@ def main() -> int:
         "Alert.grant_id", "Alert.credential_id",
     }  # fmt: skip
     if payload:
-        text = payload.encode("latin-1").decode("unicode_escape") if "\\" in payload else payload
+        text = json.loads(payload)
 
         def salt(where: str, value: str) -> str:
             if where in keep or where.endswith((".id", ".slug", ".partner")) or not value:
