@@ -64,8 +64,11 @@ def columns_of(kind: type | str) -> tuple[Column, ...]:
 def name_of(row: Any) -> str:
     """Return what a person types to mean `row`: its slug, else its id (unescaped).
 
-    An answer that wraps an object is named by it.
+    An answer that wraps an object is named by it, and a lock just added by its receipt
+    is named by the lock: that is what `lock release` takes.
     """
+    if getattr(row, "action", "") == "lock.add" and getattr(row, "lock_id", ""):
+        return str(row.lock_id)
     for member in ("slug", "id", "name", "group", "event_id", "service"):
         if isinstance(value := getattr(row, member, None), str):
             return value
