@@ -64,6 +64,7 @@ class Rig:
 
     def __init__(self, home: Path) -> None:
         self.home = home
+        self.operator = getpass.getuser()
         self.env = {
             **{name: value for name, value in os.environ.items() if "PILOTCTL" not in name},
             "PILOTCTL_HOME": str(home),
@@ -259,9 +260,11 @@ def configure(home: Path, *, ports: Sequence[int] = (0,), more: str = "") -> Non
 
 
 @contextmanager
-def running(home: Path, *, points: int = 1, more: str = "") -> Iterator[Rig]:
+def running(
+    home: Path, *, points: int = 1, ports: Sequence[int] = (), more: str = ""
+) -> Iterator[Rig]:
     """Start a pilot in `home`, and leave nothing of it running."""
-    configure(home, ports=[0] * points, more=more)
+    configure(home, ports=ports or [0] * points, more=more)
     rig = Rig(home)
     try:
         supervisor.start(home)
