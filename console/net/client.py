@@ -6,6 +6,7 @@ have reached the API: that is what decides between *unavailable* and *unknown*.
 
 from __future__ import annotations
 
+import math
 import socket
 import ssl
 import time
@@ -75,44 +76,52 @@ class Apis:
             )
         return found
 
-    def send(self, api: str, request: Request) -> Answer:
-        """Exchange `request` for an answer. Raises `Lost` where there is none."""
+    def send(self, api: str, request: Request, within: float = math.inf) -> Answer:
+        """Exchange `request` for an answer. Raises `Lost` where there is none.
+
+        `within` are the seconds that the caller has: neither connecting nor a silence
+        outlasts them, and an answer still arriving then is cut off.
+        """
         client = self._client(api)
         if api not in self._heard:
-            _look(self.endpoint(api).address)
-        end = time.monotonic() + LONGEST_ANSWER
+            _look(self.endpoint(api).address, within)
+        longest = min(LONGEST_ANSWER, within)
+        end = time.monotonic() + longest
         try:
             with client.stream(
                 request.method,
                 request.target,
                 headers={**request.headers, **self._credential()},
                 content=request.content,
+                timeout=_bounds(within),
             ) as response:
                 body = bytearray()
                 for chunk in response.iter_raw():
                     body += chunk
-                    _within(body, end)
+                    _check(body, end, longest)
                 self._heard.add(api)
                 return Answer(response.status_code, _headers(response), bytes(body))
         except httpx.HTTPError as error:
             self._heard.discard(api)
             raise _lost(error) from error
 
-    async def asend(self, api: str, request: Request) -> Answer:
+    async def asend(self, api: str, request: Request, within: float = math.inf) -> Answer:
         """Exchange `request` for an answer without blocking. Raises `Lost` as `send` does."""
         client = self._async_client(api)
-        end = time.monotonic() + LONGEST_ANSWER
+        longest = min(LONGEST_ANSWER, within)
+        end = time.monotonic() + longest
         try:
             async with client.stream(
                 request.method,
                 request.target,
                 headers={**request.headers, **self._credential()},
                 content=request.content,
+                timeout=_bounds(within),
             ) as response:
                 body = bytearray()
                 async for chunk in response.aiter_raw():
                     body += chunk
-                    _within(body, end)
+                    _check(body, end, longest)
                 return Answer(response.status_code, _headers(response), bytes(body))
         except httpx.HTTPError as error:
             raise _lost(error) from error
@@ -176,7 +185,15 @@ class Apis:
         return self._trust
 
 
-def _look(address: str) -> None:
+def _bounds(within: float) -> httpx.Timeout:
+    """Return the usual patience with each part of an exchange, cut at `within` seconds."""
+    usual = TIMEOUT.as_dict()
+    return httpx.Timeout(
+        **{part: min(math.inf if most is None else most, within) for part, most in usual.items()}
+    )
+
+
+def _look(address: str, within: float) -> None:
     """Raise `Lost` where nobody listens on a Unix socket.
 
     httpcore leaves a Unix socket open where connecting fails, so it is only let near one
@@ -185,7 +202,7 @@ def _look(address: str) -> None:
     if not address.startswith("unix:"):
         return
     with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(5.0)
+        probe.settimeout(min(5.0, within))
         try:
             probe.connect(address.removeprefix("unix:"))
         except OSError as error:
@@ -201,11 +218,11 @@ def _headers(response: httpx.Response) -> dict[str, str]:
     return {name.lower(): value for name, value in response.headers.items()}
 
 
-def _within(body: bytearray, end: float) -> None:
+def _check(body: bytearray, end: float, longest: float) -> None:
     if len(body) > MOST_BYTES:
         raise Lost(f"answered with more than {MOST_BYTES >> 20} MiB", sent=True)
     if time.monotonic() > end:
-        raise Lost(f"did not finish its answer in {LONGEST_ANSWER:g} s", sent=True, timed_out=True)
+        raise Lost(f"did not finish its answer in {longest:.3g} s", sent=True, timed_out=True)
 
 
 def _lost(error: httpx.HTTPError) -> Lost:

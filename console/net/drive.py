@@ -10,7 +10,7 @@ import math
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 from console.api.flow import Call, Flow, Many, Reply, Report, Step, Wait
@@ -18,13 +18,15 @@ from console.errors import ExitCode, PilotError
 from console.model.ids import ulid
 from console.model.operator import Role
 from console.net.client import Apis, Lost
-from console.net.wire import Answer, may_retry, reply_of, request_of, retry_after
+from console.net.wire import Answer, Request, may_retry, reply_of, request_of, retry_after
 
 T = TypeVar("T")
 
 ATTEMPTS = 3
 LONGEST_RETRY_AFTER = 10.0
 _FIRST_PAUSE = 0.1
+_LEAST = 0.05
+"""Seconds that a try gets whose pause has used up the rest."""
 
 
 class Exchange(NamedTuple):
@@ -47,16 +49,26 @@ class Drive:
     idempotency_key: str = ""
     """The first write's key; later writes of the same flow add `.2`, `.3`, …"""
     deadline: float = math.inf
-    """By the monotonic clock."""
+    """By the monotonic clock. It bounds what is waited for and each call on the way; one that
+    is over from the start asks for no waiting, and its calls take the time that they need."""
     on_report: Callable[[Report], None] = lambda _: None
     on_exchange: Callable[[Exchange], None] = lambda _: None
     writes: int = 0
     unanswered: Call | None = None
     """The write that was sent and not answered, if any."""
+    hurries: bool = field(init=False)
+    """Whether the deadline bounds the calls too."""
+
+    def __post_init__(self) -> None:
+        self.hurries = self.left() > 0
 
     def left(self) -> float:
         """Return the seconds until the deadline, `inf` where there is none."""
         return self.deadline - time.monotonic()
+
+    def patience(self) -> float:
+        """Return the seconds that a call may take which begins now."""
+        return self.left() if self.hurries else math.inf
 
     def key_for(self, call: Call) -> str:
         """Return the idempotency key that `call` keeps over its retries."""
@@ -138,7 +150,7 @@ class _Sync:
         attempts = _Attempts(self._drive, call)
         while True:
             try:
-                got: Answer | Lost = self._drive.apis.send(call.route.api, attempts.begin())
+                got: Answer | Lost = self._drive.apis.send(call.route.api, *attempts.begin())
             except Lost as lost:
                 got = lost
             pause = attempts.judge(got)
@@ -174,7 +186,7 @@ async def _acall(call: Call, drive: Drive) -> Reply:
     attempts = _Attempts(drive, call)
     while True:
         try:
-            got: Answer | Lost = await drive.apis.asend(call.route.api, attempts.begin())
+            got: Answer | Lost = await drive.apis.asend(call.route.api, *attempts.begin())
         except Lost as lost:
             got = lost
         pause = attempts.judge(got)
@@ -197,27 +209,35 @@ class _Attempts:
         self._request_id = ""
         self._began = 0.0
 
-    def begin(self) -> Any:
-        """Return the next request to send."""
+    def begin(self) -> tuple[Request, float]:
+        """Return the next request to send, and the seconds that there are for it.
+
+        Raises `PilotError` (`deadline`) where there are none and nothing was sent yet.
+        """
+        within = self._drive.patience()
+        if within <= 0 and not self._tries:
+            raise _over()
         self._tries += 1
         self._request_id = f"rid_{ulid()}"
         self._began = time.monotonic()
         request = request_of(self._call, key=self._key, request_id=self._request_id)
         if self._changes:
             self._drive.unanswered = self._call
-        return request
+        return request, max(within, _LEAST)
 
     def judge(self, got: Answer | Lost) -> Reply | float:
         """Return the reply, or the seconds to pause before another try. Raises `PilotError`."""
         self._tell(got.status if isinstance(got, Answer) else 0)
         if isinstance(got, Lost):
             self._maybe_done = self._maybe_done or got.sent
-            if self._tries < self._most(got):
-                return self._backoff()
+            pause = self._backoff()
+            if self._tries < self._most(got) and pause < self._drive.patience():
+                return pause
             raise self._silence(got)
         if may_retry(got) and self._tries < ATTEMPTS:
             pause = retry_after(got) or self._backoff()
-            if pause <= 1 or (pause <= LONGEST_RETRY_AFTER and pause < self._drive.left()):
+            left = self._drive.left() if pause > 1 else self._drive.patience()
+            if pause <= LONGEST_RETRY_AFTER and pause < left:
                 return pause
         if self._maybe_done and got.status >= 500:
             # an earlier try may have had its effect: this answer does not say
@@ -280,10 +300,14 @@ def unknown_outcome(call: Call, key: str, why: str, source: str) -> PilotError:
 def _pause(drive: Drive, wait: Wait) -> float:
     left = drive.left()
     if left <= 0:
-        raise PilotError(
-            "deadline",
-            "the deadline passed before it was finished",
-            exit=ExitCode.UNVERIFIED,
-            hint="a longer --timeout follows it further",
-        )
+        raise _over()
     return min(wait.seconds, left)
+
+
+def _over() -> PilotError:
+    return PilotError(
+        "deadline",
+        "the deadline passed before it was finished",
+        exit=ExitCode.UNVERIFIED,
+        hint="a longer --timeout follows it further",
+    )

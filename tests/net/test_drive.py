@@ -312,6 +312,80 @@ def test_a_server_that_takes_the_connection_and_says_nothing_is_given_up(tmp_pat
             assert error.code == "unknown-outcome"
 
 
+def in_a_hurry(address, call, seconds):
+    """Return what each driver makes of one call within a deadline, and how long it took."""
+
+    def timed(made):
+        began = time.monotonic()
+        with pytest.raises(PilotError) as caught:
+            made()
+        return caught.value, time.monotonic() - began
+
+    def drive(apis):
+        return Drive(apis, deadline=time.monotonic() + seconds)
+
+    async def on_a_loop():
+        apis = Apis({"gateway": address}, token=lambda: None)
+        try:
+            await arun(once(call), drive(apis))
+        finally:
+            await apis.aclose()
+
+    with closing(Apis({"gateway": address}, token=lambda: None)) as apis:
+        yield timed(lambda: run(once(call), drive(apis)))
+    yield timed(lambda: asyncio.run(on_a_loop()))
+
+
+@pytest.mark.parametrize(
+    ("call", "code"), [(Call(gateway.STATUS), "unreachable"), (ADD, "unknown-outcome")]
+)
+def test_the_deadline_ends_a_call_that_a_hanging_server_never_answers(tmp_path, call, code):
+    path = tmp_path / "mute.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        for error, took in in_a_hurry(f"unix:{path}", call, 0.4):
+            assert error.code == code
+            assert 0.3 < took < 1.5
+
+
+def test_the_deadline_ends_an_answer_that_trickles(api):
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n"
+    api.on("GET /v1/status", Told(raw=head + b" " * 500, trickle=0.01))
+    for error, took in in_a_hurry(api.address, Call(gateway.STATUS), 0.4):
+        assert "did not finish its answer" in error.message
+        assert 0.3 < took < 1.5
+
+
+def test_a_busy_server_is_not_asked_again_after_the_deadline(api):
+    api.on("GET /v1/status", Told({}, 503))
+    for error, took in in_a_hurry(api.address, Call(gateway.STATUS), 0.04):
+        assert error.exit is ExitCode.UNAVAILABLE
+        assert took < 1
+    assert len(api.asked) == 2
+
+
+def test_no_call_begins_after_the_deadline(api, apis):
+    def flow():
+        time.sleep(0.06)
+        yield Call(gateway.STATUS)
+
+    with pytest.raises(PilotError) as caught:
+        run(flow(), Drive(apis, deadline=time.monotonic() + 0.05))
+    assert caught.value.code == "deadline"
+    assert not api.asked
+
+
+def test_without_waiting_the_call_itself_still_has_its_time(api, apis):
+    def slow(_):
+        time.sleep(0.1)
+        return Told(STATUS)
+
+    api.on("GET /v1/status", slow)
+    reply = run(once(Call(gateway.STATUS)), Drive(apis, deadline=time.monotonic()))
+    assert reply.value.service == "gateway"
+
+
 def test_a_cancelled_flow_knows_what_was_sent(api):
     release = threading.Event()
     api.on("POST /v1/locks", lambda _: Told(LOCK, 201) if release.wait(5) else Told({}, 500))
