@@ -122,6 +122,8 @@ class Register(msgspec.Struct, kw_only=True, frozen=True):
     name: str
     url: str
     version: str
+    incarnation: str
+    """Chance that tells this process from any other that ran under the name."""
 
 
 class Registered(msgspec.Struct, kw_only=True, frozen=True):
@@ -140,6 +142,7 @@ class LeaseAsk(msgspec.Struct, kw_only=True, frozen=True):
     """
 
     applied_sequence: int
+    incarnation: str = ""
     in_flight: dict[str, int] = {}
     cutting: int = 0
     cut: dict[int, int] = {}

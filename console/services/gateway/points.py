@@ -39,11 +39,18 @@ class Seen(msgspec.Struct):
     heard: bool = False
     """Whether it has reported since this control started."""
     said: LeaseAsk = LeaseAsk(applied_sequence=0)
+    former_ends: float = 0.0
+    """When the lease of an earlier process under the same name is over, by boot time."""
+
+    @property
+    def current(self) -> bool:
+        """Whether the registered process itself holds a lease that it asked for."""
+        return self.heard and boottime() < self.lease_ends
 
     @property
     def serving(self) -> bool:
         """Whether it may still be serving."""
-        return boottime() < self.lease_ends
+        return boottime() < max(self.lease_ends, self.former_ends)
 
 
 class Points:
@@ -106,7 +113,7 @@ class Points:
             return Point(
                 name=row.name,
                 url=row.url,
-                state=PointState.SERVING if seen.serving and seen.heard else PointState.FENCED,
+                state=PointState.SERVING if seen.current else PointState.FENCED,
                 applied_sequence=seen.said.applied_sequence,
                 lease_until=seen.lease_until,
                 last_seen_at=seen.last_seen_at,
@@ -122,7 +129,12 @@ class Points:
 
         def enter(conn: Connection) -> Registered:
             known = conn.execute(select(POINTS).where(POINTS.c.name == said.name)).first()
-            facts = {"url": said.url, "version": said.version, "registered_at": ask.now}
+            facts = {
+                "url": said.url,
+                "version": said.version,
+                "incarnation": said.incarnation,
+                "registered_at": ask.now,
+            }
             if known is None:
                 conn.execute(
                     POINTS.insert().values(name=said.name, calls_held=0, calls_digested=0, **facts)
@@ -149,19 +161,30 @@ class Points:
                 calls_held=known.calls_held if known is not None else 0,
             )
 
-        return await self._store.write(enter)
+        registered = await self._store.write(enter)
+        before = self._seen.get(said.name) or self.seen(said.name)
+        # An earlier process may be frozen with its lease: it counts until that is over.
+        self._seen[said.name] = msgspec.structs.replace(
+            before,
+            lease_ends=0.0,
+            said=LeaseAsk(applied_sequence=0),
+            former_ends=max(before.former_ends, before.lease_ends),
+        )
+        return registered
 
     async def lease(self, ask: Ask) -> Lease:
         """Renew a point's lease, if it has applied every change."""
         name, said = ask.path["point"], ask.body
 
-        def look(conn: Connection) -> tuple[bool, int, float | None]:
-            known = name in self.names(conn)
+        def look(conn: Connection) -> tuple[str | None, int, float | None]:
+            known = conn.execute(select(POINTS.c.incarnation).where(POINTS.c.name == name)).scalar()
             return known, changes.head(conn), self.policy_age(conn, datetime.now(UTC))
 
         known, head, policy_age = await self._store.read(look)
-        if not known:
+        if known is None:
             raise refusal("not-found", f"no point {name} is registered")
+        if known != said.incarnation:
+            raise refusal("state", f"another process is the point {name} now")
         now = datetime.now(UTC)
         before = self.seen(name)
         if said.applied_sequence < head:
@@ -173,7 +196,12 @@ class Points:
 
     def _note(self, name: str, ends: float, until: datetime, at: datetime, said: LeaseAsk) -> None:
         self._seen[name] = Seen(
-            lease_ends=ends, lease_until=until, last_seen_at=at, heard=True, said=said
+            lease_ends=ends,
+            lease_until=until,
+            last_seen_at=at,
+            heard=True,
+            said=said,
+            former_ends=self.seen(name).former_ends,
         )
         self._news.set()
         self._news = asyncio.Event()

@@ -96,6 +96,7 @@ POINTS = Table(
     Column("name", Text, primary_key=True),
     Column("url", Text, nullable=False),
     Column("version", Text, nullable=False),
+    Column("incarnation", Text, nullable=False),
     Column("registered_at", Instant, nullable=False),
     Column("calls_held", Integer, nullable=False),
     Column("calls_digested", Integer, nullable=False),

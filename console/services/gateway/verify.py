@@ -30,6 +30,7 @@ from console.services.gateway.changes import Views
 from console.services.gateway.codes import CODES
 from console.services.gateway.decide import models_of
 from console.services.gateway.exchange import KeyFact
+from console.services.gateway.point.lease import boottime
 from console.services.gateway.points import Points
 from console.services.gateway.receipts import TOPIC
 from console.services.gateway.schema import RECEIPTS
@@ -153,6 +154,8 @@ class Verifier:
                 sequence=seen.said.applied_sequence,
                 why="its lease has lapsed: it serves nothing",
             )
+        if boottime() < seen.former_ends:
+            return _waiting(name, "an earlier process of this name may still hold a lease")
         said = seen.said
         if said.applied_sequence < receipt.sequence:
             return _waiting(name, f"has not applied change {receipt.sequence} yet")

@@ -151,6 +151,22 @@ class Rig:
     def kill(self, name: str) -> None:
         self.stop(name, signal.SIGKILL)
 
+    def restart(self, name: str) -> None:
+        """Kill a process, start it anew, and wait until it does its work."""
+        self.kill(name)
+        self.start(name)
+        if name == "control":
+            self.wait(lambda: self.get("/v1/status"), "control answers")
+        else:
+            # Any free port: another address is another process.
+            self.wait(lambda: self._url_of(name) != self.urls[name], f"{name} registers")
+        self.wait(self.all_serving, "every point serves")
+        self.refresh()
+
+    def _url_of(self, name: str) -> str:
+        points = self.get("/v1/points")["items"]
+        return next(str(p["url"]) for p in points if p["name"] == name)
+
     def freeze(self, name: str) -> None:
         self.processes[name].send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, self.processes[name].pid, os.WSTOPPED)

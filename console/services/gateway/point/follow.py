@@ -7,6 +7,7 @@ lease runs out meanwhile.
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import suppress
 
 import msgspec
@@ -41,11 +42,14 @@ class Following:
         self._point = point
         self._spool = spool
         self._control = control
+        self._incarnation = os.urandom(8).hex()
         self._report = asyncio.Event()
 
     async def register(self, url: str, version: str) -> Registered:
         """Make the point known to control, waiting until control is there."""
-        said = Register(name=self._point.name, url=url, version=version)
+        said = Register(
+            name=self._point.name, url=url, version=version, incarnation=self._incarnation
+        )
         while True:
             with suppress(PilotError):
                 return await self._control.send("POST", "/internal/v1/points", said, Registered)
@@ -92,7 +96,8 @@ class Following:
                     await self._catch_up(0)
                     continue
             except PilotError as error:
-                if error.code == "not-found":
+                if error.code in {"not-found", "state"}:
+                    # Control has another store, or another process has taken the name.
                     self._point.lease.drop()
                     raise
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -122,6 +127,7 @@ class Following:
             f"/internal/v1/points/{self._point.name}/lease",
             LeaseAsk(
                 applied_sequence=applied,
+                incarnation=self._incarnation,
                 in_flight=calls.by_credential(),
                 cutting=calls.cutting,
                 cut=calls.cuts,

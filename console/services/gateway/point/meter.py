@@ -117,6 +117,11 @@ class Meter:
         return max(self._output or 0, -(-self._characters // _CHARACTERS_PER_TOKEN))
 
     @property
+    def heard(self) -> bool:
+        """Whether any part of an answer passed."""
+        return self._characters > 0 or self._input is not None
+
+    @property
     def estimated(self) -> bool:
         """Whether any number is ours and not the upstream's."""
         return self._input is None or self._output is None or not self.finished

@@ -150,4 +150,6 @@ class Draft:
     @property
     def _reached(self) -> bool:
         """Whether the upstream may have counted the call: it was sent, and not refused there."""
+        if self.meter is not None and self.meter.heard:
+            return True
         return self.code not in {"upstream_unreachable", "upstream_error", "upstream_malformed"}

@@ -1,0 +1,186 @@
+"""A model API of another make, told by the request what to be: `python lab_upstream.py PORT_FILE`.
+
+The request's `user` (chat) or `metadata.user_id` (messages) names the behaviour. What it
+was sent is kept and answered at GET /seen, and how many streams were hung up on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+SEEN: list[dict[str, Any]] = []
+COUNTS = {"hung_up": 0, "streamed": 0}
+WHOLE = {
+    "id": "chatcmpl-lab",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "lab-model",
+    "choices": [
+        {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "lab"}}
+    ],
+    "usage": {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18},
+}
+MESSAGE = {
+    "id": "msg_lab",
+    "type": "message",
+    "role": "assistant",
+    "model": "lab-model",
+    "content": [{"type": "text", "text": "lab"}],
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": {"input_tokens": 13, "output_tokens": 5},
+}
+FAST = json.dumps(WHOLE).encode()
+
+
+async def chat(request: web.Request) -> web.StreamResponse:
+    raw = await request.read()
+    body = json.loads(raw)
+    how = str(body.get("user", ""))
+    if not how:
+        return web.Response(body=FAST, content_type="application/json")
+    SEEN.append(
+        {
+            "headers": {k.lower(): v for k, v in request.headers.items()},
+            "body": body,
+            "path": request.path,
+        }
+    )
+    if plain := _plain(how):
+        return plain
+    if how == "slow":
+        await asyncio.sleep(30)
+    if how == "hang-up":
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+    if not body.get("stream"):
+        return web.json_response(WHOLE)
+    return await _stream(request, body, how)
+
+
+def _note(request: web.Request, body: Any) -> None:
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    SEEN.append({"headers": headers, "body": body, "path": request.path})
+
+
+async def _stream(request: web.Request, body: dict[str, Any], how: str) -> web.StreamResponse:
+    COUNTS["streamed"] += 1
+    answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await answer.prepare(request)
+
+    async def say(said: Any) -> None:
+        text = said if isinstance(said, str) else json.dumps(said)
+        await answer.write(f"data: {text}\n\n".encode())
+
+    head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "lab-model"}
+    try:
+        for n in range(400 if how == "long" else 5):
+            delta = {"index": 0, "delta": {"content": f"w{n} "}, "finish_reason": None}
+            await say({**head, "choices": [delta]})
+            if how == "long":
+                await asyncio.sleep(0.02)
+            if how == "broken" and n == 2:
+                assert request.transport is not None
+                request.transport.abort()
+                return answer
+            if how == "garbled" and n == 2:
+                await say("{not json")
+            if how == "stalls" and n == 2:
+                await asyncio.sleep(30)
+        await say({**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        if (body.get("stream_options") or {}).get("include_usage"):
+            await say({**head, "choices": [], "usage": WHOLE["usage"]})
+        await say("[DONE]")
+    except (ConnectionError, asyncio.CancelledError):
+        COUNTS["hung_up"] += 1
+        raise
+    return answer
+
+
+def _plain(how: str) -> web.Response | None:
+    match how:
+        case "html":
+            return web.Response(text="<html>hello</html>", content_type="text/html")
+        case "not-json":
+            return web.Response(text="<html>hello</html>", content_type="application/json")
+        case "wrong-shape":
+            return web.json_response({"hello": "world"})
+        case "no-usage":
+            return web.json_response({k: v for k, v in WHOLE.items() if k != "usage"})
+        case "429":
+            said = {"error": {"message": "slow down"}}
+            return web.json_response(said, status=429, headers={"Retry-After": "7"})
+        case "400":
+            return web.json_response({"error": {"message": "temperature is wrong"}}, status=400)
+        case "401" | "403" | "404" | "500":
+            return web.json_response({"error": {"message": "secret words"}}, status=int(how))
+        case "redirect":
+            return web.Response(status=302, headers={"Location": "http://127.0.0.1:1/"})
+        case "huge":
+            return web.Response(body=b"x" * (33 * 1024 * 1024), content_type="application/json")
+        case _:
+            return None
+
+
+async def messages(request: web.Request) -> web.StreamResponse:
+    body = await request.json()
+    SEEN.append(
+        {
+            "headers": {k.lower(): v for k, v in request.headers.items()},
+            "body": body,
+            "path": request.path,
+        }
+    )
+    if not body.get("stream"):
+        return web.json_response(MESSAGE)
+    answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await answer.prepare(request)
+    usage = {"input_tokens": 13, "output_tokens": 1}
+    started = {**MESSAGE, "content": [], "stop_reason": None, "usage": usage}
+    for said in (
+        {"type": "message_start", "message": started},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {
+            "type": "content_block_delta",
+            "index": 0,
+            "delta": {"type": "text_delta", "text": "lab"},
+        },
+        {"type": "content_block_stop", "index": 0},
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+            "usage": {"output_tokens": 5},
+        },
+        {"type": "message_stop"},
+    ):
+        await answer.write(f"event: {said['type']}\ndata: {json.dumps(said)}\n\n".encode())
+    return answer
+
+
+async def seen(_request: web.Request) -> web.Response:
+    return web.json_response({"seen": SEEN, **COUNTS})
+
+
+async def main(port_file: Path) -> None:
+    app = web.Application(client_max_size=64 * 1024 * 1024)
+    app.router.add_post("/v1/chat/completions", chat)
+    app.router.add_post("/v1/messages", messages)
+    app.router.add_get("/seen", seen)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    part = port_file.with_suffix(".part")
+    part.write_text(str(runner.addresses[0][1]))
+    part.rename(port_file)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))
