@@ -7,7 +7,7 @@ is right takes the whole tree and is decided in `diagnosis`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from console.trust.damage import DamageKind, Findings, span
@@ -79,10 +79,21 @@ class Scan:
         self._absent: list[int] = []
         self._unkept = 0
 
-    def run(self) -> None:
-        """Read everything."""
+    def run(self, roots: Iterator[bytes | None]) -> None:
+        """Read everything.
+
+        `roots` gives the bundles' roots, in order, as far as entries and leaf tiles have been
+        read and found to agree already; None where there is more to say, or none was read.
+        """
         for number in range(-(-self.size // WIDTH)):
-            self._bundle(number, min(self.size - number * WIDTH, WIDTH))
+            root = next(roots, None)
+            if root is None or number in self._cuts:
+                self._bundle(number, min(self.size - number * WIDTH, WIDTH))
+            else:
+                self._end_of_absent()
+                self.hashed += WIDTH
+                self.by_entries.bundles.append(root)
+                self.by_tiles.bundles.append(root)
             if self._progress:
                 self._progress(min((number + 1) * WIDTH, self.size), self.size)
             if len(self._absent) == GIVE_UP:

@@ -5,13 +5,14 @@ checkpoints are checked by recomputing their roots from the same entries, which 
 than a consistency proof does. Two sources of them: `known`, the note that the caller has
 kept, and `history`, copies that lie with the log. A `Read` cannot list, so a log that is
 served over HTTP has no history; in a folder it is every file `checkpoint.<size>`
-(`folder_history`), as `writer.TileWriter.publish` leaves them.
+(`history`), as `writer.TileWriter.publish` leaves them.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,8 +25,10 @@ from console.trust.checkpoint import (
 )
 from console.trust.damage import DamageKind, Findings, LogReport
 from console.trust.diagnosis import Diagnosis
+from console.trust.history import folder_history
 from console.trust.note import VerifierKey, split_note
 from console.trust.scan import Progress, Scan
+from console.trust.shared import bundle_roots, nothing_hashed
 from console.trust.tiles import CHECKPOINT, Read, folder_reader
 
 _KINDS = {
@@ -35,7 +38,6 @@ _KINDS = {
     "log-key-unknown": DamageKind.KEY_WRONG,
     "log-origin-wrong": DamageKind.ORIGIN_WRONG,
 }
-_KEPT = re.compile(r"checkpoint\.(0|[1-9][0-9]{0,18})", re.ASCII)
 
 
 class _Older(NamedTuple):
@@ -60,6 +62,52 @@ def verify_log(
     accepted before; `history` gives (name, signed note) of further ones. Damage is reported,
     never raised; what `read` raises other than an OSError passes through.
     """
+    return _verify(
+        read,
+        key,
+        origin=origin,
+        known=known,
+        history=history,
+        progress=progress,
+        roots=nothing_hashed,
+    )
+
+
+def verify_folder(
+    folder: Path,
+    key: VerifierKey,
+    *,
+    origin: str | None = None,
+    known: Checkpoint | None = None,
+    progress: Progress | None = None,
+) -> LogReport:
+    """Verify a log in a folder, with the history that lies in it, as `verify_log` does.
+
+    A big one is hashed on every processor that may be used.
+    """
+    # Listed before the head is read: a log that grows meanwhile is no rollback.
+    history = list(folder_history(folder))
+    return _verify(
+        folder_reader(folder),
+        key,
+        origin=origin,
+        known=known,
+        history=history,
+        progress=progress,
+        roots=partial(bundle_roots, folder),
+    )
+
+
+def _verify(
+    read: Read,
+    key: VerifierKey,
+    *,
+    origin: str | None,
+    known: Checkpoint | None,
+    history: Iterable[tuple[str, bytes]],
+    progress: Progress | None,
+    roots: Callable[[int], Generator[bytes | None]],
+) -> LogReport:
     found = Findings()
     head, signed = _head(read, key, origin, found)
     if head is None:
@@ -70,7 +118,8 @@ def verify_log(
     scan = Scan(
         read, head.size, found, cuts=[each.checkpoint.size for each in older], progress=progress
     )
-    scan.run()
+    with closing(roots(head.size)) as hashed:
+        scan.run(hashed)
     diagnosis = Diagnosis(scan, head, found)
     diagnosis.report()
     for where, past in older:
@@ -84,33 +133,6 @@ def verify_log(
             )
     root = scan.by_entries.root if scan.hashed == head.size else None
     return LogReport(head, signed, scan.hashed, root, tuple(found.listed), found.unlisted)
-
-
-def verify_folder(
-    folder: Path,
-    key: VerifierKey,
-    *,
-    origin: str | None = None,
-    known: Checkpoint | None = None,
-    progress: Progress | None = None,
-) -> LogReport:
-    """Verify a log in a folder, with the history that lies in it, as `verify_log` does."""
-    return verify_log(
-        folder_reader(folder),
-        key,
-        origin=origin,
-        known=known,
-        # Listed before the head is read: a log that grows meanwhile is no rollback.
-        history=list(folder_history(folder)),
-        progress=progress,
-    )
-
-
-def folder_history(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield the name and bytes of every file `checkpoint.<size>` in a log's folder."""
-    for path in sorted(folder.glob(f"{CHECKPOINT}.*")):
-        if _KEPT.fullmatch(path.name) and path.is_file():
-            yield path.name, path.read_bytes()
 
 
 def _head(

@@ -16,6 +16,7 @@ from tempfile import mkstemp
 
 from console.errors import ExitCode, PilotError
 from console.trust.checkpoint import parse_checkpoint
+from console.trust.history import thin
 from console.trust.merkle import (
     HASH_SIZE,
     CompactRange,
@@ -110,6 +111,7 @@ class TileWriter:
     def publish(self, note: bytes) -> None:
         """Make a signed checkpoint the log's newest, and keep it as `checkpoint.<size>` too.
 
+        Of the older ones that lie there, those not worth keeping are removed (`history`).
         It must be of this writer's size and root (`PilotError`, `log-not-appended`).
         """
         head = parse_checkpoint(split_note(note)[0])
@@ -122,6 +124,7 @@ class TileWriter:
         # In this order a reader never meets a history that is ahead of the head.
         self._replace(self.folder / CHECKPOINT, note)
         self._replace(self.folder / f"{CHECKPOINT}.{head.size}", note)
+        thin(self.folder)
 
     def _grow(self, edge: list[list[bytes]], row: list[bytes], size: int) -> None:
         """Write `row`, the open hashes of each level in turn, and what follows from it above."""
