@@ -64,7 +64,9 @@ def checked(target: LockTarget) -> LockTarget:
         case _:
             good, wanted = is_slug(target.id), "a slug"
     if not good:
-        raise refusal("invalid", f"target.id: a lock on {target.kind} takes {wanted}")
+        raise refusal(
+            "invalid", f"target.id: {target.id!r} names no {target.kind}: it takes {wanted}"
+        )
     return target
 
 

@@ -331,3 +331,31 @@ def test_what_is_no_request_is_a_bad_request_and_a_closed_key_hears_of_that_firs
     # The last of two members is the one that is judged and the one that would be sent.
     twice = b'{"model":"aurora-1","model":"secret-9","messages":[{"role":"user","content":"x"}]}'
     assert post(twice, key) == (403, "model_out_of_scope")
+
+
+def test_bytes_that_are_no_text_in_a_header_or_path_are_recorded_all_the_same(
+    gateway: Rig, key: str
+) -> None:
+    import socket
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(gateway.url)
+    for path in (b"/v1/chat/completions", b"/v1/\xff%ff%00", b"/v1/models"):
+        with socket.create_connection((parts.hostname, parts.port), timeout=5) as sock:
+            sock.sendall(
+                b"GET " + path + b" HTTP/1.1\r\nHost: x\r\nUser-Agent: \xff\xfe\r\n"
+                b"x-pilot-capability: \xff\r\nAuthorization: Bearer " + key.encode() + b"\xff\r\n"
+                b"Connection: close\r\n\r\n"
+            )
+            got = b""
+            while more := sock.recv(4096):
+                got += more
+        assert got.split()[1] in {b"400", b"401", b"404"}, got
+    gateway.wait(
+        lambda: [
+            c
+            for c in gateway.get("/v1/calls")["items"]
+            if "\ufffd" in c["user_agent"] or "?" in c["user_agent"]
+        ],
+        "the record of it",
+    )

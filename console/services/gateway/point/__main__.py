@@ -73,7 +73,10 @@ async def _serve(read: Settings, name: str, selector: GuardedSelector) -> None:
     try:
         await asyncio.wait([work, told], return_when=asyncio.FIRST_COMPLETED)
         if work.done():
-            work.result()
+            try:
+                work.result()
+            except BaseExceptionGroup as group:
+                raise _cause(group) from group
     finally:
         point.lease.drop()
         work.cancel()
@@ -84,6 +87,15 @@ async def _serve(read: Settings, name: str, selector: GuardedSelector) -> None:
         await upstreams.close()
         await control.close()
         store.close()
+
+
+def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the error that a person should read: a `PilotError` where there is one."""
+    ours = group.subgroup(PilotError)
+    found: BaseException = ours or group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found
 
 
 async def _work(following: Following, spool: Spool, url: str) -> None:

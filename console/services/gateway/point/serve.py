@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import aclosing, suppress
 
 from aiohttp import web
@@ -22,7 +22,7 @@ from console.model.ids import new_id
 from console.services.gateway import probe
 from console.services.gateway.codes import CODES
 from console.services.gateway.decide import MODELS_ROUTE, Asked, Verdict
-from console.services.gateway.point import dialects
+from console.services.gateway.point import answers, dialects
 from console.services.gateway.point.inflight import Running
 from console.services.gateway.point.meter import Events, Meter, NotAnAnswerError, UpstreamSaidError
 from console.services.gateway.point.point import Point
@@ -40,7 +40,6 @@ _BEFORE_SCOPE = frozenset({"lease", "credential", "tombstone", "locks", "grant"}
 """Checks whose refusal goes before a fault of the request itself."""
 
 _STREAM_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
-_JSON = "application/json"
 
 
 class Routing:
@@ -79,29 +78,27 @@ class Listener:
         draft = Draft(
             id=new_id("call"),
             point=self._point.name,
-            path=request.path,
+            path=answers.clean(request.path, 100),
             dialect=dialects.dialect_of(request.path, request.headers),
             address=request.remote or "",
-            user_agent=request.headers.get("User-Agent", "")[:200],
+            user_agent=answers.clean(request.headers.get("User-Agent", ""), 200),
         )
-        token = _token(request.headers)
+        token = answers.token_of(request.headers).encode("utf-8", "replace").decode()
         if token.startswith(probe.PREFIX):
             question = probe.read(self._probe_key, token, time.time())
             if question is not None and PATHS.get(request.path) == question.route:
                 return self._probed(draft, question)
         asked = Asked(
             route=PATHS.get(request.path, ""),
-            key_sha256=hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
-            if token
-            else "",
-            capability=request.headers.get("x-pilot-capability", "")[:64],
+            key_sha256=hashlib.sha256(token.encode()).hexdigest() if token else "",
+            capability=answers.clean(request.headers.get("x-pilot-capability", ""), 64),
             address=draft.address,
         )
         if request.path == "/v1/models" and request.method == "GET":
             return await self._models(draft, asked._replace(route=MODELS_ROUTE))
         if not asked.route or request.method != "POST":
             draft.attribute(self._point.snapshot, asked)
-            said = f"{request.method} {request.path[:100]} is not served here."
+            said = f"{request.method} {draft.path} is not served here."
             return await self._refuse(request, draft, "route_unknown", said)
         early = self._point.judge(asked)
         if early.key is None:
@@ -144,7 +141,9 @@ class Listener:
         task = asyncio.current_task()
         assert task is not None
         draft.meter = meter = Meter(body.route, len(body.members["messages"]))
-        running = Running(id=draft.id, asked=asked, verdict=verdict, task=task, drop=_drop(request))
+        running = Running(
+            id=draft.id, asked=asked, verdict=verdict, task=task, drop=answers.dropper(request)
+        )
         self._point.calls.add(running)
         if isinstance(request.transport, asyncio.WriteTransport):
             # Nothing waits in this process: what the caller has not taken is not yet let go.
@@ -163,7 +162,7 @@ class Listener:
                     draft.upstream_ms = (time.perf_counter() - began) * 1000
                     if not self._point.may_go_on(running):
                         return await self._cut(request, draft, running, None)
-                    sent = web.StreamResponse(headers={**_STREAM_HEADERS, **_ids(draft.id)})
+                    sent = web.StreamResponse(headers={**_STREAM_HEADERS, **answers.ids(draft.id)})
                     await sent.prepare(request)
                     return await self._stream(
                         request,
@@ -196,14 +195,14 @@ class Listener:
             try:
                 await self._settle(draft, running)
             except PilotError:
-                return _error(draft, 503, "record_failed", CODES["record_failed"].says)
+                return answers.error(draft, 503, "record_failed", CODES["record_failed"].says)
             if not self._point.may_go_on(running):
                 # The record of what the upstream did stands. The answer is withheld, and
                 # that is a refusal with a record of its own.
                 again = draft.again()
                 return await self._cut(request, again, running, None)
             # Written here, so that the call counts as in flight until the last byte has left.
-            answer = web.Response(body=whole, content_type=_JSON, headers=_ids(draft.id))
+            answer = answers.whole(draft, whole)
             await answer.prepare(request)
             await answer.write_eof()
             return answer
@@ -265,9 +264,9 @@ class Listener:
             done = self._finish(draft)
             with suppress(PilotError):
                 await asyncio.shield(done)
-            return _refusal(draft, verdict)
+            return answers.refusal(draft, verdict)
         self._finish(draft)
-        await _end_stream(request, sent, draft, CODES[verdict.code].status, verdict.message)
+        await answers.end_stream(request, sent, draft, CODES[verdict.code].status, verdict.message)
         return sent
 
     async def _failed(
@@ -295,9 +294,11 @@ class Listener:
         with suppress(PilotError):
             await self._settle(draft, running)
         if sent is not None:
-            await _end_stream(request, sent, draft, draft.status, message)
+            await answers.end_stream(request, sent, draft, draft.status, message)
             return sent
-        answer = _error(draft, draft.status, draft.code, message, retry=draft.status in {429, 503})
+        answer = answers.error(
+            draft, draft.status, draft.code, message, retry=draft.status in {429, 503}
+        )
         if retry_after:
             answer.headers["Retry-After"] = retry_after
         return answer
@@ -311,11 +312,9 @@ class Listener:
             await self._finish(draft)
         verdict = self._point.judge(asked)
         if not verdict.allow:
-            return _refusal(draft, verdict)
-        return web.Response(
-            body=dialects.model_list(draft.dialect, self._point.open_models(asked)),
-            content_type=_JSON,
-            headers=_ids(draft.id),
+            return answers.refusal(draft, verdict)
+        return answers.whole(
+            draft, dialects.model_list(draft.dialect, self._point.open_models(asked))
         )
 
     def _probed(self, draft: Draft, question: probe.Probe) -> web.StreamResponse:
@@ -332,10 +331,10 @@ class Listener:
         )
         answer: web.StreamResponse
         if verdict.allow:
-            answer = web.Response(body=b"{}", content_type=_JSON, headers=_ids(draft.id))
+            answer = answers.whole(draft, b"{}")
             answer.headers[probe.HEADER] = probe.WOULD_SERVE
         else:
-            answer = _refusal(draft, verdict)
+            answer = answers.refusal(draft, verdict)
             answer.headers[probe.HEADER] = "refused"
         answer.headers["x-pilotctl-point"] = self._point.name
         answer.headers["x-pilotctl-sequence"] = str(self._point.snapshot.sequence)
@@ -354,7 +353,7 @@ class Listener:
         draft.code = code
         with suppress(PilotError):
             await self._finish(draft)
-        answer = _error(draft, CODES[code].status, code, message or CODES[code].says)
+        answer = answers.error(draft, CODES[code].status, code, message or CODES[code].says)
         if request.can_read_body and not request.content.at_eof():
             answer.force_close()  # the rest of the body is not read
         return answer
@@ -387,61 +386,3 @@ async def _body(request: web.BaseRequest, route: RouteName) -> Body:
         return read(route, await request.read())
     except HTTPRequestEntityTooLarge:
         raise RefusedError("too_large", "") from None
-
-
-async def _end_stream(
-    request: web.BaseRequest, sent: web.StreamResponse, draft: Draft, status: int, message: str
-) -> None:
-    """End a stream with an error event, at once; a caller that does not read is dropped."""
-    transport = request.transport
-    if transport is None or transport.get_write_buffer_size() > 0:
-        _drop(request)()
-        return
-    event = dialects.error_event(
-        draft.dialect, status=status, code=draft.code, message=message, request_id=draft.id
-    )
-    sent.force_close()
-    with suppress(ConnectionError):
-        await sent.write(event)
-        await sent.write_eof()
-
-
-def _drop(request: web.BaseRequest) -> Callable[[], None]:
-    """Return what closes the caller's connection with all that is buffered for it."""
-    transport = request.transport
-
-    def drop() -> None:
-        if isinstance(transport, asyncio.WriteTransport):
-            transport.abort()
-
-    return drop
-
-
-def _token(headers: Mapping[str, str]) -> str:
-    """Return the caller's key: the bearer token, or else `x-api-key`."""
-    scheme, _, token = headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token.strip():
-        return token.strip()
-    return headers.get("x-api-key", "").strip()
-
-
-def _ids(request_id: str) -> dict[str, str]:
-    return {"x-request-id": request_id, "request-id": request_id}
-
-
-def _refusal(draft: Draft, verdict: Verdict) -> web.Response:
-    return _error(draft, CODES[verdict.code].status, verdict.code, verdict.message)
-
-
-def _error(
-    draft: Draft, status: int, code: str, message: str, *, retry: bool = False
-) -> web.Response:
-    body = dialects.error_body(
-        draft.dialect, status=status, code=code, message=message, request_id=draft.id
-    )
-    return web.Response(
-        body=body,
-        status=status,
-        content_type=_JSON,
-        headers=dialects.error_headers(code, draft.id, retry=retry),
-    )
