@@ -19,7 +19,8 @@ from textual.screen import ModalScreen
 from textual.strip import Strip
 from textual.widget import Widget
 
-from console.errors import PilotError
+from console.errors import ExitCode, PilotError
+from console.model.operator import Direction
 from console.operations.spec import Effect, Field, Operation, Plan, fields
 from console.operations.values import parse
 from console.present.cells import width
@@ -130,8 +131,10 @@ class Act(ModalScreen[None]):
         done: Callable[[Confirmed | None], None],
         again: Callable[[dict[str, str]], None],
         whole: bool = False,
+        turn: str = "",
     ) -> None:
         super().__init__()
+        self._turn = turn
         self._done = done
         self._again = again
         self.op = op
@@ -142,6 +145,8 @@ class Act(ModalScreen[None]):
         self._plan: Plan | None = None
         self._planned: dict[str, Any] | None = None
         self._fault = ""
+        self._blind = ""
+        """What must be typed to send without a plan, where the plan cannot be had."""
         self._choices: dict[str, list[str]] = {}
         self._asked = [
             field
@@ -186,7 +191,9 @@ class Act(ModalScreen[None]):
 
     def on_mount(self) -> None:
         """Start with the first thing to fill in; with nothing to fill in, on Cancel."""
-        self.query_one("#title", Lines).set([[Ink(self.op.title, "title")]])
+        self.query_one("#title", Lines).set(
+            [[Ink(self.op.title, "title"), Ink(self._turn, "mark")]]
+        )
         self.query_one("#name-row").display = False
         more = [] if self._whole else [Ink("  ctrl+t", "key"), Ink(" every parameter")]
         self.query_one("#keys", Lines).set(
@@ -339,9 +346,9 @@ class Act(ModalScreen[None]):
 
     def _hold(self) -> None:
         why = self._fault
-        if not why and self.op.plan is not None and self._plan is None:
+        if not why and self.op.plan is not None and self._plan is None and not self._blind:
             why = "the plan is not there yet"
-        wanted = self._plan.name if self._plan else ""
+        wanted = self._plan.name if self._plan else self._blind
         if not why and wanted and self.query_one("#name", Entry).value != wanted:
             why = f"type {wanted} first"
         self.query_one(Buttons).hold(why)
@@ -356,6 +363,7 @@ class Act(ModalScreen[None]):
             return
         self._planned = values
         self._plan = None
+        self._blind = ""
         self._show_plan([[Ink("planning …", "dim")]])
         self._hold()
         begin(self, partial(self._make_plan, values), "plan")
@@ -376,16 +384,26 @@ class Act(ModalScreen[None]):
         try:
             plan = await self._link.read(self.op.plan(params, self._link.session.engines))
         except PilotError as error:
-            hint = self._wrapped(error.hint, "dim") if error.hint else []
-            self._show_plan([*self._wrapped(error.message, "bad"), *hint])
+            lines = self._wrapped(error.message, "bad")
+            if error.hint:
+                lines += self._wrapped(error.hint, "dim")
+            if self.op.direction is Direction.CLOSES and error.exit is ExitCode.UNAVAILABLE:
+                # What closes waits for nothing: it can be sent without its plan.
+                said = [values.get(f.name, "") for f in fields(self.op) if f.param.positional]
+                self._blind = next((each for each in reversed(said) if each), self.op.verb)
+                self._ask_name(self._blind)
+                lines += self._wrapped("What it reaches is not known. It can be sent.", "mark")
+            self._show_plan(lines)
             return
         self._plan = plan
         self._show_plan(self._plan_ink(plan))
-        row = self.query_one("#name-row")
-        row.display = bool(plan.name)
+        self._ask_name(plan.name)
+
+    def _ask_name(self, name: str) -> None:
+        self.query_one("#name-row").display = bool(name)
         label = self.query_one("#name-label", Lines)
-        label.styles.width = max(self._label_room, width(plan.name) + 7)
-        label.set([[Ink("Type "), Ink(plan.name, "title"), Ink(":")]])
+        label.styles.width = max(self._label_room, width(name) + 7)
+        label.set([[Ink("Type "), Ink(name, "title"), Ink(":")]])
         self._hold()
 
     @property
@@ -397,7 +415,7 @@ class Act(ModalScreen[None]):
 
     def _plan_ink(self, plan: Plan) -> list[Line]:
         title, *rest = plan_lines(plan)
-        self.query_one("#title", Lines).set([[Ink(title, "title")]])
+        self.query_one("#title", Lines).set([[Ink(title, "title"), Ink(self._turn, "mark")]])
         out: list[Line] = []
         section = ""
         for line in rest:
@@ -419,6 +437,12 @@ class Act(ModalScreen[None]):
         box = self.query_one("#plan", Lines)
         box.styles.height = max(1, len(lines)) + 1
         box.set(lines)
+        self.call_after_refresh(self._see_focus)
+
+    def _see_focus(self) -> None:
+        """Keep the field in focus on a screen too small for all of it."""
+        if self.focused is not None:
+            self.focused.scroll_visible(animate=False)
 
     # the end
 
@@ -433,7 +457,7 @@ class Act(ModalScreen[None]):
         except PilotError as error:
             self._show_plan(self._wrapped(error.message, "bad"))
             return
-        if self.op.effect is not Effect.READ and self._plan is None:
+        if self.op.effect is not Effect.READ and self._plan is None and not self._blind:
             return
         self._leave(Confirmed(self.op, params, self._plan, cli_line(self.op, params)))
 

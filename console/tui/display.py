@@ -160,6 +160,9 @@ class DiffApp(App[int]):
         finally:
             self.post_display_hook()
 
+    def _set_pointer_shape(self, shape: str) -> None:
+        """Send nothing: the mouse is not taken, and old terminals print the sequence."""
+
     def flush_canvas(self) -> None:
         """Write what is wanted and not shown, or hold it back while the link is behind."""
         driver = self._driver

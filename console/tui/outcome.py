@@ -34,8 +34,11 @@ class Doing(ModalScreen[None]):
     Doing Lines { height: auto; }
     """
 
-    def __init__(self, palette: Callable[[], Palette], op: Operation, line: str) -> None:
+    def __init__(
+        self, palette: Callable[[], Palette], op: Operation, line: str, closed: Callable[[], None]
+    ) -> None:
         super().__init__()
+        self._after = closed
         self._palette = palette
         self.op = op
         self._line = line
@@ -119,6 +122,7 @@ class Doing(ModalScreen[None]):
         """Any of these closes the box, never the write."""
         if key in {"enter", "escape", "q", "space"}:
             self.app.pop_screen()
+            self._after()
 
 
 class SecretShown(ModalScreen[None]):

@@ -6,18 +6,21 @@ from console.present.cells import clip, width
 from console.tui.ink import Ink, Line
 from console.tui.link import APIS, Link
 
+_SHORT = {"production": "PROD", "staging": "STG", "development": "DEV"}
+
 
 def status_line(link: Link, room: int) -> Line:
     """Return the status line in `room` cells; the profile's name gives way first."""
     operator = link.operator
+    few = _SHORT.get(link.tier, link.tier.upper())
     who = f" op:{operator.name if operator else '?'}"
     tier, mark = link.tier.upper(), [Ink(" "), Ink("RO", "read-only")] if link.read_only else []
     for short, shown_tier, name, shown in (
         (False, tier, link.name, who),
-        (False, tier[:4], link.name, who),
-        (False, tier[:4], clip(link.name, 8), clip(who, 9)),
-        (True, tier[:4], clip(link.name, 8), clip(who, 9)),
-        (True, tier[:4], clip(link.name, 6), ""),
+        (False, few, link.name, who),
+        (False, few, clip(link.name, 8), clip(who, 9)),
+        (True, few, clip(link.name, 8), clip(who, 9)),
+        (True, few, clip(link.name, 6), ""),
     ):
         right = _chips(link, short=short)
         left = [Ink(f" {name} ", "title"), Ink(shown_tier, link.tier), *mark, Ink(shown)]

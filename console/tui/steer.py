@@ -71,6 +71,8 @@ class Console(Frame):
         self._leaving = False
         self._typed: deque[Key | Paste] = deque()
         self._coming: Screen[Any] | None = None
+        self._turns: list[Subject] = []
+        self._of = 1
         self.look_again = LOOK_AGAIN_SECONDS
 
     def first_place(self) -> None:
@@ -379,6 +381,10 @@ class Console(Frame):
         if why := why_not(op, self.link):
             self.say(f"{op.title}: {why}", "bad")
             return
+        self._turns = []
+        if values is None and op.effect is not Effect.READ and subject is not None:
+            subject, *self._turns = self._marked(op) or [subject]
+        self._of = 1 + len(self._turns)
         filled = {**first_values(op, subject), **(values or {})}
         if op.effect is Effect.READ and not asked(op, filled):
             self._ask(op, filled)
@@ -386,12 +392,30 @@ class Console(Frame):
         self._open_act(op, filled, whole=False)
 
     def _open_act(self, op: Operation, values: Mapping[str, str], *, whole: bool) -> None:
+        turn = f"  ({self._of - len(self._turns)} of {self._of} marked)" if self._of > 1 else ""
         self.open_screen(
             Act(
-                op, self.link, self.palette, values, whole=whole, done=self.act_done,
+                op, self.link, self.palette, values, whole=whole, done=self.act_done, turn=turn,
                 again=lambda typed: self._open_act(op, typed, whole=True),
             )
         )  # fmt: skip
+
+    def _marked(self, op: Operation) -> list[Subject]:
+        """Return what the marked rows are about, where `op` acts on that."""
+        view = self.place.view
+        if view is None or not self.place.state.marks:
+            return []
+        found = [view.subject(row) for row in self.table.marked]
+        return [each for each in found if each is not None and op.subject in {"", each.noun}]
+
+    def _next_turn(self, confirmed: Confirmed) -> None:
+        """Go on to the next marked row: each has its own plan and its own confirmation."""
+        if not self._turns:
+            return
+        subject = self._turns.pop(0)
+        values = first_values(confirmed.op, subject)
+        reason = getattr(confirmed.params, "reason", "")
+        self._open_act(confirmed.op, {**values, "reason": reason}, whole=False)
 
     def _ask(self, op: Operation, values: Mapping[str, str]) -> None:
         try:
@@ -404,13 +428,17 @@ class Console(Frame):
     def act_done(self, confirmed: Confirmed | None) -> None:
         """Send what was agreed to."""
         if confirmed is None:
-            self.say("cancelled: nothing was sent")
+            left = f", and not for {len(self._turns)} more" if self._turns else ""
+            self._turns = []
+            self.say(f"cancelled: nothing was sent{left}")
             return
         self.link.note(f"$ {confirmed.line}", "title")
         if confirmed.op.effect is Effect.READ:
             begin(self, partial(self._answer, confirmed))
             return
-        doing = Doing(self.palette, confirmed.op, confirmed.line)
+        doing = Doing(
+            self.palette, confirmed.op, confirmed.line, partial(self._next_turn, confirmed)
+        )
         self.open_screen(doing)
         task = asyncio.get_running_loop().create_task(self._write(confirmed, doing))
         self._writes[task] = confirmed.line

@@ -63,8 +63,15 @@ class Palette(NamedTuple):
         """Return base with each of `tokens` over it, in order; empty ones are skipped."""
         style = self.styles["base"]
         for token in tokens:
-            if token:
-                style += self.styles[token]
+            if not token:
+                continue
+            over = self.styles[token]
+            if self.ansi and over.reverse and over.color is None:
+                style = style.without_color
+            elif self.ansi and style.reverse and over.bgcolor is None:
+                # a colour on a reversed ground would become the ground
+                over = over.without_color
+            style += over
         return style
 
     def theme(self) -> Theme:

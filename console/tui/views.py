@@ -141,7 +141,7 @@ def table_columns(kind: type) -> tuple[TableColumn, ...]:
 def _column(column: Column, kind: str) -> TableColumn:
     def text(row: Any, now: datetime) -> str:
         written = cell(column, row, now)
-        return short(written) if column.name == "id" else written
+        return short(written) if column.name in {"id", "target"} else written
 
     def token(row: Any) -> str:
         value = column.get(row)

@@ -80,6 +80,7 @@ class FakePilot:
     partners: int = 5
     salt: Callable[[str, str], str] | None = None
     down: set[str] = field(default_factory=set)
+    refuse: set[str] = field(default_factory=set)
     slow: dict[str, float] = field(default_factory=dict)
     sent: list[Call] = field(default_factory=list)
     lose: int = 0
@@ -242,6 +243,9 @@ class FakePilot:
                 return PilotError("unknown-outcome", "sent, and no answer came",
                                   exit=ExitCode.UNVERIFIED,
                                   detail={"idempotency_key": key})  # fmt: skip
+        if call.route.id in self.refuse:
+            return PilotError("unavailable", f"{route_words(call)} is not to be had",
+                              exit=ExitCode.UNAVAILABLE)  # fmt: skip
         value = self.answer(call)
         drive.on_exchange(
             Exchange(call, api, an_id("rid", 1), 200, (time.monotonic() - began) * 1000, 1)
@@ -390,6 +394,10 @@ class FakePilot:
         checks = [Check(name="grant", passed=False, found="revoked")]
         return Explanation(call=msgspec.structs.replace(found, checks=checks),
                            summary="the grant was revoked", mend="")  # fmt: skip
+
+
+def route_words(call: Call) -> str:
+    return f"{call.route.method} {call.route.path}"
 
 
 class _Trust:

@@ -245,6 +245,45 @@ def test_revoke_with_the_name_typed_is_followed_to_its_end():
     run(pilot, story)
 
 
+def test_a_closing_whose_plan_cannot_be_had_can_be_sent_with_its_name_typed():
+    pilot = FakePilot(refuse={"lock.blast"})
+
+    async def story(hands):
+        await hands.see("CRIT")
+        await hands.press("L")
+        await hands.see("What it reaches is not known", "Type acme:")
+        await hands.type("leaked")
+        await hands.press("tab")
+        await hands.type("acme")
+        await hands.press("tab", "tab", "enter")
+        await hands.see("3 of 3")
+        assert len(pilot.sent) == 1
+
+    run(pilot, story)
+
+
+def test_marked_rows_are_acted_on_in_turn_each_with_its_own_plan_and_name():
+    pilot = FakePilot()
+
+    async def story(hands):
+        await hands.command("grants")
+        await hands.until(lambda: hands.app.table.total == 5)
+        await hands.press("space", "space", "R")
+        await hands.see("of acme  (1 of 2 marked)", "Type acme:")
+        await hands.type("incident")
+        await hands.press("tab")
+        await hands.type("acme")
+        await hands.press("tab", "tab", "enter")
+        await hands.see("3 of 3")
+        await hands.press("enter")
+        await hands.see("000001 of acme  (2 of 2 marked)", "incident", "Type acme:")
+        await hands.press("escape")
+        await hands.see("cancelled")
+        assert [call.body.id for call in pilot.sent] == [an_id("grt", 0)]
+
+    run(pilot, story)
+
+
 def test_a_raw_key_is_shown_once_and_gone():
     async def story(hands):
         await hands.command("grants")

@@ -37,7 +37,7 @@ KEEP = re.compile(
 )
 OURS = re.compile(
     rb"\x1b\[(\?(1049|25|1004|2004|7|2026|2048)[hl]|\?20(26|48)\$p|[><]\d*u"
-    rb"|\d*;?\d*H|\d*C|[\d;]*m|2J|H)|\x1b\]22;\w+\x07"
+    rb"|\d*;?\d*H|\d*C|[\d;]*m|2J)"
 )
 """Every escape sequence that the console itself may send."""
 
@@ -57,9 +57,9 @@ def check_cells(app, payload):
             assert unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Co", "Cn"}, payload
 
 
-@pytest.mark.parametrize("name", PAYLOADS)
-def test_a_payload_in_every_text_changes_no_cell_into_control(name):
-    payload = PAYLOADS[name]
+@pytest.mark.parametrize("part", range(3))
+def test_a_payload_in_every_text_changes_no_cell_into_control(part):
+    payload = "".join(list(PAYLOADS.values())[part::3])
 
     async def story():
         app = Console(FakePilot(salt=salted(payload)), all_operations(), PALETTES, PALETTES["dark"])
@@ -94,9 +94,9 @@ def test_no_byte_of_a_payload_comes_out_of_a_terminal(tmp_path):
         screen.see("CRIT", "gw ok", "policy ok")
         for view in ("grants", "calls", "audit", "keys", "partner acme"):
             screen.keys(f":{view}\r")
-            screen.pump(0.4)
+            screen.pump(0.25)
             screen.keys("\r")
-            screen.pump(0.4)
+            screen.pump(0.25)
         screen.keys("L").see("esc cancel")
         screen.keys("\x1b[200~" + "x\ty\x1b[201~")
         screen.pump(0.3)
