@@ -321,3 +321,31 @@ def test_killed_at_random_moments_under_load_nothing_is_lost_doubled_or_let_thro
         actions = [e["metadata"]["event_code"] for e in events]
         assert actions.count("key.revoke") == changes == kills, seed
         print(f"seed {seed}: {len(rows)} calls, {len(answered)} answered, {len(events)} events")
+
+
+def test_a_call_that_cannot_be_recorded_is_not_answered(pair: Rig) -> None:
+    grant = projection()
+    pair.project(grant)
+    _, key = pair.issue(grant)
+    store = sqlite3.connect(pair.home / "point-gw-1.db", timeout=10)
+    for table in ("running", "finished"):
+        store.execute(
+            f"CREATE TRIGGER full_{table} BEFORE INSERT ON {table} "
+            "BEGIN SELECT RAISE(ABORT, 'no space'); END"
+        )
+    store.commit()
+    try:
+        for stream in (False, True):
+            body = {"model": "aurora-1", "messages": ASK, "stream": stream}
+            status, headers, said = post(pair.url, key, body)
+            assert (status, headers["x-pilotctl-code"]) == (503, "record_failed")
+            assert b"harbour" not in said
+            assert b"choices" not in said
+        # A refusal needs no record to be one.
+        assert post(pair.url, "sk-pilot-nobody")[0] == 401
+    finally:
+        for table in ("running", "finished"):
+            store.execute(f"DROP TRIGGER full_{table}")
+        store.commit()
+        store.close()
+    assert post(pair.url, key)[0] == 200
