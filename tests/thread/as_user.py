@@ -37,5 +37,10 @@ def become(user: str, words: Sequence[str], *, load: Sequence[Sequence[str]]) ->
 
 if __name__ == "__main__":
     argv = sys.argv[2:]
-    looks = [[*argv, "--dry-run"], ["grant", "list", "-o", "json"], ["audit", "verify"], ["no-such"]]
+    looks = [
+        [*argv, "--dry-run"],
+        ["grant", "list", "-o", "json"],
+        ["audit", "verify"],
+        ["no-such"],
+    ]
     sys.exit(become(sys.argv[1], argv, load=looks))

@@ -101,7 +101,7 @@ class Load:
             try:
                 while not self._enough.is_set():
                     work(mine)
-            except BaseException as error:  # noqa: BLE001 - told by `over`
+            except BaseException as error:
                 self.broken.append(error)
 
         thread = threading.Thread(target=run, daemon=True)

@@ -18,7 +18,6 @@ import pytest
 from console.model.text import now
 from tests.thread.pilot_rig import (
     Rig,
-    assessed,
     capability,
     faults_of,
     granted,
