@@ -33,9 +33,6 @@ from console.trust.writer import TileWriter
 REFRESH_SECONDS = 2.0
 """A checkpoint is signed anew at least this often."""
 
-KEPT_CHECKPOINTS = 64
-"""Files `checkpoint.<size>` that stay, beside the newest: what `audit verify` grows from."""
-
 _CHUNK = 20 * WIDTH
 
 
@@ -59,7 +56,6 @@ class Publisher:
         self._store = store
         self._writer = writer
         self._lock = threading.Lock()
-        self._kept: list[int] = []
         self._head = self._sign()
 
     @classmethod
@@ -84,7 +80,6 @@ class Publisher:
         if writer is None or (published and writer.root != published.root):
             writer = _rebuilt(store, folder, state.size, published)
         made = cls(store, folder, signer, writer)
-        made._kept = made._listed()
         made.publish()
         return made
 
@@ -113,7 +108,6 @@ class Publisher:
             head = self._sign()
             if head.note != _noted(self.folder):
                 self._writer.publish(head.note)
-                self._prune(head.size)
             self._head = head
             return head
 
@@ -139,16 +133,6 @@ class Publisher:
         state = self._writer.state
         checkpoint = Checkpoint(self.signer.verifier.name, state.size, state.root)
         return Head(state.size, state.root, sign_checkpoint(checkpoint, self.signer), now())
-
-    def _listed(self) -> list[int]:
-        found = (path.name.partition(".")[2] for path in self.folder.glob(f"{CHECKPOINT}.*"))
-        return sorted(int(each) for each in found if each.isascii() and each.isdigit())
-
-    def _prune(self, size: int) -> None:
-        if size not in self._kept:
-            self._kept.append(size)
-        while len(self._kept) > KEPT_CHECKPOINTS:
-            (self.folder / f"{CHECKPOINT}.{self._kept.pop(0)}").unlink(missing_ok=True)
 
 
 def _claimed(conn: Connection, key: str) -> CompactRange:

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from console.errors import PilotError
 from console.model.ids import new_id
 from console.model.traffic import CallRecord
 from console.services.gateway.point.spool import STEPS, Spool
@@ -133,7 +134,7 @@ def test_a_record_that_cannot_be_written_fails_its_call_and_leaves_no_gap(
             "CREATE TRIGGER full BEFORE INSERT ON finished BEGIN SELECT RAISE(ABORT, 'full'); END"
         )
         other.commit()
-        with pytest.raises(Exception, match="full"):
+        with pytest.raises(PilotError, match="full"):
             await spool.end(record())
         other.execute("DROP TRIGGER full")
         other.commit()
