@@ -17,6 +17,7 @@ from typing import NamedTuple
 import msgspec
 from sqlalchemy import Connection, text
 
+from console.errors import PilotError
 from console.model.traffic import CallRecord, Outcome
 from console.services.gateway.codes import CODES
 from console.services.store import Store, sql
@@ -194,9 +195,14 @@ class Spool:
         try:
             await self._store.write(write)
         except Exception as error:
+            failed = (
+                error
+                if isinstance(error, PilotError)
+                else PilotError("record-failed", f"call records cannot be written: {error}")
+            )
             for waiting in (*ended, *begun):
                 if waiting.done is not None and not waiting.done.done():
-                    waiting.done.set_exception(error)
+                    waiting.done.set_exception(failed)
                     waiting.done.exception()  # an end may have nobody left who waits for it
             return
         self._next += len(rows)
