@@ -2,48 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-from textual.events import Event, Key, Paste
-from textual.screen import Screen
 from textual.widget import Widget
 
-from console.api.flow import Report
-from console.errors import ExitCode, PilotError
 from console.model.traffic import UsageRow
-from console.operations.spec import Effect, Operation
 from console.present.cells import width
-from console.present.diff import difference_lines
-from console.tui.act import Act, Confirmed
-from console.tui.app import Frame
+from console.tui.acting import Acting
 from console.tui.command import Command, nearest, parse
 from console.tui.entry import Entry
 from console.tui.ink import Ink, Line
-from console.tui.lines import Lines, ReadLine, Subject
+from console.tui.lines import Lines, Subject
 from console.tui.operate import (
     Doable,
-    asked,
-    cli_line,
-    first_values,
     from_words,
-    params_of,
-    said_of,
     why_not,
 )
-from console.tui.outcome import Doing, SecretShown
 from console.tui.own import own_view
 from console.tui.place import Place
+from console.tui.screen_commands import KEYS, OWN
 from console.tui.story import fields_of
 from console.tui.table import Table
 from console.tui.views import narrowed
-from console.tui.work import begin
-
-LOOK_AGAIN_SECONDS = 3.0
 
 
 class Help(NamedTuple):
@@ -56,24 +38,16 @@ class Help(NamedTuple):
     run: Callable[[], None]
 
 
-class Console(Frame):
+class Console(Acting):
     """The console, steered."""
 
     def __init__(self, *args: Any, opening: str = "", **options: Any) -> None:
         super().__init__(*args, **options)
         self._opening = opening
-        self.unanswered_at_end: list[str] = []
-        self._writes: dict[asyncio.Task[None], str] = {}
         self._bar = ""
         self._filter_before = ""
         self._history: list[str] = []
         self._recalled = 0
-        self._leaving = False
-        self._typed: deque[Key | Paste] = deque()
-        self._coming: Screen[Any] | None = None
-        self._turns: list[Subject] = []
-        self._of = 1
-        self.look_again = LOOK_AGAIN_SECONDS
 
     def first_place(self) -> None:
         """Land on what needs someone."""
@@ -83,68 +57,14 @@ class Console(Frame):
         if self._opening:
             self.run_command(self._opening)
 
-    def say(self, text: str, token: str = "") -> None:
-        """Show a message on the hint line, until the next key."""
-        self.message = [Ink(" "), Ink(text, token)]
-        self.draw_frame()
-
     # keys
 
-    async def on_event(self, event: Event) -> None:
-        """Take keys here, one after another, whatever is in focus.
-
-        Textual hands each key to the widget that has the focus when it arrives; what is typed
-        ahead of a bar or a dialogue would run as commands.
-        """
-        if isinstance(event, Key | Paste) and self.places:
-            self._typed.append(event)
-            self._take_typed()
-        else:
-            await super().on_event(event)
-
-    def screen_ready(self, screen: Screen[Any]) -> None:
-        """Let a dialogue that was just opened have what was typed ahead."""
-        if screen is self._coming:
-            self._coming = None
-            self.call_later(self._take_typed)
-
-    def open_screen(self, screen: Screen[Any]) -> None:
-        """Open a dialogue; keys wait until it can take them."""
-        self._coming = screen
-        self.push_screen(screen)
-
-    def _take_typed(self) -> None:
-        while self._typed and self._coming is None:
-            event = self._typed.popleft()
-            if isinstance(event, Paste):
-                self._take_paste(event.text)
-            else:
-                self._take_key(event.key, event.character)
-        self.draw_frame()
-
-    def _take_paste(self, text: str) -> None:
-        if len(self.screen_stack) > 1:
-            paste = getattr(self.screen, "take_paste", None)
-            if paste is not None:
-                paste(text)
-        elif self.bar_open:
-            self.entry.insert(text)
-
-    def _take_key(self, key: str, character: str | None) -> None:
-        if key == "ctrl+l":
-            self.redraw()
-        elif key == "ctrl+z":
-            self.action_suspend_process()
-        elif key == "ctrl+q":
-            self.leave_console()
-        elif len(self.screen_stack) > 1:
-            self.screen.take(key, character)  # type: ignore[attr-defined]  # all of ours do
-        else:
-            self.message = []
-            if self.bar_open:
-                self._bar_key(key, character)
-            elif not self._navigate(key):
-                self._operate(key, character)
+    def take_key(self, key: str, character: str | None) -> None:
+        """Take a key: into the open bar, else to move, else to act."""
+        if self.bar_open:
+            self._bar_key(key, character)
+        elif not self._navigate(key):
+            self._operate(key, character)
 
     def _navigate(self, key: str) -> bool:
         body = self.body
@@ -368,161 +288,6 @@ class Console(Frame):
             place.lines = fields_of(subject.value, max(20, self.size.width - 2))
         self.enter(place)
 
-    def show_text(self, title: str, lines: Sequence[ReadLine]) -> None:
-        """Put some lines in front, to be read."""
-        self.enter(Place(title, lines=list(lines)))
-
-    # acting
-
-    def begin(
-        self, op: Operation, subject: Subject | None, values: Mapping[str, str] | None = None
-    ) -> None:
-        """Open the dialogue of an operation, or say why it cannot be done."""
-        if why := why_not(op, self.link):
-            self.say(f"{op.title}: {why}", "bad")
-            return
-        self._turns = []
-        if values is None and op.effect is not Effect.READ and subject is not None:
-            subject, *self._turns = self._marked(op) or [subject]
-        self._of = 1 + len(self._turns)
-        filled = {**first_values(op, subject), **(values or {})}
-        if op.effect is Effect.READ and not asked(op, filled):
-            self._ask(op, filled)
-            return
-        self._open_act(op, filled, whole=False)
-
-    def _open_act(self, op: Operation, values: Mapping[str, str], *, whole: bool) -> None:
-        turn = f"  ({self._of - len(self._turns)} of {self._of} marked)" if self._of > 1 else ""
-        self.open_screen(
-            Act(
-                op, self.link, self.palette, values, whole=whole, done=self.act_done, turn=turn,
-                again=lambda typed: self._open_act(op, typed, whole=True),
-            )
-        )  # fmt: skip
-
-    def _marked(self, op: Operation) -> list[Subject]:
-        """Return what the marked rows are about, where `op` acts on that."""
-        view = self.place.view
-        if view is None or not self.place.state.marks:
-            return []
-        found = [view.subject(row) for row in self.table.marked]
-        return [each for each in found if each is not None and op.subject in {"", each.noun}]
-
-    def _next_turn(self, confirmed: Confirmed) -> None:
-        """Go on to the next marked row: each has its own plan and its own confirmation."""
-        if not self._turns:
-            return
-        subject = self._turns.pop(0)
-        values = first_values(confirmed.op, subject)
-        reason = getattr(confirmed.params, "reason", "")
-        self._open_act(confirmed.op, {**values, "reason": reason}, whole=False)
-
-    def _ask(self, op: Operation, values: Mapping[str, str]) -> None:
-        try:
-            params = params_of(op, values, datetime.now(UTC))
-        except PilotError as error:
-            self.say(error.message, "bad")
-            return
-        self.act_done(Confirmed(op, params, None, cli_line(op, params)))
-
-    def act_done(self, confirmed: Confirmed | None) -> None:
-        """Send what was agreed to."""
-        if confirmed is None:
-            left = f", and not for {len(self._turns)} more" if self._turns else ""
-            self._turns = []
-            self.say(f"cancelled: nothing was sent{left}")
-            return
-        self.link.note(f"$ {confirmed.line}", "title")
-        if confirmed.op.effect is Effect.READ:
-            begin(self, partial(self._answer, confirmed))
-            return
-        doing = Doing(
-            self.palette, confirmed.op, confirmed.line, partial(self._next_turn, confirmed)
-        )
-        self.open_screen(doing)
-        task = asyncio.get_running_loop().create_task(self._write(confirmed, doing))
-        self._writes[task] = confirmed.line
-        task.add_done_callback(lambda done: self._writes.pop(done, None))
-
-    async def _answer(self, confirmed: Confirmed) -> None:
-        op = confirmed.op
-        self.say(f"{op.title} …")
-        try:
-            result = await self.link.read(
-                op.run(confirmed.params, self.link.session.engines, None), quiet=False
-            )
-        except PilotError as error:
-            self.say(error.message + (f": {error.hint}" if error.hint else ""), "bad")
-            return
-        self.message = []
-        room = max(20, self.size.width - 2)
-        self.show_text(op.title, fields_of(result, room))
-
-    async def _write(self, confirmed: Confirmed, doing: Doing) -> None:
-        """Send a change and see it through: nobody cancels this."""
-        op = confirmed.op
-        key = ""
-        while True:
-            flow = op.run(confirmed.params, self.link.session.engines, confirmed.plan)
-            try:
-                result = await self.link.write(flow, partial(self._heard, doing), key=key)
-            except PilotError as error:
-                key = str(error.detail.get("idempotency_key", ""))
-                unknown = error.code == "unknown-outcome" and bool(key)
-                doing.fail(error, unknown=unknown)
-                self.link.note(error.message, "bad")
-                if unknown:
-                    # the same key again: done once at most, and the answer says what became of it
-                    await asyncio.sleep(self.look_again)
-                    continue
-                self._failed(confirmed, error)
-                return
-            except Exception as error:
-                words = self.note_bug(error)
-                doing.fail(
-                    PilotError("bug", f"{words}: what was sent may have been done; look"),
-                    unknown=False,
-                )
-                return
-            self._done(op, result, doing)
-            return
-
-    def _heard(self, doing: Doing, step: Report) -> None:
-        doing.report(step)
-        task = asyncio.current_task()
-        if task in self._writes:
-            # It was answered: what follows can be read again, so leaving loses nothing.
-            self._writes[task] = ""
-
-    def _failed(self, confirmed: Confirmed, error: PilotError) -> None:
-        current = error.detail.get("current")
-        subject = confirmed.plan.subject if confirmed.plan else None
-        if error.exit is ExitCode.CONFLICT and current is not None and subject is not None:
-            lines = [ReadLine([Ink("It changed since you looked:", "bad")]), ReadLine([])]
-            lines += [ReadLine([Ink(line)]) for line in difference_lines(subject, current)]
-            self.show_text("what changed", lines)
-
-    def _done(self, op: Operation, result: Any, doing: Doing) -> None:
-        if op.secret:
-            self._hand_over(op, result, doing)
-        else:
-            doing.finish(result)
-            self.link.note(f"{op.id}: {said_of(result)}", "good")
-        self.reload()
-
-    def _hand_over(self, op: Operation, result: Any, doing: Doing) -> None:
-        secret = result
-        for name in op.secret.split("."):
-            secret = getattr(secret, name, None)
-        if doing.is_current:
-            self.pop_screen()
-        if not isinstance(secret, str):
-            self.say("issued before: the key itself was shown then, once")
-            return
-        notes = [f"use it at  {url}" for url in getattr(result, "base_urls", [])]
-        self.open_screen(SecretShown(self.palette, f"{op.title}: {said_of(result)}", secret, notes))
-        self.link.note(f"{op.id}: {said_of(result)}", "good")
-
     # the console's own
 
     def help(self) -> None:
@@ -594,88 +359,3 @@ class Console(Frame):
             line += [Ink(f"{key} ", token or "key"), Ink(f"{what}  ", token)]
             left -= cells
         return [*line, Ink(" " * max(0, left)), *tail]
-
-    def leave_console(self) -> None:
-        """Leave; with a write on its way, only when asked twice."""
-        waiting = [line for line in self._writes.values() if line]
-        if waiting and not self._leaving:
-            self._leaving = True
-            self.say(f"{len(waiting)} on its way; again to leave it unknown: {waiting[0]}", "bad")
-            return
-        self.end(0)
-
-    def end(self, code: int) -> None:
-        """Leave; what was sent and not answered is told on stderr afterwards."""
-        self.unanswered_at_end = [line for line in self._writes.values() if line]
-        super().end(code)
-
-
-def _quit(console: Console, _: Command) -> None:
-    console.leave_console()
-
-
-def _write_mode(console: Console, _: Command) -> None:
-    console.link.read_only = not console.link.read_only
-    console.say("read-only for what opens" if console.link.read_only else "writing, this session")
-
-
-def _net(console: Console, _: Command) -> None:
-    count = console.count
-    how = console.display_status
-    console.say(
-        f"{count.frames} frames, {count.dropped} held back, {count.sent:,} bytes; by {how.why}"
-    )
-
-
-def _theme(console: Console, command: Command) -> None:
-    name = command.words[0] if command.words else ""
-    palette = console.palettes.get(name)
-    if palette is None:
-        console.say(f"themes: {', '.join(console.palettes)}", "bad" if name else "")
-        return
-    console.palette_now = palette
-    console.theme = palette.theme().name
-    console.screen.refresh(layout=True)
-    for widget in console.screen.query(Widget):
-        widget.refresh()
-    console.say(f"theme {name}")
-
-
-def _sort(console: Console, command: Command) -> None:
-    names = [column.name for column in console.table.columns]
-    name = " ".join(command.words)
-    if name in names:
-        console.table.set_sort(name)
-    else:
-        console.say(f"columns: {', '.join(names)}", "bad" if name else "")
-
-
-OWN: dict[str, tuple[str, Callable[[Console, Command], None]]] = {
-    "help": ("what can be done here", lambda console, _: console.help()),
-    "log": ("what was sent, and the commands that do the same",
-            lambda console, _: console.command_log()),
-    "write": ("lift or set read-only for what opens, this session", _write_mode),
-    "net": ("frames and bytes sent to this terminal", _net),
-    "theme": ("use another theme", _theme),
-    "sort": ("sort by a column; the same again turns it round", _sort),
-    "redraw": ("draw the whole screen again", lambda console, _: console.redraw()),
-    "quit": ("leave", _quit),
-    "q": ("leave", _quit),
-}  # fmt: skip
-"""The commands that are about the screen and not about the pilot."""
-
-KEYS = (
-    ("enter", "open what is under the cursor"),
-    ("esc", "clear the filter, or go back as it was"),
-    ("alt+left alt+right", "back and forward"),
-    ("L", "lock whatever is under the cursor"),
-    ("R", "revoke the grant or key under the cursor"),
-    ("space ctrl+space", "mark, mark up to here"),
-    ("ctrl+\\", "unmark all"),
-    ("s S", "sort by the next column, turn the order round"),
-    ("y", "copy the command that leads here"),
-    ("@", "the command log"),
-    ("ctrl+r ctrl+l", "read again, draw again"),
-    ("ctrl+z ctrl+q", "suspend, leave"),
-)
-"""What keys do everywhere, for the help."""

@@ -14,7 +14,8 @@ from console.operations.spec import Effect, fields
 from console.tui.act import Act
 from console.tui.operate import RESERVED, Registry, near_line
 from console.tui.outcome import Doing, SecretShown
-from console.tui.steer import KEYS, Console
+from console.tui.screen_commands import KEYS
+from console.tui.steer import Console
 from console.tui.theme import load_all
 
 PALETTES, _ = load_all()

@@ -1,0 +1,206 @@
+"""Acting: from a key or a command to the dialogue, to the APIs, to what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from console.api.flow import Report
+from console.errors import ExitCode, PilotError
+from console.operations.spec import Effect, Operation
+from console.present.diff import difference_lines
+from console.tui.act import Act, Confirmed
+from console.tui.ink import Ink
+from console.tui.keyed import Keyed
+from console.tui.lines import ReadLine, Subject
+from console.tui.operate import asked, cli_line, first_values, params_of, said_of, why_not
+from console.tui.outcome import Doing, SecretShown
+from console.tui.place import Place
+from console.tui.story import fields_of
+from console.tui.work import begin
+
+LOOK_AGAIN_SECONDS = 3.0
+
+
+class Acting(Keyed):
+    """The frame, with operations that can be begun and are seen through."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._writes: dict[asyncio.Task[None], str] = {}
+        """What is on its way: its command, or nothing once it has been answered."""
+        self._turns: list[Subject] = []
+        self._of = 1
+        self._leaving = False
+        self.look_again = LOOK_AGAIN_SECONDS
+        self.unanswered_at_end: list[str] = []
+
+    def show_text(self, title: str, lines: Sequence[ReadLine]) -> None:
+        """Put some lines in front, to be read."""
+        self.enter(Place(title, lines=list(lines)))
+
+    def begin(
+        self, op: Operation, subject: Subject | None, values: Mapping[str, str] | None = None
+    ) -> None:
+        """Open the dialogue of an operation, or say why it cannot be done."""
+        if why := why_not(op, self.link):
+            self.say(f"{op.title}: {why}", "bad")
+            return
+        self._turns = []
+        if values is None and op.effect is not Effect.READ and subject is not None:
+            subject, *self._turns = self._marked(op) or [subject]
+        self._of = 1 + len(self._turns)
+        filled = {**first_values(op, subject), **(values or {})}
+        if op.effect is Effect.READ and not asked(op, filled):
+            self._ask(op, filled)
+            return
+        self._open_act(op, filled, whole=False)
+
+    def _open_act(self, op: Operation, values: Mapping[str, str], *, whole: bool) -> None:
+        turn = f"  ({self._of - len(self._turns)} of {self._of} marked)" if self._of > 1 else ""
+        self.open_screen(
+            Act(
+                op, self.link, self.palette, values, whole=whole, done=self.act_done, turn=turn,
+                again=lambda typed: self._open_act(op, typed, whole=True),
+            )
+        )  # fmt: skip
+
+    def _marked(self, op: Operation) -> list[Subject]:
+        """Return what the marked rows are about, where `op` acts on that."""
+        view = self.place.view
+        if view is None or not self.place.state.marks:
+            return []
+        found = [view.subject(row) for row in self.table.marked]
+        return [each for each in found if each is not None and op.subject in {"", each.noun}]
+
+    def _next_turn(self, confirmed: Confirmed) -> None:
+        """Go on to the next marked row: each has its own plan and its own confirmation."""
+        if not self._turns:
+            return
+        subject = self._turns.pop(0)
+        values = first_values(confirmed.op, subject)
+        reason = getattr(confirmed.params, "reason", "")
+        self._open_act(confirmed.op, {**values, "reason": reason}, whole=False)
+
+    def _ask(self, op: Operation, values: Mapping[str, str]) -> None:
+        try:
+            params = params_of(op, values, datetime.now(UTC))
+        except PilotError as error:
+            self.say(error.message, "bad")
+            return
+        self.act_done(Confirmed(op, params, None, cli_line(op, params)))
+
+    def act_done(self, confirmed: Confirmed | None) -> None:
+        """Send what was agreed to."""
+        if confirmed is None:
+            left = f", and not for {len(self._turns)} more" if self._turns else ""
+            self._turns = []
+            self.say(f"cancelled: nothing was sent{left}")
+            return
+        self.link.note(f"$ {confirmed.line}", "title")
+        if confirmed.op.effect is Effect.READ:
+            begin(self, partial(self._answer, confirmed))
+            return
+        doing = Doing(
+            self.palette, confirmed.op, confirmed.line, partial(self._next_turn, confirmed)
+        )
+        self.open_screen(doing)
+        task = asyncio.get_running_loop().create_task(self._write(confirmed, doing))
+        self._writes[task] = confirmed.line
+        task.add_done_callback(lambda done: self._writes.pop(done, None))
+
+    async def _answer(self, confirmed: Confirmed) -> None:
+        op = confirmed.op
+        self.say(f"{op.title} …")
+        try:
+            result = await self.link.read(
+                op.run(confirmed.params, self.link.session.engines, None), quiet=False
+            )
+        except PilotError as error:
+            self.say(error.message + (f": {error.hint}" if error.hint else ""), "bad")
+            return
+        self.message = []
+        room = max(20, self.size.width - 2)
+        self.show_text(op.title, fields_of(result, room))
+
+    async def _write(self, confirmed: Confirmed, doing: Doing) -> None:
+        """Send a change and see it through: nobody cancels this."""
+        op = confirmed.op
+        key = ""
+        while True:
+            flow = op.run(confirmed.params, self.link.session.engines, confirmed.plan)
+            try:
+                result = await self.link.write(flow, partial(self._heard, doing), key=key)
+            except PilotError as error:
+                key = str(error.detail.get("idempotency_key", ""))
+                unknown = error.code == "unknown-outcome" and bool(key)
+                doing.fail(error, unknown=unknown)
+                self.link.note(error.message, "bad")
+                if unknown:
+                    # the same key again: done once at most, and the answer says what became of it
+                    await asyncio.sleep(self.look_again)
+                    continue
+                self._failed(confirmed, error)
+                return
+            except Exception as error:
+                words = self.note_bug(error)
+                doing.fail(
+                    PilotError("bug", f"{words}: what was sent may have been done; look"),
+                    unknown=False,
+                )
+                return
+            self._done(op, result, doing)
+            return
+
+    def _heard(self, doing: Doing, step: Report) -> None:
+        doing.report(step)
+        task = asyncio.current_task()
+        if task in self._writes:
+            # It was answered: what follows can be read again, so leaving loses nothing.
+            self._writes[task] = ""
+
+    def _failed(self, confirmed: Confirmed, error: PilotError) -> None:
+        current = error.detail.get("current")
+        subject = confirmed.plan.subject if confirmed.plan else None
+        if error.exit is ExitCode.CONFLICT and current is not None and subject is not None:
+            lines = [ReadLine([Ink("It changed since you looked:", "bad")]), ReadLine([])]
+            lines += [ReadLine([Ink(line)]) for line in difference_lines(subject, current)]
+            self.show_text("what changed", lines)
+
+    def _done(self, op: Operation, result: Any, doing: Doing) -> None:
+        if op.secret:
+            self._hand_over(op, result, doing)
+        else:
+            doing.finish(result)
+            self.link.note(f"{op.id}: {said_of(result)}", "good")
+        self.reload()
+
+    def _hand_over(self, op: Operation, result: Any, doing: Doing) -> None:
+        secret = result
+        for name in op.secret.split("."):
+            secret = getattr(secret, name, None)
+        if doing.is_current:
+            self.pop_screen()
+        if not isinstance(secret, str):
+            self.say("issued before: the key itself was shown then, once")
+            return
+        notes = [f"use it at  {url}" for url in getattr(result, "base_urls", [])]
+        self.open_screen(SecretShown(self.palette, f"{op.title}: {said_of(result)}", secret, notes))
+        self.link.note(f"{op.id}: {said_of(result)}", "good")
+
+    def leave_console(self) -> None:
+        """Leave; with a write on its way, only when asked twice."""
+        waiting = [line for line in self._writes.values() if line]
+        if waiting and not self._leaving:
+            self._leaving = True
+            self.say(f"{len(waiting)} on its way; again to leave it unknown: {waiting[0]}", "bad")
+            return
+        self.end(0)
+
+    def end(self, code: int) -> None:
+        """Leave; what was sent and not answered is told on stderr afterwards."""
+        self.unanswered_at_end = [line for line in self._writes.values() if line]
+        super().end(code)

@@ -1,0 +1,64 @@
+"""The end of a dialogue: Cancel, and the verb."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from textual.strip import Strip
+from textual.widget import Widget
+
+from console.tui.ink import strip
+from console.tui.theme import Palette
+
+
+class Buttons(Widget, can_focus=True):
+    """Cancel and the verb, on one line. Cancel is chosen until the operator moves."""
+
+    DEFAULT_CSS = "Buttons { height: 1; }"
+
+    def __init__(self, palette: Callable[[], Palette], verb: str) -> None:
+        super().__init__()
+        self._palette = palette
+        self.verb = verb
+        self.why = ""
+        self.yes = False
+
+    def hold(self, why: str) -> None:
+        """Say why the verb cannot be chosen; an empty text frees it."""
+        if why != self.why:
+            self.why = why
+            if why:
+                self.yes = False
+            self.refresh()
+
+    def choose(self, key: str) -> bool:
+        """Move between the two. False: the key is not for them."""
+        if key in {"left", "right"}:
+            self.yes = key == "right" and not self.why
+        elif key == "tab" and not self.yes and not self.why:
+            self.yes = True
+        else:
+            return False
+        self.refresh()
+        return True
+
+    def on_blur(self) -> None:
+        """Whoever comes back is on Cancel again."""
+        self.yes = False
+        self.refresh()
+
+    def on_focus(self) -> None:
+        """Show which is chosen."""
+        self.refresh()
+
+    def render_line(self, y: int) -> Strip:  # noqa: ARG002  # one line
+        """Draw both, the chosen one in brackets."""
+        palette = self._palette()
+        base, chosen = palette.style(), palette.style("button")
+        dim = palette.style("dim")
+        on = self.has_focus
+        cancel = ("[ Cancel ]", chosen if on else base) if not self.yes else ("  Cancel  ", base)
+        verb = (f"[ {self.verb} ]", chosen) if self.yes else (f"  {self.verb}  ", base)
+        if self.why:
+            verb = (f"  {self.verb}: {self.why}", dim)
+        return strip([cancel, ("  ", base), verb], self.size.width, base)

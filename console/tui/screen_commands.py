@@ -1,0 +1,84 @@
+"""The commands and keys that are about the screen and not about the pilot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from textual.widget import Widget
+
+from console.tui.command import Command
+
+if TYPE_CHECKING:
+    from console.tui.steer import Console
+
+
+def _quit(console: Console, _: Command) -> None:
+    console.leave_console()
+
+
+def _write_mode(console: Console, _: Command) -> None:
+    console.link.read_only = not console.link.read_only
+    console.say("read-only for what opens" if console.link.read_only else "writing, this session")
+
+
+def _net(console: Console, _: Command) -> None:
+    count = console.count
+    how = console.display_status
+    console.say(
+        f"{count.frames} frames, {count.dropped} held back, {count.sent:,} bytes; by {how.why}"
+    )
+
+
+def _theme(console: Console, command: Command) -> None:
+    name = command.words[0] if command.words else ""
+    palette = console.palettes.get(name)
+    if palette is None:
+        console.say(f"themes: {', '.join(console.palettes)}", "bad" if name else "")
+        return
+    console.palette_now = palette
+    console.theme = palette.theme().name
+    console.screen.refresh(layout=True)
+    for widget in console.screen.query(Widget):
+        widget.refresh()
+    console.say(f"theme {name}")
+
+
+def _sort(console: Console, command: Command) -> None:
+    names = [column.name for column in console.table.columns]
+    name = " ".join(command.words)
+    if name in names:
+        console.table.set_sort(name)
+    else:
+        console.say(f"columns: {', '.join(names)}", "bad" if name else "")
+
+
+OWN: dict[str, tuple[str, Callable[[Console, Command], None]]] = {
+    "help": ("what can be done here", lambda console, _: console.help()),
+    "log": ("what was sent, and the commands that do the same",
+            lambda console, _: console.command_log()),
+    "write": ("lift or set read-only for what opens, this session", _write_mode),
+    "net": ("frames and bytes sent to this terminal", _net),
+    "theme": ("use another theme", _theme),
+    "sort": ("sort by a column; the same again turns it round", _sort),
+    "redraw": ("draw the whole screen again", lambda console, _: console.redraw()),
+    "quit": ("leave", _quit),
+    "q": ("leave", _quit),
+}  # fmt: skip
+"""The commands that are about the screen and not about the pilot."""
+
+KEYS = (
+    ("enter", "open what is under the cursor"),
+    ("esc", "clear the filter, or go back as it was"),
+    ("alt+left alt+right", "back and forward"),
+    ("L", "lock whatever is under the cursor"),
+    ("R", "revoke the grant or key under the cursor"),
+    ("space ctrl+space", "mark, mark up to here"),
+    ("ctrl+\\", "unmark all"),
+    ("s S", "sort by the next column, turn the order round"),
+    ("y", "copy the command that leads here"),
+    ("@", "the command log"),
+    ("ctrl+r ctrl+l", "read again, draw again"),
+    ("ctrl+z ctrl+q", "suspend, leave"),
+)
+"""What keys do everywhere, for the help."""
