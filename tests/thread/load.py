@@ -126,7 +126,7 @@ class Load:
             self.verified[change.result.target] = change.done_at
 
     def _write(self, dice: random.Random) -> None:
-        match dice.choice(("partner", "grant", "grant", "lock", "revoke", "revoke")):
+        match dice.choice(("partner", "grant", "lock", "revoke", "revoke")):
             case "partner":
                 self._counter += 1
                 slug = f"new-{self._counter}-{dice.randrange(10**9)}"
@@ -147,7 +147,7 @@ class Load:
                     self._change("lock.release", lock=lock.lock_id, reason="r")
             case "revoke":
                 alive = [each for each in list(self.keys) if each not in self.verified]
-                if len(alive) > 4:
+                if len(alive) > 2:
                     self._change("key.revoke", credential=dice.choice(alive), reason="r")
         self._enough.wait(0.02)
 
@@ -156,7 +156,8 @@ class Load:
         known = list(self.keys.items())
         if not known:
             return
-        credential, raw = dice.choice(known)
+        alive = [each for each in known if each[0] not in self.verified]
+        credential, raw = dice.choice(alive if alive and dice.random() < 0.8 else known)
         began = time.monotonic()
         try:
             answer = httpx.post(

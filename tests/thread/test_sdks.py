@@ -59,13 +59,16 @@ class Access:
         assert (said["type"], said["error"]["code"]) == ("error", code)
         assert second.value.request_id
         for request in (first.value.request_id, second.value.request_id):
-            shown = self.rig.until(lambda r=request: self.recorded(r), what="the refusal's record")
+            shown = self.recorded(request)
             outcome = "blocked" if code == "locked" else "denied"
             assert (shown.outcome, shown.code, shown.grant_id) == (outcome, code, self.grant)
 
     def recorded(self, request: str) -> Any:
-        found = self.rig.do("call.list", limit="20").items
-        return next((each for each in found if each.id == request), None)
+        def look() -> Any:
+            found = self.rig.do("call.list", limit="20").items
+            return next((each for each in found if each.id == request), None)
+
+        return self.rig.until(look, what="the call's record")
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +222,7 @@ def test_lapsed_terms_and_their_acceptance(rig: Rig, access: Callable[..., Acces
     text = rig.home.parent / "boreal.txt"
     text.write_text("first")
     rig.do("terms.publish", pilot="boreal", title="T", text=str(text), reason="r")
-    accept = {"pilot": "boreal", "partner": "egrets", "signatory": "s", "evidence": "e",
+    accept: Any = {"pilot": "boreal", "partner": "egrets", "signatory": "s", "evidence": "e",
               "reason": "r"}  # fmt: skip
     rig.do("terms.accept", **accept)
     assessed(rig, "egrets", "bio.reading")
@@ -231,7 +234,7 @@ def test_lapsed_terms_and_their_acceptance(rig: Rig, access: Callable[..., Acces
     assert egrets.chat().choices, "within the window the acceptance of the first counts"
     rig.until(lambda: not _serves(egrets), what="the terms lapse by themselves")
     egrets.refused("grant_suspended")
-    with pytest.raises(openai.PermissionDeniedError, match="(?i)terms"):
+    with pytest.raises(openai.PermissionDeniedError, match=r"(?i)terms"):
         egrets.chat()
     rig.until(lambda: rig.do("grant.show", grant=egrets.grant).state == "suspended")
     rig.do("terms.accept", **accept)
