@@ -179,9 +179,9 @@ class Act(ModalScreen[None]):
             self._hold()
         elif isinstance(at, Buttons) and key == "enter":
             self._press(yes=at.yes)
-        elif key == "tab" and self._complete():
-            return
         elif key in {"tab", "down", "enter"}:
+            if key == "tab":
+                self._complete()
             # Enter goes on to the next field, and ends on Cancel: it never confirms.
             self.focus_next()
         elif key in {"shift+tab", "up"}:
@@ -200,15 +200,11 @@ class Act(ModalScreen[None]):
         self.app.pop_screen()
         self._done(confirmed)
 
-    def _complete(self) -> bool:
+    def _complete(self) -> None:
+        """Complete the field in focus, where what was typed can only be one thing."""
         entry = self.focused
-        if not isinstance(entry, Entry) or not entry.id or not entry.id.startswith("field-"):
-            return False
-        offered = self._offered(entry)
-        if entry.value and len(offered) == 1 and offered[0] != entry.value:
+        if isinstance(entry, Entry) and entry.value and len(offered := self._offered(entry)) == 1:
             entry.set(offered[0])
-            return True
-        return False
 
     def _offered(self, entry: Entry) -> list[str]:
         name = (entry.id or "").removeprefix("field-")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from console.api.engines import Engines
+from console.api.engines import Engines, TrustedHead
 from console.api.flow import Flow, Report
 from console.errors import ExitCode, PilotError
 from console.model.operator import Operator, ServiceStatus
@@ -102,6 +102,10 @@ class Health:
     latency: float = 0.0
     sequence: int = 0
     operator: Operator | None = None
+    proven: int = -1
+    """audit: the size of the log that this console has verified, -1 before it has."""
+    suspect: str = ""
+    """audit: why the log does not hold, where it was looked at and did not."""
     bound: float = 0.0
     """The latency as it is shown: a step that it stays under."""
 
@@ -123,13 +127,17 @@ class Health:
             return [Ink(name + "…", "muted")]
         age = "" if self.heard is None else f" {coarse_age(self.age())}"
         if self.state in {"ok", "sick"}:
-            said = f"#{self.sequence}" if self.api == "audit" else self._latency()
-            word = "ok" if self.state == "ok" else "SICK"
+            said = self._head() if self.api == "audit" else self._latency()
+            word = "SUSPECT" if self.suspect else "ok" if self.state == "ok" else "SICK"
             return [
                 Ink(name), Ink(word, "good" if word == "ok" else "bad"), Ink(f" {said}{age}")
             ]  # fmt: skip
         word = "DOWN" if self.state == "down" else "REFUSED"
         return [Ink(name), Ink(word, "bad"), Ink(age or " never")]
+
+    def _head(self) -> str:
+        """The verified size of the log; what the API merely says carries a question mark."""
+        return f"#{self.proven}" if self.proven >= 0 else f"#{self.sequence}?"
 
     def _latency(self) -> str:
         # A latency that hovers at a step's edge must not make an idle screen talk.
@@ -213,6 +221,22 @@ class Link:
             "dim" if exchange.status and exchange.status < 400 else "bad",
         )
 
+    async def _prove(self, health: Health) -> None:
+        """Hold the log's head to what this console has pinned of it."""
+        try:
+            head = await asyncio.wait_for(self.read(_trusted(self.session.engines)), PATIENCE)
+        except PilotError as error:
+            if error.exit is ExitCode.LOG_FAILED:
+                if not health.suspect:
+                    self.note(f"the log failed verification: {error.message}", "bad")
+                health.suspect = error.message
+                health.proven = -1
+        except TimeoutError:
+            pass
+        else:
+            health.suspect = ""
+            health.proven = head.size
+
     async def watch(self, api: str) -> None:
         """Look at one API for ever; a slow or dead one never delays another."""
         health = self.health[api]
@@ -236,9 +260,16 @@ class Link:
             else:
                 health.take(status, (time.monotonic() - began) * 1000)
                 missed = 0
+                if api == "audit":
+                    await self._prove(health)
             self._told()
             pause = min(EVERY * 1.5 ** max(0, missed - 1), LONGEST_PAUSE) if missed else EVERY
             await asyncio.sleep(pause * random.uniform(0.9, 1.1))  # noqa: S311  jitter
+
+
+def _trusted(at: Engines) -> Flow[TrustedHead]:
+    head = yield from at.log.head()
+    return (yield from at.log_trust.check(head.checkpoint))
 
 
 def _unheard(_: Any) -> None:

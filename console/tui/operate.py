@@ -75,8 +75,8 @@ class Doable(NamedTuple):
 def why_not(op: Operation, link: Link) -> str:
     """Return why `op` cannot be done now, in words; empty where nothing stands against it.
 
-    What closes is only ever held back by role: never by a read-only profile, by stale data
-    or by an API that is down.
+    What closes is only ever held back by role: never by a read-only profile, by stale data,
+    by an API that is down or by a log that does not hold.
     """
     operator = link.operator
     if operator is not None and not may(operator.roles, op.role):
@@ -85,6 +85,8 @@ def why_not(op: Operation, link: Link) -> str:
         return ""
     if link.read_only:
         return f"{link.name} is read-only for what opens; :write lifts it for this session"
+    if suspect := link.health["audit"].suspect:
+        return f"the log failed verification: {suspect}"
     health = link.health[API_OF.get(op.noun, "policy")]
     if health.heard is None and health.state == "asking":
         return f"{health.api} has not answered yet"

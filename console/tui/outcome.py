@@ -14,10 +14,10 @@ from console.errors import PilotError
 from console.model.enforcement import Receipt
 from console.operations.outcome import outcome
 from console.operations.spec import Operation
-from console.present.detail import detail
 from console.present.receipt import receipt_lines, standing
 from console.tui.ink import Ink, Line
 from console.tui.lines import Lines, wrap
+from console.tui.story import fields_of
 from console.tui.theme import Palette
 from console.tui.work import ready
 
@@ -44,7 +44,9 @@ class Doing(ModalScreen[None]):
         self._line = line
         self._steps: list[str] = []
         self._receipt: Receipt | None = None
+        self._result: Any = None
         self._ended = ""
+        self._shown = False
         self._ink = "pending"
 
     def compose(self) -> ComposeResult:
@@ -54,6 +56,7 @@ class Doing(ModalScreen[None]):
 
     def on_mount(self) -> None:
         """Show that it was sent."""
+        self._shown = True
         self._draw()
         ready(self)
 
@@ -78,7 +81,8 @@ class Doing(ModalScreen[None]):
         else:
             self._ended = "DONE" if ending.exit == 0 else "NOT DONE YET"
             self._ink = "good" if ending.exit == 0 else "pending"
-            self._steps = [" ".join((line.name, line.value)) for line in detail(result)][:12]
+            self._steps = []
+            self._result = result
         if ending.why:
             self._steps.append(ending.why)
         self._draw()
@@ -93,7 +97,7 @@ class Doing(ModalScreen[None]):
         self._draw()
 
     def _draw(self) -> None:
-        if not self.is_mounted:
+        if not self._shown:
             return
         box = self.query_one("#doing", Lines)
         room = max(20, min(110, self.size.width * 96 // 100) - 4)
@@ -109,12 +113,15 @@ class Doing(ModalScreen[None]):
                 lines += [[Ink(piece, ink)] for piece in wrap(line, room, " " * 13)]
             tail = [step for step in self._steps[-2:] if self._ink == "bad" or not self._ended]
         else:
-            tail = self._steps[-14:]
+            if self._result is not None:
+                lines += [line.inks for line in fields_of(self._result, room)[:12]]
+            tail = self._steps[-8:]
         for step in tail:
             lines += [[Ink(piece, "dim")] for piece in wrap(step, room, "  ")]
         lines.append([])
         lines += [[Ink(piece, "dim")] for piece in wrap(f"same as  {self._line}", room, "  ")]
-        lines.append([Ink("enter", "key"), Ink(" close"), Ink("   it goes on by itself", "dim")])
+        on = "" if self._ended else "   it goes on by itself"
+        lines.append([Ink("enter", "key"), Ink(" close"), Ink(on, "dim")])
         box.styles.height = len(lines)
         box.set(lines)
 

@@ -18,7 +18,7 @@ from console.api.flow import Call, Many, Reply, Report, Wait
 from console.engines.native import native
 from console.errors import ExitCode, PilotError
 from console.model.access import Capability, Partner, Pilot, Stage, StageKey
-from console.model.audit import Alert, Event, Evidence
+from console.model.audit import Alert, Event, Evidence, LogHead
 from console.model.enforcement import (
     Blast,
     Credential,
@@ -76,6 +76,7 @@ class FakePilot:
 
     tier: str = "production"
     read_only: bool = False
+    theme: str = ""
     roles: tuple[str, ...] = ("admin",)
     partners: int = 5
     salt: Callable[[str, str], str] | None = None
@@ -84,15 +85,16 @@ class FakePilot:
     slow: dict[str, float] = field(default_factory=dict)
     sent: list[Call] = field(default_factory=list)
     lose: int = 0
+    stall_writes: float = 0.0
     keys_used: list[str] = field(default_factory=list)
     closed: bool = False
+    suspect: bool = False
 
     def __post_init__(self) -> None:
         self.now = datetime.now(UTC)
-        self.profile = SimpleNamespace(
-            name="prod", setting=lambda name: {"tier": self.tier, "read_only": self.read_only}[name]
-        )
-        self.engines = native(_Trust())
+        settings = {"tier": self.tier, "read_only": self.read_only}
+        self.profile = SimpleNamespace(name="prod", setting=lambda name: settings.get(name, ""))
+        self.engines = native(_Trust(self))
         self.receipts: dict[str, list[Receipt]] = {}
         self._make()
 
@@ -236,6 +238,7 @@ class FakePilot:
                               exit=ExitCode.UNAVAILABLE, source=api)  # fmt: skip
         if call.route.writes and call.route.created and not call.validate_only:
             self.sent.append(call)
+            await asyncio.sleep(self.stall_writes)
             self.keys_used.append(drive.idempotency_key)
             if self.lose:
                 self.lose -= 1
@@ -294,6 +297,10 @@ class FakePilot:
         if verb in {"list", "usage", "acceptances"} or route.id == "usage.list":
             return self._page(kinds.get(noun, object), call)
         return PilotError("not-found", f"{route.id} is not played", exit=ExitCode.NOT_FOUND)
+
+    def _log_head(self, call: Call) -> LogHead:
+        return LogHead(origin="fake", key="key", tree_size=4182, checkpoint="note",
+                       checkpointed_at=datetime.now(UTC))  # fmt: skip
 
     def _lock_blast(self, call: Call) -> Blast:
         return Blast(partners=["acme"], grants=[an_id("grt", 0)], credentials=2, streams=1,
@@ -401,7 +408,10 @@ def route_words(call: Call) -> str:
 
 
 class _Trust:
-    """A log that is never proven: its head cannot be had."""
+    """A log that holds, unless the pilot says that it does not."""
+
+    def __init__(self, pilot: FakePilot) -> None:
+        self._pilot = pilot
 
     def key(self) -> Any:
         yield from ()
@@ -409,4 +419,6 @@ class _Trust:
 
     def check(self, note: str) -> Any:
         yield from ()
-        return TrustedHead("fake", 1, b"", datetime.now(UTC))
+        if self._pilot.suspect:
+            raise PilotError("log-shrank", "the log has another past", exit=ExitCode.LOG_FAILED)
+        return TrustedHead("fake", 4182, b"", datetime.now(UTC))

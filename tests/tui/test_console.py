@@ -391,6 +391,50 @@ def test_an_api_that_is_away_leaves_old_rows_with_their_age_and_stops_what_opens
     run(pilot, story)
 
 
+def test_a_log_that_does_not_hold_stops_what_opens_and_nothing_else():
+    pilot = FakePilot(suspect=True)
+
+    async def story(hands):
+        await hands.see("audit SUSPECT", "#4182?")
+        await hands.command("grants")
+        await hands.until(lambda: hands.app.table.total == 5)
+        await hands.press("n")
+        await hands.see("the log failed verification: the log has another past")
+        await hands.press("L")
+        await hands.see("Lock grant", "What ends")
+
+    run(pilot, story)
+
+
+def test_from_the_top_alert_to_its_verdict_in_twelve_keys():
+    pilot = FakePilot()
+    keys = []
+
+    async def story(hands):
+        async def press(*names):
+            keys.extend(names)
+            await hands.press(*names)
+
+        await hands.see("CRIT")
+        await press("enter")
+        await hands.see("EVIDENCE", "key used after it was revoked")
+        await press("L")
+        await hands.see("Lock partner acme", "What ends")
+        await hands.type("leaked")
+        await press("tab", "tab", "enter")
+        await hands.see("3 of 3")
+        await press("enter", "c")
+        await hands.see("Verdict")
+        await press("t", "tab")
+        await hands.type("leaked")
+        await hands.see("true_positive")
+        await press("tab", "tab", "enter")
+        await hands.see("resolved")
+        assert len(keys) <= 12, keys
+
+    run(pilot, story)
+
+
 def test_help_lists_what_can_be_done_here_and_runs_it():
     async def story(hands):
         await hands.command("grants")
@@ -411,7 +455,6 @@ def test_a_form_checks_in_place_and_completes():
         await hands.command("grant create")
         await hands.see("partner is missing", "northwind")
         await hands.type("nor")
-        await hands.press("tab")
         await hands.press("tab")
         await hands.type("aurora")
         await hands.press("tab")

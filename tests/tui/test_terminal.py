@@ -49,6 +49,15 @@ def test_a_signal_ends_it_cleanly(tmp_path, number):
         assert RESTORED in screen.raw
 
 
+def test_a_write_without_its_answer_is_told_as_unknown_at_the_end(tmp_path):
+    with Terminal(tmp_path, pilot={"stall_writes": 30.0}) as screen:
+        screen.see("CRIT", "gw ok").keys("L").see("What ends")
+        screen.keys("why\t\t").see("[ lock ]").keys("\r").see("sent, being followed")
+        screen.signal(signal.SIGTERM)
+        assert screen.wait() == 128 + signal.SIGTERM
+        assert b"not answered (unknown): pilotctl lock add partner acme" in screen.raw
+
+
 def test_a_closed_terminal_ends_it(tmp_path):
     with Terminal(tmp_path) as screen:
         screen.see("CRIT")
