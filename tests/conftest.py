@@ -31,5 +31,9 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say the count in a line of its own, which `.ci/run` repeats as its last."""
+    """Say what tests recorded as `told`; then the count, which `.ci/run` repeats as its last."""
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, said in report.user_properties:
+            if name == "told":
+                terminalreporter.write_line(f"{report.nodeid.rpartition('/')[2]}: {said}")
     terminalreporter.write_line(f"vector cases skipped: {_skipped_vectors}")

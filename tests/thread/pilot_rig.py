@@ -210,11 +210,16 @@ class Rig:
         """Return how many events each service has recorded, logged or not."""
         return {name: len(self.outbox(name)) for name in ("policy", "gateway", "audit")}
 
-    def outbox(self, name: str) -> list[tuple[int, str]]:
+    def changes(self) -> dict[str, int]:
+        """Return the same without the digests of call records, which the clock makes."""
+        few = "instr(body, 'calls.digest') = 0"
+        return {name: len(self.outbox(name, few)) for name in ("policy", "gateway", "audit")}
+
+    def outbox(self, name: str, where: str = "1") -> list[tuple[int, str]]:
         """Return a service's events, (sequence, id), from its own store."""
         store = f"file:{self.home / name}.db?mode=ro"
         with closing(sqlite3.connect(store, uri=True, timeout=10)) as conn:
-            return list(conn.execute("SELECT seq, event_id FROM outbox ORDER BY seq"))
+            return list(conn.execute(f"SELECT seq, event_id FROM outbox WHERE {where} ORDER BY 1"))
 
     def logged(self) -> list[Any]:
         """Wait until everything that is recorded is logged; return the log, oldest first."""

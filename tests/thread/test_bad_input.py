@@ -46,7 +46,7 @@ LISTS = (
 
 def everything(rig: Rig) -> Any:
     """Return all that is stored, and how many events each service has recorded."""
-    return {each: rig.do(each, limit="0").items for each in LISTS}, rig.recorded()
+    return {each: rig.do(each, limit="0").items for each in LISTS}, rig.changes()
 
 
 GRANT = {

@@ -287,8 +287,8 @@ def test_events_with_hostile_text_are_valid_ocsf_and_the_log_verifies(rig: Rig, 
 
 
 def test_nul_is_refused_where_text_goes(rig: Rig) -> None:
-    before = rig.recorded()
+    before = rig.changes()
     body = {"target": {"kind": "partner", "id": "acme"}, "reason": "a\u0000b"}
     done = rig.cli("api", "POST", "gateway/v1/locks", "--data", json.dumps(body), "--yes")
     assert (done.exit, "reason" in done.err) == (2, True)
-    assert rig.recorded() == before
+    assert rig.changes() == before

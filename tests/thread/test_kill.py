@@ -52,7 +52,9 @@ def rig() -> Iterator[Rig]:
 @pytest.mark.parametrize(
     "rounds", [20, pytest.param(200, marks=pytest.mark.long)], ids=lambda n: f"{n}-times"
 )
-def test_services_killed_at_random_moments_under_load(rig: Rig, rounds: int, capsys: Any) -> None:
+def test_services_killed_at_random_moments_under_load(
+    rig: Rig, rounds: int, record_property: Any
+) -> None:
     seed = int(os.environ.get("PILOTCTL_TEST_SEED") or time.time_ns() % 10**9)
     dice = random.Random(seed)
     load = Load(rig, PARTNERS, rig.points()[0], seed)
@@ -75,12 +77,12 @@ def test_services_killed_at_random_moments_under_load(rig: Rig, rounds: int, cap
     unsure = len(load.unsure)
     load.settle()
     said = Counter(each.status for each in load.calls)
-    with capsys.disabled():
-        print(
-            f"\nseed {seed}: {kills.total()} kills {dict(kills)}, {len(load.acknowledged)} changes "
-            f"acknowledged ({unsure} only when sent again), {len(load.calls)} calls {dict(said)}, "
-            f"{len(load.verified)} revocations verified"
-        )
+    record_property(
+        "told",
+        f"seed {seed}: {kills.total()} kills {dict(kills)}, {len(load.acknowledged)} changes "
+        f"acknowledged ({unsure} only when sent again), {len(load.calls)} calls {dict(said)}, "
+        f"{len(load.verified)} revocations verified",
+    )
     assert load.acknowledged
     assert said[200]
     events = _the_log_is_whole(rig)
