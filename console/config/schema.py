@@ -112,6 +112,9 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("token", "where the API token comes from", {"source": "none"}, _token_fault),
     Setting("log_key", "the log's verifier key; pinned at first contact if empty", "", _text_fault),
+    Setting(
+        "theme", "the screen's theme: a name, or a file's path", "", _text_fault, "PILOTCTL_THEME"
+    ),
     Setting("ca_file", "certificates to trust instead of the system's", "", _text_fault),
 )
 """Every key of a profile, in the order that `config explain` shows them."""

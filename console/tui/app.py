@@ -21,7 +21,7 @@ from console.errors import PilotError
 from console.operations.spec import Operation
 from console.present.cells import width
 from console.tui import crash, lifeline
-from console.tui.display import DiffApp
+from console.tui.dressing import Dressed
 from console.tui.entry import Entry
 from console.tui.ink import Ink, Line
 from console.tui.lines import Lines, Reading, Subject
@@ -42,7 +42,7 @@ TICK_SECONDS = 5.0
 STORY_EVERY = 3.0
 
 
-class Frame(DiffApp, inherit_bindings=False):
+class Frame(Dressed, inherit_bindings=False):
     """Status line, crumbs, a table or a reading, and the hint line that becomes a bar."""
 
     ENABLE_COMMAND_PALETTE = False
@@ -67,13 +67,7 @@ class Frame(DiffApp, inherit_bindings=False):
         state_folder: Path | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(**options)
-        self.palettes = palettes
-        self.palette_now = palette
-        for each in palettes.values():
-            self.register_theme(each.theme())
-        self.theme = palette.theme().name
-        self.animation_level = "none"
+        super().__init__(palettes, palette, **options)
         self.link = Link(session, self._api_told)
         self.registry = Registry(operations)
         self.views: dict[str, View] = {}
@@ -88,20 +82,21 @@ class Frame(DiffApp, inherit_bindings=False):
         self._watchers: list[asyncio.Task[None]] = []
         self._crumbed = False
 
-    def palette(self) -> Palette:
-        """Return the palette in use."""
-        return self.palette_now
+    @property
+    def ground(self) -> str:
+        """The token of the bars: a production screen is framed in its tier's own."""
+        return "production" if self.link.tier == "production" else "bar"
 
     # life
 
     def compose(self) -> ComposeResult:
         """Lay out the frame."""
-        yield Lines(self.palette, "bar", id="status")
+        yield Lines(self.palette, self.ground, id="status")
         yield Lines(self.palette, id="crumbs")
         with Horizontal(id="body"):
             yield Table(self.palette, id="table")
             yield Reading(self.palette, id="reading")
-        yield Lines(self.palette, "bar", id="hint")
+        yield Lines(self.palette, self.ground, id="hint")
         with Horizontal(id="bar"):
             yield Lines(self.palette, "bar", id="sigil")
             yield Entry(self.palette, plain=True, id="entry")
@@ -118,6 +113,16 @@ class Frame(DiffApp, inherit_bindings=False):
         self.app_resume_signal.subscribe(self, lambda _: self.redraw())
         self.set_interval(TICK_SECONDS, self.tick)
         self.first_place()
+        if self.themes is not None:
+            self.tell_wrong([*self.themes.wrong, *self.themes.notes])
+
+    def tell_wrong(self, wrong: Sequence[str]) -> None:
+        """Say the first of what is wrong with the themes; the command log has all of it."""
+        for each in wrong:
+            self.link.note(each, "bad")
+        if wrong:
+            self.message = [Ink(" "), Ink(wrong[0], "bad")]
+            self.draw_frame()
 
     def first_place(self) -> None:
         """Go where the console opens: `steer` says where."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from textual.widget import Widget
-
 from console.tui.command import Command
+from console.tui.theme_choice import theme_command
 
 if TYPE_CHECKING:
     from console.tui.steer import Console
@@ -30,20 +29,6 @@ def _net(console: Console, _: Command) -> None:
     )
 
 
-def _theme(console: Console, command: Command) -> None:
-    name = command.words[0] if command.words else ""
-    palette = console.palettes.get(name)
-    if palette is None:
-        console.say(f"themes: {', '.join(console.palettes)}", "bad" if name else "")
-        return
-    console.palette_now = palette
-    console.theme = palette.theme().name
-    console.screen.refresh(layout=True)
-    for widget in console.screen.query(Widget):
-        widget.refresh()
-    console.say(f"theme {name}")
-
-
 def _sort(console: Console, command: Command) -> None:
     names = [column.name for column in console.table.columns]
     name = " ".join(command.words)
@@ -59,7 +44,7 @@ OWN: dict[str, tuple[str, Callable[[Console, Command], None]]] = {
             lambda console, _: console.command_log()),
     "write": ("lift or set read-only for what opens, this session", _write_mode),
     "net": ("frames and bytes sent to this terminal", _net),
-    "theme": ("use another theme", _theme),
+    "theme": ("look at the themes and wear another; NAME, reload, watch", theme_command),
     "sort": ("sort by a column; the same again turns it round", _sort),
     "redraw": ("draw the whole screen again", lambda console, _: console.redraw()),
     "quit": ("leave", _quit),

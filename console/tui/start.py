@@ -5,16 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from console.errors import ExitCode, PilotError
 
 if TYPE_CHECKING:
     from console.session import Session
-
-PLAIN_TERMS = frozenset({"linux", "vt100", "vt220", "xterm", "screen", "ansi", ""})
-"""Terminals whose colours are the sixteen that the operator chose."""
 
 
 def refusal(environ: Mapping[str, str], *, tty: bool) -> PilotError | None:
@@ -34,16 +30,6 @@ def refusal(environ: Mapping[str, str], *, tty: bool) -> PilotError | None:
             hint="every view is a command too: pilotctl alert list, pilotctl help",
         )
     return None
-
-
-def sixteen(environ: Mapping[str, str]) -> bool:
-    """Tell whether to draw with the terminal's own sixteen colours, or none."""
-    if "NO_COLOR" in environ:
-        return True
-    term = environ.get("TERM", "")
-    if environ.get("COLORTERM", "").lower() in {"truecolor", "24bit"}:
-        return False
-    return term in PLAIN_TERMS or not any(mark in term for mark in ("256", "direct", "kitty"))
 
 
 def ascii_only(environ: Mapping[str, str]) -> bool:
@@ -71,11 +57,12 @@ def settle(environ: dict[str, str] | os._Environ[str]) -> None:
         environ.setdefault(name, value)
 
 
-def run(session: Session, argv: Sequence[str] = ()) -> int:
+def run(session: Session, argv: Sequence[str] = (), *, theme: str = "") -> int:
     """Show the screen until the operator leaves; return the process's exit code.
 
-    `argv` may hold one command to begin with, like `:alerts severity:critical`. Raises
-    `PilotError` where there can be no screen.
+    `argv` may hold one command to begin with, like `:alerts severity:critical`. `theme` is a
+    theme's name, or its file's path, in place of the profile's. Raises `PilotError`
+    where there can be no screen.
     """
     refused = refusal(os.environ, tty=sys.stdin.isatty() and sys.stderr.isatty())
     if refused is not None:
@@ -85,26 +72,22 @@ def run(session: Session, argv: Sequence[str] = ()) -> int:
     from console.operations.index import all_operations  # noqa: PLC0415
     from console.tui import crash, lifeline  # noqa: PLC0415
     from console.tui.steer import Console  # noqa: PLC0415
-    from console.tui.theme import load_all  # noqa: PLC0415
+    from console.tui.themes import Depth, Themes, depth_of, own_themes  # noqa: PLC0415
 
-    palettes, wrong = load_all((_own_themes(os.environ),))
-    ansi = sixteen(os.environ)
-    wanted = os.environ.get("PILOTCTL_THEME", "")
-    name = "ansi16" if ansi else wanted if wanted in palettes else "dark"
+    depth = depth_of(os.environ)
+    wanted = theme or str(session.profile.setting("theme"))
+    themes = Themes(own_themes(os.environ), wanted, depth)
     app = Console(
         session,
         all_operations(),
-        palettes,
-        palettes[name],
+        themes.palettes,
+        themes.worn(),
         opening=" ".join(argv).lstrip(":"),
         state_folder=state_folder(os.environ),
         ascii_only=ascii_only(os.environ),
-        ansi_color=True if ansi else None,
+        ansi_color=None if depth is Depth.FULL else True,
     )
-    if wanted and wanted not in palettes:
-        wrong.append(f"no theme {wanted!r}; there are {', '.join(palettes)}")
-    for each in wrong:
-        app.link.note(each, "bad")
+    app.themes = themes
     code = app.run(mouse=False)
     lifeline.disarm_backstop()
     lifeline.let_go_of_a_gone_terminal()
@@ -114,8 +97,3 @@ def run(session: Session, argv: Sequence[str] = ()) -> int:
         crash.tell(app.crash_line)
         return int(ExitCode.FAILED)
     return code or 0
-
-
-def _own_themes(environ: Mapping[str, str]) -> Path:
-    base = environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(base) / "pilotctl" / "themes"

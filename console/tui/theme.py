@@ -6,9 +6,12 @@ the shipped one of the same depth is used instead.
 
 from __future__ import annotations
 
+import os
+import stat
 import tomllib
 from collections.abc import Iterable
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +29,20 @@ TOKENS = (
     "pending", "muted", "bars", "read-only", "production", "staging", "development",
 )  # fmt: skip
 """Every theme says all of them."""
+
+TIERS = ("production", "staging", "development")
+"""The tokens of a profile's tier. The first is also the frame of a production screen."""
+
+KEYS = ("schema", "name", "dark", "ansi", "tokens", "sixteen")
+
+SIXTEEN = frozenset(
+    f"{bright}{name}"
+    for bright in ("", "bright_")
+    for name in ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
+) | {"default"}
+"""The colours that every terminal has, in the operator's own choice of them."""
+
+ATTRIBUTES = frozenset({"bold", "dim", "italic", "underline", "reverse", "strike"})
 
 _MEANING = {
     "critical": "critical", "high": "high", "medium": "medium", "low": "low",
@@ -52,27 +69,51 @@ class ThemeError(ValueError):
 
 
 class Palette(NamedTuple):
-    """A checked theme."""
+    """A checked theme. `sixteen` is what it is on a terminal of sixteen colours."""
 
     name: str
     dark: bool
     ansi: bool
     styles: dict[str, Style]
+    sixteen: dict[str, Style] = {}
 
     def style(self, *tokens: str) -> Style:
         """Return base with each of `tokens` over it, in order; empty ones are skipped."""
         style = self.styles["base"]
+        ground = ""
         for token in tokens:
             if not token:
                 continue
             over = self.styles[token]
-            if self.ansi and over.reverse and over.color is None:
+            if ground in TIERS and over.bgcolor is None:
+                # a tier's ground takes no other colour: what is bad is turned round on it
+                over = over.without_color
+                if token in {"bad", "critical"}:
+                    over += Style(bold=True, reverse=not style.reverse)
+            elif self.ansi and over.reverse and over.color is None:
                 style = style.without_color
             elif self.ansi and style.reverse and over.bgcolor is None:
                 # a colour on a reversed ground would become the ground
                 over = over.without_color
             style += over
+            ground = token
         return style
+
+    def on_sixteen(self, terminal: Palette) -> Palette:
+        """Return it in sixteen colours: its own choice of them over the theme `terminal`."""
+        if self.ansi:
+            return self
+        return Palette(self.name, self.dark, True, {**terminal.styles, **self.sixteen})
+
+    def without_colour(self) -> Palette:
+        """Return it without any colour: a ground becomes reverse."""
+        styles = {
+            token: style.without_color
+            + Style(reverse=bool(style.reverse) or style.bgcolor is not None)
+            for token, style in self.styles.items()
+        }
+        styles["base"] = self.styles["base"].without_color
+        return Palette(self.name, self.dark, True, styles)
 
     def theme(self) -> Theme:
         """Return what Textual needs to know of it."""
@@ -87,52 +128,126 @@ class Palette(NamedTuple):
         )  # fmt: skip
 
 
-def parse(text: str, source: str) -> Palette:
-    """Return the theme that `text` describes. Raises `ThemeError` naming `source` and key."""
+def parse(text: str) -> Palette:
+    """Return the theme that `text` describes. Raises `ThemeError` naming the key."""
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ThemeError(f"{source}: {error}") from None
-    unknown = set(data) - {"schema", "name", "dark", "ansi", "tokens"}
-    if unknown:
-        raise ThemeError(f"{source}: unknown key {min(unknown)!r}")
-    if data.get("schema") != SCHEMA:
-        raise ThemeError(f"{source}: schema is {data.get('schema')!r}, this console reads {SCHEMA}")
+        raise ThemeError(str(error)) from None
+    for key in data:
+        if key not in KEYS:
+            raise ThemeError(f"unknown key {key!r}{_nearest(key, KEYS)}")
+    if data.get("schema") is not SCHEMA:
+        raise ThemeError(f"schema is {data.get('schema')!r}, this console reads {SCHEMA}")
     name = data.get("name")
-    if not isinstance(name, str) or not name.replace("-", "").isalnum():
-        raise ThemeError(f"{source}: name is {name!r}, a word is needed")
-    tokens = data.get("tokens", {})
-    if not isinstance(tokens, dict):
-        raise ThemeError(f"{source}: tokens is not a table")
-    return Palette(
-        name, data.get("dark") is not False, data.get("ansi") is True, _styles(tokens, source)
-    )
-
-
-def _styles(tokens: dict[str, Any], source: str) -> dict[str, Style]:
-    if unknown := set(tokens) - set(TOKENS):
-        raise ThemeError(f"{source}: tokens.{min(unknown)}: no such token")
-    styles = {}
+    if not isinstance(name, str) or not name.isascii() or not name.replace("-", "").isalnum():
+        raise ThemeError(f"name is {name!r}, a word is needed")
+    for key in ("dark", "ansi"):
+        if not isinstance(data.get(key, False), bool):
+            raise ThemeError(f"{key} is {data[key]!r}, true or false is needed")
+    for key in ("tokens", "sixteen"):
+        if not isinstance(data.get(key, {}), dict):
+            raise ThemeError(f"{key} is not a table")
+    ansi = data.get("ansi", False)
+    styles = _styles(data.get("tokens", {}), "tokens", ansi=ansi)
     for token in TOKENS:
-        written = tokens.get(token)
+        if token not in styles:
+            raise ThemeError(f"tokens.{token}: is missing")
+    base = styles["base"]
+    if not ansi and (base.color is None or base.bgcolor is None):
+        raise ThemeError("tokens.base: needs a colour and a ground (#… on #…)")
+    _tells_production(styles)
+    sixteen = _styles(data.get("sixteen", {}), "sixteen", ansi=True)
+    return Palette(name, data.get("dark", True), ansi, styles, sixteen)
+
+
+def _styles(table: dict[str, Any], where: str, *, ansi: bool) -> dict[str, Style]:
+    styles = {}
+    for token, written in table.items():
+        if token not in TOKENS:
+            raise ThemeError(
+                f"{where}.{token}: no such token{_nearest(token, TOKENS)}"
+            )  # fmt: skip
         if not isinstance(written, str):
-            raise ThemeError(f"{source}: tokens.{token}: a style is needed, found {written!r}")
+            raise ThemeError(f"{where}.{token}: a style is needed, found {written!r}")
+        if fault := _fault(written, ansi=ansi):
+            raise ThemeError(f"{where}.{token}: {fault}")
         try:
             styles[token] = Style.parse(written)
         except StyleSyntaxError as error:
-            raise ThemeError(f"{source}: tokens.{token}: {error}") from None
-        if styles[token].link:
-            raise ThemeError(f"{source}: tokens.{token}: a style may not hold a link")
+            raise ThemeError(f"{where}.{token}: {error}") from None
     return styles
 
 
+def _fault(written: str, *, ansi: bool) -> str:
+    """Return what is wrong with a style's words; empty where nothing is."""
+    words = written.split()
+    known = [*ATTRIBUTES, "on", "not"]
+    for at, word in enumerate(words):
+        if word in known:
+            continue
+        if not ansi and len(word) == 7 and word[0] == "#":
+            try:
+                int(word[1:], 16)
+            except ValueError:
+                return f"{word!r} is not a colour: #rrggbb"
+        elif ansi and word in SIXTEEN:
+            continue
+        elif word.startswith("#") or (at and words[at - 1] == "on"):
+            wanted = "one of the sixteen, like bright_red" if ansi else "#rrggbb"
+            near = _nearest(word, SIXTEEN) if ansi else ""
+            return f"{word!r} is not a colour: {wanted}{near}"
+        else:
+            return f"{word!r} is no colour and no attribute{_nearest(word, known)}"
+    return ""
+
+
+def _tells_production(styles: dict[str, Style]) -> None:
+    """A theme may not make a production screen look like another."""
+    grounds = {
+        token: (styles[token].bgcolor, bool(styles[token].reverse))
+        for token in ("base", "bar", *TIERS)
+    }
+    production = grounds.pop("production")
+    if production[0] is None:
+        raise ThemeError("tokens.production: needs a ground of its own (on …)")
+    for token, ground in grounds.items():
+        if ground == production:
+            raise ThemeError(f"tokens.production: has the ground of {token}")
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    near = get_close_matches(word, list(known), 1, 0.5)
+    return f"; nearest: {near[0]}" if near else ""
+
+
 def read(path: Path) -> Palette:
-    """Return the theme in the file `path`: a plain file of at most 64 KiB."""
-    if path.is_symlink() or not path.is_file():
-        raise ThemeError(f"{path}: not a plain file")
-    if path.stat().st_size > MOST_BYTES:
-        raise ThemeError(f"{path}: larger than {MOST_BYTES} bytes")
-    return parse(path.read_text("utf-8"), str(path))
+    """Return the theme in the file `path`: a plain file of at most 64 KiB, no link."""
+    try:
+        return _read(path)
+    except ThemeError as error:
+        # the folder last: what is wrong must fit on a line
+        raise ThemeError(f"{path.name}: {error} (in {path.parent})") from None
+
+
+def _read(path: Path) -> Palette:
+    try:
+        # not waited for: a fifo in its place would never answer
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        why = "a symbolic link" if path.is_symlink() else error.strerror
+        raise ThemeError(f"cannot be read: {why}") from None
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ThemeError("not a plain file")
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise ThemeError(f"larger than {MOST_BYTES} bytes")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ThemeError("is not UTF-8") from None
+    return parse(text)
 
 
 def shipped() -> Path:
@@ -153,26 +268,11 @@ def load_all(extra: Iterable[Path] = ()) -> tuple[dict[str, Palette], list[str]]
         for path in sorted(folder.glob("*.toml")) if folder.is_dir() else ():
             try:
                 palette = read(path)
-            except (ThemeError, OSError, UnicodeDecodeError) as error:
+            except (ThemeError, OSError) as error:
                 wrong.append(str(error))
             else:
                 found[palette.name] = palette
     return found, wrong
-
-
-def contrast(style: Style, base: Style) -> float:
-    """Return the WCAG 2.2 contrast ratio of a style's text on its own or the base's ground."""
-    lights = sorted(
-        _luminance(_hex(color, "#000000"))
-        for color in (style.color or base.color, style.bgcolor or base.bgcolor)
-    )
-    return (lights[1] + 0.05) / (lights[0] + 0.05)
-
-
-def _luminance(color: str) -> float:
-    parts = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def _hex(color: Color | None, default: str) -> str:

@@ -92,7 +92,7 @@ class FakePilot:
 
     def __post_init__(self) -> None:
         self.now = datetime.now(UTC)
-        settings = {"tier": self.tier, "read_only": self.read_only}
+        settings = {"tier": self.tier, "read_only": self.read_only, "theme": self.theme}
         self.profile = SimpleNamespace(name="prod", setting=lambda name: settings.get(name, ""))
         self.engines = native(_Trust(self))
         self.receipts: dict[str, list[Receipt]] = {}
