@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from console.session import Session
 
 
 def main() -> int:
@@ -20,7 +24,14 @@ def main() -> int:
 
     if only_common(argv) and sys.stdin.isatty() and sys.stdout.isatty():
         return _screen(argv)
-    return cli(argv)
+    return cli(argv, picker=_pick)
+
+
+def _pick(session: Session, noun: str) -> str:
+    """Let the operator choose one of `noun` on the terminal."""
+    from console.tui.start import pick  # noqa: PLC0415  # only `pilotctl pick` opens a screen
+
+    return pick(session, noun)
 
 
 def _screen(argv: Sequence[str]) -> int:

@@ -14,6 +14,7 @@ BUILTINS: dict[str, tuple[str, str]] = {
     "demo": ("console.cli.builtin.demo", "a whole pilot on this machine, with live traffic"),
     "auth": ("console.cli.builtin.auth", "who the APIs take you for"),
     "config": ("console.cli.builtin.config", "profiles, and where each value comes from"),
+    "pick": ("console.cli.builtin.pick", "choose one on the terminal, and print its name"),
     "api": ("console.cli.builtin.api", "one request to an API, as it is"),
     "doctor": ("console.cli.builtin.doctor", "what is wrong with this installation"),
     "spec": ("console.cli.builtin.spec", "every operation, or an API as OpenAPI, as JSON"),

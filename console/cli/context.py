@@ -13,8 +13,12 @@ from console.cli.terminal import Terminal
 from console.config.load import Profile, load_profile
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from console.net.drive import Exchange
     from console.session import Session
+
+    Picker = Callable[[Session, str], str]
 
 
 class Context(NamedTuple):
@@ -23,6 +27,8 @@ class Context(NamedTuple):
     argv: tuple[str, ...]
     environ: Mapping[str, str]
     terminal: Terminal
+    picker: Picker | None = None
+    """Lets the operator choose one of a noun; empty for none. The other front's."""
 
     def stderr(self, common: Common) -> Stderr:
         """Return standard error in the manner of the output format."""

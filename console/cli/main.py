@@ -14,7 +14,7 @@ from console.errors import ExitCode, PilotError
 from console.operations.index import NOUNS
 
 if TYPE_CHECKING:
-    from console.cli.context import Context
+    from console.cli.context import Context, Picker
     from console.cli.parser import Common
     from console.operations.spec import Operation
 
@@ -22,11 +22,19 @@ _VALUED = {"--profile", "--config", "--output", "-o", "--fields"}
 _LONE = {"--read-only", "--verbose"}
 
 
-def main(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> int:
-    """Run the command line `argv` (without the program's name); return its exit code."""
+def main(
+    argv: Sequence[str],
+    environ: Mapping[str, str] | None = None,
+    *,
+    picker: Picker | None = None,
+) -> int:
+    """Run the command line `argv` (without the program's name); return its exit code.
+
+    `picker` is how a choice is made on the screen, which this front does not know.
+    """
     environ = os.environ if environ is None else environ
     terminal = Terminal.of_process(environ)
-    line = CommandLine(tuple(argv), environ, terminal)
+    line = CommandLine(tuple(argv), environ, terminal, picker)
     return told(lambda: _dispatch(line), argv, environ)
 
 
@@ -57,12 +65,13 @@ class CommandLine(NamedTuple):
     argv: tuple[str, ...]
     environ: Mapping[str, str]
     terminal: Terminal
+    picker: Picker | None = None
 
     def context(self) -> Context:
         """Return it as commands take it."""
         from console.cli.context import Context  # noqa: PLC0415  # help and usage need none
 
-        return Context(self.argv, self.environ, self.terminal)
+        return Context(self.argv, self.environ, self.terminal, self.picker)
 
 
 def only_common(argv: Sequence[str]) -> bool:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from console.errors import ExitCode, PilotError
 
 if TYPE_CHECKING:
     from console.session import Session
+    from console.tui.small import Small
+    from console.tui.theme import Palette
+    from console.tui.themes import Themes
 
 
 def refusal(environ: Mapping[str, str], *, tty: bool) -> PilotError | None:
@@ -67,27 +70,14 @@ def run(session: Session, argv: Sequence[str] = (), *, theme: str = "") -> int:
     refused = refusal(os.environ, tty=sys.stdin.isatty() and sys.stderr.isatty())
     if refused is not None:
         raise refused
-    settle(os.environ)
-    from console.config.paths import state_folder  # noqa: PLC0415  # the screen alone needs these
-    from console.operations.index import all_operations  # noqa: PLC0415
+    look = _look(theme or str(session.profile.setting("theme")))
+    from console.operations.index import all_operations  # noqa: PLC0415  # after `settle`
     from console.tui import crash, lifeline  # noqa: PLC0415
     from console.tui.steer import Console  # noqa: PLC0415
-    from console.tui.themes import Depth, Themes, depth_of, own_themes  # noqa: PLC0415
 
-    depth = depth_of(os.environ)
-    wanted = theme or str(session.profile.setting("theme"))
-    themes = Themes(own_themes(os.environ), wanted, depth)
-    app = Console(
-        session,
-        all_operations(),
-        themes.palettes,
-        themes.worn(),
-        opening=" ".join(argv).lstrip(":"),
-        state_folder=state_folder(os.environ),
-        ascii_only=ascii_only(os.environ),
-        ansi_color=None if depth is Depth.FULL else True,
-    )
-    app.themes = themes
+    opening = " ".join(argv).lstrip(":")
+    app = Console(session, all_operations(), *look.palettes, opening=opening, **look.options)
+    app.themes = look.themes
     code = app.run(mouse=False)
     lifeline.disarm_backstop()
     lifeline.let_go_of_a_gone_terminal()
@@ -96,4 +86,79 @@ def run(session: Session, argv: Sequence[str] = (), *, theme: str = "") -> int:
     if app.crash_line:
         crash.tell(app.crash_line)
         return int(ExitCode.FAILED)
+    return code or 0
+
+
+class _Look(NamedTuple):
+    """What every screen of this terminal is drawn with."""
+
+    themes: Themes
+    palettes: tuple[dict[str, Palette], Palette]
+    options: dict[str, Any]
+
+
+def _look(wanted: str) -> _Look:
+    """Settle what must be before the toolkit is imported, and choose theme and colours."""
+    settle(os.environ)
+    from console.config.paths import state_folder  # noqa: PLC0415  # the screen alone needs these
+    from console.tui.themes import Depth, Themes, depth_of, own_themes  # noqa: PLC0415
+
+    depth = depth_of(os.environ)
+    if os.environ.get("NO_COLOR") == "":
+        # to the toolkit an empty value asks for no colour, by the convention it does not
+        del os.environ["NO_COLOR"]
+    themes = Themes(own_themes(os.environ), wanted, depth)
+    return _Look(
+        themes,
+        (themes.palettes, themes.worn()),
+        {
+            "state_folder": state_folder(os.environ),
+            "ascii_only": ascii_only(os.environ),
+            "ansi_color": None if depth is Depth.FULL else True,
+        },
+    )
+
+
+def pick(session: Session, noun: str) -> str:
+    """Let the operator choose one of `noun`; return its slug or id, empty for none.
+
+    Drawn on the terminal, whatever the streams are. Raises `PilotError` where there is no
+    terminal for it, no such list, or where the list could not be had.
+    """
+    from console.tui.tty import own_terminal  # noqa: PLC0415  # only a choice needs it
+
+    with own_terminal():
+        if (refused := refusal(os.environ, tty=True)) is not None:
+            raise refused
+        look = _look(str(session.profile.setting("theme")))
+        from console.operations.index import find  # noqa: PLC0415  # after `settle`
+        from console.tui.pick import Picker  # noqa: PLC0415
+        from console.tui.views import view_of  # noqa: PLC0415
+
+        op = find(f"{noun}.list")
+        view = view_of(op)
+        if view is None:
+            raise PilotError(
+                "usage", f"there is no list of {noun} to pick from", exit=ExitCode.USAGE
+            )
+        app = Picker(session, op, view, *look.palettes, **look.options)
+        _shown(app)
+    if not app.picked and app.fault is not None:
+        raise app.fault
+    return app.picked
+
+
+def _shown(app: Small) -> int:
+    """Show a screen of its own until it ends; return its exit code. A bug in it is told."""
+    from console.tui import crash, lifeline  # noqa: PLC0415  # after `settle`
+
+    no_color = os.environ.get("NO_COLOR")
+    code = app.run(mouse=False)
+    if no_color is not None:
+        os.environ["NO_COLOR"] = no_color  # the toolkit takes it out
+    lifeline.disarm_backstop()
+    lifeline.let_go_of_a_gone_terminal()
+    if app.crash_line:
+        crash.tell(app.crash_line)
+        raise SystemExit(int(ExitCode.FAILED))
     return code or 0

@@ -22,9 +22,9 @@ QUERIES = re.compile(rb"\x1b\[\?[0-9;]*\$p|\x1b\[[><][0-9]*u")
 
 
 class Terminal:
-    """The console over a pilot in memory, in a pseudo-terminal."""
+    """The console over a pilot in memory, or another program, in a pseudo-terminal."""
 
-    def __init__(self, state, size=(80, 24), pilot=None, environ=None, args=()):
+    def __init__(self, state, size=(80, 24), pilot=None, environ=None, *, args=(), argv=None):
         self.raw = b""
         self.screen = pyte.Screen(*size)
         self._stream = pyte.ByteStream(self.screen)
@@ -42,8 +42,9 @@ class Terminal:
         }
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            program = str(HERE / "screen_program.py")
-            os.execve(sys.executable, [sys.executable, program, *args], given)
+            program = [sys.executable, str(HERE / "screen_program.py"), *args]
+            program = argv or program
+            os.execve(program[0], program, given)
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
 
     def __enter__(self):
