@@ -65,7 +65,9 @@ RECEIPT_SHOW = Route("receipt.show", "gateway", "GET", "/v1/receipts/{receipt}",
 
 CALL_LIST = Route(
     "call.list", "gateway", "GET", "/v1/calls", Page[CallRecord],
-    query=("partner", "grant", "credential", "model", "outcome", "code", "since", *PAGING),
+    query=(
+        "partner", "grant", "credential", "model", "outcome", "code", "since", "until", *PAGING,
+    ),
 )  # fmt: skip
 CALL_SHOW = Route("call.show", "gateway", "GET", "/v1/calls/{call}", CallRecord)
 CALL_EXPLAIN = Route("call.explain", "gateway", "GET", "/v1/calls/{call}/explanation", Explanation)

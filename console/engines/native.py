@@ -351,6 +351,7 @@ class Calls:
         outcome: str = "",
         code: str = "",
         since: datetime | None = None,
+        until: datetime | None = None,
     ) -> Flow[Page[CallRecord]]:
         filters = _query(
             paging,
@@ -361,6 +362,7 @@ class Calls:
             outcome=outcome,
             code=code,
             since=_time(since),
+            until=_time(until),
         )
         return ask(gateway.CALL_LIST, query=filters)
 

@@ -11,7 +11,7 @@ from console.api.flow import Flow
 from console.model.stored import Page
 from console.model.traffic import CallRecord, Explanation, Outcome
 from console.operations.listing import pages
-from console.operations.params import GrantFilter, Listing, PartnerFilter, Since
+from console.operations.params import GrantFilter, Listing, PartnerFilter, Since, Until
 from console.operations.spec import Kind, Operation, Param, Plan, operation
 
 
@@ -29,6 +29,7 @@ class ListCalls(Listing, kw_only=True, frozen=True):
     ] = ""
     code: Annotated[str, Param("Only with this code, like grant_revoked.")] = ""
     since: Since = None
+    until: Until = None
 
 
 @operation("call.list", title="List calls", result=Page[CallRecord])
@@ -45,6 +46,7 @@ def list_calls(p: ListCalls, at: Engines, _plan: Plan | None) -> Flow[Page[CallR
             outcome=p.outcome,
             code=p.code,
             since=p.since,
+            until=p.until,
         ),
     )
 

@@ -13,28 +13,30 @@ from pathlib import Path
 from typing import Any
 
 from textual.app import ComposeResult
-from textual.containers import Horizontal
+from textual.containers import Horizontal, Vertical
 from textual.events import Resize
 from textual.widget import Widget
 
 from console.errors import PilotError
+from console.model.stored import Page
 from console.operations.spec import Operation
 from console.present.cells import width
 from console.tui import crash, lifeline
+from console.tui.described import described
 from console.tui.dressing import Dressed
 from console.tui.entry import Entry
 from console.tui.ink import Ink, Line
-from console.tui.lines import Lines, Reading, Subject
+from console.tui.lines import Lines, Reading, ReadLine, Subject
 from console.tui.link import APIS, Link
 from console.tui.link import Place as Session
-from console.tui.now import now_view
 from console.tui.operate import Registry, params_of
 from console.tui.place import Place
+from console.tui.proofs import Proofs
 from console.tui.status import status_line
-from console.tui.story import story
 from console.tui.table import Table
+from console.tui.tails import merged
 from console.tui.theme import Palette
-from console.tui.views import View, list_views
+from console.tui.views import View
 from console.tui.work import begin
 
 TICK_SECONDS = 5.0
@@ -50,7 +52,10 @@ class Frame(Dressed, inherit_bindings=False):
     Screen { layout: vertical; background: $background; overflow: hidden; }
     #status, #crumbs, #hint { height: 1; }
     #body { height: 1fr; }
-    #table, #reading { width: 1fr; height: 1fr; }
+    #main, #reading { width: 1fr; height: 1fr; }
+    #table { height: 1fr; }
+    #above, #below { height: 0; }
+    #detail { height: 1fr; display: none; }
     #reading { display: none; }
     #bar { height: 1; display: none; }
     #sigil { width: 2; height: 1; }
@@ -69,11 +74,11 @@ class Frame(Dressed, inherit_bindings=False):
     ) -> None:
         super().__init__(palettes, palette, **options)
         self.link = Link(session, self._api_told)
+        self.proofs = Proofs(self.link)
         self.registry = Registry(operations)
         self.views: dict[str, View] = {}
         if self.registry.by_id:
-            now = now_view(self.registry.by_id)
-            self.views = {now.name: now, **list_views(self.registry.by_id.values())}
+            self.views = described(self.registry.by_id, self.proofs)
         self.places: list[Place] = []
         self.ahead: list[Place] = []
         self.message: Line = []
@@ -94,8 +99,12 @@ class Frame(Dressed, inherit_bindings=False):
         yield Lines(self.palette, self.ground, id="status")
         yield Lines(self.palette, id="crumbs")
         with Horizontal(id="body"):
-            yield Table(self.palette, id="table")
+            with Vertical(id="main"):
+                yield Lines(self.palette, id="above")
+                yield Table(self.palette, id="table")
+                yield Lines(self.palette, id="below")
             yield Reading(self.palette, id="reading")
+            yield Lines(self.palette, id="detail")
         yield Lines(self.palette, self.ground, id="hint")
         with Horizontal(id="bar"):
             yield Lines(self.palette, "bar", id="sigil")
@@ -211,7 +220,9 @@ class Frame(Dressed, inherit_bindings=False):
         """Show the place in front as it was left, and read it again."""
         place = self.place
         is_table = place.view is not None
-        self.table.display, self.reading.display = is_table, not is_table
+        self.query_one("#main").display, self.reading.display = is_table, not is_table
+        if not is_table:
+            self.query_one("#detail").display = False
         if is_table:
             self._fill_table()
         else:
@@ -239,7 +250,20 @@ class Frame(Dressed, inherit_bindings=False):
             empty = (place.stale,)
         elif place.heard is None and place.local is None:
             empty = ("asking …",)
-        self.table.show(view.columns, place.rows, view.row_id, place.state, empty=empty)
+        columns = view.columns if view.shaped is None else view.shaped(place.raw)
+        state = place.state
+        if view.tail is not None and not state.tail:
+            state.tail = state.follow = True
+        elif view.tail is None and place.heard is None and not state.cursor:
+            # what comes first must not hold the cursor back from what is worse
+            state.follow = True
+        elif view.tail is None and len(place.parts | place.faults) == len(view.sources):
+            state.follow = False
+        self.table.show(columns, place.rows, view.row_id, place.state, empty=empty)
+        self.around()
+
+    def around(self) -> None:
+        """Draw what stands around the rows: `looking` knows."""
 
     # reading
 
@@ -281,15 +305,27 @@ class Frame(Dressed, inherit_bindings=False):
     async def _read_source(self, place: Place, view: View, index: int) -> None:
         source = view.sources[index]
         now = datetime.now(UTC)
-        raw = {**source.raw, **(place.raw if len(view.sources) == 1 else {})}
+        asked = source.asks(place.raw)
+        if asked is None:
+            place.parts[index] = ()
+            return
+        held = place.parts.get(index, ())
+        newer = view.tail(held) if view.tail is not None and held else {}
+        raw = {**source.raw, **asked, **newer}
+        before = place.raw
         try:
             params = params_of(source.op, raw, now)
             page = await self.link.read(source.op.run(params, self.link.session.engines, None))
         except PilotError as error:
             place.faults[index] = error.message
         else:
-            place.take(index, page.items, now)
-            if page.partial:
+            if place.raw is not before:
+                return
+            items: Sequence[Any] = page.items if isinstance(page, Page) else [page]
+            if view.tail is not None:
+                items = merged(held, items, view.row_id, ascending=bool(newer))
+            place.take(index, items, now)
+            if isinstance(page, Page) and page.partial:
                 place.faults[index] = "; ".join(page.warnings) or "some rows could not be had"
         if place is self.place:
             self._fill_table()
@@ -299,7 +335,7 @@ class Frame(Dressed, inherit_bindings=False):
         assert place.subject is not None
         room = max(20, self.size.width - 2)
         try:
-            value, lines = await story(place.subject, self.registry, self.link, room)
+            value, lines = await self.told(place.subject, room)
         except PilotError as error:
             place.faults[0] = error.message
         else:
@@ -312,6 +348,10 @@ class Frame(Dressed, inherit_bindings=False):
                 self.reading.show(place.lines, self.reading.top, self.reading.at)
             self.draw_frame()
 
+    async def told(self, subject: Subject, room: int) -> tuple[Any, list[ReadLine]]:
+        """Return an object now, and its reading: `looking` knows."""
+        raise NotImplementedError
+
     # the frame
 
     def _api_told(self) -> None:
@@ -321,6 +361,7 @@ class Frame(Dressed, inherit_bindings=False):
         """Let ages grow."""
         if self.places and self.place.view is not None:
             self.table.tick(datetime.now(UTC))
+            self.around()
         self.draw_frame()
 
     def on_resize(self, _: Resize) -> None:
@@ -329,6 +370,8 @@ class Frame(Dressed, inherit_bindings=False):
             self.draw_frame()
             if self.place.view is None:
                 self.reload()
+            else:
+                self.around()
 
     def draw_frame(self) -> None:
         """Draw status, crumbs and hint, as far as they changed."""
@@ -371,6 +414,12 @@ class Frame(Dressed, inherit_bindings=False):
             count = (
                 f"{shown}/{total}" if shown != total else f"{total} row{'' if total == 1 else 's'}"
             )
+            if place.paused:
+                aside = [Ink(f"PAUSED, {place.waiting():,} new", "mark")]
+            elif place.state.tail and place.state.follow:
+                aside = [Ink("following", "dim")]
+            elif place.state.tail and place.state.top:
+                aside = [Ink(f"{place.state.top:,} above", "dim")]
             right += [*aside, Ink(f"  {count}" if aside else count, "dim")]
         stale = place.stale
         if stale and place.heard is not None:

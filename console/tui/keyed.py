@@ -8,11 +8,11 @@ from typing import Any
 from textual.events import Event, Key, Paste
 from textual.screen import Screen
 
-from console.tui.app import Frame
 from console.tui.ink import Ink
+from console.tui.looking import Looking
 
 
-class Keyed(Frame):
+class Keyed(Looking):
     """The frame, with its keys and pastes in one queue."""
 
     def __init__(self, *args: Any, **options: Any) -> None:

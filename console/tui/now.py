@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+from console.model.access import Partner
 from console.model.audit import Alert, Severity
 from console.model.enforcement import Lock, Receipt
+from console.model.evidence import UsageTerms
 from console.model.grant import Grant
 from console.model.traffic import UsageRow
 from console.operations.spec import Operation
+from console.present.amounts import amount, counted, percent
+from console.present.cells import width
 from console.present.columns import short
 from console.present.sparkline import sparkline
 from console.present.times import age, until
 from console.tui.ink import Ink, Line
 from console.tui.lines import Subject
 from console.tui.table import TableColumn
+from console.tui.tails import log_words
 from console.tui.theme import meaning
-from console.tui.views import Source, View
+from console.tui.usage import moment_of
+from console.tui.views import Sight, Source, View
 
 SOON = timedelta(days=7)
+SOON_VERIFIED = timedelta(days=30)
 _WORD = {
     Severity.CRITICAL: "CRIT", Severity.HIGH: "HIGH", Severity.MEDIUM: "MED",
     Severity.LOW: "LOW", Severity.INFORMATIONAL: "INFO",
@@ -114,6 +121,39 @@ def receipts(items: Sequence[Any], _: datetime) -> list[Concern]:
     ]  # fmt: skip
 
 
+def partners(items: Sequence[Any], now: datetime) -> list[Concern]:
+    """Return the partners whose verification has ended or ends soon."""
+    return [
+        Concern(
+            f"verification:{partner.slug}", 10, "EXP", "medium",
+            f"verification ends {until(partner.verified_until, now)}"
+            if partner.verified_until > now
+            else f"verification ended {until(partner.verified_until, now)}",
+            partner.slug, None, partner.updated_at, "verify?",
+            Subject("partner", partner.slug, partner),
+        )
+        for partner in items
+        if isinstance(partner, Partner)
+        and partner.state in {"active", "restricted"}
+        and partner.verified_until is not None
+        and partner.verified_until - now < SOON_VERIFIED
+    ]  # fmt: skip
+
+
+def terms(items: Sequence[Any], now: datetime) -> list[Concern]:
+    """Return the terms that have to be accepted again soon."""
+    return [
+        Concern(
+            each.id, 10, "EXP", "medium",
+            f"terms v{each.version} of {each.pilot}: accept again {until(each.reaccept_by, now)}",
+            "", None, each.updated_at, "chase?", Subject("terms", each.id, each),
+        )
+        for each in items
+        if isinstance(each, UsageTerms)
+        and timedelta(0) < each.reaccept_by - now < SOON
+    ]  # fmt: skip
+
+
 def _none(_: Sequence[Any], __: datetime) -> list[Concern]:
     return []
 
@@ -122,11 +162,47 @@ def _aside(parts: Mapping[str, Sequence[Any]]) -> Line:
     rows = [row for row in parts.get("usage.show", ()) if isinstance(row, UsageRow)]
     if not rows:
         return []
-    rows.sort(key=lambda row: row.group)
-    counts = [float(row.calls) for row in rows][-24:]
+    hours = {hour: row.calls for row in rows if (hour := moment_of(row.group)) is not None}
+    if not hours:
+        return []
+    last = max(hours)
+    counts = [float(hours.get(last - timedelta(hours=back), 0)) for back in range(23, -1, -1)]
+    drawn = sparkline(counts, 24).strip() if len(hours) > 1 else ""
     return [
-        Ink("calls/h ", "dim"), Ink(sparkline(counts, 24), "bars"), Ink(f" {int(counts[-1]):,}")
+        Ink("calls/h ", "dim"), Ink(f"{drawn} " if drawn else "", "bars"),
+        Ink(f"{int(counts[-1]):,}"),
     ]  # fmt: skip
+
+
+def _below(sight: Sight, ids: Sequence[str]) -> list[Line]:
+    """Return how the log stands, and how much of everything there is."""
+    if sight.height < 10:
+        return []
+    parts = dict(zip(ids, sight.parts, strict=False))
+
+    def many(op: str, noun: str, *, most: int = 500, of: Sequence[Any] | None = None) -> str:
+        rows = parts.get(op, ()) if of is None else of
+        return counted(len(rows), noun, more=len(parts.get(op, ())) >= most)
+
+    live = [each for each in parts.get("grant.list", ()) if each.state == "active"]
+    totals = [
+        many("partner.list", "partner"),
+        many("grant.list", "grant", of=live) + " active",
+        many("lock.list", "lock"),
+        many("alert.list", "alert", most=100) + " open",
+    ]
+    hours = [row for row in parts.get("usage.show", ()) if isinstance(row, UsageRow)]
+    today = sum(row.input_tokens + row.output_tokens for row in hours)
+    if hours:
+        calls, denied = sum(row.calls for row in hours), sum(row.denied for row in hours)
+        totals.append(f"24 h: {amount(today)} tokens, {amount(calls)} calls")
+        totals.append(f"{percent(denied, calls)} denied" if denied else "none denied")
+    while totals and width(" " + "  ".join(totals)) > sight.room:
+        totals.pop()
+    return [
+        [Ink(" LOG   ", "header"), *log_words(sight)],
+        [Ink(f" {'  '.join(totals)}", "dim")],
+    ]
 
 
 def _text(name: str) -> Any:
@@ -159,11 +235,15 @@ def now_view(operations: Mapping[str, Operation]) -> View:
         ("alert.list", {"state": "open"}, alerts),
         ("receipt.list", {"limit": "50"}, receipts),
         ("grant.list", {"limit": "500"}, grants),
-        ("lock.list", {"state": "active"}, locks),
+        ("partner.list", {"limit": "500"}, partners),
+        ("terms.list", {"limit": "50"}, terms),
+        ("lock.list", {"state": "active", "limit": "500"}, locks),
         ("usage.show", {"by": "hour", "since": "24h"}, _none),
     )
     sources = tuple(
-        Source(operations[name], raw, rows) for name, raw, rows in wanted if name in operations
+        Source(operations[name], raw, rows, lambda _: {})
+        for name, raw, rows in wanted
+        if name in operations
     )
     ids = [source.op.id for source in sources]
     return View(
@@ -172,4 +252,14 @@ def now_view(operations: Mapping[str, Operation]) -> View:
         ("Nothing needs you.", "`:` goes anywhere: `:grants`, `:calls`, `:audit`. `?` lists all."),
         ("home",),
         lambda parts: _aside(dict(zip(ids, parts, strict=False))),
+        below=lambda sight: _below(sight, ids),
+        joined=lambda parts: _joined(sources, parts),
     )  # fmt: skip
+
+
+def _joined(sources: Sequence[Source], parts: Sequence[Sequence[Any]]) -> list[Any]:
+    """Return the concerns of every source: alerts as they stand, then the rest by weight."""
+    now = datetime.now(UTC)
+    found = [row for source, items in zip(sources, parts, strict=False)
+             for row in source.rows(items, now)]  # fmt: skip
+    return sorted(found, key=lambda row: row.rank)

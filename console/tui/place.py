@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from console.present.columns import short
@@ -32,6 +32,8 @@ class Place:
     lines: Sequence[ReadLine] = ()
     top: int = 0
     at: int = -1
+    paused: bool = False
+    """A tail whose rows are held as they are."""
     local: Callable[[], Sequence[Any]] | None = None
     """Where the rows come from, for views of the console's own (help, log)."""
 
@@ -40,6 +42,8 @@ class Place:
         """What the crumbs call it."""
         if self.subject is not None:
             return short(self.subject.id)
+        if self.view is not None and self.view.called is not None:
+            return self.view.called(self.raw)
         said = [
             value if name == "partner" else f"{name}={value}"
             for name, value in self.raw.items()
@@ -55,16 +59,37 @@ class Place:
         return write(Command(self.name, [], dict(self.raw), self.state.filter))
 
     def take(self, index: int, items: Sequence[Any], now: datetime) -> None:
-        """Note what one source answered."""
-        assert self.view is not None
+        """Note what one source answered; while it is paused, the rows stay as they are."""
         self.parts[index] = items
         self.faults.pop(index, None)
         self.heard = time.monotonic()
+        if not self.paused:
+            self.rows = self._made(now)
+
+    def catch_up(self) -> None:
+        """Show what came while it was paused."""
+        if self.parts:
+            self.rows = self._made(datetime.now(UTC))
+
+    def forget(self) -> None:
+        """Drop what was read: something else is asked for."""
+        self.parts.clear()
+        self.faults.clear()
+        self.rows = ()
+        self.heard = None
+
+    def waiting(self) -> int:
+        """Return how many rows came while it was paused."""
+        return len(self._made(datetime.now(UTC))) - len(self.rows) if self.paused else 0
+
+    def _made(self, now: datetime) -> Sequence[Any]:
+        assert self.view is not None
         sources = self.view.sources
+        if self.view.joined is not None:
+            return self.view.joined([self.parts.get(at, ()) for at in range(len(sources))])
         if len(sources) == 1:
-            self.rows = sources[0].rows(items, now)
-            return
-        self.rows = [
+            return sources[0].rows(self.parts.get(0, ()), now)
+        return [
             row
             for at, source in enumerate(sources)
             for row in source.rows(self.parts.get(at, ()), now)

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from textual.widget import Widget
 
-from console.model.traffic import UsageRow
 from console.present.cells import width
 from console.tui.acting import Acting
 from console.tui.command import Command, nearest, parse
@@ -63,7 +62,7 @@ class Console(Acting):
         """Take a key: into the open bar, else to move, else to act."""
         if self.bar_open:
             self._bar_key(key, character)
-        elif not self._navigate(key):
+        elif not self._navigate(key) and not self.view_key(character or key):
             self._operate(key, character)
 
     def _navigate(self, key: str) -> bool:
@@ -184,6 +183,8 @@ class Console(Acting):
         line = self.entry.value.strip()
         self.close_bar()
         self.message = []
+        if self._bar == "/" and self.search_log():
+            return
         if self._bar == ":" and line:
             self._history = [*(each for each in self._history if each != line), line][-100:]
             self.run_command(line)
@@ -271,13 +272,11 @@ class Console(Acting):
         if isinstance(row, Help):
             self.back()
             row.run()
-        elif isinstance(row, UsageRow):
-            by = str(place.raw.get("by", "partner"))
-            option = {"key": "credential"}.get(by, by)
-            if option in {"partner", "grant", "credential", "model"}:
-                self.go("calls", (), {option: row.group})
+        elif place.view is not None and (drill := place.view.opens(row, place.raw)) is not None:
+            if drill.view:
+                self.go(drill.view, (), drill.options)
             else:
-                self.say(f"calls cannot be narrowed to a {by}")
+                self.say(drill.why)
         elif self.subject is not None and self.subject != place.subject:
             self.open_subject(self.subject)
 

@@ -1,13 +1,13 @@
 """Readings: one object with everything around it, as lines that can be acted on.
 
-What stands around an object is told by `AROUND`: other lists, asked about it. The lists'
-own columns draw them.
+What stands around an object is described in `stories`; this asks for it and draws it. The
+lists' own columns draw the lists.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -15,75 +15,88 @@ import msgspec
 
 from console.errors import PilotError
 from console.model.enforcement import Receipt
+from console.model.ids import is_id
+from console.model.stored import Page
 from console.operations.spec import Operation
 from console.present.cells import fit, width
 from console.present.columns import short, text_of
 from console.present.detail import Line as Detail
 from console.present.detail import detail
 from console.present.receipt import receipt_lines
+from console.present.safe import safe
 from console.tui.ink import Ink
 from console.tui.lines import ReadLine, Subject, wrap
 from console.tui.link import Link
 from console.tui.operate import Registry, params_of, related
-from console.tui.table import GAP, arrange
+from console.tui.proofs import Proofs
+from console.tui.table import GAP, TableColumn, arrange
 from console.tui.theme import meaning
 from console.tui.views import item_type, subject_of, table_columns
 
 
+class Told(NamedTuple):
+    """An object and what was found around it, ready to be drawn."""
+
+    subject: Subject
+    found: Mapping[str, Sequence[Any] | PilotError]
+    """By the title of what was asked."""
+    room: int
+    now: datetime
+    proofs: Proofs
+
+    def items(self, title: str) -> Sequence[Any]:
+        """Return what was found; nothing where it could not be had."""
+        found = self.found.get(title, ())
+        return () if isinstance(found, PilotError) else found
+
+    def fault(self, title: str) -> str:
+        """Return why it could not be had, in words."""
+        found = self.found.get(title)
+        return found.message if isinstance(found, PilotError) else ""
+
+
 class Beside(NamedTuple):
-    """A list beside an object: its heading, the operation, what it is asked (`{id}`)."""
+    """What is asked about an object: a heading, the operation, what it is asked with.
+
+    `{id}` is the object's; `{partner}`, `{grant}` and `{pilot}` are what it belongs to.
+    With `each`, the operation is asked once for each of those ids.
+    """
 
     title: str
     op: str
     raw: Mapping[str, str]
     most: int = 8
+    columns: tuple[str, ...] = ()
+    """Only these; without them all, as far as there is room."""
+    keep: Callable[[Any, Subject], bool] = lambda _, __: True
+    each: Callable[[Any], Sequence[str]] | None = None
+    lines: Callable[[Sequence[Any], Told], list[ReadLine]] | None = None
+    """How it is drawn, where it is no list."""
 
 
-AROUND: dict[str, tuple[Beside, ...]] = {
-    "partner": (
-        Beside("ALERTS", "alert.list", {"partner": "{id}", "state": "open"}, 4),
-        Beside("GRANTS", "grant.list", {"partner": "{id}"}),
-        Beside("KEYS", "key.list", {"partner": "{id}"}),
-        Beside("ASSESSMENTS", "assessment.list", {"partner": "{id}"}, 4),
-        Beside("USAGE, 7 days, by model", "usage.show",
-               {"partner": "{id}", "by": "model", "since": "7d"}, 4),
-        Beside("CALLS", "call.list", {"partner": "{id}", "limit": "5"}, 5),
-        Beside("HISTORY", "audit.list", {"partner": "{id}", "limit": "8"}),
-    ),
-    "grant": (
-        Beside("KEYS", "key.list", {"grant": "{id}"}),
-        Beside("CALLS", "call.list", {"grant": "{id}", "limit": "8"}),
-        Beside("HISTORY", "audit.list", {"target": "{id}", "limit": "8"}),
-    ),
-    "credential": (
-        Beside("CALLS", "call.list", {"credential": "{id}", "limit": "8"}),
-        Beside("HISTORY", "audit.list", {"target": "{id}", "limit": "8"}),
-    ),
-    "alert": (
-        Beside("GRANT", "grant.list", {"partner": "{partner}"}, 4),
-        Beside("CALLS OF THE PARTNER", "call.list", {"partner": "{partner}", "limit": "8"}),
-        Beside("HISTORY", "audit.list", {"target": "{id}", "limit": "6"}),
-    ),
-    "lock": (Beside("HISTORY", "audit.list", {"target": "{id}", "limit": "6"}),),
-    "pilot": (
-        Beside("CAPABILITIES", "capability.list", {"pilot": "{id}"}),
-        Beside("GRANTS", "grant.list", {"pilot": "{id}"}),
-        Beside("TERMS", "terms.list", {"pilot": "{id}"}, 3),
-    ),
-    "capability": (Beside("GRANTS", "grant.list", {"capability": "{id}"}),),
-}  # fmt: skip
+class Story(NamedTuple):
+    """How an object is told: what is asked about it, and how all of it is laid out."""
+
+    asks: tuple[Beside, ...] = ()
+    lines: Callable[[Told], list[ReadLine]] | None = None
+    head: Callable[[Any, datetime], list[ReadLine]] | None = None
+    """Lines before its members: it in a few words."""
+
 
 _QUIET = frozenset(
     {"revision", "created_at", "created_by", "updated_at", "updated_by", "labels", "fingerprint",
-     "rule_revision", "body"}
+     "rule_revision", "body", "decision", "receipt_id"}
 )  # fmt: skip
 """Members that are seldom what is looked for: they go to the end."""
 _NAME_CELLS = 16
+_MOST_IN_A_TABLE = 12
+_NARROW = 76
+"""Cells below which ids are cut to what tells them apart."""
 
 
 def fields_of(value: Any, room: int) -> list[ReadLine]:
-    """Return every member of an object as lines: short ones in two columns, empty ones named
-    together, what every object has at the end.
+    """Return every member of an object as lines: short ones in two columns, lists of objects
+    as tables, empty ones named together, what every object has at the end.
     """
     if isinstance(value, Receipt):
         return [
@@ -91,32 +104,102 @@ def fields_of(value: Any, room: int) -> list[ReadLine]:
             for line in receipt_lines(value)
             for piece in wrap(line, room, " " * 13)
         ]
-    first: list[Detail] = []
-    last: list[Detail] = []
-    empty: list[str] = []
-    evidence: list[ReadLine] = []
-    quiet = skipped = False
-    for line in detail(value):
-        if line.depth == 0 and line.name:
-            quiet = line.name in _QUIET
-            skipped = line.name.startswith("evidence ")
-            if line.value == "-":
-                empty.append(line.name.replace("_", " "))
-                continue
-        if not skipped:
-            (last if quiet else first).append(line)
-    for one in getattr(value, "evidence", []):
-        inks = [Ink(f"{one.kind} ", "dim"), Ink(short(one.id)), Ink(f"  {text_of(one.summary)}")]
-        evidence.append(ReadLine(inks, Subject(one.kind, one.id)))
-    out = _columns(first, room, "")
-    if evidence:
-        out += [ReadLine([]), ReadLine([Ink("EVIDENCE", "header")]), *evidence]
-    out += _columns(last, room, "dim")
+    return [*told_of(value, room), *quiet_of(value, room)]
+
+
+def told_of(value: Any, room: int) -> list[ReadLine]:
+    """Return the members of an object that are looked for."""
+    first, _ = _sorted(value, room)
+    tables: list[ReadLine] = []
+    for name in _members(value):
+        if _is_flat(getattr(value, name)):
+            tables += _table_of(name, getattr(value, name), room)
+    return _columns(first, room, "") + tables
+
+
+def quiet_of(value: Any, room: int) -> list[ReadLine]:
+    """Return what every object has, and what is not set, for the end of a reading."""
+    _, last = _sorted(value, room)
+    empty = [
+        line.name.replace("_", " ")
+        for line in detail(value)
+        if line.depth == 0 and line.name and line.value == "-"
+    ]
+    out = _columns(last, room, "dim")
     if empty:
         out += [
             ReadLine([Ink(piece, "dim")]) for piece in wrap(f"not set: {', '.join(empty)}", room)
         ]
     return out
+
+
+def _sorted(value: Any, room: int) -> tuple[list[Detail], list[Detail]]:
+    """Return the lines of the members that are looked for, and of the others."""
+    first: list[Detail] = []
+    last: list[Detail] = []
+    tabled = {name for name in _members(value) if _is_flat(getattr(value, name))}
+    quiet = skipped = False
+    for line in detail(value):
+        if line.depth == 0 and line.name:
+            quiet = line.name in _QUIET
+            skipped = line.name.rpartition(" ")[0] in tabled
+            if line.value == "-":
+                continue
+        if skipped:
+            continue
+        narrow = room < _NARROW and is_id(line.value)
+        shown = line._replace(value=short(line.value)) if narrow else line
+        (last if quiet else first).append(shown)
+    return first, last
+
+
+def _members(value: Any) -> tuple[str, ...]:
+    return value.__struct_fields__ if isinstance(value, msgspec.Struct) else ()
+
+
+def _is_flat(value: Any) -> bool:
+    """Tell whether this is a list of small objects: something to make a table of."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and isinstance(value[0], msgspec.Struct)
+        and not any(isinstance(getattr(value[0], n), msgspec.Struct) for n in _members(value[0]))
+    )
+
+
+def _table_of(name: str, values: Sequence[Any], room: int) -> list[ReadLine]:
+    now = datetime.now(UTC)
+    title = ReadLine([Ink(name.replace("_", " ").upper(), "header")])
+    columns = table_columns(type(values[0])) or tuple(map(_member, _members(values[0])))
+    return [
+        ReadLine([]), title, *rows_as_lines(columns, values, room, _MOST_IN_A_TABLE, now,
+                                            subject_of=_named_subject),
+    ]  # fmt: skip
+
+
+def _named_subject(value: Any) -> Subject | None:
+    """Return what a small object points at: evidence names a call or an event."""
+    kind, name = getattr(value, "kind", ""), getattr(value, "id", "")
+    return Subject(kind, name) if kind in {"call", "event"} and name else subject_of(value)
+
+
+def _member(name: str) -> TableColumn:
+    def text(row: Any, _: datetime) -> str:
+        value = getattr(row, name)
+        if isinstance(value, datetime):
+            return f"{value.astimezone():%m-%d %H:%M:%S}"
+        if name.endswith("_seconds") and isinstance(value, int):
+            return f"{value // 86400}d" if value % 86400 == 0 else f"{value / 3600:.1f}h"
+        written = text_of(value)
+        return short(written) if name == "id" or name.endswith("_id") else written
+
+    long = name in {"message", "summary", "found", "why", "mend", "reason"}
+    number = name.startswith("most_") or name.endswith("_seconds")
+    return TableColumn(
+        name.removesuffix("_seconds").replace("_", " "), text,
+        lambda row: meaning(str(getattr(row, name))), lambda row: getattr(row, name),
+        2 if name == "mend" else 1, 6, 200 if long else 40, "right" if number else "left",
+    )  # fmt: skip
 
 
 def _columns(lines: Sequence[Detail], room: int, token: str) -> list[ReadLine]:
@@ -144,39 +227,48 @@ def _columns(lines: Sequence[Detail], room: int, token: str) -> list[ReadLine]:
     return [*out, ReadLine(held)] if held else out
 
 
-def list_lines(op: Operation, rows: Sequence[Any], room: int, most: int) -> list[ReadLine]:
+def list_lines(
+    op: Operation, rows: Sequence[Any], room: int, most: int, only: Sequence[str] = ()
+) -> list[ReadLine]:
     """Return a few rows of a list as lines that can be opened."""
-    kind = item_type(op)
+    kind = item_type(op) or (type(rows[0]) if rows else None)
     if kind is None:
         return []
     columns = table_columns(kind)
-    now = datetime.now(UTC)
+    if only:
+        known = {column.name: column for column in columns}
+        columns = tuple(known[name] for name in only if name in known)
+    return rows_as_lines(columns, rows, room, most, datetime.now(UTC))
+
+
+def rows_as_lines(
+    columns: Sequence[TableColumn],
+    rows: Sequence[Any],
+    room: int,
+    most: int,
+    now: datetime,
+    *,
+    subject_of: Callable[[Any], Subject | None] = subject_of,
+) -> list[ReadLine]:
+    """Return rows under their columns' names, at most `most` of them."""
     shown = rows[:most]
     texts = [[column.text(row, now) for column in columns] for row in shown]
     natural = [
-        max([len(column.name), *(len(each[at]) for each in texts)])
+        max([width(column.name), *(width(each[at]) for each in texts)])
         for at, column in enumerate(columns)
     ]
-    widths = arrange(columns, natural, room)
-    out = [
-        ReadLine(
-            [
-                Ink(
-                    " " * GAP * bool(place)
-                    + fit(columns[at].name.upper(), cells, columns[at].align),
-                    "dim",
-                )
-                for place, (at, cells) in enumerate(widths.items())
-            ]
-        )
-    ]
+    used = [at for at in range(len(columns)) if not texts or any(each[at] for each in texts)]
+    widths = arrange([columns[at] for at in used], [natural[at] for at in used], room)
+    places = [(used[at], cells) for at, cells in widths.items()]
+    heads = (fit(columns[at].name.upper(), cells, columns[at].align) for at, cells in places)
+    out = [ReadLine([Ink((" " * GAP).join(heads), "dim")])]
     for row, each in zip(shown, texts, strict=True):
         inks = [
             Ink(
                 " " * GAP * bool(place) + fit(each[at], cells, columns[at].align),
                 columns[at].token(row),
             )
-            for place, (at, cells) in enumerate(widths.items())
+            for place, (at, cells) in enumerate(places)
         ]
         out.append(ReadLine(inks, subject_of(row)))
     if len(rows) > most:
@@ -185,7 +277,7 @@ def list_lines(op: Operation, rows: Sequence[Any], room: int, most: int) -> list
 
 
 async def story(
-    subject: Subject, registry: Registry, link: Link, room: int
+    subject: Subject, told: Story, registry: Registry, link: Link, proofs: Proofs, *, room: int
 ) -> tuple[Any, list[ReadLine]]:
     """Return the object now, and its whole reading. Raises `PilotError` if it cannot be had.
 
@@ -198,30 +290,76 @@ async def story(
         params = params_of(op, {name: subject.id}, datetime.now(UTC))
         value = await link.read(op.run(params, link.session.engines, None))
     here = subject._replace(value=value)
-    beside = [each for each in AROUND.get(subject.noun, ()) if each.op in registry.by_id]
-    found = await asyncio.gather(*(_beside(each, here, registry, link, room) for each in beside))
-    lines = fields_of(value, room)
-    for part in found:
-        lines += part
+    asks = [each for each in told.asks if each.op in registry.by_id]
+    answers = await asyncio.gather(*(_asked(each, here, registry, link) for each in asks))
+    found = {each.title: answer for each, answer in zip(asks, answers, strict=True)
+             if answer is not None}  # fmt: skip
+    events = [row for rows in found.values() if not isinstance(rows, PilotError) for row in rows]
+    await proofs.prove(events)
+    facts = Told(here, found, room, datetime.now(UTC), proofs)
+    if told.lines is not None:
+        return value, told.lines(facts)
+    lines = told.head(value, facts.now) if told.head is not None else []
+    if isinstance(value, Receipt):
+        lines += fields_of(value, room)
+    else:
+        lines += told_of(value, room)
+    for each in asks:
+        if each.title in found:
+            lines += _beside_lines(each, facts, registry)
+    if not isinstance(value, Receipt):
+        lines += [ReadLine([]), *quiet_of(value, room)]
     return value, lines
 
 
-async def _beside(
-    beside: Beside, subject: Subject, registry: Registry, link: Link, room: int
-) -> list[ReadLine]:
+async def _asked(
+    beside: Beside, subject: Subject, registry: Registry, link: Link
+) -> Sequence[Any] | PilotError | None:
+    """Return what was found; None where the question makes no sense of this object."""
     op = registry.by_id[beside.op]
-    partner = related(subject, "partner")
-    known = {"{id}": subject.id, "{partner}": partner.id if partner else ""}
+    known = {"{id}": subject.id}
+    for noun in ("partner", "grant", "pilot"):
+        owner = related(subject, noun)
+        known[f"{{{noun}}}"] = owner.id if owner else ""
     raw = {name: known.get(text, text) for name, text in beside.raw.items()}
-    head = ReadLine([])
-    title = ReadLine([Ink(beside.title, "header")])
     if "" in raw.values():
-        return []
+        return None
+    questions = [raw]
+    if beside.each is not None:
+        name = next(iter(msgspec.structs.fields(op.params))).name
+        questions = [{**raw, name: one} for one in beside.each(subject.value)[: beside.most]]
+    answers = await asyncio.gather(*(_answer(op, each, link) for each in questions))
+    out: list[Any] = []
+    for answer in answers:
+        if isinstance(answer, PilotError):
+            if len(questions) == 1:
+                return answer
+        elif isinstance(answer, Page):
+            out += answer.items
+        else:
+            out.append(answer)
+    return [each for each in out if beside.keep(each, subject)]
+
+
+async def _answer(op: Operation, raw: Mapping[str, str], link: Link) -> Any:
     try:
         params = params_of(op, raw, datetime.now(UTC))
-        page = await link.read(op.run(params, link.session.engines, None))
+        return await link.read(op.run(params, link.session.engines, None))
     except PilotError as error:
-        return [head, title, ReadLine([Ink(f"cannot be had: {error.message}", "bad")])]
-    if not page.items:
-        return [head, ReadLine([Ink(beside.title, "header"), Ink("  none", "dim")])]
-    return [head, title, *list_lines(op, page.items, room, beside.most)]
+        return error
+
+
+def _beside_lines(beside: Beside, told: Told, registry: Registry) -> list[ReadLine]:
+    head = ReadLine([])
+    title = Ink(beside.title, "header")
+    if fault := told.fault(beside.title):
+        return [head, ReadLine([title, Ink(f"  cannot be had: {safe(fault)}", "bad")])]
+    items = told.items(beside.title)
+    if not items:
+        return [head, ReadLine([title, Ink("  none", "dim")])]
+    if beside.lines is not None:
+        return [head, ReadLine([title]), *beside.lines(items, told)]
+    op = registry.by_id[beside.op]
+    return [
+        head, ReadLine([title]), *list_lines(op, items, told.room, beside.most, beside.columns)
+    ]  # fmt: skip

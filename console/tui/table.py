@@ -60,6 +60,10 @@ class TableState:
     filter: str = ""
     marks: set[str] = field(default_factory=set)
     anchor: str = ""
+    tail: bool = False
+    """New rows come at the top: the row under the cursor stays where it is on the screen."""
+    follow: bool = False
+    """The cursor stays on the first row, whichever that is."""
 
 
 def arrange(columns: Sequence[TableColumn], natural: Sequence[int], room: int) -> dict[int, int]:
@@ -220,10 +224,14 @@ class Table(Widget, can_focus=True):
     def _find_cursor(self) -> None:
         state = self.state
         index = min(state.index, len(self._rows) - 1)
-        if state.cursor and not (
+        if state.follow:
+            index, state.top = 0, 0
+        elif state.cursor and not (
             0 <= index < len(self._rows) and self._id_of(self._rows[index]) == state.cursor
         ):
             found = self._place(state.cursor)
+            if found is not None and (state.tail or state.top):
+                state.top = max(0, state.top + found - state.index)
             index = index if found is None else found
         state.index = max(0, index)
         state.cursor = self._id_of(self._rows[state.index]) if self._rows else state.cursor
@@ -277,6 +285,7 @@ class Table(Widget, can_focus=True):
         if index != self.state.index and self._rows:
             self.state.index = index
             self.state.cursor = self._id_of(self._rows[index])
+            self.state.follow = False
             self._keep_in_view()
             self.refresh()
             self.post_message(self.Moved())

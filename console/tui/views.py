@@ -15,6 +15,7 @@ from console.operations.spec import Effect, Operation, fields
 from console.present.columns import Column, cell, columns_of, name_of, short
 from console.tui.ink import Line
 from console.tui.lines import Subject
+from console.tui.proofs import LogHealth
 from console.tui.table import TableColumn
 from console.tui.theme import meaning
 
@@ -85,6 +86,44 @@ class Source(NamedTuple):
     op: Operation
     raw: Mapping[str, str] = {}
     rows: Callable[[Sequence[Any], datetime], Sequence[Any]] = lambda items, _: items
+    asks: Callable[[Mapping[str, str]], Mapping[str, str] | None] = dict
+    """What it is asked of what the operator narrowed the view to. None: nothing, this time."""
+
+
+class Sight(NamedTuple):
+    """What a view knows when it draws around its rows."""
+
+    parts: Sequence[Sequence[Any]]
+    """The items of each source."""
+    raw: Mapping[str, str]
+    """What the operator narrowed it to."""
+    row: Any
+    """The row under the cursor, or None."""
+    room: int
+    height: int
+    """Cells and lines that the view has for everything."""
+    now: datetime
+    log: LogHealth
+
+
+class ViewKey(NamedTuple):
+    """A key of a view: it turns what the view is narrowed to, or does something by name."""
+
+    key: str
+    label: str
+    what: str
+    turn: Callable[[Mapping[str, str]], Mapping[str, str]] | None = None
+    act: str = ""
+    """One of `console.tui.looking.ACTS`."""
+
+
+class Drill(NamedTuple):
+    """Where enter on a row leads, where that is not the row's own story."""
+
+    view: str
+    options: Mapping[str, str]
+    why: str = ""
+    """Why it leads nowhere."""
 
 
 class View(NamedTuple):
@@ -102,6 +141,26 @@ class View(NamedTuple):
     aliases: tuple[str, ...] = ()
     aside: Callable[[Sequence[Sequence[Any]]], Line] = lambda _: []
     """What stands at the right of the crumbs, from the items of each source."""
+    above: Callable[[Sight], list[Line]] = lambda _: []
+    """Lines over the rows: a plot."""
+    below: Callable[[Sight], list[Line]] = lambda _: []
+    """Lines at the bottom: what the rows are part of."""
+    keys: tuple[ViewKey, ...] = ()
+    opens: Callable[[Any, Mapping[str, str]], Drill | None] = lambda _, __: None
+    tail: Callable[[Sequence[Any]], Mapping[str, str]] | None = None
+    """A live tail: what is asked for, to have what is newer than these rows (newest first)."""
+    seen: bool = False
+    """Its rows are events: those on the screen are proven, one by one."""
+    shaped: Callable[[Mapping[str, str]], tuple[TableColumn, ...]] | None = None
+    """Its columns, where they depend on what it is narrowed to; the same ones each time."""
+    joined: Callable[[Sequence[Sequence[Any]]], Sequence[Any]] | None = None
+    """Its rows from the items of every source, where one source's alone do not make them."""
+    called: Callable[[Mapping[str, str]], str] | None = None
+    """What the crumbs call it, where its name and options would not read well."""
+    told: bool = True
+    """Whether its row under the cursor is told beside it, where there is room."""
+    searched: Mapping[str, str] = {}
+    """Fields of a filter that the API can search by, to its parameter; `""` for plain words."""
 
     @property
     def api(self) -> str:

@@ -78,7 +78,7 @@ def run(pilot, story, size=(80, 24), **options):
 
 def test_the_landing_view_says_what_needs_someone_worst_first():
     async def story(hands):
-        await hands.see("CRIT", "revoked credential still presented", "LOCK", "EXP")
+        await hands.see("CRIT", "revoked credential still presented", "LOCK", "EXP", "#4182")
         lines = hands.text.splitlines()
         assert "PRODUCTION" in lines[0]
         assert "gw ok" in lines[0]
@@ -472,7 +472,7 @@ def test_usage_opens_the_calls_behind_a_row():
         await hands.until(lambda: hands.app.table.total == 5)
         await hands.press("enter")
         await hands.until(lambda: hands.app.place.name == "calls" and hands.app.table.total)
-        assert hands.app.place.raw == {"partner": "acme"}
+        assert hands.app.place.raw == {"partner": "acme", "since": "24h"}
 
     run(FakePilot(), story)
 
@@ -481,10 +481,8 @@ def test_a_partner_is_one_story_whose_lines_can_be_acted_on():
     async def story(hands):
         await hands.command("partner acme")
         await hands.see("GRANTS", "KEYS", "ALERTS")
-        await hands.press("down")
-        await hands.until(
-            lambda: hands.app.subject is not None and hands.app.subject.noun == "alert"
-        )
+        while hands.app.subject is None or hands.app.subject.noun != "alert":
+            await hands.press("down")
         await hands.press("enter")
         await hands.see("EVIDENCE")
 

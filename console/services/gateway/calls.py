@@ -136,6 +136,8 @@ def listing(conn: Connection, ask: Ask) -> Page[CallRecord]:
             query = query.where(CALLS.c[column] == wanted)
     if since := ask.query.get("since"):
         query = query.where(CALLS.c.started_at >= moment(since, "since"))
+    if until := ask.query.get("until"):
+        query = query.where(CALLS.c.started_at < moment(until, "until"))
     return page(
         conn, query, ask, keys=[CALLS.c.row.desc()], decode=lambda row: _record.decode(row.body)
     )

@@ -1,0 +1,163 @@
+"""What this console has proven of the log, and how the log itself is doing.
+
+A row of the log is *ok* when its exact bytes are in the tree of a head that belongs to the
+pinned log, and say what the row says. That stays true while the log only grows, so it is
+kept. A row that fails is shown as failed and never asked about again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from base64 import b64decode
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from console.api.engines import TrustedHead
+from console.errors import ExitCode, PilotError
+from console.model.audit import Event, EventProof
+from console.operations.closing import check_proof
+from console.tui.link import Link
+
+AT_ONCE = 6
+"""Proofs that are asked for side by side."""
+MOST = 20_000
+WAIT_AGAIN = 3.0
+"""Seconds before an event that was not in the log yet is looked for again."""
+
+
+class LogHealth(NamedTuple):
+    """How the log stands: the head that fits everything seen before, and when that was."""
+
+    size: int = -1
+    """The size that was verified; -1 before it was."""
+    failed: str = ""
+    """Why the log does not hold, in words. It stops what opens."""
+    why: str = ""
+    """Why audit cannot be asked, in words."""
+
+
+class _Facts(msgspec.Struct):
+    actor: str = ""
+    kind: str = ""
+    target: str = ""
+    outcome: str = ""
+    partner: str = ""
+
+
+class _Metadata(msgspec.Struct):
+    uid: str = ""
+    event_code: str = ""
+    log_name: str = ""
+
+
+class _Leaf(msgspec.Struct):
+    metadata: _Metadata
+    unmapped: _Facts = msgspec.field(default_factory=_Facts)
+
+
+def contradiction(event: Event) -> str:
+    """Return what a listed event says otherwise than its own bytes; empty where nothing."""
+    try:
+        leaf = msgspec.json.decode(event.body.encode(), type=_Leaf)
+    except (msgspec.MsgspecError, UnicodeEncodeError):
+        return "its bytes are not an event"
+    said = {
+        "id": leaf.metadata.uid, "action": leaf.metadata.event_code,
+        "source": leaf.metadata.log_name, "actor": leaf.unmapped.actor,
+        "kind": leaf.unmapped.kind, "target": leaf.unmapped.target,
+        "outcome": leaf.unmapped.outcome, "partner": leaf.unmapped.partner,
+    }  # fmt: skip
+    wrong = [name for name, value in said.items() if getattr(event, name) != value]
+    return f"listed with another {', '.join(wrong)} than in the log" if wrong else ""
+
+
+class Proofs:
+    """What has been proven, by event id. One for a console."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self.proven: dict[str, int] = {}
+        """Event id to the size of the tree that it was proven in."""
+        self.failed: dict[str, str] = {}
+        self._later: dict[str, float] = {}
+        self._heads: dict[str, TrustedHead] = {}
+
+    def word(self, event: str) -> str:
+        """Return `ok`, `FAILED`, or `..` where nothing is proven."""
+        if event in self.proven:
+            return "ok"
+        return "FAILED" if event in self.failed else ".."
+
+    def token(self, event: str) -> str:
+        """Return the token that the word is drawn in."""
+        return {"ok": "good", "FAILED": "bad", "..": "dim"}[self.word(event)]
+
+    @property
+    def health(self) -> LogHealth:
+        """How the log stands, as the link holds it to what was pinned."""
+        audit = self._link.health["audit"]
+        why = audit.why if audit.state in {"down", "refused"} else ""
+        return LogHealth(audit.proven, audit.suspect, why)
+
+    async def _trusted(self, note: str) -> TrustedHead:
+        known = self._heads.get(note)
+        if known is None:
+            trust = self._link.session.engines.log_trust
+            known = await self._link.read(trust.check(note))
+            if len(self._heads) > 64:
+                self._heads.clear()
+            self._heads[note] = known
+        return known
+
+    async def prove(self, events: Iterable[Any]) -> bool:
+        """Prove those of `events` that are not proven yet. True: some words are others now."""
+        now = time.monotonic()
+        wanted = [
+            each
+            for each in events
+            if isinstance(each, Event)
+            and each.id not in self.proven
+            and each.id not in self.failed
+            and self._later.get(each.id, 0.0) <= now
+        ]
+        changed = False
+        for at in range(0, len(wanted), AT_ONCE):
+            part = wanted[at : at + AT_ONCE]
+            changed |= any(await asyncio.gather(*(self._one(each) for each in part)))
+        return changed
+
+    async def _one(self, event: Event) -> bool:
+        engines = self._link.session.engines
+        try:
+            answer: EventProof = await self._link.read(engines.log.proof(event.id))
+            head = await self._trusted(answer.proof.checkpoint)
+            check_proof(answer.proof, size=head.size, root=head.root)
+        except PilotError as error:
+            if error.exit is not ExitCode.LOG_FAILED:
+                self._later[event.id] = time.monotonic() + WAIT_AGAIN
+                return False
+            return self._fail(event, error.message)
+        if b64decode(answer.proof.leaf) != event.body.encode():
+            return self._fail(event, "the log holds other bytes than were listed")
+        if answer.proof.index != event.index:
+            return self._fail(event, f"it is entry {answer.proof.index} of the log")
+        if wrong := contradiction(event):
+            return self._fail(event, wrong)
+        if len(self.proven) > MOST:
+            self.proven.clear()
+        self._later.pop(event.id, None)
+        self.proven[event.id] = head.size
+        return True
+
+    def _fail(self, event: Event, why: str) -> bool:
+        self.failed[event.id] = why
+        self._link.note(f"event {event.id}: {why}", "bad")
+        return True
+
+
+def verified(events: Sequence[Any], proofs: Proofs) -> int:
+    """Return how many of `events` are proven."""
+    return sum(each.id in proofs.proven for each in events)

@@ -1,0 +1,277 @@
+"""The usage view: what calls add up to, over time and by group, down to the calls themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache, partial
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from console.errors import PilotError
+from console.model.traffic import UsageBy, UsageRow
+from console.operations.spec import Operation
+from console.operations.values import length, seconds
+from console.present.amounts import amount, bar, change, counted, percent
+from console.present.columns import short
+from console.present.plot import Bar, hours_between, plot
+from console.present.times import age
+from console.tui.ink import Ink, Line
+from console.tui.table import TableColumn
+from console.tui.views import Drill, Sight, Source, View, ViewKey
+
+PERIODS = ("6h", "24h", "3d", "7d", "30d")
+GROUPS = tuple(str(each) for each in UsageBy)
+BY, SINCE = str(UsageBy.PARTNER), "24h"
+SHARE_CELLS = 10
+_CALLS_TAKE = {"partner": "partner", "grant": "grant", "key": "credential", "model": "model"}
+_NAMELESS = {"partner": "no partner known", "model": "no model of ours"}
+
+
+class Used(NamedTuple):
+    """One group's usage beside the whole, and beside the time before."""
+
+    row: UsageRow
+    whole: int
+    """Tokens of every group."""
+    before: int | None
+    """Its tokens in the period before; None where that was not asked."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in and out."""
+        return tokens(self.row)
+
+
+def tokens(row: UsageRow) -> int:
+    """Return the tokens in and out of a group."""
+    return row.input_tokens + row.output_tokens
+
+
+def used(now: Sequence[Any], before: Sequence[Any] | None) -> list[Used]:
+    """Return the groups, the largest first; hours newest first."""
+    earlier = None if before is None else {row.group: tokens(row) for row in before}
+    whole = sum(tokens(row) for row in now)
+    out = [Used(row, whole, None if earlier is None else earlier.get(row.group, 0)) for row in now]
+    hourly = [moment_of(row.group) for row in now]
+    if hourly and all(hourly):
+        return sorted(out, key=lambda each: each.row.group, reverse=True)
+    return sorted(out, key=lambda each: (-each.tokens, -each.row.calls, each.row.group))
+
+
+def moment_of(group: str) -> datetime | None:
+    """Return the hour that a group names; None where it names something else."""
+    try:
+        found = datetime.fromisoformat(group)
+    except ValueError:
+        return None
+    return found if found.tzinfo else None
+
+
+def by_hour(rows: Sequence[Any], since: datetime, now: datetime) -> list[tuple[datetime, UsageRow]]:
+    """Return a row for each hour of the period, empty ones too."""
+    known = {moment_of(row.group): row for row in rows}
+    return [(hour, known.get(hour) or _nothing(hour)) for hour in hours_between(since, now)]
+
+
+def hourly_plot(
+    rows: Sequence[Any], since: datetime, now: datetime, *, cells: int, height: int,
+    chosen: datetime | None = None,
+) -> list[Line]:  # fmt: skip
+    """Return tokens an hour as a plot, the hour `chosen` marked on its axis."""
+    hours = by_hour(rows, since.astimezone(UTC), now.astimezone(UTC))
+    days = len(hours) > 72
+    every = 24 if days else 12 if len(hours) > 40 else 4 if len(hours) > 8 else 1
+    bars = []
+    for hour, row in hours:
+        here = hour.astimezone()
+        label = ""
+        if here.hour % every == 0:
+            label = f"{here:%b %d}" if days else f"{here:%H:%M}"
+        bars.append(Bar(label, float(tokens(row))))
+    marked = next((at for at, (hour, _) in enumerate(hours) if hour == chosen), None)
+    drawn = plot(bars, cells, height, chosen=marked)
+    out: list[Line] = [
+        [Ink(" "), Ink(scale, "dim"), Ink(line, "bars")] for scale, line in drawn.rows
+    ]
+    out.append([Ink(" "), Ink(drawn.axis, "dim")])
+    zone = f"local, {now.astimezone():%Z}" if now.astimezone().utcoffset() else "UTC"
+    gap = max(2, cells - len(drawn.labels) - len(zone))
+    out.append([Ink(" "), Ink(drawn.labels, "dim"), Ink(" " * gap + zone, "dim")])
+    return out
+
+
+def _nothing(hour: datetime) -> UsageRow:
+    return UsageRow(
+        group=hour.isoformat(), calls=0, allowed=0, denied=0, errors=0,
+        input_tokens=0, output_tokens=0, estimated_calls=0,
+    )  # fmt: skip
+
+
+# the view
+
+
+def _period(raw: Mapping[str, str], now: datetime) -> datetime:
+    try:
+        return now - timedelta(seconds=seconds(raw.get("since", SINCE)))
+    except PilotError:
+        return moment_of(raw.get("since", "")) or now - timedelta(days=1)
+
+
+def _grouped(raw: Mapping[str, str]) -> Mapping[str, str]:
+    return {"by": BY, "since": SINCE, **raw}
+
+
+def _hours(raw: Mapping[str, str]) -> Mapping[str, str]:
+    return {**_grouped(raw), "by": str(UsageBy.HOUR)}
+
+
+def _before(raw: Mapping[str, str]) -> Mapping[str, str] | None:
+    """Return what the same length of time before is asked with; None where there is none."""
+    asked = _grouped(raw)
+    if "until" in asked or asked["by"] == UsageBy.HOUR:
+        return None
+    try:
+        twice = length(2 * seconds(asked["since"]))
+    except PilotError:
+        return None
+    return {**asked, "since": twice, "until": asked["since"]}
+
+
+def _above(sight: Sight) -> list[Line]:
+    since = _period(sight.raw, sight.now)
+    rows = sight.parts[1] if len(sight.parts) > 1 else ()
+    until = moment_of(sight.raw.get("until", "")) or sight.now
+    height = max(2, min(10, (sight.height - 6) // 4))
+    if sight.height < 14:
+        return []
+    chosen = moment_of(sight.row.row.group) if isinstance(sight.row, Used) else None
+    total = sum(tokens(row) for row in rows)
+    calls = sum(row.calls for row in rows)
+    denied = sum(row.denied for row in rows)
+    guessed = sum(row.estimated_calls for row in rows)
+    said = (
+        f"{amount(total)} tokens  {counted(calls, 'call')}  denied {percent(denied, calls) or '0'}"
+    )
+    head = [Ink(" tokens an hour", "title"), Ink(f"  {said}", "dim")]
+    if guessed:
+        head.append(Ink(f"  {amount(guessed)} estimated", "dim"))
+    return [
+        head,
+        *hourly_plot(rows, since, until, cells=sight.room - 2, height=height, chosen=chosen),
+        [],
+    ]
+
+
+def _cycled(
+    known: Sequence[str], name: str, default: str, raw: Mapping[str, str]
+) -> dict[str, str]:
+    at = raw.get(name, default)
+    place = known.index(at) if at in known else -1
+    return {**raw, name: known[(place + 1) % len(known)]}
+
+
+def _opens(row: Any, raw: Mapping[str, str]) -> Drill | None:
+    if not isinstance(row, Used):
+        return None
+    by = raw.get("by", BY)
+    options = {name: raw[name] for name in ("since", "until", "partner") if name in raw}
+    options.setdefault("since", SINCE)
+    if by == UsageBy.HOUR:
+        hour = moment_of(row.row.group)
+        if hour is None:
+            return None
+        options |= {"since": _iso(hour), "until": _iso(hour + timedelta(hours=1))}
+        return Drill("calls", options)
+    if by not in _CALLS_TAKE:
+        return Drill("", {}, f"calls cannot be narrowed to a {by}; g groups by another")
+    if not row.row.group:
+        return Drill("", {}, "these calls name nobody: :calls outcome=denied has them")
+    return Drill("calls", {**options, _CALLS_TAKE[by]: row.row.group})
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+@lru_cache(maxsize=16)
+def _columns(by: str) -> tuple[TableColumn, ...]:
+    def group(each: Used, _: datetime) -> str:
+        if by == UsageBy.HOUR:
+            moment = moment_of(each.row.group)
+            return f"{moment.astimezone():%a %d  %H:%M}" if moment else each.row.group
+        return short(each.row.group) or _NAMELESS.get(by, "none")
+
+    def number(value: Any) -> str:
+        return amount(value) if value else "0"
+
+    def plain(_: Any) -> str:
+        return ""
+
+    return (
+        TableColumn(by, group, plain, lambda each: each.row.group, 0, 10, 40),
+        TableColumn("tokens", lambda each, _: number(each.tokens), plain,
+                    lambda each: each.tokens, 0, 7, 8, "right"),
+        TableColumn("share", lambda each, _: bar(each.tokens, each.whole, SHARE_CELLS),
+                    lambda _: "bars", lambda each: each.tokens, 2, SHARE_CELLS, SHARE_CELLS),
+        TableColumn("of all", lambda each, _: percent(each.tokens, each.whole), plain,
+                    lambda each: each.tokens, 1, 6, 7, "right"),
+        TableColumn("calls", lambda each, _: number(each.row.calls), plain,
+                    lambda each: each.row.calls, 0, 6, 8, "right"),
+        TableColumn("denied", lambda each, _: percent(each.row.denied, each.row.calls),
+                    lambda each: "bad" if each.row.denied * 5 > each.row.calls else "",
+                    lambda each: each.row.denied / (each.row.calls or 1), 1, 6, 7, "right"),
+        TableColumn("errors", lambda each, _: percent(each.row.errors, each.row.calls),
+                    lambda each: "bad" if each.row.errors * 5 > each.row.calls else "",
+                    lambda each: each.row.errors / (each.row.calls or 1), 3, 6, 7, "right"),
+        TableColumn("before", lambda each, _: "" if each.before is None
+                    else change(each.tokens, each.before), plain,
+                    lambda each: -1 if each.before is None else each.tokens - each.before,
+                    2, 6, 8, "right"),
+        TableColumn("in", lambda each, _: number(each.row.input_tokens), lambda _: "dim",
+                    lambda each: each.row.input_tokens, 4, 6, 8, "right"),
+        TableColumn("out", lambda each, _: number(each.row.output_tokens), lambda _: "dim",
+                    lambda each: each.row.output_tokens, 4, 6, 8, "right"),
+        TableColumn("last", lambda each, now: age(each.row.last_at, now), lambda _: "dim",
+                    lambda each: each.row.last_at, 3, 4, 5, "right", True),
+    )  # fmt: skip
+
+
+def usage_view(op: Operation) -> View:
+    """Return the view of usage: a plot of the hours over the groups."""
+    every = _columns(BY)
+    return View(
+        "usage", "usage", "Usage",
+        (
+            Source(op, {}, asks=_grouped),
+            Source(op, {}, lambda _, __: (), _hours),
+            Source(op, {}, lambda _, __: (), _before),
+        ),
+        every,
+        lambda _: None,
+        lambda each: each.row.group if isinstance(each, Used) else str(each),
+        5.0,
+        ("Nothing was used in this time.", "t looks further back; :points has the addresses that",
+         "partners call."),
+        ("use",),
+        above=_above,
+        keys=(
+            ViewKey("g", "group", "group by the next: partner, grant, key, model, …",
+                    partial(_cycled, GROUPS, "by", BY)),
+            ViewKey("t", "time", "look over the next longer time",
+                    partial(_cycled, PERIODS, "since", SINCE)),
+            ViewKey("e", "export CSV", "save what is shown as CSV", act="export"),
+        ),
+        opens=_opens,
+        shaped=lambda raw: _columns(raw.get("by", BY)),
+        joined=lambda parts: used(parts[0], parts[2] if len(parts) > 2 else None),
+        called=lambda raw: f"usage by {raw.get('by', BY)}, last {raw.get('since', SINCE)}"
+        + (f", {raw['partner']}" if "partner" in raw else ""),
+    )  # fmt: skip
+
+
+def sparks(rows: Sequence[Any], since: datetime, now: datetime, cells: int) -> list[float]:
+    """Return tokens over a period in `cells` equal parts, the newest last."""
+    hours = by_hour(rows, since.astimezone(UTC), now.astimezone(UTC))
+    edges = [len(hours) * at // cells for at in range(cells + 1)]
+    return [float(sum(tokens(row) for _, row in hours[low:high])) for low, high in pairwise(edges)]
