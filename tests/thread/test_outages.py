@@ -18,6 +18,7 @@ import pytest
 from console.model.text import now
 from tests.thread.pilot_rig import (
     Rig,
+    assessed,
     capability,
     faults_of,
     granted,
@@ -150,6 +151,36 @@ def test_nothing_opens_at_tier_3(rig: Rig, down: tuple[str, ...]) -> None:
     found = rig.do("grant.list", partner=partner).items
     assert {each.state for each in found} == {"pending_approval"}
     assert rig.do("key.list", partner=partner).items == []
+
+
+def test_without_policy_calls_go_on_for_the_grace_of_their_pilot(rig: Rig) -> None:
+    vetted(rig, "gannets")
+    rig.do("pilot.create", slug="brief", title="Brief", models=["aurora-1"], reason="r",
+           stages=["limited:most-partners=9,longest=90d"], grace_seconds="1s")  # fmt: skip
+    rig.do("capability.create", slug="text.brief", title="T", pilot="brief", category="general",
+           tier="1", models=["aurora-1"], routes=["chat.completions"], reason="r",
+           longest_grant_seconds="90d")  # fmt: skip
+    text = rig.home.parent / "brief.txt"
+    text.write_text("for the purpose stated")
+    rig.do("terms.publish", pilot="brief", title="T", text=str(text), reason="r")
+    rig.do("terms.accept", pilot="brief", partner="gannets", signatory="s", evidence="e",
+           reason="r")  # fmt: skip
+    assessed(rig, "gannets", "text.brief")
+    patient = key_of(rig, granted(rig, "gannets").id)[1]
+    brief = key_of(rig, granted(rig, "gannets", "text.brief", pilot="brief").id)[1]
+    rig.stop("policy")
+    try:
+        stale = rig.until(lambda: _refusal(rig, brief), what="its grace is over")
+        assert (stale.status_code, stale.json()["error"]["code"]) == (503, "policy_stale")
+        assert rig.call(patient).status_code == 200, "an hour's grace is not over"
+    finally:
+        rig.start("policy")
+    rig.until(lambda: rig.call(brief).status_code == 200, what="served when policy is back")
+
+
+def _refusal(rig: Rig, key: str) -> Any:
+    answer = rig.call(key)
+    return None if answer.status_code == 200 else answer
 
 
 def test_a_restart_keeps_everything(rig: Rig) -> None:
