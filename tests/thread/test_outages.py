@@ -289,7 +289,7 @@ def test_a_frozen_point_is_not_counted_before_its_lease_has_lapsed(
     finally:
         os.kill(pid, signal.SIGCONT)
     for each in (stream, *queued):
-        each.join(20)
+        each.join(60)  # the one that is let through may be served whole
         assert not each.is_alive()
     assert stream.contents(woken) == [], "a stream went on after the lease had lapsed"
     assert queued[0].contents(woken) == []
@@ -317,5 +317,6 @@ def test_every_event_of_the_outages_is_valid_ocsf(rig: Rig) -> None:
     assert len(events) > 50
     assert faults_of(events) == []
     whole = rig.json("audit", "verify")
-    assert (whole["good"], whole["entries"]) == (True, len(events))
+    assert whole["good"]
+    assert whole["entries"] >= len(events)  # the clock adds digests of call records
     assert all(msgspec.json.encode(json.loads(each.body)) for each in events)

@@ -14,7 +14,8 @@ from console.services.gateway.exchange import KeyFact
 from console.services.gateway.schema import CREDENTIALS
 from console.services.gateway.snapshot import Snapshot, within
 
-_OVER = frozenset({GrantState.EXPIRED, GrantState.REVOKED, GrantState.DENIED, GrantState.REVOKING})
+_LIVE = frozenset({GrantState.PROVISIONING, GrantState.ACTIVE, GrantState.SUSPENDED})
+"""A grant that a call may be let through under, now or by itself later."""
 
 
 def alive(snapshot: Snapshot) -> list[tuple[KeyFact, GrantProjection | None]]:
@@ -94,7 +95,7 @@ def blast(
     grants = {
         grant.id: grant
         for grant in snapshot.grants()
-        if grant.state not in _OVER
+        if (grant.state in _LIVE or (target.kind is LockKind.GRANT and grant.id == target.id))
         and not snapshot.tombstoned("grant", grant.id)
         and grant_under(grant, target)
     }
@@ -116,9 +117,11 @@ def blast(
 
 
 def highest_tier(grants: Iterable[GrantProjection], target: LockTarget) -> int:
-    """Return the highest impact tier that a lock on `target` covers among `grants`."""
+    """Return the highest impact tier that a lock on `target` covers among the live `grants`."""
     tiers = [0]
     for grant in grants:
+        if grant.state not in _LIVE:
+            continue
         for capability in grant.capabilities:
             if target.kind is LockKind.CAPABILITY and capability.slug != target.id:
                 continue
@@ -141,7 +144,7 @@ def _stays(snapshot: Snapshot, partners: set[str], ended: set[str], grants: set[
             grant.partner in partners
             and grant.id not in grants
             and grant.id not in kept
-            and grant.state not in _OVER
+            and grant.state in _LIVE
             and not snapshot.tombstoned("grant", grant.id)
         ):
             what = ", ".join(c.slug for c in grant.capabilities)

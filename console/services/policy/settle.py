@@ -144,7 +144,7 @@ def save(conn: Connection, grant: Grant, facts: Facts, at: datetime) -> None:
 def project(conn: Connection, grant: Grant, facts: Facts, at: datetime) -> None:
     """Queue the grant for the gateway, where that would tell it something new.
 
-    What never opened is not the gateway's business; what once did is, to its end.
+    A draft is told too: the gateway can then end it, whoever else is down.
     """
     asked = (
         select(PROJECTION.c.body)
@@ -153,8 +153,6 @@ def project(conn: Connection, grant: Grant, facts: Facts, at: datetime) -> None:
         .limit(1)
     )
     told = conn.execute(asked).scalar_one_or_none()
-    if told is None and grant.state not in OPENED:
-        return
     new = projection(grant, facts, at)
     if told is not None and _same(_GRANT.decode(told), new):
         return
