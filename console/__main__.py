@@ -27,6 +27,22 @@ def main() -> int:
     return cli(argv, picker=_pick)
 
 
+def _begin() -> int | None:
+    """Offer the ways to begin; return the exit code, or None where the console can open now."""
+    import os  # noqa: PLC0415  # as above
+
+    from console.cli.main import main as cli  # noqa: PLC0415
+    from console.config.paths import config_file  # noqa: PLC0415
+    from console.tui.start import first_run  # noqa: PLC0415
+
+    begun = first_run(config_file(os.environ))
+    if begun == "demo":
+        return cli(["demo"])
+    if begun == "up":
+        return cli(["up"]) or None
+    return None if begun else 0
+
+
 def _pick(session: Session, noun: str) -> str:
     """Let the operator choose one of `noun` on the terminal."""
     from console.tui.start import pick  # noqa: PLC0415  # only `pilotctl pick` opens a screen
@@ -41,11 +57,16 @@ def _screen(argv: Sequence[str]) -> int:
     from console.cli.main import common_flags, told  # noqa: PLC0415
 
     def opened() -> int:
+        from console.config.first import nothing_set_up  # noqa: PLC0415  # within `told`
         from console.config.load import load_profile  # noqa: PLC0415  # within `told`, for errors
         from console.session import Session  # noqa: PLC0415
         from console.tui.start import run  # noqa: PLC0415
 
         flags = common_flags(argv)
+        if not (flags.profile or flags.config) and nothing_set_up(os.environ):
+            begun = _begin()
+            if begun is not None:
+                return begun
         profile = load_profile(
             os.environ, profile=flags.profile, config=flags.config, read_only=flags.read_only
         )

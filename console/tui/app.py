@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
@@ -39,6 +39,9 @@ from console.tui.theme import Palette
 from console.tui.views import View
 from console.tui.work import begin
 
+if TYPE_CHECKING:
+    from console.tui.tour import Tour
+
 TICK_SECONDS = 5.0
 """How often ages may grow: an idle screen says nothing in between."""
 STORY_EVERY = 3.0
@@ -48,6 +51,8 @@ class Frame(Dressed, inherit_bindings=False):
     """Status line, crumbs, a table or a reading, and the hint line that becomes a bar."""
 
     ENABLE_COMMAND_PALETTE = False
+    tour: Tour | None = None
+    """The tour, while it goes on."""
     CSS = """
     Screen { layout: vertical; background: $background; overflow: hidden; }
     #status, #crumbs, #hint { height: 1; }
@@ -57,6 +62,7 @@ class Frame(Dressed, inherit_bindings=False):
     #above, #below { height: 0; }
     #detail { height: 1fr; display: none; }
     #reading { display: none; }
+    #tour { height: 3; display: none; }
     #bar { height: 1; display: none; }
     #sigil { width: 2; height: 1; }
     #entry { width: 1fr; }
@@ -105,6 +111,7 @@ class Frame(Dressed, inherit_bindings=False):
                 yield Lines(self.palette, id="below")
             yield Reading(self.palette, id="reading")
             yield Lines(self.palette, id="detail")
+        yield Lines(self.palette, "bar", id="tour")
         yield Lines(self.palette, self.ground, id="hint")
         with Horizontal(id="bar"):
             yield Lines(self.palette, "bar", id="sigil")
@@ -380,6 +387,8 @@ class Frame(Dressed, inherit_bindings=False):
         room = self.size.width
         self.query_one("#status", Lines).set([status_line(self.link, room)])
         self.query_one("#crumbs", Lines).set([self._crumbs(room)])
+        if self.tour is not None:
+            self.tour.look()
         if not self.bar_open:
             self.query_one("#hint", Lines).set([self.message or self.hints(room)])
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from console.tui.command import Command
 from console.tui.theme_choice import theme_command
+from console.tui.tour import tour_command
 
 if TYPE_CHECKING:
     from console.tui.steer import Console
@@ -44,6 +45,7 @@ OWN: dict[str, tuple[str, Callable[[Console, Command], None]]] = {
             lambda console, _: console.command_log()),
     "write": ("lift or set read-only for what opens, this session", _write_mode),
     "net": ("frames and bytes sent to this terminal", _net),
+    "tour": ("two minutes at the keys; again takes it away", tour_command),
     "theme": ("look at the themes and wear another; NAME, reload, watch", theme_command),
     "sort": ("sort by a column; the same again turns it round", _sort),
     "redraw": ("draw the whole screen again", lambda console, _: console.redraw()),

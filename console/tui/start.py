@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from console.errors import ExitCode, PilotError
@@ -162,3 +163,18 @@ def _shown(app: Small) -> int:
         crash.tell(app.crash_line)
         raise SystemExit(int(ExitCode.FAILED))
     return code or 0
+
+
+def first_run(config: Path) -> str:
+    """Offer the ways to begin; return `demo`, `up`, `connected PROFILE`, or nothing.
+
+    A profile that was typed and checked is in the new file `config` by then.
+    """
+    if (refused := refusal(os.environ, tty=True)) is not None:
+        raise refused
+    look = _look(os.environ.get("PILOTCTL_THEME", ""))
+    from console.tui.first_run import FirstRun  # noqa: PLC0415  # after `settle`
+
+    app = FirstRun(*look.palettes, config=config, **look.options)
+    _shown(app)
+    return app.chosen

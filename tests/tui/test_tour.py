@@ -1,0 +1,78 @@
+"""The tour: it points at keys, goes on when they were pressed, and can be left."""
+
+import asyncio
+
+from fake_pilot import FakePilot
+from test_console import Hands
+
+from console.operations.index import all_operations
+from console.tui.steer import Console
+from console.tui.theme import load_all
+from console.tui.tour import STEPS
+
+PALETTES, _ = load_all()
+
+PRESSED = {
+    "down": ("down",), "enter": ("enter",), "esc": ("escape",), "?": ("question_mark",),
+    "L": ("L",), "@": ("at",),
+}  # fmt: skip
+
+
+def touring(story, size=(80, 24)):
+    async def main():
+        app = Console(FakePilot(tier="development"), all_operations(), PALETTES, PALETTES["dark"])
+        async with app.run_test(size=size) as pilot:
+            hands = Hands(app, pilot)
+            await hands.see("gw ok", "CRIT")
+            await hands.command("tour")
+            await story(app, hands)
+
+    asyncio.run(main())
+
+
+def test_the_tour_is_walked_by_pressing_what_it_says():
+    async def story(app, hands):
+        for number, step in enumerate(STEPS, 1):
+            await hands.see(f"tour {number}/{len(STEPS)}", f"press {step.press}")
+            if step.press in PRESSED:
+                await hands.press(*PRESSED[step.press])
+            else:
+                await hands.type(step.press.removesuffix(" enter"))
+                await hands.press("enter")
+            if step.press in {"L", ":theme enter"}:
+                await hands.until(lambda: len(app.screen_stack) > 1)
+                await hands.press("escape")
+        await hands.see("tour over", "That was the tour")
+        await hands.command("tour")
+        assert app.tour is None
+        assert "tour" not in hands.text
+
+    touring(story)
+
+
+def test_the_tour_stays_where_it_is_until_what_it_asks_for_happens_and_is_left_at_any_time():
+    async def story(app, hands):
+        await hands.see("tour 1/")
+        await hands.press("question_mark")
+        await hands.press("escape")
+        await hands.see("tour 1/")
+        await hands.press("down")
+        await hands.see("tour 2/")
+        await hands.command("tour")
+        await hands.until(lambda: "tour 2/" not in hands.text)
+        assert app.query_one("#tour").display is False
+
+    touring(story)
+
+
+def test_every_step_of_the_tour_fits_a_small_terminal():
+    async def story(app, hands):
+        for number in range(len(STEPS)):
+            app.tour.at = number
+            app.tour._draw()
+            await hands._pilot.pause()
+            lines = app._canvas.text()[-4:-1]
+            said = " ".join(" ".join(lines[1:]).split())
+            assert said == " ".join(STEPS[number].what.split()), said
+
+    touring(story)
