@@ -54,7 +54,7 @@ def _screen(argv: Sequence[str]) -> int:
     """Open the console on the profile that the flags and the environment name."""
     import os  # noqa: PLC0415  # as above
 
-    from console.cli.main import common_flags, told  # noqa: PLC0415
+    from console.cli.main import screen_flags, told  # noqa: PLC0415
 
     def opened() -> int:
         from console.config.first import nothing_set_up  # noqa: PLC0415  # within `told`
@@ -62,7 +62,7 @@ def _screen(argv: Sequence[str]) -> int:
         from console.session import Session  # noqa: PLC0415
         from console.tui.start import run  # noqa: PLC0415
 
-        flags = common_flags(argv)
+        flags, theme = screen_flags(argv)
         if not (flags.profile or flags.config) and nothing_set_up(os.environ):
             begun = _begin()
             if begun is not None:
@@ -72,7 +72,7 @@ def _screen(argv: Sequence[str]) -> int:
         )
         session = Session(profile)
         try:
-            return run(session)
+            return run(session, theme=theme)
         finally:
             session.close()
 

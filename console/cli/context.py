@@ -49,7 +49,7 @@ class Context(NamedTuple):
             read_only=common.read_only,
         )
 
-    def open_screen(self, home: Path) -> int:
+    def open_screen(self, home: Path, theme: str = "") -> int:
         """Open the console on the services whose state is in `home`; return its exit code.
 
         In a process of its own: the two fronts do not know each other.
@@ -59,6 +59,8 @@ class Context(NamedTuple):
 
         others = {f"PILOTCTL_{name}" for name in ("POLICY", "GATEWAY", "AUDIT", "TOKEN", "CONFIG")}
         kept = {name: value for name, value in self.environ.items() if name not in others}
+        if theme:
+            kept["PILOTCTL_THEME"] = theme
         environ = {**kept, "PILOTCTL_HOME": str(home), "PILOTCTL_PROFILE": "local"}
         command = [sys.executable, "-m", "console"]
         return subprocess.run(command, env=environ, check=False).returncode  # noqa: S603

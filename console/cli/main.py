@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from console.cli.parser import Common
     from console.operations.spec import Operation
 
-_VALUED = {"--profile", "--config", "--output", "-o", "--fields"}
+_VALUED = {"--profile", "--config", "--output", "-o", "--fields", "--theme"}
 _LONE = {"--read-only", "--verbose"}
 
 
@@ -79,13 +79,15 @@ def only_common(argv: Sequence[str]) -> bool:
     return not split_leading(argv)[1]
 
 
-def common_flags(argv: Sequence[str]) -> Common:
-    """Return the flags of a command line that names no command."""
+def screen_flags(argv: Sequence[str]) -> tuple[Common, str]:
+    """Return the flags of a command line that names no command, and the theme of the screen."""
     from console.cli.parser import Parser, add_common, common_of  # noqa: PLC0415  # not for help
 
     parser = Parser("pilotctl")
+    parser.add_argument("--theme", default="", metavar="NAME", help="a theme, or its file's path")
     add_common(parser)
-    return common_of(parser.understood(argv))
+    namespace = parser.understood(argv)
+    return common_of(namespace), str(namespace.theme)
 
 
 def split_leading(argv: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -20,6 +20,7 @@ ENVIRONMENT
   PILOTCTL_POLICY     address of the policy API, in place of the profile's
   PILOTCTL_GATEWAY    address of the gateway API, in place of the profile's
   PILOTCTL_AUDIT      address of the audit API, in place of the profile's
+  PILOTCTL_THEME      the screen's theme: a name, or a file's path
   PILOTCTL_READ_ONLY  1 refuses what opens access
   PILOTCTL_HOME       the state folder of the services that `pilotctl up` runs
   PILOTCTL_DEBUG      1 shows where in pilotctl a bug happened
@@ -62,6 +63,7 @@ PROFILES
   read_only = false          # true refuses what opens; what closes always goes
   log_key = "…"              # the log's verifier key; pinned at first contact without it
   ca_file = "/etc/ssl/lab.pem"
+  theme = "high-contrast"    # of the screen; :theme shows them
   token = { source = "file", path = "~/.config/pilotctl/token" }   # mode 0600
   # token = { source = "command", argv = ["get-token"] }  prints it, or {"token", "expires_at"}
   # token = { source = "env", variable = "LAB_TOKEN" }

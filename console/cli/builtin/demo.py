@@ -26,6 +26,7 @@ def run(argv: list[str], context: Context) -> int:
     )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="another run of events")
     parser.add_argument("--tour", action="store_true", help="print the tour, on a terminal too")
+    parser.add_argument("--theme", default="", metavar="NAME", help="a theme, or its file's path")
     add_common(parser)
     namespace = parser.understood(argv[1:])
     common = common_of(namespace)
@@ -51,7 +52,7 @@ def run(argv: list[str], context: Context) -> int:
         ) as demo,
     ):
         if on_screen:
-            return context.open_screen(demo.home)
+            return context.open_screen(demo.home, namespace.theme)
         from console.cli.builtin.tour import Tour, walk  # noqa: PLC0415  # as above
 
         walk(Tour(demo.home, context.environ, output))

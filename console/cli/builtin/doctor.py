@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import locale
 import os
 import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from console.cli.parser import Common
     from console.config.load import Profile
 
+_INSIDE = {"in tmux": "TMUX", "in screen": "STY", "over SSH": "SSH_CONNECTION"}
 _LOCAL = ("aiohttp", "sqlalchemy", "cedarpy")
 
 
@@ -58,7 +60,6 @@ def run(argv: list[str], context: Context) -> int:
 def _findings(common: Common, context: Context) -> Iterator[Finding]:
     yield _good("pilotctl", f"{__version__}, Python {sys.version.split()[0]}")
     yield from _terminal(context)
-    yield _screen()
     missing = [name for name in _LOCAL if find_spec(name) is None]
     yield (
         Finding(
@@ -73,8 +74,10 @@ def _findings(common: Common, context: Context) -> Iterator[Finding]:
     try:
         profile = context.profile(common)
     except PilotError as error:
+        yield from _screen("", context.environ)
         yield Finding(check="profile", state="bad", found=error.message, mend=error.hint)
         return
+    yield from _screen(str(profile.setting("theme")), context.environ)
     yield _good("profile", f"{profile.name} ({profile.chosen_by}), {profile.tier}")
     if profile.file.exists() and profile.file.stat().st_mode & 0o022:
         yield Finding(
@@ -97,28 +100,35 @@ def _terminal(context: Context) -> Iterator[Finding]:
         mend = "set TERM to what your terminal is"
         yield Finding(check="terminal", state="note", found=words, mend=mend)
     else:
-        yield _good("terminal", words if terminal.stdout_tty else "standard output is none")
+        inside = [word for word, name in _INSIDE.items() if context.environ.get(name)]
+        there = "" if terminal.stdout_tty else "; standard output is none"
+        yield _good("terminal", ", ".join([words, *inside]) + there)
     encoding = locale.getpreferredencoding(False)
     if encoding.lower().replace("-", "") != "utf8":
         mend = "set LC_ALL=C.UTF-8"
         yield Finding(check="encoding", state="note", found=encoding, mend=mend)
 
 
-def _screen() -> Finding:
-    """The display layer overrides one private method of the toolkit: is it still there?"""
-    program = (
-        "from console.tui.display import display_status as s; f = s(); print(int(f.diff), f.why)"
-    )
+_LOOK = """\
+import json, os, sys
+from console.tui.facts import facts
+print(json.dumps(facts(os.environ, sys.argv[1])))
+"""
+
+
+def _screen(theme: str, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """What the console would do on this terminal: display layer, theme, colours, clipboard."""
     # in a process of its own: the command line does not import the screen
     done = subprocess.run(  # noqa: S603  # our own interpreter and words
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
-    )
-    fits, _, why = done.stdout.strip().partition(" ")
-    if done.returncode == 0 and fits == "1":
-        return _good("console", "the display layer fits the toolkit")
-    said = why or (done.stderr.strip().splitlines() or ["it cannot be loaded"])[-1]
-    mend = "install the version of textual that pilotctl pins"
-    return Finding(check="console", state="note" if why else "bad", found=said, mend=mend)
+        [sys.executable, "-c", _LOOK, theme],
+        capture_output=True, text=True, check=False, timeout=60, env=dict(environ),
+    )  # fmt: skip
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["it cannot be loaded"])[-1]
+        yield Finding(check="console", state="bad", found=said, mend="install pilotctl again")
+        return
+    for check, state, found, mend in json.loads(done.stdout):
+        yield Finding(check=check, state=state, found=found, mend=mend)
 
 
 def _address(api: str, address: str) -> Finding:

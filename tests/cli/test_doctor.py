@@ -1,0 +1,59 @@
+"""`pilotctl doctor` on the screen: what it will look like here, and why."""
+
+import json
+
+import pytest
+
+
+def found(ended):
+    rows = json.loads(ended.out)["items"]
+    out = {}
+    for row in rows:
+        out.setdefault(row["check"], []).append((row["state"], row["found"]))
+    return out
+
+
+def test_it_names_theme_colours_display_characters_and_clipboard(rig):
+    said = found(rig.process("doctor", "-o", "json", TERM="tmux-256color", TMUX="x,1,0"))
+    assert said["theme"] == [("ok", "dark")]
+    assert said["display"] == [("ok", "only cells that changed are sent")]
+    assert said["colours"] == [("ok", "256 or more colours (TERM=tmux-256color)")]
+    assert said["clipboard"] == [("ok", "OSC 52 through tmux, unverified")]
+    assert said["characters"] == [("ok", "UTF-8")]
+    assert "in tmux" in said["terminal"][0][1]
+
+
+def test_stock_drawing_is_told_with_its_reason(rig):
+    said = found(rig.process("doctor", "-o", "json", PILOTCTL_STOCK_DISPLAY="1"))
+    ((state, words),) = said["display"]
+    assert state == "note"
+    assert "stock drawing" in words
+    assert "PILOTCTL_STOCK_DISPLAY=1" in words
+
+
+@pytest.mark.parametrize(
+    ("environ", "check", "words"),
+    [
+        ({"NO_COLOR": "1"}, "colours", "no colour (NO_COLOR)"),
+        ({"TERM": "linux"}, "colours", "sixteen colours (TERM=linux)"),
+        ({"TERM": "vt100"}, "clipboard", "none"),
+        ({"LC_ALL": "C"}, "characters", "ASCII"),
+        ({"PILOTCTL_THEME": "lihgt"}, "theme", "dark, asked for as lihgt"),
+        ({"TERM": "xterm-256color", "PILOTCTL_THEME": "light"}, "theme", "light"),
+    ],
+)
+def test_it_says_why_the_screen_is_not_what_one_expects(rig, environ, check, words):
+    said = found(rig.process("doctor", "-o", "json", **{"TERM": "xterm-256color", **environ}))
+    assert words in said[check][0][1]
+
+
+def test_a_theme_file_with_a_fault_is_named_by_file_key_and_nearest(rig, tmp_path):
+    folder = tmp_path / "pilotctl/themes"
+    folder.mkdir(parents=True)
+    (folder / "mine.toml").write_text('schema = 1\nname = "mine"\n[tokens]\ncritcal = "bold"\n')
+    environ = {"XDG_DATA_HOME": str(tmp_path)}
+    said = found(rig.process("doctor", "-o", "json", TERM="xterm-256color", **environ))
+    assert (
+        "note",
+        f"mine.toml: tokens.critcal: no such token; nearest: critical (in {folder})",
+    ) in (said["theme"])
