@@ -42,7 +42,10 @@ def receipt_lines(receipt: Receipt) -> list[str]:
     """Return `receipt` as escaped lines; times after the first are distances from it."""
     start = receipt.requested_at
     target = f"{safe(receipt.kind)} {safe(receipt.target)}"
-    owner = f" of {safe(receipt.partner)}" if receipt.partner else ""
+    owned = receipt.partner and receipt.kind in {"grant", "credential"}
+    owner = f" of {safe(receipt.partner)}" if owned else ""
+    # a lock can be released: what it stops has not ended
+    ended = "stopped" if receipt.action == "lock.add" else "ended"
     reached = standing(receipt)
     lines = [
         f"{safe(receipt.action)}  {target}{owner}: {reached.words}",
@@ -52,7 +55,7 @@ def receipt_lines(receipt: Receipt) -> list[str]:
         (
             f"  recorded   {_after(start, receipt.recorded_at)}"
             f"  gateway change {receipt.sequence}, {receipt.credentials} "
-            f"key{'' if receipt.credentials == 1 else 's'} ended"
+            f"key{'' if receipt.credentials == 1 else 's'} {ended}"
         ),
     ]
     lines += [f"  point      {_point(each, start)}" for each in receipt.points]

@@ -285,11 +285,13 @@ def test_a_full_disk_refuses_the_write_and_changes_nothing(small_disk: Path) -> 
         assert rig.json("audit", "verify")["good"]
 
 
-def test_a_lock_that_matches_nobody_says_so_before_it_is_made(rig: Rig) -> None:
-    """It is no error: a lock may come before what it locks. But a slip must be seen."""
-    plan = rig.ok("lock", "add", "partner", "acmee", "--reason", "r", "--dry-run")
-    assert "no partner" in plan
-    assert "no grant" in plan
+def test_a_lock_with_a_slip_of_the_pen_is_refused_and_names_the_nearest(rig: Rig) -> None:
+    """It would hold nothing, and be believed to."""
+    done = rig.cli("lock", "add", "partner", "acmee", "--reason", "r", "--yes")
+    assert done.exit == 3
+    assert "acmee" in done.err
+    assert "did you mean acme?" in done.err
+    assert not rig.json("lock", "list")["items"]
     hit = rig.ok("lock", "add", "partner", "acme", "--reason", "r", "--dry-run")
     assert "1 partner: acme" in hit
 

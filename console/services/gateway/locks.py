@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from difflib import get_close_matches
 
 import msgspec
 from sqlalchemy import Connection, select
@@ -25,7 +26,7 @@ from console.model.text import is_slug
 from console.services.events import event
 from console.services.gateway import changes, receipts
 from console.services.gateway.blast import blast, grant_under, highest_tier, touched_keys
-from console.services.gateway.decide import GUARDED_TIER
+from console.services.gateway.decide import GUARDED_TIER, models_of
 from console.services.gateway.exchange import LockChange, LockFact, ReleaseChange
 from console.services.gateway.points import Points
 from console.services.gateway.schema import LOCKS
@@ -70,6 +71,48 @@ def checked(target: LockTarget) -> LockTarget:
     return target
 
 
+def known(snapshot: Snapshot, target: LockTarget) -> LockTarget:
+    """Return the target if the gateway holds anything that it could ever match.
+
+    A slug with a slip of the pen would be a lock that holds nothing, and is believed to.
+    Raises the problem `not-found`, with the nearest that there is.
+    """
+    if target.kind in {LockKind.EVERYTHING, LockKind.NETWORK}:
+        return target
+    there = _names(snapshot, target.kind)
+    if target.id in there:
+        return target
+    near = get_close_matches(target.id, there, n=1)
+    raise refusal(
+        "not-found",
+        f"the gateway knows no {target.kind} {target.id!r}: a lock on it would hold nothing",
+        mend=f"did you mean {near[0]}?" if near else "no grant or key names it",
+    )
+
+
+def _names(snapshot: Snapshot, kind: LockKind) -> set[str]:
+    grants, keys = list(snapshot.grants()), list(snapshot.each_key())
+    match kind:
+        case LockKind.PARTNER:
+            return {each.partner for each in grants} | {each.partner for each in keys}
+        case LockKind.GRANT:
+            return {each.id for each in grants} | {each.grant_id for each in keys}
+        case LockKind.CREDENTIAL:
+            return {each.id for each in keys}
+        case LockKind.SUBPROCESSOR:
+            return {name for each in grants for name in each.subprocessors} | {
+                each.holder for each in keys
+            }
+        case LockKind.PILOT:
+            return {each.pilot for each in grants}
+        case LockKind.STAGE:
+            return {f"{each.pilot}/{each.stage}" for each in grants}
+        case LockKind.CAPABILITY:
+            return {capability.slug for each in grants for capability in each.capabilities}
+        case _:
+            return {model for each in grants for model in models_of(each)}
+
+
 class Locks:
     """The routes about locks."""
 
@@ -97,7 +140,8 @@ class Locks:
 
     def would_end(self, conn: Connection, ask: Ask) -> Blast:
         """Answer `lock.blast`: what a lock, or a tombstone, on the target would end now."""
-        return self._blast(conn, self._views.at(conn), checked(ask.body))
+        snapshot = self._views.at(conn)
+        return self._blast(conn, snapshot, known(snapshot, checked(ask.body)))
 
     def _blast(self, conn: Connection, snapshot: Snapshot, target: LockTarget) -> Blast:
         ids = {key.id for key, _ in touched_keys(conn, snapshot, target)}
@@ -106,8 +150,8 @@ class Locks:
     def add(self, conn: Connection, ask: Ask) -> Lock:
         """Answer `lock.add`. The same active lock again is the one that is there."""
         body: NewLock = ask.body
-        target = checked(body.target)
         snapshot = self._views.at(conn)
+        target = known(snapshot, checked(body.target))
         if held := snapshot.lock_on(target.kind, target.id):
             return find(conn, held.id)
         ends = self._blast(conn, snapshot, target)

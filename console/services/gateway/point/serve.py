@@ -239,7 +239,7 @@ class Listener:
                     await request.writer.drain()
         if not meter.finished:
             raise UpstreamFailedError("upstream_broken", "ended early")
-        if rest := events.rest().strip():
+        if (rest := events.rest().strip()) and self._point.may_go_on(running):
             await sent.write(rest + b"\n\n")
         with suppress(PilotError):  # the row of its beginning stays, and tells of it
             await self._settle(draft, running)
