@@ -107,12 +107,11 @@ class Palette(NamedTuple):
 
     def without_colour(self) -> Palette:
         """Return it without any colour: a ground becomes reverse."""
-        styles = {
-            token: style.without_color
-            + Style(reverse=bool(style.reverse) or style.bgcolor is not None)
-            for token, style in self.styles.items()
-        }
-        styles["base"] = self.styles["base"].without_color
+        styles = {}
+        for token, style in self.styles.items():
+            styles[token] = style.without_color
+            if style.bgcolor is not None and token != TOKENS[0]:
+                styles[token] += Style(reverse=True)
         return Palette(self.name, self.dark, True, styles)
 
     def theme(self) -> Theme:

@@ -206,6 +206,9 @@ def test_every_theme_can_be_drawn_with_sixteen_colours_and_with_none(path):
         assert none.styles[token].bgcolor is None
     assert none.style("production").reverse, "a production screen is framed without colour too"
     assert none.style("bar").reverse
+    for ground in ("production", "bar"):
+        for token in ("title", "good", "dim", "key"):
+            assert none.style(ground, token).reverse, "a bar is one band"
 
 
 @each_theme
