@@ -7,7 +7,6 @@ cut, and cuts nothing in a pipe.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, get_args, get_origin
@@ -21,8 +20,9 @@ from console.errors import ExitCode, PilotError
 from console.model.stored import Page
 from console.model.text import now
 from console.present.columns import Column, columns_of, name_of, text_of
+from console.present.data import as_csv, as_json, as_json_line
 from console.present.detail import detail_lines
-from console.present.safe import csv_escaped, json_escaped, safe
+from console.present.safe import safe
 
 FORMATS = ("table", "json", "jsonl", "csv", "name")
 
@@ -137,10 +137,7 @@ class Output:
     def _csv(self, items: Sequence[Any], kind: Any) -> None:
         rows = [self._selected(item) for item in items]
         heads = self._fields or _members(kind) or (list(rows[0]) if rows else [])
-        # written here and not by the csv module, which would let control characters through
-        self._write(_csv_line(heads))
-        for row in rows:
-            self._write(_csv_line([_csv_value(row.get(head)) for head in heads]))
+        self._write(as_csv(heads, rows))
 
     def _selected(self, value: Any) -> Any:
         plain = msgspec.to_builtins(value)
@@ -158,17 +155,6 @@ class Output:
             raise PilotError(
                 "output-failed", f"standard output cannot be written: {error.strerror}"
             ) from error
-
-
-def as_json(value: Any) -> str:
-    r"""Return `value` as an indented JSON document, hidden characters as `\uXXXX`."""
-    return json_escaped(json.dumps(msgspec.to_builtins(value), ensure_ascii=False, indent=2)) + "\n"
-
-
-def as_json_line(value: Any) -> str:
-    """Return `value` as one line of JSON."""
-    plain = msgspec.to_builtins(value)
-    return json_escaped(json.dumps(plain, ensure_ascii=False, separators=(",", ":"))) + "\n"
 
 
 def _whole(value: Any) -> list[str]:
@@ -197,25 +183,3 @@ def _at(plain: Any, path: str) -> Any:
     for name in path.split("."):
         plain = plain.get(name) if isinstance(plain, dict) else None
     return plain
-
-
-def _csv_value(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, (dict, list)):
-        return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    # a number is no formula, whatever its sign
-    return str(value) if isinstance(value, (int, float)) else csv_escaped(str(value))
-
-
-def _csv_line(cells: Iterable[str]) -> str:
-    return ",".join(map(_quoted, cells)) + "\n"
-
-
-def _quoted(cell: str) -> str:
-    inert = json_escaped(cell)
-    if any(mark in inert for mark in ',"\n') or inert != inert.strip():
-        return '"' + inert.replace('"', '""').replace("\n", "\\n") + '"'
-    return inert

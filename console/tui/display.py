@@ -179,6 +179,23 @@ class DiffApp(App[int]):
             driver.write(SYNC_START + data + SYNC_END if self._sync_available else data)
             driver.flush()
 
+    def send(self, sequence: str) -> bool:
+        """Write a control sequence of our own. False: the link is behind, nothing was sent.
+
+        The one that there is asks for the clipboard (`console.tui.clipboard`).
+        """
+        driver = self._driver
+        if driver is None or self._behind():
+            return False
+        if sequence and not self.is_headless:
+            driver.write(sequence)
+            driver.flush()
+            self._canvas.sent += len(sequence)
+        return True
+
+    def copy_to_clipboard(self, text: str) -> None:
+        """Send nothing: the toolkit's own way knows neither tmux nor a bound."""
+
     def _retry(self) -> None:
         self._held = False
         self.flush_canvas()

@@ -22,7 +22,7 @@ from console.tui.views import API_OF, COMMAND_OF, SUBJECT_OF
 
 RESERVED = frozenset(
     {"up", "down", "enter", "escape", "space", "colon", "slash", "question_mark", "at",
-     "j", "k", "s", "y", "L", "R", "pageup", "pagedown", "home", "end", "q"}
+     "j", "k", "s", "y", "Y", "L", "R", "pageup", "pagedown", "home", "end", "q"}
 )  # fmt: skip
 """Keys that mean the same everywhere; no operation gets one of them."""
 

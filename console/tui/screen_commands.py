@@ -39,6 +39,11 @@ def _sort(console: Console, command: Command) -> None:
         console.say(f"columns: {', '.join(names)}", "bad" if name else "")
 
 
+def _save(console: Console, command: Command) -> None:
+    # what would be a filter of a view is a path that begins with a slash
+    console.save_shown([*command.words, *([f"/{command.filter}"] if command.filter else [])])
+
+
 OWN: dict[str, tuple[str, Callable[[Console, Command], None]]] = {
     "help": ("what can be done here", lambda console, _: console.help()),
     "log": ("what was sent, and the commands that do the same",
@@ -48,6 +53,7 @@ OWN: dict[str, tuple[str, Callable[[Console, Command], None]]] = {
     "tour": ("two minutes at the keys; again takes it away", tour_command),
     "theme": ("look at the themes and wear another; NAME, reload, watch", theme_command),
     "sort": ("sort by a column; the same again turns it round", _sort),
+    "save": ("save what is shown: csv or json, and a path", _save),
     "redraw": ("draw the whole screen again", lambda console, _: console.redraw()),
     "quit": ("leave", _quit),
     "q": ("leave", _quit),
@@ -63,7 +69,8 @@ KEYS = (
     ("space ctrl+space", "mark, mark up to here"),
     ("ctrl+\\", "unmark all"),
     ("s S", "sort by the next column, turn the order round"),
-    ("y", "copy the command that leads here"),
+    ("y Y", "copy the command that shows this, the id under the cursor"),
+    ("ctrl+s", "save what is shown, as CSV or JSON"),
     ("@", "the command log"),
     ("ctrl+r ctrl+l", "read again, draw again"),
     ("ctrl+z ctrl+q", "suspend, leave"),

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from textual.widget import Widget
 
 from console.present.cells import width
-from console.tui.acting import Acting
+from console.tui.carrying import Carrying
 from console.tui.command import Command, nearest, parse
 from console.tui.entry import Entry
 from console.tui.ink import Ink, Line
@@ -37,7 +37,7 @@ class Help(NamedTuple):
     run: Callable[[], None]
 
 
-class Console(Acting):
+class Console(Carrying):
     """The console, steered."""
 
     def __init__(self, *args: Any, opening: str = "", **options: Any) -> None:
@@ -76,7 +76,8 @@ class Console(Acting):
             "question_mark": self.help, "at": self.command_log,
             "enter": self.open_row, "escape": self._escape,
             "alt+left": self.back, "alt+right": self.forward,
-            "ctrl+r": self.reload, "y": self.copy_command,
+            "ctrl+r": self.reload, "y": self.copy_command, "Y": self.copy_id,
+            "ctrl+s": lambda: self.open_bar(":", "save csv "),
             "ctrl+c": lambda: self.say(":q leaves (or ctrl+q); esc goes back"),
         }  # fmt: skip
         if isinstance(body, Table):
@@ -134,8 +135,8 @@ class Console(Acting):
 
     # bars
 
-    def open_bar(self, sigil: str) -> None:
-        """Turn the hint line into the `:` or `/` bar."""
+    def open_bar(self, sigil: str, typed: str = "") -> None:
+        """Turn the hint line into the `:` or `/` bar, with something typed already."""
         if sigil == "/" and not isinstance(self.body, Table):
             self.say("a reading has no filter; :calls, :audit and the other tables do")
             return
@@ -145,7 +146,7 @@ class Console(Acting):
         self.query_one("#sigil", Lines).set([[Ink(f" {sigil}", "key")]])
         self.query_one("#hint", Widget).display = False
         self.query_one("#bar", Widget).display = True
-        self.entry.set(self._filter_before if sigil == "/" else "")
+        self.entry.set(self._filter_before if sigil == "/" else typed)
         self.screen.set_focus(self.entry)
 
     def close_bar(self) -> None:
@@ -329,11 +330,6 @@ class Console(Acting):
         """Show every request that was made by hand, and the command that does the same."""
         view = own_view("log", "What was sent, newest first", ("at", "text"))
         self.enter(Place("log", view, local=lambda: self.link.log[::-1]))
-
-    def copy_command(self) -> None:
-        """Copy the command that leads here, through the terminal (OSC 52)."""
-        self.copy_to_clipboard(f":{self.place.command}")
-        self.say(f"sent to the terminal's clipboard (unverified): :{self.place.command}")
 
     def hints(self, room: int) -> Line:
         """Return the hint line: what can be done here, what cannot in grey, help at its end."""

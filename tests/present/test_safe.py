@@ -101,7 +101,7 @@ def test_a_csv_cell_is_one_line_and_no_formula(text):
 
 
 def test_naughty_strings_leave_every_format_whole():
-    from console.cli.output import _csv_line, as_json, as_json_line
+    from console.present.data import as_csv, as_json, as_json_line
 
     naughty = json.loads(vectors("blns/blns.json").read_text())
     for text in naughty:
@@ -109,6 +109,6 @@ def test_naughty_strings_leave_every_format_whole():
         assert json.loads(as_json({"reason": text})) == {"reason": text}
         assert json.loads(as_json_line([text])) == [text]
         assert not any(is_hidden(char) for char in as_json_line([text]).rstrip("\n"))
-        line = _csv_line([csv_escaped(text), "end"])
-        assert line.count("\n") == 1
-        assert next(csv.reader(io.StringIO(line)))[-1] == "end"
+        written = as_csv(["text", "last"], [{"text": text, "last": "end"}])
+        assert written.count("\n") == 2
+        assert list(csv.reader(io.StringIO(written)))[1][-1] == "end"
