@@ -347,10 +347,12 @@ class Console(Carrying):
             parts.append((each.op.key, each.op.verb if each.op.subject else each.op.title.lower(),
                           each.why))  # fmt: skip
         for key, what, why in parts:
-            cells = width(key) + width(what) + 3
+            # in brackets too: grey cannot be seen on every ground
+            said = f"{key} ({what})" if why else f"{key} {what}"
+            cells = width(said) + 2
             if cells > left:
                 break
             token = "dim" if why else ""
-            line += [Ink(f"{key} ", token or "key"), Ink(f"{what}  ", token)]
+            line += [Ink(key, token or "key"), Ink(f"{said[len(key) :]}  ", token)]
             left -= cells
         return [*line, Ink(" " * max(0, left)), *tail]
