@@ -87,7 +87,7 @@ class Picker(Small, inherit_bindings=False):
             self.fault = error
             self._show((), (f"cannot be had: {error.message}", error.hint, "ctrl+r asks again"))
         else:
-            self._show(page.items, self._view.empty)
+            self._show(page.items, (*self._view.empty[:1], "esc leaves"))
 
     def _show(self, rows: Any, empty: tuple[str, ...]) -> None:
         self._table.show(self._view.columns, rows, self._view.row_id, self._state, empty=empty)
