@@ -37,7 +37,9 @@ def change(now: float, before: float) -> str:
 
 
 def milliseconds(value: float) -> str:
-    """Return a time of a call: `85 ms`, `1.9 s`, `2m10s` from two minutes on."""
+    """Return a time of a call: `<1 ms`, `85 ms`, `1.9 s`, `2m10s` from two minutes on."""
+    if 0 < value < 0.5:
+        return "<1 ms"
     if value < 1000:
         return f"{value:.0f} ms"
     seconds = value / 1000

@@ -200,6 +200,10 @@ class Looking(Frame):
             self.act(found.act)
         return True
 
+    def press_view_key(self, key: str) -> None:
+        """Do what a key of the view in front does, if it has it."""
+        self.view_key(key)
+
     def turn(self, turned: Callable[[Mapping[str, str]], Mapping[str, str]]) -> None:
         """Ask the view in front for something else, in its place."""
         place = self.place

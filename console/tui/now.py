@@ -253,7 +253,7 @@ def now_view(operations: Mapping[str, Operation]) -> View:
         ("home",),
         lambda parts: _aside(dict(zip(ids, parts, strict=False))),
         below=lambda sight: _below(sight, ids),
-        joined=lambda parts: _joined(sources, parts),
+        joined=lambda parts, _: _joined(sources, parts),
     )  # fmt: skip
 
 

@@ -86,7 +86,8 @@ class Place:
         assert self.view is not None
         sources = self.view.sources
         if self.view.joined is not None:
-            return self.view.joined([self.parts.get(at, ()) for at in range(len(sources))])
+            items = [self.parts.get(at, ()) for at in range(len(sources))]
+            return self.view.joined(items, self.raw)
         if len(sources) == 1:
             return sources[0].rows(self.parts.get(0, ()), now)
         return [

@@ -288,6 +288,12 @@ class Console(Carrying):
             place.lines = fields_of(subject.value, max(20, self.size.width - 2))
         self.enter(place)
 
+    # what keys of a view do
+
+    def begin_named(self, name: str) -> None:
+        """Begin an operation by its id."""
+        self.begin(self.registry.by_id[name], self.subject)
+
     # the console's own
 
     def help(self) -> None:
@@ -298,7 +304,12 @@ class Console(Carrying):
 
     def _helped(self) -> list[Help]:
         subject = self.subject
-        return [
+        view = self.place.view
+        own = [
+            Help(each.key, each.label, each.what, "", partial(self.press_view_key, each.key))
+            for each in (view.keys if view is not None else ())
+        ]
+        return own + [
             Help(
                 each.op.key, f"{each.op.noun} {each.op.verb}", each.op.summary, each.why,
                 partial(self.begin, each.op, each.subject),
@@ -338,7 +349,9 @@ class Console(Carrying):
         left = room - sum(width(ink.text) for ink in tail) - 1
         line: Line = [Ink(" ")]
         parts: list[tuple[str, str, str]] = [("enter", "open", "")]
-        seen = {""}
+        view = self.place.view
+        parts += [(each.key, each.label, "") for each in (view.keys if view is not None else ())]
+        seen = {"", *(key for key, _, _ in parts)}
         here = self._here(self.subject)
         for each in sorted(here, key=lambda one: one.op.id != "lock.add"):
             if each.op.key in seen:

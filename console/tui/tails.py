@@ -22,7 +22,6 @@ MOST_KEPT = 5_000
 TAIL_KEYS = (
     ViewKey("f", "follow", "keep the cursor on the newest, as it comes", act="follow"),
     ViewKey("p", "pause", "hold the rows as they are; again to go on", act="pause"),
-    ViewKey("e", "export CSV", "save what is shown as CSV", act="export"),
 )
 
 

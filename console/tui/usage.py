@@ -17,6 +17,7 @@ from console.present.columns import short
 from console.present.plot import Bar, hours_between, plot
 from console.present.times import age
 from console.tui.ink import Ink, Line
+from console.tui.lines import Subject
 from console.tui.table import TableColumn
 from console.tui.views import Drill, Sight, Source, View, ViewKey
 
@@ -36,6 +37,8 @@ class Used(NamedTuple):
     """Tokens of every group."""
     before: int | None
     """Its tokens in the period before; None where that was not asked."""
+    by: str
+    """What it is a group of."""
 
     @property
     def tokens(self) -> int:
@@ -48,13 +51,14 @@ def tokens(row: UsageRow) -> int:
     return row.input_tokens + row.output_tokens
 
 
-def used(now: Sequence[Any], before: Sequence[Any] | None) -> list[Used]:
-    """Return the groups, the largest first; hours newest first."""
+def used(now: Sequence[Any], before: Sequence[Any] | None, by: str) -> list[Used]:
+    """Return the groups of `by`, the largest first; hours newest first."""
     earlier = None if before is None else {row.group: tokens(row) for row in before}
     whole = sum(tokens(row) for row in now)
-    out = [Used(row, whole, None if earlier is None else earlier.get(row.group, 0)) for row in now]
-    hourly = [moment_of(row.group) for row in now]
-    if hourly and all(hourly):
+    out = [
+        Used(row, whole, None if earlier is None else earlier.get(row.group, 0), by) for row in now
+    ]
+    if by == UsageBy.HOUR:
         return sorted(out, key=lambda each: each.row.group, reverse=True)
     return sorted(out, key=lambda each: (-each.tokens, -each.row.calls, each.row.group))
 
@@ -194,6 +198,14 @@ def _iso(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+def _subject(each: Any) -> Subject | None:
+    """Return what a group's calls belong to, where that is something to act on."""
+    noun = {"key": "credential"}.get(each.by, each.by)
+    if noun not in {"partner", "grant", "credential", "capability"} or not each.row.group:
+        return None
+    return Subject(noun, each.row.group)
+
+
 @lru_cache(maxsize=16)
 def _columns(by: str) -> tuple[TableColumn, ...]:
     def group(each: Used, _: datetime) -> str:
@@ -248,7 +260,7 @@ def usage_view(op: Operation) -> View:
             Source(op, {}, lambda _, __: (), _before),
         ),
         every,
-        lambda _: None,
+        _subject,
         lambda each: each.row.group if isinstance(each, Used) else str(each),
         5.0,
         ("Nothing was used in this time.", "t looks further back; :points has the addresses that",
@@ -264,7 +276,9 @@ def usage_view(op: Operation) -> View:
         ),
         opens=_opens,
         shaped=lambda raw: _columns(raw.get("by", BY)),
-        joined=lambda parts: used(parts[0], parts[2] if len(parts) > 2 else None),
+        joined=lambda parts, raw: used(
+            parts[0], parts[2] if _before(raw) is not None else None, raw.get("by", BY)
+        ),
         called=lambda raw: f"usage by {raw.get('by', BY)}, last {raw.get('since', SINCE)}"
         + (f", {raw['partner']}" if "partner" in raw else ""),
     )  # fmt: skip

@@ -153,8 +153,9 @@ class View(NamedTuple):
     """Its rows are events: those on the screen are proven, one by one."""
     shaped: Callable[[Mapping[str, str]], tuple[TableColumn, ...]] | None = None
     """Its columns, where they depend on what it is narrowed to; the same ones each time."""
-    joined: Callable[[Sequence[Sequence[Any]]], Sequence[Any]] | None = None
-    """Its rows from the items of every source, where one source's alone do not make them."""
+    joined: Callable[[Sequence[Sequence[Any]], Mapping[str, str]], Sequence[Any]] | None = None
+    """Its rows from the items of every source and what it is narrowed to, where one source's
+    alone do not make them."""
     called: Callable[[Mapping[str, str]], str] | None = None
     """What the crumbs call it, where its name and options would not read well."""
     told: bool = True
