@@ -81,10 +81,10 @@ def _do(order: _Order, common: Common, output: Output, stderr: Stderr) -> int:
     home = order.home
     if order.verb == "up":
         found = supervisor.start(home, foreground=order.flags.foreground)
-        if order.flags.foreground:
-            return ExitCode.DONE
         if found.already:
             stderr.note(f"running already in {home}: nothing was changed")
+        if order.flags.foreground:
+            return ExitCode.DONE
     else:
         if order.verb == "down" and not supervisor.stop(home):
             stderr.note(f"nothing was running in {home}")
