@@ -16,6 +16,8 @@ from console.present.cells import fit, width
 
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
 _LABEL_GAP = 2
+_STEPS = {1: (1, 2, 4, 5, 10), 2: (1, 2, 4, 8), 3: (1, 3, 6), 5: (1, 2, 5, 10), 8: (1, 2, 4, 8)}
+"""By the scale's leading digit: the heights that leave round numbers on it."""
 
 
 class Bar(NamedTuple):
@@ -35,14 +37,14 @@ class Plot(NamedTuple):
 
 
 def plot(bars: Sequence[Bar], cells: int, height: int, *, chosen: int | None = None) -> Plot:
-    """Return `bars` in `cells` x `height` characters, the axis and its labels below them.
+    """Return `bars` in `cells` x at most `height` characters, the axis and its labels below.
 
     Bars are as wide as there is room for, at most eight cells. Where there are more bars than
     cells, neighbours share one, and the largest of them is drawn. `chosen` is the index of a
     bar to mark on the axis.
     """
-    height = max(1, height)
     top = nice(max((bar.value for bar in bars), default=0.0))
+    height = max((each for each in _STEPS[_lead(top)] if each <= height), default=1)
     scale = [amount_of(top * (height - at) / height, top) for at in range(height)] + ["0"]
     lead = max(map(width, scale))
     room = max(1, cells - lead - 2)
@@ -59,6 +61,10 @@ def plot(bars: Sequence[Bar], cells: int, height: int, *, chosen: int | None = N
     mark = None if chosen is None else int(chosen / per) * size
     axis, labels = _axis(shown, size, mark)
     return Plot(tuple(rows), f"{fit('0', lead, 'right')} ┼{axis}", " " * (lead + 2) + labels)
+
+
+def _lead(top: float) -> int:
+    return round(top / 10.0 ** math.floor(math.log10(top) + 1e-9))
 
 
 def amount_of(value: float, top: float) -> str:

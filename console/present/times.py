@@ -40,6 +40,12 @@ def age(moment: datetime | None, now: datetime) -> str:
     return "now" if seconds < 10 else _coarse(seconds)
 
 
+def ago(moment: datetime | None, now: datetime) -> str:
+    """Return `age` in words that stand alone: `3h ago`, `now`, `never` for None."""
+    said = age(moment, now)
+    return "never" if not said else said if said == "now" else f"{said} ago"
+
+
 def until(moment: datetime | None, now: datetime) -> str:
     """Return how far ahead `moment` is: `in 3d`, or `3d ago` where it has passed."""
     if moment is None:

@@ -363,6 +363,8 @@ class Frame(Dressed, inherit_bindings=False):
 
     def _api_told(self) -> None:
         self.draw_frame()
+        if self.places and self.is_running:
+            self.around()
 
     def tick(self) -> None:
         """Let ages grow."""

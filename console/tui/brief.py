@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from console.model.audit import Alert
+from console.present.cells import width
 from console.present.times import age
 from console.tui.ink import Ink
 from console.tui.lines import ReadLine, Subject
@@ -26,14 +27,16 @@ def severity_word(severity: str) -> str:
 def history_lines(items: Sequence[Any], told: Told) -> list[ReadLine]:
     """Return events in a few words each, with what is proven of them."""
     out = []
+    actions = max((width(event.action) for event in items), default=0)
+    actors = max((width(event.actor) for event in items), default=0)
     for event in items:
         here = event.at.astimezone()
         same = here.date() == told.now.astimezone().date()
-        when = f"{here:%H:%M:%S}" if same else f"{here:%m-%d %H:%M}"
+        when = f"{here:%H:%M}" if same else f"{here:%m-%d}"
         # the reason goes first where room is short: it is the longest
         inks = [
-            Ink(f"{when:<11} ", "dim"), Ink(f"{event.action:<18} "),
-            Ink(f"{event.actor:<10} "), Ink(f"#{event.index} ", "dim"),
+            Ink(f"{when}  ", "dim"), Ink(f"{event.action:<{actions}}  "),
+            Ink(f"{event.actor:<{actors}}  "), Ink(f"#{event.index} ", "dim"),
             Ink(f"{told.proofs.word(event.id):<3}", told.proofs.token(event.id)),
         ]  # fmt: skip
         if event.outcome == "failure":

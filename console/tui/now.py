@@ -200,7 +200,7 @@ def _below(sight: Sight, ids: Sequence[str]) -> list[Line]:
     while totals and width(" " + "  ".join(totals)) > sight.room:
         totals.pop()
     return [
-        [Ink(" LOG   ", "header"), *log_words(sight)],
+        [Ink(" LOG   ", "title"), *log_words(sight)],
         [Ink(f" {'  '.join(totals)}", "dim")],
     ]
 

@@ -15,7 +15,7 @@ from console.present.amounts import amount, counted, milliseconds, percent
 from console.present.cells import width
 from console.present.columns import all_or
 from console.present.sparkline import sparkline
-from console.present.times import age, until
+from console.present.times import age, ago, until
 from console.tui.brief import alert_line, history_lines
 from console.tui.ink import Ink
 from console.tui.lines import ReadLine, Subject
@@ -127,17 +127,15 @@ def _head(partner: Partner, held: Sequence[Lock], now: datetime) -> list[ReadLin
 def _titled(title: str, told: Told, source: str = "") -> list[ReadLine]:
     """Return the line of a part that has nothing to show: why, or that there is nothing."""
     if fault := told.fault(source or title):
-        return [
-            ReadLine([Ink(f"{title:<{LEAD}}", "header"), Ink(f"cannot be had: {fault}", "bad")])
-        ]
-    return [ReadLine([Ink(f"{title:<{LEAD}}", "header"), Ink("none", "dim")])]
+        return [ReadLine([Ink(f"{title:<{LEAD}}", "title"), Ink(f"cannot be had: {fault}", "bad")])]
+    return [ReadLine([Ink(f"{title:<{LEAD}}", "title"), Ink("none", "dim")])]
 
 
 def _beside(title: str, lines: Sequence[ReadLine]) -> list[ReadLine]:
     """Return lines with the title at the left of the first."""
     out = []
     for at, line in enumerate(lines):
-        lead = Ink(f"{title if at == 0 else '':<{LEAD}}", "header")
+        lead = Ink(f"{title if at == 0 else '':<{LEAD}}", "title")
         out.append(ReadLine([lead, *line.inks], line.subject))
     return out
 
@@ -166,18 +164,13 @@ def _grants(told: Told) -> list[ReadLine]:
                     else "-", plain, lambda each: each.expires_at, 1, 6),
         TableColumn("state", lambda each, _: each.state.replace("_", " "), state,
                     lambda each: each.state, 0, 9),
-        TableColumn("last used", lambda each, now: _ago(used.get(each.id), now), plain,
+        TableColumn("last used", lambda each, now: ago(used.get(each.id), now), plain,
                     lambda each: each.id, 1, 9),
         TableColumn("why", lambda each, _: each.state_reason
                     or ", ".join(gap.code for gap in each.gaps), lambda _: "dim",
                     lambda each: each.state_reason, 4, 8, 60),
     )  # fmt: skip
     return rows_as_lines(columns, grants, told.room, MOST_GRANTS, told.now)
-
-
-def _ago(moment: datetime | None, now: datetime) -> str:
-    said = age(moment, now)
-    return "never" if not said else said if said == "now" else f"{said} ago"
 
 
 def _keys(told: Told) -> list[ReadLine]:
@@ -202,7 +195,7 @@ def _key(key: Credential, now: datetime) -> ReadLine:
         [
             Ink(f"…{key.hint}  v{key.version}  held by {key.holder}  "),
             Ink(key.state.replace("_", " "), meaning(key.state)),
-            Ink(f"  {_ago(key.last_used_at, now)}"
+            Ink(f"  {ago(key.last_used_at, now)}"
                 + (f" from {key.last_network}" if key.last_network else ""), "dim"),
         ],
         Subject("credential", key.id, key),
@@ -210,35 +203,32 @@ def _key(key: Credential, now: datetime) -> ReadLine:
 
 
 def _egress(partner: Partner, told: Told) -> list[ReadLine]:
-    said = ", ".join(partner.egress) or "none declared"
-    inks = [Ink(f"declared {said}")]
+    groups = [[Ink(f"declared {', '.join(partner.egress) or 'nothing'}")]]
     seen = observed(told.items("CALLS"), told.items("KEYS"))
-    for address, count, declared in seen[:MOST_NETWORKS]:
-        if not declared:
-            inks += [
-                Ink(" | observed "),
-                Ink(f"{address} ({counted(count, 'call')}) UNDECLARED", "bad"),
-            ]
-    known = [each for each in seen if each[2]]
-    if known:
-        inks.append(
-            Ink(f" | observed inside {counted(len(known), 'address', many='addresses')}", "dim")
-        )
-    return _beside("EGRESS", _flowed(inks, told.room - LEAD))
+    groups += [
+        [Ink("observed "), Ink(f"{address} ({counted(count, 'call')}) UNDECLARED", "bad")]
+        for address, count, declared in seen[:MOST_NETWORKS]
+        if not declared
+    ]
+    if known := [each for each in seen if each[2]]:
+        inside = counted(len(known), "address", many="addresses")
+        groups.append([Ink(f"observed inside: {inside}", "dim")])
+    return _beside("EGRESS", flowed(groups, told.room - LEAD, " | "))
 
 
-def _flowed(inks: Sequence[Ink], room: int) -> list[ReadLine]:
-    """Return inks in as many lines as they need, broken between them."""
+def flowed(groups: Sequence[Sequence[Ink]], room: int, between: str) -> list[ReadLine]:
+    """Return groups of inks in as many lines as they need, never broken inside a group."""
     lines: list[list[Ink]] = [[]]
     used = 0
-    for ink in inks:
-        taken = width(ink.text)
-        if used and used + taken > room:
+    for group in groups:
+        taken = sum(width(ink.text) for ink in group)
+        if used and used + width(between) + taken > room:
             lines.append([])
-            ink = ink._replace(text=ink.text.lstrip(" |"))  # noqa: PLW2901
             used = 0
-            taken = width(ink.text)
-        lines[-1].append(ink)
+        if used:
+            lines[-1].append(Ink(between, "dim"))
+            used += width(between)
+        lines[-1] += group
         used += taken
     return [ReadLine(line) for line in lines]
 
@@ -246,16 +236,16 @@ def _flowed(inks: Sequence[Ink], room: int) -> list[ReadLine]:
 def _holders(partner: Partner, held: Sequence[Lock], told: Told) -> list[ReadLine]:
     keys = Counter(each.holder for each in told.items("KEYS") if each.state != "revoked")
     locked = {lock.target: lock for lock in held if lock.kind in {"subprocessor", "partner"}}
-    inks: list[Ink] = []
+    groups = []
     for name in dict.fromkeys([partner.slug, *partner.subprocessors, *keys]):
         role = "" if name == partner.slug else "subprocessor, "
         if name not in {partner.slug, *partner.subprocessors}:
             role = "UNDECLARED, "
-        inks.append(Ink(f"{', ' if inks else ''}{name} ({role}{counted(keys[name], 'key')}"))
+        inks = [Ink(f"{name} ({role}{counted(keys[name], 'key')})")]
         if name in locked:
-            inks.append(Ink(f", LOCKED {age(locked[name].created_at, told.now)}", "bad"))
-        inks.append(Ink(")"))
-    return _beside("HOLDERS", _flowed(inks, told.room - LEAD))
+            inks.append(Ink(f" LOCKED {age(locked[name].created_at, told.now)}", "bad"))
+        groups.append(inks)
+    return _beside("HOLDERS", flowed(groups, told.room - LEAD, ", "))
 
 
 def _usage(told: Told) -> list[ReadLine]:
@@ -265,13 +255,13 @@ def _usage(told: Told) -> list[ReadLine]:
     calls, denied = sum(row.calls for row in rows), sum(row.denied for row in rows)
     drawn = sparkline(sparks(rows, told.now - timedelta(days=DAYS), told.now, SPARK_CELLS),
                       SPARK_CELLS)  # fmt: skip
-    inks = [
-        Ink(f"{DAYS} d "), Ink(drawn.strip() or "▁", "bars"),
-        Ink(f"  {amount(sum(row.input_tokens for row in rows))} tok in"
-            f"  {amount(sum(row.output_tokens for row in rows))} out  {counted(calls, 'call')}"),
-        Ink(f"  denied {percent(denied, calls) or '0'}",
-            "bad" if denied * 5 > calls else "dim" if not denied else ""),
-    ]  # fmt: skip
+    groups = [
+        [Ink(f"{DAYS} d "), Ink(drawn.strip() or "▁", "bars")],
+        [Ink(f"{amount(sum(row.input_tokens for row in rows))} tok in")],
+        [Ink(f"{amount(sum(row.output_tokens for row in rows))} out")],
+        [Ink(counted(calls, "call"))],
+        [Ink(f"denied {percent(denied, calls) or '0'}", "bad" if denied * 5 > calls else "")],
+    ]
     took = sorted(
         each.total_ms
         for each in told.items("CALLS")
@@ -279,8 +269,8 @@ def _usage(told: Told) -> list[ReadLine]:
     )
     if took:
         slow = took[min(len(took) - 1, len(took) * 95 // 100)]
-        inks.append(Ink(f"  p95 {milliseconds(slow)}", "dim"))
-    return _beside("USAGE", _flowed(inks, told.room - LEAD))
+        groups.append([Ink(f"p95 {milliseconds(slow)}", "dim")])
+    return _beside("USAGE", flowed(groups, told.room - LEAD, "  "))
 
 
 def _alerts(told: Told) -> list[ReadLine]:
@@ -315,7 +305,7 @@ def _evidence(told: Told) -> list[ReadLine]:
         ReadLine(
             [
                 Ink(f"accepted terms of {each.pilot} v{each.version}"),
-                Ink(f"  {_ago(each.created_at, told.now)} by {each.signatory}", "dim"),
+                Ink(f"  {ago(each.created_at, told.now)} by {each.signatory}", "dim"),
             ]
         )
         for each in told.items("TERMS")

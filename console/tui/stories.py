@@ -12,12 +12,12 @@ import msgspec
 
 from console.model.audit import Alert, Event, EventProof
 from console.present.amounts import counted
-from console.present.times import age
+from console.present.times import ago
 from console.tui.brief import history_lines, severity_word
 from console.tui.ink import Ink
 from console.tui.lines import ReadLine, wrap
 from console.tui.one_partner import PARTNER
-from console.tui.story import Beside, Story, Told, fields_of
+from console.tui.story import Beside, Story, Told, told_of
 from console.tui.theme import meaning
 
 _CALL_COLUMNS = ("age", "model", "outcome", "code", "address", "in", "out", "ms", "id")
@@ -44,7 +44,7 @@ def _alert_head(value: Any, now: datetime) -> list[ReadLine]:
             [
                 Ink(f"{value.partner or 'no partner'}   {state}   ", ""),
                 Ink(
-                    f"first {age(value.first_seen_at, now)}, last {age(value.last_seen_at, now)}",
+                    f"first {ago(value.first_seen_at, now)}, last {ago(value.last_seen_at, now)}",
                     "dim",
                 ),
             ]
@@ -105,17 +105,17 @@ def _event_lines(told: Told) -> list[ReadLine]:
         ReadLine([]),
     ]  # fmt: skip
     plain = msgspec.structs.replace(event, body="")
-    out += fields_of(plain, told.room)
+    out += told_of(plain, told.room)
     if told.fault("PROOF"):
-        out += [ReadLine([]), ReadLine([Ink("PROOF", "header")])]
+        out += [ReadLine([]), ReadLine([Ink("PROOF", "title")])]
         out += [
             ReadLine([Ink(piece, "bad")])
             for piece in wrap(f"not proven: {told.fault('PROOF')}", told.room, "  ")
         ]
     elif told.items("PROOF"):
-        out += [ReadLine([]), ReadLine([Ink("PROOF", "header")])]
+        out += [ReadLine([]), ReadLine([Ink("PROOF", "title")])]
         out += _proof_lines(told.items("PROOF"), told)
-    out += [ReadLine([]), ReadLine([Ink("EVENT, as it is in the log", "header")])]
+    out += [ReadLine([]), ReadLine([Ink("EVENT, as it is in the log", "title")])]
     return out + _body_lines(event, told.room)
 
 
@@ -138,6 +138,10 @@ STORIES: dict[str, Story] = {
             _history({"target": "{id}"}, 4),
         ),
         head=_alert_head,
+        said=frozenset(
+            {"title", "severity", "count", "first_seen_at", "last_seen_at", "partner", "state",
+             "assignee"}
+        ),
     ),
     "lock": Story((_history({"target": "{id}"}),)),
     "receipt": Story((_history({"target": "{id}"}),)),

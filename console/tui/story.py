@@ -81,6 +81,8 @@ class Story(NamedTuple):
     lines: Callable[[Told], list[ReadLine]] | None = None
     head: Callable[[Any, datetime], list[ReadLine]] | None = None
     """Lines before its members: it in a few words."""
+    said: frozenset[str] = frozenset()
+    """Members that those lines have told already."""
 
 
 _QUIET = frozenset(
@@ -107,9 +109,9 @@ def fields_of(value: Any, room: int) -> list[ReadLine]:
     return [*told_of(value, room), *quiet_of(value, room)]
 
 
-def told_of(value: Any, room: int) -> list[ReadLine]:
-    """Return the members of an object that are looked for."""
-    first, _ = _sorted(value, room)
+def told_of(value: Any, room: int, said: frozenset[str] = frozenset()) -> list[ReadLine]:
+    """Return the members of an object that are looked for, without those told already."""
+    first, _ = _sorted(value, room, said)
     tables: list[ReadLine] = []
     for name in _members(value):
         if _is_flat(getattr(value, name)):
@@ -133,7 +135,9 @@ def quiet_of(value: Any, room: int) -> list[ReadLine]:
     return out
 
 
-def _sorted(value: Any, room: int) -> tuple[list[Detail], list[Detail]]:
+def _sorted(
+    value: Any, room: int, said: frozenset[str] = frozenset()
+) -> tuple[list[Detail], list[Detail]]:
     """Return the lines of the members that are looked for, and of the others."""
     first: list[Detail] = []
     last: list[Detail] = []
@@ -142,7 +146,7 @@ def _sorted(value: Any, room: int) -> tuple[list[Detail], list[Detail]]:
     for line in detail(value):
         if line.depth == 0 and line.name:
             quiet = line.name in _QUIET
-            skipped = line.name.rpartition(" ")[0] in tabled
+            skipped = line.name.rpartition(" ")[0] in tabled or line.name in said
             if line.value == "-":
                 continue
         if skipped:
@@ -169,7 +173,7 @@ def _is_flat(value: Any) -> bool:
 
 def _table_of(name: str, values: Sequence[Any], room: int) -> list[ReadLine]:
     now = datetime.now(UTC)
-    title = ReadLine([Ink(name.replace("_", " ").upper(), "header")])
+    title = ReadLine([Ink(name.replace("_", " ").upper(), "title")])
     columns = table_columns(type(values[0])) or tuple(map(_member, _members(values[0])))
     return [
         ReadLine([]), title, *rows_as_lines(columns, values, room, _MOST_IN_A_TABLE, now,
@@ -303,7 +307,7 @@ async def story(
     if isinstance(value, Receipt):
         lines += fields_of(value, room)
     else:
-        lines += told_of(value, room)
+        lines += told_of(value, room, told.said)
     for each in asks:
         if each.title in found:
             lines += _beside_lines(each, facts, registry)
@@ -351,7 +355,7 @@ async def _answer(op: Operation, raw: Mapping[str, str], link: Link) -> Any:
 
 def _beside_lines(beside: Beside, told: Told, registry: Registry) -> list[ReadLine]:
     head = ReadLine([])
-    title = Ink(beside.title, "header")
+    title = Ink(beside.title, "title")
     if fault := told.fault(beside.title):
         return [head, ReadLine([title, Ink(f"  cannot be had: {safe(fault)}", "bad")])]
     items = told.items(beside.title)

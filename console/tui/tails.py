@@ -9,6 +9,7 @@ from typing import Any
 from console.model.audit import Event
 from console.operations.spec import Operation
 from console.present.amounts import amount, milliseconds, percent
+from console.present.cells import width
 from console.present.columns import short
 from console.tui.command import terms
 from console.tui.ink import Ink, Line
@@ -157,7 +158,10 @@ def _log_line(sight: Sight, proofs: Proofs) -> list[Line]:
     row = sight.row
     if isinstance(row, Event) and row.id in proofs.failed:
         line = [Ink(f" FAILED: {proofs.failed[row.id]}", "bad")]
-    return [[*line, Ink("   "), *log_words(sight)]]
+    words = log_words(sight)
+    if sum(width(ink.text) for ink in [*line, *words]) + 3 > sight.room:
+        return [line]
+    return [[*line, Ink("   "), *words]]
 
 
 def log_words(sight: Sight) -> Line:
