@@ -204,11 +204,20 @@ class Act(ModalScreen[None]):
         """Complete the field in focus, where what was typed can only be one thing."""
         entry = self.focused
         if isinstance(entry, Entry) and entry.value and len(offered := self._offered(entry)) == 1:
-            entry.set(offered[0])
+            # of a list, only its last item is completed
+            kept = entry.value.rpartition(",") if self._repeats(entry) else ("", "", "")
+            entry.set(kept[0] + kept[1] + offered[0])
+
+    def _field_of(self, entry: Entry) -> Field | None:
+        name = (entry.id or "").removeprefix("field-")
+        return next((each for each in self._asked if each.name == name), None)
+
+    def _repeats(self, entry: Entry) -> bool:
+        field = self._field_of(entry)
+        return field is not None and field.param.repeats
 
     def _offered(self, entry: Entry) -> list[str]:
-        name = (entry.id or "").removeprefix("field-")
-        field = next((each for each in self._asked if each.name == name), None)
+        field = self._field_of(entry)
         if field is None:
             return []
         known = list(field.param.choices) or self._choices.get(field.param.completes, [])
@@ -225,8 +234,7 @@ class Act(ModalScreen[None]):
         entry = self.focused
         if not isinstance(entry, Entry):
             return
-        name = (entry.id or "").removeprefix("field-")
-        field = next((each for each in self._asked if each.name == name), None)
+        field = self._field_of(entry)
         if field is None or not field.param.completes or field.param.completes in self._choices:
             return
         self._choices[field.param.completes] = []
