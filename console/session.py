@@ -10,6 +10,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import sha256
@@ -160,18 +161,20 @@ class PinnedLog:
         """Return the log's verifier key, asking for it and pinning it at first contact."""
         if known := self.pinned_key():
             return known
+        from tempfile import NamedTemporaryFile  # noqa: PLC0415  # once in a log's life
+
         from console.trust.note import VerifierKey  # noqa: PLC0415  # see `monitor`
 
         head = yield from self._log.head()
         key = str(VerifierKey.parse(head.key))
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            descriptor = os.open(self.key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return self.pinned_key()
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(key + "\n")
-        return key
+        # linked into place whole: another process reads the key, or none, never a part of it
+        with NamedTemporaryFile(dir=self.folder, prefix="vkey-") as file:
+            file.write(f"{key}\n".encode())
+            file.flush()
+            with suppress(FileExistsError):
+                os.link(file.name, self.key_file)
+        return self.pinned_key()
 
     def check(self, note: str) -> Flow[TrustedHead]:
         """Open the checkpoint `note`, and check that it belongs to the log as it is pinned.
@@ -211,7 +214,12 @@ class PinnedLog:
         elif size:
             from console.trust.merkle import verify_consistency  # noqa: PLC0415  # see `monitor`
 
-            verify_consistency(size, since, proof, root, pin.root)
+            try:
+                verify_consistency(size, since, proof, root, pin.root)
+            except PilotError:
+                # refused there as well, and both notes are kept
+                self.monitor.accept(note, key, origin=key.name, since=since)
+                raise
 
     def _growth(self, old: int, new: int) -> Flow[list[bytes] | None]:
         """Ask how the log grew; None where it says that it did not, or nonsense."""

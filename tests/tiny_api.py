@@ -76,6 +76,7 @@ class TinyApi:
 class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     daemon_threads = True
     block_on_close = False
+    request_queue_size = 128
     api: TinyApi
 
     def handle_error(self, request: Any, client_address: Any) -> None:

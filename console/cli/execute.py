@@ -48,7 +48,8 @@ def execute(parsed: Parsed, context: Context) -> ExitCode:
     profile = context.profile(parsed.common)
     output, stderr = context.output(parsed.common), context.stderr(parsed.common)
     output.check(parsed.operation.result)
-    check_permitted(parsed, profile, context)
+    if not parsed.asked.dry_run:
+        check_permitted(parsed.operation.id, parsed.operation.direction, profile, context)
     session = context.session(parsed.common, profile)
     try:
         return _Execution(parsed, context, session, output, stderr).carry_out()
@@ -56,14 +57,14 @@ def execute(parsed: Parsed, context: Context) -> ExitCode:
         session.close()
 
 
-def check_permitted(parsed: Parsed, profile: Profile, context: Context) -> None:
-    """Refuse what this profile does not open. What closes is never refused here."""
-    if parsed.operation.direction is not Direction.OPENS or parsed.asked.dry_run:
+def check_permitted(what: str, direction: Direction, profile: Profile, context: Context) -> None:
+    """Refuse `what` where it opens and this profile does not. What closes is never refused."""
+    if direction is not Direction.OPENS:
         return
     if profile.read_only:
         raise PilotError(
             "read-only",
-            f"the profile {profile.name!r} is read-only, and {parsed.operation.id} opens access",
+            f"the profile {profile.name!r} is read-only, and {what} opens access",
             exit=ExitCode.REFUSED,
             hint=f"read_only comes from {profile.values['read_only'].source}",
         )
@@ -72,7 +73,7 @@ def check_permitted(parsed: Parsed, profile: Profile, context: Context) -> None:
             "implicit-production",
             f"{profile.name!r} is a production profile that was not named for this command",
             exit=ExitCode.REFUSED,
-            hint=_command(context.argv, "--profile", profile.name),
+            hint=command_line(context.argv, "--profile", profile.name),
         )
 
 
@@ -204,7 +205,7 @@ class _Execution:
             "not-confirmed",
             f"{self._op.id}: {why}",
             exit=ExitCode.NOT_CONFIRMED,
-            hint=_command(self._context.argv, *flags),
+            hint=command_line(self._context.argv, *flags),
         )
 
     def _hand_over(self, plan: Plan | None) -> ExitCode:
@@ -336,8 +337,8 @@ def _interrupted(op: Operation, drive: Drive) -> PilotError:
     )
 
 
-def _command(argv: tuple[str, ...], *flags: str) -> str:
-    """Return the command line that was typed, with `flags` instead of its confirmation."""
+def command_line(argv: tuple[str, ...], *flags: str) -> str:
+    """Return what was typed, quoted for a shell, with `flags` instead of its confirmation."""
     kept: list[str] = []
     skip = False
     for word in argv:

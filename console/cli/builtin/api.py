@@ -17,13 +17,13 @@ import msgspec
 from console.api import audit, authzen, gateway, policy
 from console.api.flow import Call, Flow
 from console.api.route import Route
+from console.cli.execute import check_permitted, command_line
 from console.cli.parser import Parser, add_common, common_of, no_such, usage
 from console.errors import ExitCode, PilotError
-from console.model.operator import Direction, Role
+from console.model.operator import Role
 
 if TYPE_CHECKING:
     from console.cli.context import Context
-    from console.config.load import Profile
 
 _ROUTES: tuple[Route, ...] = (*policy.ROUTES, *authzen.ROUTES, *gateway.ROUTES, *audit.ROUTES)
 _METHODS = ("GET", "POST", "PUT", "DELETE")
@@ -46,11 +46,21 @@ def run(argv: list[str], context: Context) -> int:
     route, path, query = _find(method, namespace.path)
     if route is gateway.KEY_ISSUE:
         raise usage("a key is issued with `pilotctl key issue`, which hands it over safely")
+    revision = namespace.revision
+    if revision and not (revision.isascii() and revision.isdigit()):
+        raise usage(f"--revision {revision!r} is not a number")
     body = _body(namespace.data) if route.body or namespace.data else None
     changes = route.writes and route.role is not Role.VIEWER
     profile = context.profile(common)
     if changes:
-        _permit(route, profile, confirmed=namespace.yes, command=" ".join(argv))
+        check_permitted(route.id, route.direction, profile, context)
+        if not namespace.yes:
+            raise PilotError(
+                "not-confirmed",
+                f"{route.id} changes things",
+                exit=ExitCode.NOT_CONFIRMED,
+                hint=command_line(context.argv, "--yes"),
+            )
     session = context.session(common, profile)
     drive = session.drive(idempotency_key=namespace.key)
     call = Call(
@@ -58,7 +68,7 @@ def run(argv: list[str], context: Context) -> int:
         path,
         query,
         body,
-        int(namespace.revision) if namespace.revision.isdigit() else None,
+        int(revision[:18]) if revision else None,
         idempotency_key=namespace.key,
     )
     try:
@@ -135,22 +145,6 @@ def _body(data: str) -> Any:
         raise usage(f"--data is not JSON: {error}") from error
     # sent as it is: the API says what is wrong with it
     return msgspec.Raw(text.encode())
-
-
-def _permit(route: Route, profile: Profile, *, confirmed: bool, command: str) -> None:
-    if route.direction is Direction.OPENS and profile.read_only:
-        raise PilotError(
-            "read-only",
-            f"the profile {profile.name!r} is read-only, and {route.id} opens access",
-            exit=ExitCode.REFUSED,
-        )
-    if not confirmed:
-        raise PilotError(
-            "not-confirmed",
-            f"{route.id} changes things",
-            exit=ExitCode.NOT_CONFIRMED,
-            hint=f"pilotctl {command} --yes",
-        )
 
 
 def _is_text(value: bytes) -> bool:

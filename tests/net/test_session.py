@@ -1,0 +1,177 @@
+"""What a session believes of the log: pinned at first contact, and held to ever after."""
+
+import base64
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import pytest
+from tiny_api import Told, tiny_api
+
+from console.config.load import load_profile
+from console.errors import ExitCode, PilotError
+from console.session import Session, log_folder
+from console.trust.checkpoint import Checkpoint, sign_checkpoint
+from console.trust.merkle import consistency_proof, leaf_hashes, root_of
+from console.trust.note import SignerKey
+
+ORIGIN = "log.example/audit"
+LEAVES = leaf_hashes([b"entry %d" % at for at in range(64)])
+OTHERS = leaf_hashes([b"other %d" % at for at in range(64)])
+
+
+def note_of(signer, size, leaves=LEAVES):
+    return sign_checkpoint(Checkpoint(ORIGIN, size, root_of(leaves[:size])), signer).decode()
+
+
+@pytest.fixture(scope="module")
+def signer():
+    return SignerKey.generate(ORIGIN)
+
+
+@pytest.fixture
+def log(tmp_path, signer):
+    """An audit API whose log has 64 entries."""
+    with tiny_api(tmp_path / "a.sock") as api:
+        head = {"origin": ORIGIN, "tree_size": 64, "checkpoint": note_of(signer, 64)}
+        api.on(
+            "GET /v1/log/head",
+            {**head, "key": str(signer.verifier), "checkpointed_at": "2026-03-01T12:00:00Z"},
+        )
+        api.on("GET /v1/log/growth", lambda asked: Told(growth(asked.query)))
+        yield api
+
+
+def growth(query):
+    old, new = int(query["old"]), int(query["new"])
+    hashes = consistency_proof(
+        old, new, lambda level, at: root_of(LEAVES[at << level : (at + 1) << level])
+    )
+    encoded = [base64.b64encode(each).decode() for each in hashes]
+    return {"old_size": old, "new_size": new, "hashes": encoded}
+
+
+@pytest.fixture
+def environ(log, tmp_path):
+    return {"PILOTCTL_AUDIT": log.address, "HOME": str(tmp_path)}
+
+
+@pytest.fixture
+def check(environ):
+    """Check a note in a session of its own, as every command is one."""
+
+    def checked(note, **more):
+        with closing(Session(load_profile({**environ, **more}), environ)) as session:
+            return session.run(session.log_trust.check(note))
+
+    return checked
+
+
+def evidence(environ):
+    with closing(Session(load_profile(environ), environ)) as session:
+        return session.log_trust.monitor.evidence(ORIGIN)
+
+
+def test_the_key_of_the_first_contact_is_pinned_and_never_asked_for_again(
+    check, log, environ, signer
+):
+    assert check(note_of(signer, 5)).size == 5
+    assert check(note_of(signer, 40)).size == 40
+    assert [each.path for each in log.asked].count("/v1/log/head") == 1
+    file = log_folder(load_profile(environ), environ) / "vkey"
+    assert file.read_text() == f"{signer.verifier}\n"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [path.name for path in file.parent.glob("vkey*")] == ["vkey"]
+
+
+def test_many_first_contacts_at_once_agree_on_one_key(check, signer):
+    with ThreadPoolExecutor(8) as pool:
+        heads = list(pool.map(check, [note_of(signer, size) for size in range(1, 17)]))
+    assert [head.size for head in heads] == list(range(1, 17))
+
+
+def test_an_older_head_is_taken_where_the_log_proves_that_it_grew_from_it(check, signer, environ):
+    check(note_of(signer, 40))
+    assert check(note_of(signer, 5)).size == 5
+    with closing(Session(load_profile(environ), environ)) as session:
+        pin = session.log_trust.monitor.pinned(ORIGIN)
+    assert pin is not None
+    assert pin.size == 40
+
+
+@pytest.mark.parametrize("size", [5, 40, 50])
+def test_another_tree_under_the_same_key_fails_and_both_notes_are_kept(
+    check, signer, environ, size
+):
+    check(note_of(signer, 40))
+    with pytest.raises(PilotError) as caught:
+        check(note_of(signer, size, OTHERS))
+    assert caught.value.exit is ExitCode.LOG_FAILED
+    assert len(evidence(environ)) == 2
+
+
+def test_a_log_that_cannot_prove_its_growth_is_not_believed(check, log, signer, environ):
+    check(note_of(signer, 40))
+    log.problem("GET /v1/log/growth", "not-found", 404, "the tree has 5 entries")
+    for size in (5, 50):
+        with pytest.raises(PilotError) as caught:
+            check(note_of(signer, size))
+        assert caught.value.exit is ExitCode.LOG_FAILED
+    assert len(evidence(environ)) == 4
+
+
+def test_a_log_that_is_down_has_not_failed(check, log, signer, environ):
+    check(note_of(signer, 40))
+    log.problem("GET /v1/log/growth", "unavailable", 503, "later")
+    with pytest.raises(PilotError) as caught:
+        check(note_of(signer, 50))
+    assert caught.value.exit is ExitCode.UNAVAILABLE
+    assert evidence(environ) == []
+
+
+def test_another_key_is_refused_whether_it_was_pinned_or_configured(
+    check, log, environ, signer, tmp_path
+):
+    impostor = SignerKey.generate(ORIGIN)
+    check(note_of(signer, 5))
+    with pytest.raises(PilotError) as caught:
+        check(note_of(impostor, 5))
+    assert caught.value.exit is ExitCode.LOG_FAILED
+    config = tmp_path / "c.toml"
+    config.write_text(f"[defaults]\nlog_key = '{impostor.verifier}'\n")
+    with pytest.raises(PilotError) as caught:
+        check(note_of(signer, 5), PILOTCTL_CONFIG=str(config))
+    assert caught.value.exit is ExitCode.LOG_FAILED
+    assert [each.path for each in log.asked].count("/v1/log/head") == 1
+
+
+def test_another_address_is_another_log(environ, signer, check, tmp_path):
+    check(note_of(signer, 40))
+    with tiny_api(tmp_path / "b.sock") as other:
+        second = SignerKey.generate(ORIGIN)
+        head = {"origin": ORIGIN, "tree_size": 3, "checkpoint": note_of(second, 3, OTHERS)}
+        other.on(
+            "GET /v1/log/head",
+            {**head, "key": str(second.verifier), "checkpointed_at": "2026-03-01T12:00:00Z"},
+        )
+        assert check(head["checkpoint"], PILOTCTL_AUDIT=other.address).size == 3
+
+
+def test_a_token_is_asked_for_once_and_again_when_it_has_run_out(environ, tmp_path):
+    count = tmp_path / "count"
+    script = tmp_path / "token"
+    script.write_text(
+        f"#!/bin/sh\necho >> {count}\n"
+        """echo '{"token": "abc", "expires_at": "2999-01-01T00:00:00Z"}'\n"""
+    )
+    script.chmod(0o700)
+    config = tmp_path / "c.toml"
+    config.write_text(f"[defaults]\ntoken = {{source = 'command', argv = ['{script}']}}\n")
+    with closing(Session(load_profile({**environ, "PILOTCTL_CONFIG": str(config)}))) as session:
+        for _ in range(3):
+            token = session.token()
+        assert token is not None
+        assert count.read_text() == "\n"
+        session._token = token._replace(expires_at=token.expires_at.replace(year=2020))
+        session.token()
+        assert count.read_text() == "\n\n"
