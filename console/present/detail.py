@@ -1,8 +1,11 @@
-"""One object as lines: each member by name, nested ones indented, long text as it was."""
+"""One object as lines: each member by name, nested ones indented, long text as it was.
+
+What is empty is left out, but a scope: an empty one means everything.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -14,6 +17,10 @@ from console.present.times import local_and_utc
 
 _SCOPES = frozenset({"networks", "models", "capabilities"})
 """Lists that mean everything where they are empty: displayed as ALL, never as nothing."""
+
+
+_SHORT = 60
+"""Characters up to which an item of a list is one line."""
 
 
 class Line(NamedTuple):
@@ -52,26 +59,36 @@ def _members(value: Any, depth: int) -> Iterator[Line]:
 
 
 def _member(name: str, value: Any, depth: int) -> Iterator[Line]:
-    if value is None:
-        yield Line(depth, name, "-")
-    elif isinstance(value, datetime):
+    if isinstance(value, datetime):
         yield Line(depth, name, local_and_utc(value))
     elif isinstance(value, (msgspec.Struct, dict)):
-        yield Line(depth, name, "" if value else "-")
-        yield from _members(value, depth + 1)
+        if value:
+            yield Line(depth, name, "")
+            yield from _members(value, depth + 1)
     elif isinstance(value, (list, tuple)) and value and _is_nested(value[0]):
-        for at, one in enumerate(value, 1):
-            yield Line(depth, f"{name} {at}", "")
-            yield from _members(one, depth + 1)
+        yield from _items(name, value, depth)
     elif isinstance(value, (list, tuple)) and not value:
-        yield Line(depth, name, "ALL" if name in _SCOPES else "-")
+        if name in _SCOPES:
+            yield Line(depth, name, "ALL")
     elif isinstance(value, str) and "\n" in value:
         first, *rest = safe(value, multiline=True).split("\n")
         yield Line(depth, name, first)
         for line in rest:
             yield Line(depth, "", line)
-    else:
-        yield Line(depth, name, text_of(value) or "-")
+    elif text := text_of(value):
+        yield Line(depth, name, text)
+
+
+def _items(name: str, items: Sequence[Any], depth: int) -> Iterator[Line]:
+    """Small items take a line each, others a heading and their members."""
+    for at, one in enumerate(items, 1):
+        members = list(_members(one, depth + 1))
+        short = "  ".join(member.value for member in members)
+        if len(short) <= _SHORT and all(member.depth == depth + 1 for member in members):
+            yield Line(depth, f"{name} {at}", short)
+        else:
+            yield Line(depth, f"{name} {at}", "")
+            yield from members
 
 
 def _is_nested(value: Any) -> bool:
