@@ -306,6 +306,7 @@ def plan_revoke(p: RevokeGrant, at: Engines) -> Flow[Plan]:
         subject=grant,
         partners=len(blast.partners),
         irreversible="A revoked grant cannot come back. Re-access is a new grant.",
+        blast=blast,
     )
 
 

@@ -170,6 +170,7 @@ def plan_revoke(p: RevokeKey, at: Engines) -> Flow[Plan]:
         subject=key,
         partners=len(blast.partners),
         irreversible="A revoked key cannot come back. The grant can have another.",
+        blast=blast,
     )
 
 

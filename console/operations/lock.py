@@ -125,6 +125,7 @@ def plan_add(p: AddLock, at: Engines) -> Flow[Plan]:
         ],
         name=("everything" if everything else p.target) if reach > FAR else "",
         partners=reach,
+        blast=blast,
     )
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from console.api.engines import Engines
 from console.api.flow import Flow
+from console.model.enforcement import Blast
 from console.model.grant import Gap
 from console.model.operator import Direction, Role
 
@@ -111,6 +112,8 @@ class Plan(msgspec.Struct, kw_only=True, frozen=True):
     subject: Any = None
     partners: int = 0
     irreversible: str = ""
+    blast: Blast | None = None
+    """What a closing verb ends, as it was counted; several plans can be summed by it."""
 
 
 class Operation(NamedTuple):

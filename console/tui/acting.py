@@ -13,16 +13,21 @@ from console.errors import ExitCode, PilotError
 from console.operations.spec import Effect, Operation
 from console.present.diff import difference_lines
 from console.tui.act import Act, Confirmed
+from console.tui.bulk import Agreed, Bulk
 from console.tui.ink import Ink
 from console.tui.keyed import Keyed
 from console.tui.lines import ReadLine, Subject
+from console.tui.many import Chosen, chosen
 from console.tui.operate import asked, cli_line, first_values, params_of, said_of, why_not
 from console.tui.outcome import Doing, SecretShown
 from console.tui.place import Place
+from console.tui.results import Followed, Part, Results
 from console.tui.story import fields_of
 from console.tui.work import begin
 
 LOOK_AGAIN_SECONDS = 3.0
+MANY_AT_ONCE = 4
+"""Writes of one confirmation that are on their way at the same time."""
 
 
 class Acting(Keyed):
@@ -50,8 +55,15 @@ class Acting(Keyed):
             self.say(f"{op.title}: {why}", "bad")
             return
         self._turns = []
-        if values is None and op.effect is not Effect.READ and subject is not None:
-            subject, *self._turns = self._marked(op) or [subject]
+        if values is None and op.effect is not Effect.READ and self._of_marked(op):
+            found = self._chosen(op)
+            if not found.items:
+                self.say(f"{op.title}: none of the marked rows has what it acts on", "bad")
+                return
+            if not op.secret:
+                self._open_bulk(op, found)
+                return
+            subject, *self._turns = [item.subject for item in found.items]
         self._of = 1 + len(self._turns)
         filled = {**first_values(op, subject), **(values or {})}
         if op.effect is Effect.READ and not asked(op, filled):
@@ -68,13 +80,80 @@ class Acting(Keyed):
             )
         )  # fmt: skip
 
-    def _marked(self, op: Operation) -> list[Subject]:
-        """Return what the marked rows are about, where `op` acts on that."""
+    def _of_marked(self, op: Operation) -> bool:
+        """Whether `op` acts on the marked rows: there are some, and it acts on rows."""
+        place = self.place
+        about_rows = bool(op.subject) or op.id == "lock.add"
+        return about_rows and place.view is not None and bool(self.table.marked)
+
+    def _chosen(self, op: Operation) -> Chosen:
+        """Return what the marked rows come to, for `op`; those that a filter hides say so."""
         view = self.place.view
-        if view is None or not self.place.state.marks:
-            return []
-        found = [view.subject(row) for row in self.table.marked]
-        return [each for each in found if each is not None and op.subject in {"", each.noun}]
+        assert view is not None
+        shown = {view.row_id(row) for row in self.table.rows}
+        ids = [(row, view.row_id(row)) for row in self.table.marked]
+        return chosen(op, [(view.subject(row), own, own not in shown) for row, own in ids])
+
+    def _open_bulk(self, op: Operation, found: Chosen) -> None:
+        self.open_screen(
+            Bulk(
+                op,
+                self.link,
+                self.palette,
+                found,
+                hiding=self.place.state.filter,
+                done=self._agreed,
+            )
+        )
+
+    def _agreed(self, agreed: Agreed | None) -> None:
+        """Send each of what was agreed to, a few at a time."""
+        if agreed is None:
+            self.say("cancelled: nothing was sent")
+            return
+        results = Results(self.palette, agreed.op)
+        for prepared in agreed.held:
+            part = Part(agreed.op, prepared.item, results.draw)
+            part.held(prepared.fault)
+            results.parts.append(part)
+        room = asyncio.Semaphore(MANY_AT_ONCE)
+        place = self.place
+        for item, confirmed in agreed.sent:
+            part = Part(agreed.op, item, results.draw)
+            results.parts.append(part)
+            task = asyncio.get_running_loop().create_task(self._write_part(confirmed, part, room))
+            self._writes[task] = confirmed.line
+            task.add_done_callback(lambda done: self._writes.pop(done, None))
+        results.closed = partial(self._unmark, place, results)
+        self.open_screen(results)
+
+    def _unmark(self, place: Place, results: Results) -> None:
+        """Take the marks off what is done; what is not stays marked, to be tried again."""
+        for part in results.parts:
+            if part.good:
+                place.state.marks -= part.item.rows
+        self.table.refresh()
+        good = all(part.good for part in results.parts)
+        self.say(f"{results.op.title}: {results.words()}", "good" if good else "bad")
+
+    async def _write_part(self, confirmed: Confirmed, part: Part, room: asyncio.Semaphore) -> None:
+        await room.acquire()
+        released = False
+
+        def release() -> None:
+            # one whose answer is lost is asked for again, and holds nobody up meanwhile
+            nonlocal released
+            if not released:
+                released = True
+                room.release()
+
+        part.answered = release
+        part.begun()
+        self.link.note(f"$ {confirmed.line}", "title")
+        try:
+            await self._write(confirmed, part)
+        finally:
+            release()
 
     def _next_turn(self, confirmed: Confirmed) -> None:
         """Go on to the next marked row: each has its own plan and its own confirmation."""
@@ -126,7 +205,7 @@ class Acting(Keyed):
         room = max(20, self.size.width - 2)
         self.show_text(op.title, fields_of(result, room))
 
-    async def _write(self, confirmed: Confirmed, doing: Doing) -> None:
+    async def _write(self, confirmed: Confirmed, doing: Followed) -> None:
         """Send a change and see it through: nobody cancels this."""
         op = confirmed.op
         key = ""
@@ -143,7 +222,8 @@ class Acting(Keyed):
                     # the same key again: done once at most, and the answer says what became of it
                     await asyncio.sleep(self.look_again)
                     continue
-                self._failed(confirmed, error)
+                if isinstance(doing, Doing):
+                    self._failed(confirmed, error)
                 return
             except Exception as error:
                 words = self.note_bug(error)
@@ -155,7 +235,7 @@ class Acting(Keyed):
             self._done(op, result, doing)
             return
 
-    def _heard(self, doing: Doing, step: Report) -> None:
+    def _heard(self, doing: Followed, step: Report) -> None:
         doing.report(step)
         task = asyncio.current_task()
         if task in self._writes:
@@ -170,8 +250,8 @@ class Acting(Keyed):
             lines += [ReadLine([Ink(line)]) for line in difference_lines(subject, current)]
             self.show_text("what changed", lines)
 
-    def _done(self, op: Operation, result: Any, doing: Doing) -> None:
-        if op.secret:
+    def _done(self, op: Operation, result: Any, doing: Followed) -> None:
+        if op.secret and isinstance(doing, Doing):
             self._hand_over(op, result, doing)
         else:
             doing.finish(result)
