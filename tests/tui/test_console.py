@@ -466,6 +466,20 @@ def test_a_form_checks_in_place_and_completes():
     run(FakePilot(), story)
 
 
+def test_tab_in_a_list_completes_its_last_item_and_keeps_the_others():
+    async def story(hands):
+        await hands.command(
+            "capability create a.b title=T pilot=aurora category=general tier=1 "
+            "model=aurora-1 longest=30d"
+        )
+        await hands.see("Route", "Cancel")
+        await hands.type("chat.completions,mess")
+        await hands.press("tab")
+        await hands.see("chat.completions,messages", "--route messages")
+
+    run(FakePilot(), story)
+
+
 def test_usage_opens_the_calls_behind_a_row():
     async def story(hands):
         await hands.command("usage")
