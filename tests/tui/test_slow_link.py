@@ -1,0 +1,118 @@
+"""The console over a link of 9,600 bit/s with 300 ms each way: no key is lost, it catches up.
+
+The link carries 960 bytes a second (a start and a stop bit with each byte) and its pty
+blocks the console when it is behind.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.tui.pty_rig import ROOT, Pty, percentile, surroundings
+
+BYTES_A_SECOND = 960.0
+DELAY = 0.3
+MOVE_AT_MOST = 1.0
+DOWN, UP = "\x1b[B", "\x1b[A"
+PARTNERS = 200
+PROGRAM = [sys.executable, str(ROOT / "tests" / "tui" / "screen_program.py")]
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Iterator[Pty]:
+    """The console's partners over the slow link, as over SSH."""
+    environ = surroundings(
+        tmp_path, FAKE_PILOT=json.dumps({"partners": PARTNERS}), SSH_TTY="/dev/pts/0",
+        PYTHONPATH=f"{ROOT}:{ROOT / 'tests' / 'tui'}",
+    )  # fmt: skip
+    with Pty([*PROGRAM, ":partners"], environ, rate=BYTES_A_SECOND, delay=DELAY) as terminal:
+        terminal.see("acme", "tern-labs", "audit ok", "? all", seconds=60)
+        terminal.settle(0.5, 20)
+        yield terminal
+
+
+def cursor_row(terminal: Pty) -> str:
+    """Return the words of the row on the cursor's ground."""
+    assert terminal.screen is not None
+    lines = terminal.screen.display
+    grounds = [
+        (terminal.screen.buffer[y][2].bg, terminal.screen.buffer[y][2].reverse)
+        for y in range(3, 23)
+    ]
+    odd = [y for y, ground in enumerate(grounds, 3) if grounds.count(ground) == 1]
+    return lines[odd[0]].strip() if len(odd) == 1 else ""
+
+
+def slug(n: int) -> str:
+    known = ("acme", "northwind", "halcyon", "tern-labs", "quillfeather")
+    return known[n] if n < 5 else f"partner-{n:03d}"
+
+
+def moves(terminal: Pty, count: int, seed: int) -> list[float]:
+    """Move the cursor as a person who waits for it does; return how long each took to show."""
+    chance, at, took = random.Random(seed), 0, []
+    for _ in range(count):
+        step = -1 if at and chance.random() < 0.3 else 1
+        at += step
+        took.append(_typed_and_seen(terminal, DOWN if step > 0 else UP, slug(at)))
+        terminal.pump(chance.uniform(0.1, 0.5))
+    return took
+
+
+def _typed_and_seen(terminal: Pty, key: str, words: str) -> float:
+    pattern = re.compile(rf"^{words}\b")
+    typed = terminal.keys(key)
+    terminal.until(lambda: pattern.match(cursor_row(terminal)), 15, f"the cursor on {words}")
+    return time.monotonic() - typed
+
+
+def burst(terminal: Pty, keys: list[str], gap: float) -> None:
+    """Type faster than the link can show."""
+    for key in keys:
+        terminal.keys(key)
+        terminal.pump(gap)
+
+
+def test_a_cursor_move_shows_within_a_second_and_no_key_is_lost(slow: Pty) -> None:
+    took = moves(slow, 12, 1)
+    print(f"\na cursor move at 9,600 bit/s and 300 ms: p95 {percentile(took, 0.95):.2f} s")
+    assert percentile(took, 0.95) < MOVE_AT_MOST
+    burst(slow, ["\x1b[H", *[DOWN] * 40], 0.02)
+    slow.until(lambda: cursor_row(slow).startswith(slug(40)), 20, "forty keys, forty rows")
+
+
+@pytest.mark.long
+def test_minutes_of_typing_over_the_slow_link_lose_nothing(slow: Pty) -> None:
+    took = moves(slow, 100, 2)
+    print(f"\na hundred moves: p50 {percentile(took, 0.5):.2f}, p95 {percentile(took, 0.95):.2f} s")
+    assert percentile(took, 0.95) < MOVE_AT_MOST
+    chance = random.Random(3)
+    for _ in range(6):
+        down = chance.randrange(30, 120)
+        up = chance.randrange(down)
+        burst(slow, ["\x1b[H", *[DOWN] * down, *[UP] * up], 0.01)
+        wanted = slug(down - up)
+        slow.until(lambda: cursor_row(slow).startswith(wanted), 40, f"on {wanted}")  # noqa: B023
+    for view, words in (("calls", "grant_revoked"), ("audit", "lock.add"), ("partners", "acme")):
+        slow.keys(f":{view}\r")
+        slow.see(words, seconds=60)
+    # what the emulator shows after all that is what a fresh drawing shows
+    slow.settle(1.2, 30)
+    before = slow.text
+    slow.keys("\x0c")
+    slow.pump(1)
+    slow.settle(1.2, 30)
+    assert _steady(slow.text) == _steady(before)
+
+
+def _steady(text: str) -> list[str]:
+    """Return the screen without the status line, whose ages move on."""
+    return text.splitlines()[1:]
