@@ -74,7 +74,7 @@ def amount_of(value: float, top: float) -> str:
 
 def nice(top: float) -> float:
     """Return the least round number (1, 2, 3, 5 or 8 times a power of ten) not below `top`."""
-    if top <= 0:
+    if top < 1e-9:
         return 1.0
     power = 10.0 ** math.floor(math.log10(top))
     for step in (1, 2, 3, 5, 8):

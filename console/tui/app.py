@@ -257,6 +257,9 @@ class Frame(Dressed, inherit_bindings=False):
             empty = (place.stale,)
         elif place.heard is None and place.local is None:
             empty = ("asking …",)
+        elif place.raw and view.called is None:
+            asked = ", ".join(f"{name}={value}" for name, value in place.raw.items())
+            empty = (f"None with {asked}.", "esc goes back.")
         columns = view.columns if view.shaped is None else view.shaped(place.raw)
         state = place.state
         if view.tail is not None and not state.tail:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from textual.widget import Widget
 
+from console.model.ids import is_id
 from console.present.cells import width
+from console.tui import memory
 from console.tui.carrying import Carrying
 from console.tui.command import Command, nearest, parse
 from console.tui.entry import Entry
@@ -24,7 +27,7 @@ from console.tui.place import Place
 from console.tui.screen_commands import KEYS, OWN
 from console.tui.story import fields_of
 from console.tui.table import Table
-from console.tui.views import narrowed
+from console.tui.views import SUBJECT_OF, narrowed
 
 
 class Help(NamedTuple):
@@ -53,8 +56,28 @@ class Console(Carrying):
         self.entry.changed = self._entry_changed
         if self.views:
             self.go("now")
+        self._remember()
         if self._opening:
             self.run_command(self._opening)
+
+    def _remember(self) -> None:
+        """Go where the operator was last time; a command to open with goes before that."""
+        if self._state_folder is None or not self.views:
+            return
+        kept, wrong = memory.load(memory.file_of(self._state_folder, self.link.name))
+        if kept is not None:
+            self._history = kept.history
+            if not self._opening:
+                wrong = memory.restore(self, kept)
+        if wrong:
+            self.say(wrong, "bad")
+
+    async def on_unmount(self) -> None:
+        """Keep where the operator is, for the next start."""
+        if self._state_folder is not None and self.places:
+            with contextlib.suppress(OSError):
+                file = memory.file_of(self._state_folder, self.link.name)
+                memory.keep(memory.of_place(self.places, self._history), file)
 
     # keys
 
@@ -239,8 +262,9 @@ class Console(Carrying):
         return next((key for key, view in self.views.items() if name in view.aliases), None)
 
     def _go_command(self, view: str, command: Command) -> None:
-        singular = command.name not in self.views and len(command.words) == 1
-        subject = Subject(self.views[view].noun, command.words[0]) if singular else None
+        words, noun = command.words, self.views[view].noun
+        singular = len(words) == 1 and (command.name not in self.views or is_id(words[0]))
+        subject = Subject(SUBJECT_OF.get(noun, noun), words[0]) if singular else None
         if subject is not None and self.registry.show_op(subject.noun) and not command.options:
             self.open_subject(subject)
         else:

@@ -144,10 +144,11 @@ STORIES: dict[str, Story] = {
         ),
     ),
     "lock": Story((_history({"target": "{id}"}),)),
-    "receipt": Story((_history({"target": "{id}"}),)),
+    "receipt": Story((_history({"target": "{target}"}),)),
     "event": Story((Beside("PROOF", "audit.proof", {"event": "{id}"}),), _event_lines),
     "pilot": Story((
-        Beside("CAPABILITIES", "capability.list", {"pilot": "{id}"}),
+        Beside("CAPABILITIES", "capability.list", {"pilot": "{id}"},
+               columns=("slug", "tier", "category", "models", "routes", "title")),
         Beside("GRANTS", "grant.list", {"pilot": "{id}"},
                columns=("partner", "stage", "tier", "capabilities", "state", "expires")),
         Beside("TERMS", "terms.list", {"pilot": "{id}"}, 3),

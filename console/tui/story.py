@@ -58,7 +58,8 @@ class Told(NamedTuple):
 class Beside(NamedTuple):
     """What is asked about an object: a heading, the operation, what it is asked with.
 
-    `{id}` is the object's; `{partner}`, `{grant}` and `{pilot}` are what it belongs to.
+    `{id}` is the object's, `{target}` what it is about;
+    `{partner}`, `{grant}` and `{pilot}` are what it belongs to.
     With `each`, the operation is asked once for each of those ids.
     """
 
@@ -321,7 +322,7 @@ async def _asked(
 ) -> Sequence[Any] | PilotError | None:
     """Return what was found; None where the question makes no sense of this object."""
     op = registry.by_id[beside.op]
-    known = {"{id}": subject.id}
+    known = {"{id}": subject.id, "{target}": str(getattr(subject.value, "target", ""))}
     for noun in ("partner", "grant", "pilot"):
         owner = related(subject, noun)
         known[f"{{{noun}}}"] = owner.id if owner else ""

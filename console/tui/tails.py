@@ -130,7 +130,7 @@ def audit_view(op: Operation, proofs: Proofs) -> View:
 
 def _event_column(column: TableColumn) -> TableColumn:
     if column.name == "index":
-        return column._replace(name="#", text=lambda row, _: f"{row.index:,}", least=3)
+        return column._replace(text=lambda row, _: f"{row.index:,}", least=3)
     if column.name == "at":
         return column._replace(text=_clock, least=8, most=14, priority=1)
     if column.name == "target":

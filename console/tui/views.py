@@ -43,7 +43,7 @@ _PLURAL = {"capability": "capabilities", "usage": "usage", "audit": "audit", "te
 _ALIASES = {
     "partners": ("partner", "p"), "grants": ("grant", "g"), "keys": ("key", "k", "credentials"),
     "locks": ("lock",), "alerts": ("alert",), "calls": ("call",), "capabilities": ("caps",),
-    "audit": ("log-events", "events"), "usage": ("use",),
+    "audit": ("log-events", "events", "event"), "usage": ("use",),
 }  # fmt: skip
 _FIRST = {
     "Grant": ("partner", "capabilities", "tier", "state", "expires", "models", "why", "id"),
@@ -64,6 +64,8 @@ _PRIORITY = {
     ("Assessment", "id"): 4, ("Acceptance", "id"): 4, ("UsageTerms", "id"): 4,
     ("Tombstone", "id"): 1, ("Event", "target"): 0,
 }  # fmt: skip
+_LEAST = {("Alert", "title"): 28}
+"""Cells without which a column says too little: others go first."""
 _EMPTY = {
     "grants": ("No grants.", "`n` makes one; `:capabilities` says what can be granted."),
     "keys": ("No keys.", "Open a grant and issue one there: `:grants`, enter, `i`."),
@@ -215,7 +217,9 @@ def _column(column: Column, kind: str) -> TableColumn:
     return TableColumn(
         column.name, text, token, key,
         _PRIORITY.get((kind, column.name), column.priority),
-        min(11, column.width) if column.name == "id" else column.width,
+        min(11, column.width)
+        if column.name == "id"
+        else _LEAST.get((kind, column.name), column.width),
         column.most, column.align, column.style in {"age", "until"},
     )  # fmt: skip
 
@@ -229,7 +233,8 @@ def view_of(op: Operation) -> View | None:
     raw = {"limit": _MOST[name]} if name in _MOST else {}
     return View(
         name, op.noun, op.title, (Source(op, raw),), table_columns(kind), subject_of, row_id,
-        _EVERY.get(name, _REFRESH), _EMPTY.get(name, (f"No {name}.",)), _ALIASES.get(name, ()),
+        _EVERY.get(name, _REFRESH), _EMPTY.get(name, (f"No {name}.",)),
+        _ALIASES.get(name, (op.noun,) if op.verb == "list" and op.noun != name else ()),
     )  # fmt: skip
 
 

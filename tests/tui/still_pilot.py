@@ -28,7 +28,7 @@ NOW = datetime(2026, 11, 23, 9, 12, 30, tzinfo=UTC)
 EVENTS = 64
 HISTORY = (
     ("gateway", "jlt", "lock.add", "lock", "subprocessor of two partners, incident 7"),
-    ("gateway", "jlt", "key.revoke", "credential", "leaked by a subprocessor"),
+    ("gateway", "mhr", "grant.revoke", "grant", "leaked by a subprocessor"),
     ("policy", "kds", "terms.publish", "terms", "version 4"),
     ("policy", "kds", "grant.create", "grant", "sponsor request"),
     ("audit", "system", "alert.create", "alert", ""),
@@ -157,7 +157,7 @@ class StillPilot(FakePilot):
         ]  # fmt: skip
         return Receipt(
             id=an_id("rcp", number), action="grant.revoke", kind="grant",
-            target=an_id("grt", 7 + number), partner="acme", reason="leaked by a subprocessor",
+            target=an_id("grt", number - 1), partner="acme", reason="leaked by a subprocessor",
             by="mhr", requested_at=at, recorded_at=at + timedelta(milliseconds=31), sequence=90412,
             credentials=2, points=points, prober="gateway control", event_id=an_id("evt", 1),
             state=state, enforced_at=at + timedelta(milliseconds=187) if done else None,

@@ -25,7 +25,7 @@ PALETTES, _ = load_all()
 NARROW = {
     "now": "now", "alerts": "alerts", "alert": f"alert {an_id('alr', 0)}",
     "partner": "partner acme", "usage": "usage", "usage-hours": "usage by=hour since=24h",
-    "calls": "calls", "audit": "audit", "event": f"audit {an_id('evt', 60)}",
+    "calls": "calls", "audit": "audit", "event": f"event {an_id('evt', 60)}",
     "receipt": f"receipt {an_id('rcp', 1)}", "unverified": f"receipt {an_id('rcp', 2)}",
     "policy": "policy", "pilot": "pilot aurora", "empty": "calls nobody", "help": "help",
 }  # fmt: skip
@@ -68,6 +68,7 @@ def pictures(patch, size: tuple[int, int], wanted: dict[str, str]) -> dict[str, 
             for name, command in wanted.items():
                 app.go("now")
                 app.run_command(command)
+                assert not app.message, app.message
                 await settled(app, pilot)
                 out[name] = plain(app.export_screenshot(title="pilotctl"))
 

@@ -1,0 +1,230 @@
+"""What views make of answers, without a screen: tails, searching, usage, proofs, one partner."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import msgspec
+from still_pilot import NOW, StillPilot
+from test_console import OPERATIONS, Hands, run
+
+from console.model.audit import Event
+from console.model.traffic import CallRecord, UsageRow
+from console.tui.described import described
+from console.tui.link import Link
+from console.tui.one_partner import last_used, locks_on, observed
+from console.tui.proofs import Proofs, contradiction
+from console.tui.tails import merged, searching
+from console.tui.usage import by_hour, used
+
+BY_ID = {op.id: op for op in OPERATIONS}
+
+
+def link_to(pilot):
+    return Link(pilot, lambda: None)
+
+
+def of(view, **options):
+    return described(BY_ID, Proofs(link_to(StillPilot())))[view]
+
+
+def named(row):
+    return row
+
+
+def test_a_tail_puts_what_is_new_on_top_and_keeps_what_it_had():
+    held = [5, 4, 3, 2, 1]
+    assert merged(held, [6, 7], named, ascending=True) == [7, 6, 5, 4, 3, 2, 1]
+    assert merged(held, [5, 6], named, ascending=True) == [6, 5, 4, 3, 2, 1]
+    assert merged(held, [7, 6, 5, 4], named, ascending=False) == [7, 6, 5, 4, 3, 2, 1]
+
+
+def test_a_tail_that_missed_rows_does_not_hide_the_hole():
+    assert merged([3, 2, 1], [9, 8, 7], named, ascending=False) == [9, 8, 7]
+
+
+def test_what_the_log_can_be_searched_by_is_asked_of_it_and_the_rest_stays_a_filter():
+    raw, left = searching(of("audit"), "actor:kds target:grt_01AB lock leaked !acme index>40")
+    assert raw == {"actor": "kds", "target": "grt_01AB", "text": "lock leaked"}
+    assert left == "!acme index>40"
+    assert searching(of("calls"), "partner:acme 198.51") == ({"partner": "acme"}, "198.51")
+
+
+def test_every_list_and_every_group_of_usage_has_a_view_with_columns():
+    views = described(BY_ID, Proofs(link_to(StillPilot())))
+    for op in OPERATIONS:
+        if op.verb == "list":
+            assert any(view.sources[0].op is op for view in views.values()), op.id
+    for view in views.values():
+        assert view.columns
+        assert view.empty
+        assert len({each.key for each in view.keys}) == len(view.keys)
+
+
+def a_row(group, **more):
+    counts = dict.fromkeys(
+        ("calls", "allowed", "denied", "errors", "input_tokens", "output_tokens",
+         "estimated_calls"), 0)  # fmt: skip
+    return UsageRow(group=group, **{**counts, **more})
+
+
+def test_usage_is_largest_first_beside_the_whole_and_the_time_before():
+    now = [a_row("a", input_tokens=10), a_row("b", input_tokens=30, output_tokens=60)]
+    rows = used(now, [a_row("b", input_tokens=45)], "partner")
+    assert [each.row.group for each in rows] == ["b", "a"]
+    assert [each.before for each in rows] == [45, 0]
+    assert {each.whole for each in rows} == {100}
+
+
+def test_hours_without_calls_are_hours_too():
+    start = datetime(2026, 11, 23, 3, 30, tzinfo=UTC)
+    hours = by_hour([a_row("2026-11-23T05:00:00Z", calls=7)], start, start + timedelta(hours=4))
+    assert [row.calls for _, row in hours] == [0, 0, 7, 0, 0]
+
+
+def test_an_hour_opens_exactly_its_own_calls():
+    view = of("usage")
+    row = used([a_row("2026-11-23T05:00:00Z", calls=7)], None, "hour")[0]
+    drill = view.opens(row, {"by": "hour", "since": "24h"})
+    assert drill.view == "calls"
+    assert drill.options == {"since": "2026-11-23T05:00:00Z", "until": "2026-11-23T06:00:00Z"}
+    assert view.opens(row._replace(by="capability"), {"by": "capability"}).why
+
+
+def proven(events, pilot):
+    proofs = Proofs(link_to(pilot))
+    asyncio.run(proofs.prove(events))
+    return proofs
+
+
+def test_a_row_is_ok_only_if_its_bytes_are_in_the_log_and_say_what_it_says():
+    pilot = StillPilot()
+    good, lied, altered, gone = pilot.all[Event][:4]
+    lied = msgspec.structs.replace(lied, actor="somebody")
+    altered = msgspec.structs.replace(altered, body=altered.body.replace("success", "failure"))
+    gone = msgspec.structs.replace(gone, id="evt_01J9ZK99999999999999999999")
+    proofs = proven([good, lied, altered, gone], pilot)
+    assert [proofs.word(each.id) for each in (good, lied, altered, gone)] == [
+        "ok", "FAILED", "FAILED", "..",
+    ]  # fmt: skip
+    assert "actor" in proofs.failed[lied.id]
+
+
+def test_a_row_is_not_ok_under_a_head_that_is_not_the_logs():
+    pilot = StillPilot()
+    pilot.root = b"\0" * 32
+    proofs = proven(pilot.all[Event][:1], pilot)
+    assert proofs.word(pilot.all[Event][0].id) == "FAILED"
+
+
+def test_what_is_no_event_contradicts_its_row():
+    event = msgspec.structs.replace(StillPilot().all[Event][0], body="no json")
+    assert contradiction(event)
+    assert not contradiction(StillPilot().all[Event][0])
+
+
+def test_undeclared_networks_come_first_with_how_many_calls():
+    def call(address, declared):
+        return SimpleNamespace(address=address, declared=declared)
+
+    calls = [call("1.1.1.1", True)] * 5 + [call("2.2.2.2", False)] * 2
+    key = SimpleNamespace(last_network="3.3.3.3", last_used_at=NOW, grant_id="g")
+    seen = observed(calls, [key])
+    assert seen == [("2.2.2.2", 2, False), ("1.1.1.1", 5, True), ("3.3.3.3", 0, True)]
+    assert last_used([key, SimpleNamespace(last_used_at=None, grant_id="g")]) == {"g": NOW}
+
+
+def test_a_partner_is_shown_locked_by_whatever_holds_it():
+    pilot = StillPilot()
+    partner = pilot._one(next(k for k in pilot.all if k.__name__ == "Partner"), "acme")
+
+    def lock(kind, target, state="active", partners=()):
+        return SimpleNamespace(kind=kind, target=target, state=state,
+                               blast=SimpleNamespace(partners=list(partners)))  # fmt: skip
+
+    held = [lock("partner", "acme"), lock("subprocessor", "datawharf"), lock("everything", "*"),
+            lock("model", "aurora-1", partners=["acme"])]  # fmt: skip
+    free = [lock("partner", "acme", "released"), lock("partner", "halcyon")]
+    assert locks_on([*held, *free], partner) == held
+
+
+def test_a_tail_follows_until_the_cursor_moves_and_then_its_row_stays_where_it_is():
+    pilot = StillPilot()
+
+    async def story(hands: Hands):
+        app = hands.app
+        await hands.command("calls")
+        await hands.until(lambda: app.table.total == 60)
+        assert app.place.state.follow
+        await hands.press("down", "down", "down")
+        before, y = app.place.state.cursor, app.place.state.index - app.place.state.top
+        first = pilot.all[CallRecord][0]
+        pilot.all[CallRecord][:0] = [
+            msgspec.structs.replace(first, id=f"req_new{n}") for n in range(5)
+        ]
+        await hands.until(lambda: app.table.total == 65)
+        assert app.place.state.cursor == before
+        assert app.place.state.index - app.place.state.top == y
+        await hands.see("5 above")
+        await hands.press("f")
+        assert app.table.current.id == "req_new0"
+        await hands.see("following")
+
+    run(pilot, story)
+
+
+def test_a_paused_tail_counts_what_it_holds_back():
+    pilot = StillPilot()
+
+    async def story(hands: Hands):
+        app = hands.app
+        await hands.command("calls")
+        await hands.until(lambda: app.table.total == 60)
+        await hands.press("p")
+        first = pilot.all[CallRecord][0]
+        pilot.all[CallRecord].insert(0, msgspec.structs.replace(first, id="req_new"))
+        await hands.see("PAUSED, 1 new")
+        assert app.table.total == 60
+        await hands.press("p")
+        assert app.table.total == 61
+
+    run(pilot, story)
+
+
+def test_a_search_of_the_log_is_a_place_of_its_own_that_escape_leaves():
+    async def story(hands: Hands):
+        app = hands.app
+        await hands.command("audit")
+        await hands.until(lambda: app.table.total == 64)
+        await hands.press("slash")
+        await hands.type("actor:kds")
+        await hands.press("enter")
+        assert app.place.raw == {"actor": "kds"}
+        await hands.press("escape")
+        assert app.place.raw == {}
+
+    run(StillPilot(), story)
+
+
+def test_usage_turns_by_group_and_time_in_its_place():
+    async def story(hands: Hands):
+        app = hands.app
+        await hands.command("usage")
+        await hands.see("tokens an hour", "PARTNER", "usage by partner, last 24h")
+        await hands.press("g")
+        await hands.see("usage by grant")
+        await hands.press("t")
+        await hands.see("last 3d")
+        assert len(app.places) == 1
+
+    run(StillPilot(), story)
+
+
+def test_the_row_under_the_cursor_is_told_beside_the_table_where_there_is_room():
+    async def story(hands: Hands):
+        await hands.command("alerts")
+        await hands.see("CALLS BEHIND IT", "EVIDENCE", "a acknowledge alert")
+        await hands.press("down")
+        await hands.see("x4")
+
+    run(StillPilot(), story, (120, 40))
