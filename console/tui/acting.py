@@ -262,13 +262,17 @@ class Acting(Keyed):
         secret = result
         for name in op.secret.split("."):
             secret = getattr(secret, name, None)
+        after = doing.after if doing.is_current else _nothing
         if doing.is_current:
             self.pop_screen()
         if not isinstance(secret, str):
             self.say("issued before: the key itself was shown then, once")
+            after()
             return
         notes = [f"use it at  {url}" for url in getattr(result, "base_urls", [])]
-        self.open_screen(SecretShown(self.palette, f"{op.title}: {said_of(result)}", secret, notes))
+        self.open_screen(
+            SecretShown(self.palette, f"{op.title}: {said_of(result)}", secret, notes, after)
+        )
         self.link.note(f"{op.id}: {said_of(result)}", "good")
 
     def leave_console(self) -> None:
@@ -284,3 +288,7 @@ class Acting(Keyed):
         """Leave; what was sent and not answered is told on stderr afterwards."""
         self.unanswered_at_end = [line for line in self._writes.values() if line]
         super().end(code)
+
+
+def _nothing() -> None:
+    """Nothing comes after it."""

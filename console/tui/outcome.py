@@ -38,7 +38,8 @@ class Doing(ModalScreen[None]):
         self, palette: Callable[[], Palette], op: Operation, line: str, closed: Callable[[], None]
     ) -> None:
         super().__init__()
-        self._after = closed
+        self.after = closed
+        """What comes when this box is closed."""
         self._palette = palette
         self.op = op
         self._line = line
@@ -129,7 +130,7 @@ class Doing(ModalScreen[None]):
         """Any of these closes the box, never the write."""
         if key in {"enter", "escape", "q", "space"}:
             self.app.pop_screen()
-            self._after()
+            self.after()
 
 
 class SecretShown(ModalScreen[None]):
@@ -141,8 +142,16 @@ class SecretShown(ModalScreen[None]):
     SecretShown Lines { height: 1fr; }
     """
 
-    def __init__(self, palette: Callable[[], Palette], title: str, secret: str, notes: list[str]):
+    def __init__(
+        self,
+        palette: Callable[[], Palette],
+        title: str,
+        secret: str,
+        notes: list[str],
+        closed: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__()
+        self._after = closed
         self._palette = palette
         self._title = title
         self._secret: str = secret
@@ -177,3 +186,4 @@ class SecretShown(ModalScreen[None]):
             self._secret = ""
             self.query_one("#secret", Lines).set([])
             self.app.pop_screen()
+            self._after()
