@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from console.tui.command import Command
+from console.tui.net import show_net
 from console.tui.theme_choice import theme_command
 from console.tui.tour import tour_command
 
@@ -20,14 +21,6 @@ def _quit(console: Console, _: Command) -> None:
 def _write_mode(console: Console, _: Command) -> None:
     console.link.read_only = not console.link.read_only
     console.say("read-only for what opens" if console.link.read_only else "writing, this session")
-
-
-def _net(console: Console, _: Command) -> None:
-    count = console.count
-    how = console.display_status
-    console.say(
-        f"{count.frames} frames, {count.dropped} held back, {count.sent:,} bytes; by {how.why}"
-    )
 
 
 def _sort(console: Console, command: Command) -> None:
@@ -49,7 +42,8 @@ OWN: dict[str, tuple[str, Callable[[Console, Command], None]]] = {
     "log": ("what was sent, and the commands that do the same",
             lambda console, _: console.command_log()),
     "write": ("lift or set read-only for what opens, this session", _write_mode),
-    "net": ("frames and bytes sent to this terminal", _net),
+    "net": ("bytes and frames sent to this terminal, latency by API",
+            lambda console, _: show_net(console)),
     "tour": ("two minutes at the keys; again takes it away", tour_command),
     "theme": ("look at the themes and wear another; NAME, reload, watch", theme_command),
     "sort": ("sort by a column; the same again turns it round", _sort),
