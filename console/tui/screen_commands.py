@@ -64,6 +64,7 @@ KEYS = (
     ("ctrl+\\", "unmark all"),
     ("s S", "sort by the next column, turn the order round"),
     ("y Y", "copy the command that shows this, the id under the cursor"),
+    ("ctrl+p", "find anything that can be done, by a few letters"),
     ("ctrl+s", "save what is shown, as CSV or JSON"),
     ("@", "the command log"),
     ("ctrl+r ctrl+l", "read again, draw again"),

@@ -12,6 +12,7 @@ from textual.widget import Widget
 from console.model.ids import is_id
 from console.present.cells import width
 from console.tui import memory
+from console.tui.anything import Anything, Choice
 from console.tui.carrying import Carrying
 from console.tui.command import Command, nearest, parse
 from console.tui.entry import Entry
@@ -99,7 +100,8 @@ class Console(Carrying):
             "question_mark": self.help, "at": self.command_log,
             "enter": self.open_row, "escape": self._escape,
             "alt+left": self.back, "alt+right": self.forward,
-            "ctrl+r": self.reload, "y": self.copy_command, "Y": self.copy_id,
+            "ctrl+r": self.reload, "ctrl+p": self.anything,
+            "y": self.copy_command, "Y": self.copy_id,
             "ctrl+s": lambda: self.open_bar(":", "save csv "),
             "ctrl+c": lambda: self.say(":q leaves (or ctrl+q); esc goes back"),
         }  # fmt: skip
@@ -360,6 +362,21 @@ class Console(Carrying):
             Help("", f":{name}", what, "", partial(do, self, Command(name, [], {}, "")))
             for name, (what, do) in OWN.items()
         ]
+
+    def anything(self) -> None:
+        """Open the palette: every operation, view and command of the screen."""
+        here = {each.op.id: each for each in self._here(self.subject)}
+        choices = [
+            Choice(
+                f"{op.noun} {op.verb}", op.summary, op.key, why_not(op, self.link),
+                partial(self.begin, op, here[op.id].subject if op.id in here else None),
+            )
+            for op in sorted(self.registry.by_id.values(), key=lambda op: op.id not in here)
+        ]  # fmt: skip
+        own = [each for each in self._helped_own() if each.command.startswith(":")]
+        rest = [*self._helped_views(), *own]
+        choices += [Choice(each.command, each.what, "", each.why, each.run) for each in rest]
+        self.open_screen(Anything(self.palette, choices))
 
     def command_log(self) -> None:
         """Show every request that was made by hand, and the command that does the same."""
