@@ -24,7 +24,13 @@ def main() -> int:
 
     if only_common(argv) and sys.stdin.isatty() and sys.stdout.isatty():
         return _screen(argv)
-    return cli(argv, picker=_pick)
+    from console.cli.startup import ending, starting  # noqa: PLC0415
+
+    starting()
+    try:
+        return cli(argv, picker=_pick)
+    finally:
+        ending()
 
 
 def _begin() -> int | None:

@@ -18,6 +18,7 @@ from console.cli.context import Context
 from console.cli.handover import Handover
 from console.cli.output import Output
 from console.cli.parser import Parsed
+from console.cli.startup import started
 from console.cli.stderr import Stderr
 from console.config.load import Profile
 from console.config.schema import Tier
@@ -51,6 +52,7 @@ def execute(parsed: Parsed, context: Context) -> ExitCode:
     if not parsed.asked.dry_run:
         check_permitted(parsed.operation.id, parsed.operation.direction, profile, context)
     session = context.session(parsed.common, profile)
+    started()
     try:
         return _Execution(parsed, context, session, output, stderr).carry_out()
     finally:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from console.cli.commands import BUILTINS, root_help
+from console.cli.startup import started
 from console.cli.stderr import Stderr
 from console.cli.terminal import Terminal
 from console.errors import ExitCode, PilotError
@@ -167,6 +168,7 @@ def _builtin(name: str, words: list[str], line: CommandLine) -> int:
     from importlib import import_module  # noqa: PLC0415  # only commands by hand need it
 
     module = import_module(BUILTINS[name][0])
+    started()
     code: int = module.run([name, *words], line.context())
     return code
 

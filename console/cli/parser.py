@@ -7,6 +7,7 @@ the nearest that do.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from console.cli.output import FORMATS
+from console.cli.terminal import columns
 from console.errors import ExitCode, PilotError
 from console.model.operator import Direction
 from console.model.text import now
@@ -92,13 +94,7 @@ class Parser(argparse.ArgumentParser):
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=30, width=_help_width())
-
-
-def _help_width() -> int:
-    import shutil  # noqa: PLC0415  # only help needs it
-
-    return min(100, shutil.get_terminal_size((80, 24)).columns)
+        super().__init__(prog, max_help_position=30, width=min(100, columns(os.environ)))
 
 
 def usage(message: str, hint: str = "") -> PilotError:

@@ -40,7 +40,7 @@ class Terminal(NamedTuple):
             stdin_tty=_is_tty(sys.stdin),
             stdout_tty=stdout,
             stderr_tty=stderr,
-            columns=_columns(environ),
+            columns=columns(environ),
             color=stderr and not dumb and not environ.get("NO_COLOR"),
             dumb=dumb,
         )
@@ -53,7 +53,8 @@ def _is_tty(stream: object) -> bool:
         return False
 
 
-def _columns(environ: Mapping[str, str]) -> int:
+def columns(environ: Mapping[str, str]) -> int:
+    """Return the cells in a line: what COLUMNS says, else the terminal's own, else 80."""
     said = environ.get("COLUMNS", "")
     if said.isascii() and said.isdigit() and int(said[:6]) > 0:
         return max(20, int(said[:6]))

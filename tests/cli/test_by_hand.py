@@ -224,3 +224,23 @@ def test_a_socket_that_nobody_reads_from_does_not_hold_a_command_up(rig, tmp_pat
     assert ended.exit == 7
     assert "it refuses connections" in ended.err
     assert "pilotctl up" in ended.err
+
+
+def test_garbage_is_collected_while_a_command_works(rig):
+    program = """
+import gc, sys
+from console.cli import execute
+def look():
+    print(gc.isenabled(), gc.get_freeze_count() > 1000)
+    return []
+execute._Execution._finish = lambda *_: look() or 0
+sys.argv[1:] = ["grant", "list"]
+from console.__main__ import main
+main()
+"""
+    rig.api.on("GET /v1/grants", page())
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True, text=True, cwd=ROOT, env=rig.environ, check=True,
+    )  # fmt: skip
+    assert done.stdout == "True True\n"
