@@ -322,6 +322,8 @@ class Frame(Dressed, inherit_bindings=False):
         held = place.parts.get(index, ())
         newer = view.tail(held) if view.tail is not None and held else {}
         raw = {**source.raw, **asked, **newer}
+        if place.limit and len(view.sources) == 1:
+            raw["limit"] = str(place.limit)
         before = place.raw
         try:
             params = params_of(source.op, raw, now)
@@ -332,6 +334,8 @@ class Frame(Dressed, inherit_bindings=False):
             if place.raw is not before:
                 return
             items: Sequence[Any] = page.items if isinstance(page, Page) else [page]
+            if isinstance(page, Page) and not newer and len(view.sources) == 1:
+                place.more = bool(page.next_cursor)
             if view.tail is not None:
                 items = merged(held, items, view.row_id, ascending=bool(newer))
             place.take(index, items, now)
@@ -426,7 +430,11 @@ class Frame(Dressed, inherit_bindings=False):
             parts = [place.parts.get(at, ()) for at in range(len(place.view.sources))]
             aside = place.view.aside(parts)
             count = (
-                f"{shown}/{total}" if shown != total else f"{total} row{'' if total == 1 else 's'}"
+                f"{shown}/{total}"
+                if shown != total
+                else f"{total} row{'' if total == 1 else 's'}"
+                if not place.more
+                else f"{total}+ rows"
             )
             if place.paused:
                 aside = [Ink(f"PAUSED, {place.waiting():,} new", "mark")]

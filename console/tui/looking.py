@@ -27,6 +27,7 @@ LEAST_PANE, MOST_PANE = 46, 84
 PANE_PAUSE = 0.15
 """Seconds that the cursor rests on a row before the row's story is asked for."""
 PANE_EVERY = 3.0
+MOST_ROWS = 100_000
 
 
 class Looking(Frame):
@@ -77,6 +78,18 @@ class Looking(Frame):
         """Tell the row that the cursor came to."""
         if self.places and self.place.view is not None:
             self.around()
+            self._ask_further()
+
+    def _ask_further(self) -> None:
+        """Ask for more rows when the cursor has come to the end of those that were asked for."""
+        place, state = self.place, self.place.state
+        at_end = state.index >= self.table.total - 1 and self.table.total > 1
+        if place.more and at_end and not state.filter and self.table.total < MOST_ROWS:
+            place.more = False
+            place.limit = min(MOST_ROWS, 4 * self.table.total)
+            if place.view is not None and place.view.tail is not None:
+                place.parts.clear()
+            self.reload()
 
     # the pane
 

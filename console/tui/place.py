@@ -32,6 +32,10 @@ class Place:
     lines: Sequence[ReadLine] = ()
     top: int = 0
     at: int = -1
+    limit: int = 0
+    """How many rows are asked for, where the operator went past the view's own number."""
+    more: bool = False
+    """There are more rows than were asked for."""
     paused: bool = False
     """A tail whose rows are held as they are."""
     local: Callable[[], Sequence[Any]] | None = None

@@ -22,7 +22,7 @@ from console.present.cells import fit, width
 from console.present.columns import short, text_of
 from console.present.detail import Line as Detail
 from console.present.detail import detail
-from console.present.receipt import receipt_lines
+from console.present.receipt import receipt_lines, standing
 from console.present.safe import safe
 from console.tui.ink import Ink
 from console.tui.lines import ReadLine, Subject, wrap
@@ -102,12 +102,25 @@ def fields_of(value: Any, room: int) -> list[ReadLine]:
     as tables, empty ones named together, what every object has at the end.
     """
     if isinstance(value, Receipt):
+        first, *rest = receipt_lines(value)
+        token = "good" if standing(value).proven else "bad"
+        inks = [(first, token), *((line, _receipt_token(line)) for line in rest)]
         return [
-            ReadLine([Ink(piece)])
-            for line in receipt_lines(value)
+            ReadLine([Ink(piece, token)])
+            for line, token in inks
             for piece in wrap(line, room, " " * 13)
         ]
     return [*told_of(value, room), *quiet_of(value, room)]
+
+
+def _receipt_token(line: str) -> str:
+    """Return the token of a receipt's line: what is proven, and what is not."""
+    words = line.split()
+    if words[0] == "point":
+        return "good" if words[2:3] in (["refused"], ["lapsed"]) else "pending"
+    if words[0] in {"enforced", "logged"}:
+        return "bad" if words[1] == "not" else "good"
+    return {"why": "bad"}.get(words[0], "")
 
 
 def told_of(value: Any, room: int, said: frozenset[str] = frozenset()) -> list[ReadLine]:

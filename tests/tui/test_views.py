@@ -228,3 +228,16 @@ def test_the_row_under_the_cursor_is_told_beside_the_table_where_there_is_room()
         await hands.see("x4")
 
     run(StillPilot(), story, (120, 40))
+
+
+def test_a_list_longer_than_was_asked_for_says_so_and_goes_on_at_its_end():
+    async def story(hands: Hands):
+        app = hands.app
+        await hands.command("partners")
+        await hands.see("100+ rows")
+        await hands.press("end")
+        await hands.until(lambda: app.table.total == 400)
+        await hands.press("end")
+        await hands.see("450 rows")
+
+    run(StillPilot(partners=450), story)
