@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from textual.widget import Widget
 
 from console.model.ids import is_id
+from console.model.operator import Direction
 from console.present.cells import width
 from console.tui import memory
 from console.tui.anything import Anything, Choice
@@ -394,7 +395,7 @@ class Console(Carrying):
         parts += [(each.key, each.label, "") for each in (view.keys if view is not None else ())]
         seen = {"", *(key for key, _, _ in parts)}
         here = self._here(self.subject)
-        for each in sorted(here, key=lambda one: one.op.id != "lock.add"):
+        for each in sorted(here, key=_closes_first):
             if each.op.key in seen:
                 continue
             seen.add(each.op.key)
@@ -410,3 +411,8 @@ class Console(Carrying):
             line += [Ink(key, token or "key"), Ink(f"{said[len(key) :]}  ", token)]
             left -= cells
         return [*line, Ink(" " * max(0, left)), *tail]
+
+
+def _closes_first(one: Doable) -> tuple[bool, bool]:
+    """Return what sorts the lock first, then what else closes, then the rest as it came."""
+    return one.op.id != "lock.add", one.op.direction is not Direction.CLOSES

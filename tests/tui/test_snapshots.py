@@ -27,7 +27,8 @@ NARROW = {
     "partner": "partner acme", "usage": "usage", "usage-hours": "usage by=hour since=24h",
     "calls": "calls", "audit": "audit", "event": f"event {an_id('evt', 60)}",
     "receipt": f"receipt {an_id('rcp', 1)}", "unverified": f"receipt {an_id('rcp', 2)}",
-    "policy": "policy", "pilot": "pilot aurora", "empty": "calls nobody", "grants": "grants", "locks": "locks",
+    "policy": "policy", "pilot": "pilot aurora", "empty": "calls nobody",
+    "grants": "grants", "locks": "locks",
 }  # fmt: skip
 WIDE = {"now": "now", "alerts": "alerts", "audit": "audit", "usage": "usage", "keys": "keys"}
 
