@@ -9,7 +9,9 @@ nothing that came from an API can reach the terminal as control.
 from __future__ import annotations
 
 import unicodedata
+from collections import deque
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from rich.cells import get_character_cell_size
@@ -167,7 +169,10 @@ class Canvas:
                     if not character:
                         continue
                     if style != sgr:
-                        out.append(f"\x1b[0;{style}m" if style else "\x1b[m")
+                        if character == " " and _same_ground(sgr, style):
+                            out.append(character)
+                            continue
+                        out.append(turn(sgr, style))
                         sgr = style
                     out.append(self._drawn(character))
                 at = (end, y) if end < self.width else None
@@ -195,12 +200,79 @@ class Canvas:
         return ["".join(character for character, _ in row) for row in self._want]
 
 
+class Look(NamedTuple):
+    """SGR parameters taken apart. `lines`: something is drawn where a blank is, or reversed."""
+
+    flags: frozenset[str]
+    fore: str
+    back: str
+    lines: bool
+
+
+_LINED = frozenset({"4", "5", "7", "8", "9", "21", "51", "52", "53"})
+
+
+@lru_cache(4096)
+def look(sgr: str) -> Look:
+    """Return the parts of what `Strip.render_ansi` wrote: flags, then the colours."""
+    parts = deque(sgr.split(";") if sgr else ())
+    flags, fore, back = set(), "", ""
+    while parts:
+        one = parts.popleft()
+        if one in {"38", "48"}:
+            more = 4 if parts and parts[0] == "2" else 2
+            whole = ";".join([one, *(parts.popleft() for _ in range(min(more, len(parts))))])
+            fore, back = (whole, back) if one == "38" else (fore, whole)
+        elif one[:1] in {"3", "9"} and len(one) == 2:
+            fore = one
+        elif (one[:1] == "4" and len(one) == 2) or (one[:2] == "10" and len(one) == 3):
+            back = one
+        else:
+            flags.add(one)
+    return Look(frozenset(flags), fore, back, not flags.isdisjoint(_LINED))
+
+
+@lru_cache(4096)
+def turn(before: str, after: str) -> str:
+    """Return the shortest sequence from one drawing style to another.
+
+    What is only added or changed is said alone. What ends is ended by a reset, because
+    old terminals do not know how to end one thing (39, 49, 22).
+    """
+    if not after:
+        return "\x1b[m"
+    whole = f"\x1b[0;{after}m"
+    old, new = look(before), look(after)
+    if (
+        not before
+        or old.flags - new.flags
+        or (old.fore and not new.fore)
+        or (old.back and not new.back)
+    ):
+        return whole
+    said = sorted(new.flags - old.flags)
+    said += [now for was, now in ((old.fore, new.fore), (old.back, new.back)) if was != now]
+    return f"\x1b[{';'.join(said)}m"
+
+
+@lru_cache(4096)
+def _same_ground(one: str, other: str) -> bool:
+    """Whether a blank looks the same in both: a foreground colour and weight do not show."""
+    first, second = look(one), look(other)
+    return not first.lines and not second.lines and first.back == second.back
+
+
+def _alike(one: Cell, other: Cell) -> bool:
+    """Whether two cells look the same on the screen."""
+    return one == other or (one[0] == other[0] == " " and _same_ground(one[1], other[1]))
+
+
 def _runs(want: list[Cell], shown: list[Cell]) -> Iterable[tuple[int, int]]:
     """Yield the stretches of a row to draw again, never starting inside a wide character."""
     width = len(want)
     x = 0
     while x < width:
-        if want[x] == shown[x]:
+        if _alike(want[x], shown[x]):
             x += 1
             continue
         start = x
@@ -208,7 +280,7 @@ def _runs(want: list[Cell], shown: list[Cell]) -> Iterable[tuple[int, int]]:
             start -= 1
         end = last = x + 1
         while end < width and end - last < BRIDGE:
-            if want[end] != shown[end]:
+            if not _alike(want[end], shown[end]):
                 last = end + 1
             end += 1
         while last < width and want[last][0] == "":

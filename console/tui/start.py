@@ -54,7 +54,7 @@ def settle(environ: dict[str, str] | os._Environ[str]) -> None:
     remote = bool(environ.get("SSH_CONNECTION") or environ.get("SSH_TTY"))
     for name, value in (
         ("ESCDELAY", "300" if remote else "100"),
-        ("TEXTUAL_FPS", "15" if remote else "30"),
+        ("TEXTUAL_FPS", "30" if remote else "120"),
         ("TEXTUAL_ANIMATIONS", "none"),
         ("TEXTUAL_SMOOTH_SCROLL", "0"),
     ):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from rich.style import Style
 from textual.events import Resize
+from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
@@ -26,6 +27,8 @@ from console.tui.theme import Palette
 SAMPLE = 200
 """Rows that are measured for the columns' widths."""
 GAP = 2
+NEAR = 500
+"""Rows either side of its old place in which the cursor's row is looked for first."""
 EASY = 18
 """Cells of a cell that are read without guessing the rest."""
 
@@ -137,6 +140,7 @@ class Table(Widget, can_focus=True):
         self._id_of: Callable[[Any], str] = str
         self._places: dict[str, int] | None = None
         self._natural: list[int] = []
+        self._fitted: tuple[Any, dict[int, int]] | None = None
         self._drawn: dict[str, list[str]] = {}
         self._changed: dict[str, set[int]] = {}
 
@@ -201,7 +205,8 @@ class Table(Widget, can_focus=True):
         self._rows = rows
         self._places = None
         step = max(1, len(rows) // SAMPLE)
-        sample = [rows[at] for at in range(0, len(rows), step)]
+        seen = rows[state.top : state.top + self._height]
+        sample = [*seen, *(rows[at] for at in range(0, len(rows), step))]
         measured = [
             max([len(each.name), *(width(each.text(row, self.now)) for row in sample)])
             for each in self.columns
@@ -221,6 +226,16 @@ class Table(Widget, can_focus=True):
             self._places = {self._id_of(row): at for at, row in enumerate(self._rows)}
         return self._places.get(id)
 
+    def _near(self, id: str, index: int) -> int | None:
+        """Return where `id` is, if not far from `index`: new rows push a row on by a few.
+
+        Rows by the hundred thousand would take a tenth of a second to look up by id.
+        """
+        for at in range(max(0, index - NEAR), min(len(self._rows), index + NEAR)):
+            if self._id_of(self._rows[at]) == id:
+                return at
+        return None
+
     def _find_cursor(self) -> None:
         state = self.state
         index = min(state.index, len(self._rows) - 1)
@@ -229,7 +244,9 @@ class Table(Widget, can_focus=True):
         elif state.cursor and not (
             0 <= index < len(self._rows) and self._id_of(self._rows[index]) == state.cursor
         ):
-            found = self._place(state.cursor)
+            found = self._near(state.cursor, index)
+            if found is None:
+                found = self._place(state.cursor)
             if found is not None and (state.tail or state.top):
                 state.top = max(0, state.top + found - state.index)
             index = index if found is None else found
@@ -283,11 +300,16 @@ class Table(Widget, can_focus=True):
         """Put the cursor on row `index`, as near as there are rows."""
         index = max(0, min(index, len(self._rows) - 1))
         if index != self.state.index and self._rows:
+            before, top = self.state.index, self.state.top
             self.state.index = index
             self.state.cursor = self._id_of(self._rows[index])
             self.state.follow = False
             self._keep_in_view()
-            self.refresh()
+            if self.state.top == top:
+                room = self.size.width
+                self.refresh(*(Region(0, at - top + 1, room, 1) for at in (before, index)))
+            else:
+                self.refresh()
             self.post_message(self.Moved())
 
     def move(self, by: int) -> None:
@@ -343,7 +365,7 @@ class Table(Widget, can_focus=True):
         palette = self._palette()
         base = palette.style()
         room = self.size.width
-        widths = arrange(self.columns, self._natural, room - 2) if self.columns else {}
+        widths = self._widths(room)
         if y == 0:
             return self._header(widths, palette, room)
         at = self.state.top + y - 1
@@ -352,6 +374,14 @@ class Table(Widget, can_focus=True):
                 return strip([(" " + self.empty[y - 2], palette.style("dim"))], room, base)
             return strip([], room, base)
         return self._row(self._rows[at], widths, palette, room, cursor=at == self.state.index)
+
+    def _widths(self, room: int) -> dict[int, int]:
+        """Return the columns that fit and their widths, worked out once for all lines."""
+        asked = (self.columns, tuple(self._natural), room)
+        if self._fitted is None or self._fitted[0] != asked:
+            found = arrange(self.columns, self._natural, room - 2) if self.columns else {}
+            self._fitted = (asked, found)
+        return self._fitted[1]
 
     def _header(self, widths: dict[int, int], palette: Palette, room: int) -> Strip:
         style = palette.style("header")

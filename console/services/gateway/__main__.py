@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection
@@ -53,8 +54,9 @@ _LONGEST_WAIT = 30.0
 class Control:
     """The parts of gateway control, over one store."""
 
-    def __init__(self, store: Store, probe_key: bytes) -> None:
+    def __init__(self, store: Store, probe_key: bytes, models: Iterable[str] = ()) -> None:
         self.store = store
+        self.models = models
         self.views = changes.Views()
         self.points = Points(store, self.views)
         self.verifier = Verifier(store, self.views, self.points, probe_key)
@@ -62,7 +64,7 @@ class Control:
     def mount(self, web: Web) -> None:
         """Put every route of the contract, and the internal ones, on the server."""
         keys = Keys(self.views, self.points)
-        locks = Locks(self.views, self.points)
+        locks = Locks(self.views, self.points, self.models)
         marks = Tombstones(self.views, self.points)
         for route, handler in (
             (api.STATUS, self.status),
@@ -209,7 +211,7 @@ async def serve(read: Settings, _args: argparse.Namespace, stop: asyncio.Event) 
     probe_key = settings.secret_file(read.home.keys / "probe.key", new_key)
     store = Store.open(read.home.store("gateway"), STEPS, readers=3)
     web = Web("gateway", store, read.operators)
-    control = Control(store, probe_key)
+    control = Control(store, probe_key, read.models)
     control.mount(web)
     tasks: list[asyncio.Task[None]] = []
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from difflib import get_close_matches
 
 import msgspec
@@ -71,7 +72,7 @@ def checked(target: LockTarget) -> LockTarget:
     return target
 
 
-def known(snapshot: Snapshot, target: LockTarget) -> LockTarget:
+def known(snapshot: Snapshot, target: LockTarget, models: frozenset[str]) -> LockTarget:
     """Return the target if the gateway holds anything that it could ever match.
 
     A slug with a slip of the pen would be a lock that holds nothing, and is believed to.
@@ -79,7 +80,7 @@ def known(snapshot: Snapshot, target: LockTarget) -> LockTarget:
     """
     if target.kind in {LockKind.EVERYTHING, LockKind.NETWORK}:
         return target
-    there = _names(snapshot, target.kind)
+    there = _names(snapshot, target.kind) | (models if target.kind is LockKind.MODEL else set())
     if target.id in there:
         return target
     near = get_close_matches(target.id, there, n=1)
@@ -116,9 +117,11 @@ def _names(snapshot: Snapshot, kind: LockKind) -> set[str]:
 class Locks:
     """The routes about locks."""
 
-    def __init__(self, views: changes.Views, points: Points) -> None:
+    def __init__(self, views: changes.Views, points: Points, models: Iterable[str] = ()) -> None:
         self._views = views
         self._points = points
+        self._models = frozenset(models)
+        """The models that the settings name: one may be locked before it is granted."""
 
     def listing(self, conn: Connection, ask: Ask) -> Page[Lock]:
         """Answer `lock.list`, newest first."""
@@ -141,7 +144,7 @@ class Locks:
     def would_end(self, conn: Connection, ask: Ask) -> Blast:
         """Answer `lock.blast`: what a lock, or a tombstone, on the target would end now."""
         snapshot = self._views.at(conn)
-        return self._blast(conn, snapshot, known(snapshot, checked(ask.body)))
+        return self._blast(conn, snapshot, known(snapshot, checked(ask.body), self._models))
 
     def _blast(self, conn: Connection, snapshot: Snapshot, target: LockTarget) -> Blast:
         ids = {key.id for key, _ in touched_keys(conn, snapshot, target)}
@@ -151,7 +154,7 @@ class Locks:
         """Answer `lock.add`. The same active lock again is the one that is there."""
         body: NewLock = ask.body
         snapshot = self._views.at(conn)
-        target = known(snapshot, checked(body.target))
+        target = known(snapshot, checked(body.target), self._models)
         if held := snapshot.lock_on(target.kind, target.id):
             return find(conn, held.id)
         ends = self._blast(conn, snapshot, target)

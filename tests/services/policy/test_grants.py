@@ -63,7 +63,8 @@ def test_what_is_missing_is_named_with_the_line_that_mends_it(tmp_path: Path) ->
         assert (refused.status, refused.problem) == (403, "refused")
         assert "never verified" in refused.body["detail"]
         assert refused.body["mend"].startswith("pilotctl partner verify acme")
-        assert rig.gateway.grants == [], "a draft is not the gateway's business"
+        told = await rig.gateway.hears(grant["id"], bool)
+        assert told["state"] == "draft", "it can be ended there, and opens nothing"
 
         await api.post(
             "/v1/partners/acme/verification",
@@ -111,7 +112,8 @@ def test_tier_three_and_above_waits_for_approval_whatever_else_is_there(tmp_path
             "POST", f"/v1/grants/{grant['id']}/activation", {"reason": "go"}, revision=1
         )
         assert (refused.status, refused.problem) == (403, "needs-approval")
-        assert rig.gateway.grants == []
+        told = await rig.gateway.hears(grant["id"], bool)
+        assert told["state"] == "pending_approval", "it can be ended there, and opens nothing"
 
     run(tmp_path, scenario)
 
