@@ -186,7 +186,7 @@ class PinnedLog:
 
         key = VerifierKey.parse((yield from self.key()))
         head = open_checkpoint(note.encode(), key, origin=key.name).checkpoint
-        for _ in range(5):
+        for _ in range(50):  # each that fails was beaten by one that did not
             pin = self.monitor.pinned(head.origin)
             try:
                 yield from self._hold(pin, note.encode(), head.size, head.root, key)

@@ -76,6 +76,7 @@ def test_services_killed_at_random_moments_under_load(
     rig.until(rig.all_running, seconds=60, what="everything serves again")
     unsure = len(load.unsure)
     load.settle()
+    rig.until(lambda: _nothing_waits(rig), seconds=60, what="each closing is proven at its points")
     said = Counter(each.status for each in load.calls)
     record_property(
         "told",
@@ -89,6 +90,10 @@ def test_services_killed_at_random_moments_under_load(
     _each_change_has_one_event(rig, load, events)
     _what_was_revoked_is_dead(rig, load)
     _calls_are_recorded_without_gaps(rig, load)
+
+
+def _nothing_waits(rig: Rig) -> bool:
+    return all(each.state == "verified" for each in rig.do("receipt.list", limit="0").items)
 
 
 def _until_more(done: list[Any], *, seconds: float) -> None:

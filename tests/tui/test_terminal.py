@@ -86,7 +86,7 @@ def test_a_resize_draws_everything_for_the_new_size(tmp_path):
     with Terminal(tmp_path) as screen:
         screen.see("CRIT", "gw ok")
         screen.resize(120, 40)
-        screen.see("cyber.vuln-discovery (T2) waits for approval")
+        screen.see("first 1h ago, last 2m ago", "8 rows")
         screen.resize(80, 24)
         screen.see("CRIT", "LOCK", "? all")
 
