@@ -35,6 +35,7 @@ async def tick_for_ever(store: Store, bundle: CedarBundle) -> None:
         except PilotError as error:
             _LOG.warning("the clock could not settle: %s", error.message)
         except Exception:
+            # a clock that ended here would let grants outlive their evidence unseen
             _LOG.exception("the clock failed")
         await asyncio.sleep(TICK_SECONDS)
 
