@@ -23,7 +23,8 @@ from console.config.load import Profile
 from console.config.paths import state_folder
 from console.credentials.secret import Secret
 from console.credentials.sources import Token, obtain
-from console.engines.native import Log, native
+from console.engines.native import native
+from console.engines.native.audit import Log
 from console.errors import ExitCode, PilotError
 from console.net.client import Apis
 from console.net.drive import Drive, Exchange, arun, run

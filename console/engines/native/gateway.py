@@ -1,0 +1,152 @@
+"""The facets that the gateway answers: each question is one route of the contract."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from console.api import gateway
+from console.api.engines import Paging
+from console.api.flow import Flow, ask
+from console.engines.native.query import query, time
+from console.model.enforcement import (
+    Blast,
+    Credential,
+    IssuedKey,
+    IssueKey,
+    Lock,
+    LockTarget,
+    NewLock,
+    Point,
+    Receipt,
+    ReleaseLock,
+    Revoke,
+    Tombstone,
+)
+from console.model.stored import Page
+from console.model.traffic import CallRecord, Explanation, UsageRow
+
+
+class Keys:
+    """`facets.Keys` at the gateway."""
+
+    def find(
+        self,
+        paging: Paging,
+        *,
+        grant: str = "",
+        partner: str = "",
+        holder: str = "",
+        state: str = "",
+    ) -> Flow[Page[Credential]]:
+        filters = query(paging, grant=grant, partner=partner, holder=holder, state=state)
+        return ask(gateway.KEY_LIST, query=filters)
+
+    def show(self, credential: str) -> Flow[Credential]:
+        return ask(gateway.KEY_SHOW, path={"credential": credential})
+
+    def issue(self, new: IssueKey) -> Flow[IssuedKey]:
+        return ask(gateway.KEY_ISSUE, body=new)
+
+
+class Locks:
+    """`facets.Locks` at the gateway."""
+
+    def find(self, paging: Paging, *, kind: str = "", state: str = "") -> Flow[Page[Lock]]:
+        return ask(gateway.LOCK_LIST, query=query(paging, kind=kind, state=state))
+
+    def show(self, lock: str) -> Flow[Lock]:
+        return ask(gateway.LOCK_SHOW, path={"lock": lock})
+
+    def blast(self, target: LockTarget) -> Flow[Blast]:
+        return ask(gateway.LOCK_BLAST, body=target)
+
+    def add(self, new: NewLock) -> Flow[Lock]:
+        return ask(gateway.LOCK_ADD, body=new)
+
+    def release(self, lock: str, change: ReleaseLock, revision: int) -> Flow[Lock]:
+        return ask(gateway.LOCK_RELEASE, path={"lock": lock}, body=change, if_match=revision)
+
+
+class Closings:
+    """`facets.Closings` at the gateway."""
+
+    def revoke(self, change: Revoke) -> Flow[Receipt]:
+        return ask(gateway.REVOKE, body=change)
+
+    def tombstones(self, paging: Paging, *, partner: str = "") -> Flow[Page[Tombstone]]:
+        return ask(gateway.TOMBSTONE_LIST, query=query(paging, partner=partner))
+
+
+class Points:
+    """`facets.Points` at the gateway."""
+
+    def find(self, paging: Paging) -> Flow[Page[Point]]:
+        return ask(gateway.POINT_LIST, query=query(paging))
+
+
+class Receipts:
+    """`facets.Receipts` at the gateway."""
+
+    def find(self, paging: Paging) -> Flow[Page[Receipt]]:
+        return ask(gateway.RECEIPT_LIST, query=query(paging))
+
+    def show(self, receipt: str) -> Flow[Receipt]:
+        return ask(gateway.RECEIPT_SHOW, path={"receipt": receipt})
+
+
+class Calls:
+    """`facets.Calls` at the gateway."""
+
+    def find(
+        self,
+        paging: Paging,
+        *,
+        partner: str = "",
+        grant: str = "",
+        credential: str = "",
+        model: str = "",
+        outcome: str = "",
+        code: str = "",
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Flow[Page[CallRecord]]:
+        filters = query(
+            paging,
+            partner=partner,
+            grant=grant,
+            credential=credential,
+            model=model,
+            outcome=outcome,
+            code=code,
+            since=time(since),
+            until=time(until),
+        )
+        return ask(gateway.CALL_LIST, query=filters)
+
+    def show(self, call: str) -> Flow[CallRecord]:
+        return ask(gateway.CALL_SHOW, path={"call": call})
+
+    def explain(self, call: str) -> Flow[Explanation]:
+        return ask(gateway.CALL_EXPLAIN, path={"call": call})
+
+
+class Usage:
+    """`facets.Usage` at the gateway."""
+
+    def by(
+        self,
+        group: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        partner: str = "",
+    ) -> Flow[Page[UsageRow]]:
+        return ask(
+            gateway.USAGE,
+            query={
+                "by": group,
+                "since": time(since),
+                "until": time(until),
+                "partner": partner,
+            },
+        )
