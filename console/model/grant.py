@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from console.model.access import StageKey
+from console.model.limits import UNLIMITED, Limits
 from console.model.stored import Request, Stored
 from console.model.text import Cidr, Note, Reason, Slug, Time
 
@@ -120,6 +121,16 @@ class Grant(Stored, kw_only=True, frozen=True):
     decision: Decision | None = None
     gaps: list[Gap] = []
     """What is missing while it is not active."""
+    limits: Limits = UNLIMITED
+    """Over all its keys and callers."""
+    principal_limits: Limits = UNLIMITED
+    """For each of its principals alone."""
+    principals: list[str] = []
+    """Ids of the principals that its calls must come from; empty means ALL."""
+    renews: str = ""
+    """The grant that this one succeeds: its credentials go on under this one."""
+    renewed_by: str = ""
+    """The successor that holds its credentials now."""
 
 
 class NewGrant(Request, kw_only=True, frozen=True):
@@ -192,3 +203,9 @@ class GrantProjection(msgspec.Struct, kw_only=True, frozen=True):
     grace_seconds: int
     egress: list[str]
     subprocessors: list[str]
+    limits: Limits = UNLIMITED
+    principal_limits: Limits = UNLIMITED
+    principals: dict[str, str] = {}
+    """Principal id to its salted hash; empty lets any, named or not."""
+    renews: str = ""
+    """The gateway moves that grant's living credentials to this one as it opens."""

@@ -75,6 +75,10 @@ class CallRecord(msgspec.Struct, kw_only=True, frozen=True):
     bundle_revision: str = ""
     checks: list[Check] = []
     lock_id: str = ""
+    principal: str = ""
+    """Salted hash of the user that the caller named, empty where it named none."""
+    cost_micros: int = 0
+    """By the price table of the day it began, in micro-units of the pilot's currency."""
 
 
 class Explanation(msgspec.Struct, kw_only=True, frozen=True):
