@@ -22,6 +22,7 @@ PREFIXES = {
     "receipt": "rcp",
     "decision": "dec",
     "request": "rid",
+    "principal": "prn",
     "bundle": "pol",
 }
 """Noun to id prefix, DESIGN §2."""
