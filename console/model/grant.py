@@ -209,3 +209,5 @@ class GrantProjection(msgspec.Struct, kw_only=True, frozen=True):
     """Principal id to its salted hash; empty lets any, named or not."""
     renews: str = ""
     """The gateway moves that grant's living credentials to this one as it opens."""
+    lineage: list[str] = []
+    """Every grant that this one succeeds, the newest first: a lock on one of them holds it."""

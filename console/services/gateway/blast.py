@@ -50,7 +50,7 @@ def falls_under(key: KeyFact, grant: GrantProjection | None, target: LockTarget)
         case LockKind.PARTNER:
             return key.partner == target.id
         case LockKind.GRANT:
-            return key.grant_id == target.id
+            return key.grant_id == target.id or (grant is not None and target.id in grant.lineage)
         case LockKind.CREDENTIAL:
             return key.id == target.id
         case LockKind.SUBPROCESSOR:
@@ -69,7 +69,7 @@ def grant_under(grant: GrantProjection, target: LockTarget) -> bool:
         case LockKind.PARTNER:
             return grant.partner == target.id
         case LockKind.GRANT:
-            return grant.id == target.id
+            return target.id in (grant.id, *grant.lineage)
         case LockKind.PILOT:
             return grant.pilot == target.id
         case LockKind.STAGE:

@@ -65,6 +65,31 @@ def forget_old(conn: Connection) -> None:
     conn.execute(CHANGES.delete().where(CHANGES.c.seq <= head(conn) - _KEPT))
 
 
+def key_facts(conn: Connection, *ids: str) -> list[KeyFact]:
+    """Return what points are to know of these credentials, or of all of them."""
+    asked = select(
+        CREDENTIALS.c.id,
+        CREDENTIALS.c.sha256,
+        CREDENTIALS.c.grant_id,
+        CREDENTIALS.c.partner,
+        CREDENTIALS.c.holder,
+        CREDENTIALS.c.ends_at,
+    ).order_by(CREDENTIALS.c.id)
+    if ids:
+        asked = asked.where(CREDENTIALS.c.id.in_(ids))
+    return [
+        KeyFact(
+            id=row.id,
+            sha256=row.sha256,
+            grant_id=row.grant_id,
+            partner=row.partner,
+            holder=row.holder,
+            ends_at=row.ends_at,
+        )
+        for row in conn.execute(asked)
+    ]
+
+
 class Views:
     """Snapshots of the store as transactions see it, kept from one to the next."""
 
@@ -103,24 +128,7 @@ def _load(conn: Connection) -> Snapshot:
         State(
             sequence=head(conn),
             grants=list(conn.execute(select(GRANTS.c.body)).scalars()),
-            keys=[
-                KeyFact(
-                    id=row.id,
-                    sha256=row.sha256,
-                    grant_id=row.grant_id,
-                    partner=row.partner,
-                    holder=row.holder,
-                )
-                for row in conn.execute(
-                    select(
-                        CREDENTIALS.c.id,
-                        CREDENTIALS.c.sha256,
-                        CREDENTIALS.c.grant_id,
-                        CREDENTIALS.c.partner,
-                        CREDENTIALS.c.holder,
-                    ).order_by(CREDENTIALS.c.id)
-                )
-            ],
+            keys=key_facts(conn),
             locks=[
                 LockFact(id=lock.id, kind=lock.kind, target=lock.target, message=lock.message)
                 for lock in conn.execute(

@@ -94,8 +94,9 @@ def decide(snapshot: Snapshot, asked: Asked, moment: Moment, authorize: Authoriz
     if grant is not None:
         judge.declared = not grant.egress or any(within(asked.address, n) for n in grant.egress)
 
-    if code := snapshot.ended(key):
-        return judge.refuse("tombstone", code, f"{code.partition('_')[0]} was revoked for ever")
+    if code := ended(snapshot, key, moment.now):
+        said = f"replaced, until {key.ends_at}" if code == "key_rotated" else "revoked for ever"
+        return judge.refuse("tombstone", code, f"{code.partition('_')[0]} was {said}")
     judge.passed("tombstone", "none")
 
     covering = covers(grant, asked.route, asked.model) if grant else []
@@ -114,6 +115,8 @@ def decide(snapshot: Snapshot, asked: Asked, moment: Moment, authorize: Authoriz
         told = found if code == "grant_suspended" and found.endswith("_lapsed") else ""
         return judge.refuse("grant", code, found, why=told)
     judge.until = next_lapse(grant, moment.now)
+    if key.ends_at is not None and (judge.until is None or key.ends_at < judge.until):
+        judge.until = key.ends_at
     judge.passed("grant", found)
 
     if asked.route != MODELS_ROUTE and (refused := _scope(judge, grant, covering)):
@@ -137,6 +140,17 @@ def decide(snapshot: Snapshot, asked: Asked, moment: Moment, authorize: Authoriz
             return judge.refuse("policy", "policy_denied", _reasons(decision))
         judge.passed("policy", _reasons(decision))
     return judge.verdict(True, "", "")
+
+
+def ended(snapshot: Snapshot, key: KeyFact, at: datetime) -> str:
+    """Return the code with which a credential is refused for ever, or an empty string.
+
+    A replaced key ends by its own time too: where its tombstone has not come yet, and even
+    where control cannot be heard.
+    """
+    code = snapshot.ended(key)
+    over = key.ends_at is not None and at >= key.ends_at
+    return "key_rotated" if over and code in {"", "key_revoked"} else code
 
 
 def covers(grant: GrantProjection, route: str, model: str) -> list[GrantedCapability]:
@@ -198,6 +212,7 @@ def lock_targets(
         (LockKind.CREDENTIAL.value, key.id),
     ]
     if grant is not None:
+        found.extend((LockKind.GRANT.value, former) for former in grant.lineage)
         found.append((LockKind.PILOT.value, grant.pilot))
         found.append((LockKind.STAGE.value, f"{grant.pilot}/{grant.stage}"))
     if model:

@@ -12,6 +12,7 @@ from typing import TypeAlias
 import msgspec
 
 from console.model.grant import GrantProjection
+from console.model.price import Price
 from console.model.traffic import CallRecord
 
 
@@ -23,6 +24,8 @@ class KeyFact(msgspec.Struct, kw_only=True, frozen=True):
     grant_id: str
     partner: str
     holder: str
+    ends_at: datetime | None = None
+    """When it stops working, once another version has replaced it."""
 
 
 class LockFact(msgspec.Struct, kw_only=True, frozen=True):
@@ -61,6 +64,21 @@ class KeyChange(msgspec.Struct, kw_only=True, frozen=True, tag="key"):
     key: KeyFact
 
 
+class MoveChange(msgspec.Struct, kw_only=True, frozen=True, tag="move"):
+    """A successor was applied, and took the living credentials over: both, or neither."""
+
+    grant: GrantProjection
+    keys: list[KeyFact]
+    """The credentials as they are now, under the successor."""
+
+
+class RotateChange(msgspec.Struct, kw_only=True, frozen=True, tag="rotate"):
+    """A credential was replaced: `old` works until its `ends_at`, `new` from now on."""
+
+    old: KeyFact
+    new: KeyFact
+
+
 class LockChange(msgspec.Struct, kw_only=True, frozen=True, tag="lock"):
     """A lock was added."""
 
@@ -85,8 +103,22 @@ class BundleChange(msgspec.Struct, kw_only=True, frozen=True, tag="bundle"):
     bundle: BundleFact
 
 
+class PriceChange(msgspec.Struct, kw_only=True, frozen=True, tag="price"):
+    """A price was set, in place of one of the same model and day."""
+
+    price: Price
+
+
 Body: TypeAlias = (
-    GrantChange | KeyChange | LockChange | ReleaseChange | TombstoneChange | BundleChange
+    GrantChange
+    | KeyChange
+    | MoveChange
+    | RotateChange
+    | LockChange
+    | ReleaseChange
+    | TombstoneChange
+    | BundleChange
+    | PriceChange
 )
 
 
@@ -106,6 +138,7 @@ class State(msgspec.Struct, kw_only=True, frozen=True):
     locks: list[LockFact] = []
     tombstones: list[TombstoneFact] = []
     bundle: BundleFact | None = None
+    prices: list[Price] = []
 
 
 class Changes(msgspec.Struct, kw_only=True, frozen=True):
@@ -157,6 +190,67 @@ class Lease(msgspec.Struct, kw_only=True, frozen=True):
     sequence: int
     lease_seconds: float
     policy_age: float | None = None
+
+
+class Take(msgspec.Struct, kw_only=True, frozen=True):
+    """A call that wants to begin under limits: the most that it can use."""
+
+    call: str
+    grant_id: str
+    principal: str = ""
+    tokens: int
+    micros: int
+
+
+class Done(msgspec.Struct, kw_only=True, frozen=True):
+    """A call that was let begin is over, and what it came to."""
+
+    call: str
+    tokens: int = 0
+    micros: int = 0
+    void: bool = False
+    """It never reached an upstream: there is nothing to settle."""
+
+
+class LimitAsk(msgspec.Struct, kw_only=True, frozen=True):
+    """What a point sends of its limited calls. `resumed` is the last of its call records
+    that an earlier process left.
+    """
+
+    incarnation: str
+    resumed: int = 0
+    done: list[Done] = []
+    take: list[Take] = []
+
+
+class Gauge(msgspec.Struct, kw_only=True, frozen=True):
+    """One limit as it stands: its name, quota, window in seconds, what is left, until when."""
+
+    name: str
+    quota: int
+    window: int
+    left: int
+    resets: int
+
+
+class Taken(msgspec.Struct, kw_only=True, frozen=True):
+    """Whether a call may begin. `code` is empty where it may."""
+
+    code: str = ""
+    said: str = ""
+    """What the caller is told."""
+    found: str = ""
+    """What an operator is told."""
+    retry_after: int = 0
+    """Seconds after which it may well begin; 0 where waiting does not help."""
+    gauges: list[Gauge] = []
+
+
+class LimitSaid(msgspec.Struct, kw_only=True, frozen=True):
+    """The answers, in the order of the questions. `resumed`: the earlier process is settled."""
+
+    taken: list[Taken]
+    resumed: bool = True
 
 
 class CallBatch(msgspec.Struct, kw_only=True, frozen=True):

@@ -14,7 +14,7 @@ from console.model.grant import GrantProjection
 from console.model.ids import new_id
 from console.model.stored import Page
 from console.services.events import event
-from console.services.gateway import changes
+from console.services.gateway import changes, renewal
 from console.services.gateway.decide import lock_targets, models_of, staleness, standing
 from console.services.gateway.exchange import KeyChange, KeyFact
 from console.services.gateway.points import Points
@@ -168,6 +168,12 @@ def _refuse_closed(
                 f"{kind} {target} is locked ({lock.id}), so no key is issued",
                 mend=f"pilotctl lock show {lock.id}",
             )
+    if later := renewal.successor(snapshot, grant.id):
+        raise refusal(
+            "refused",
+            f"{later.id} renews {grant.id} and has its keys",
+            mend=f"pilotctl key issue {later.id}",
+        )
     code, found = standing(grant, at)
     if code:
         raise refusal(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import msgspec
 from sqlalchemy import Connection, select
 
 from console.model.grant import GrantProjection
-from console.services.gateway import changes
+from console.services.gateway import changes, renewal
 from console.services.gateway.exchange import (
     Applied,
     BundleChange,
@@ -44,7 +46,7 @@ class Intake:
 
             def apply(conn: Connection) -> int:
                 set_mark(conn, POLICY_AS_OF, ask.now.isoformat())
-                return _apply(conn, said)
+                return _apply(conn, said, ask.now)
 
             self._applied = await self._store.write(apply)
             self._noted = ask.now.timestamp()
@@ -61,7 +63,7 @@ def set_mark(conn: Connection, name: str, value: str) -> None:
     )
 
 
-def _apply(conn: Connection, said: Projection) -> int:
+def _apply(conn: Connection, said: Projection, at: datetime) -> int:
     before = conn.execute(select(MARKS.c.value).where(MARKS.c.name == _APPLIED)).scalar()
     applied = int(before or 0)
     for item in sorted(said.items, key=lambda each: each.seq):
@@ -69,7 +71,7 @@ def _apply(conn: Connection, said: Projection) -> int:
             continue
         match item.kind:
             case "grant":
-                _take_grant(conn, _grant.decode(item.body))
+                _take_grant(conn, _grant.decode(item.body), at)
             case "bundle":
                 bundle = _bundle.decode(item.body)
                 conn.execute(BUNDLES.insert().values(body=bundle))
@@ -82,7 +84,7 @@ def _apply(conn: Connection, said: Projection) -> int:
     return applied
 
 
-def _take_grant(conn: Connection, grant: GrantProjection) -> None:
+def _take_grant(conn: Connection, grant: GrantProjection, at: datetime) -> None:
     held = conn.execute(select(GRANTS.c.revision).where(GRANTS.c.id == grant.id)).scalar()
     if held is None:
         conn.execute(GRANTS.insert().values(id=grant.id, revision=grant.revision, body=grant))
@@ -94,4 +96,5 @@ def _take_grant(conn: Connection, grant: GrantProjection) -> None:
         )
     else:
         return
-    changes.append(conn, GrantChange(grant=grant))
+    if not renewal.takes_over(conn, grant, at):
+        changes.append(conn, GrantChange(grant=grant))

@@ -11,6 +11,9 @@ import ipaddress
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import lru_cache
+from itertools import chain
+
+import msgspec
 
 from console.model.enforcement import LockKind, TombstoneKind
 from console.model.grant import GrantProjection
@@ -23,7 +26,9 @@ from console.services.gateway.exchange import (
     KeyFact,
     LockChange,
     LockFact,
+    MoveChange,
     ReleaseChange,
+    RotateChange,
     State,
     TombstoneChange,
     TombstoneFact,
@@ -86,10 +91,15 @@ class Snapshot:
         self.sequence = change.seq
         match change.body:
             case GrantChange(grant=grant):
-                held = self._grants.get(grant.id)
-                if held is None or held.revision <= grant.revision:
-                    self._grants[grant.id] = grant
+                self._set_grant(grant)
+            case MoveChange(grant=grant, keys=keys):
+                self._set_grant(grant)
+                for key in keys:
+                    self._move_key(key)
             case KeyChange(key=key):
+                self._add_key(key)
+            case RotateChange(old=old, new=key):
+                self._end_key(old)
                 self._add_key(key)
             case LockChange(lock=lock):
                 self._locks[lock.id] = lock
@@ -100,12 +110,34 @@ class Snapshot:
             case BundleChange(bundle=bundle):
                 self.bundle = bundle
 
+    def _set_grant(self, grant: GrantProjection) -> None:
+        held = self._grants.get(grant.id)
+        if held is None or held.revision <= grant.revision:
+            self._grants[grant.id] = grant
+
+    def _move_key(self, key: KeyFact) -> None:
+        """Take a credential as it is under its successor grant."""
+        held = self._keys.get(key.id)
+        if held is not None:
+            left = tuple(k for k in self._keys_of_grant[held.grant_id] if k.id != key.id)
+            self._keys_of_grant[held.grant_id] = left
+            del self._keys[key.id], self._hashes[held.sha256]
+        self._add_key(key)
+
     def _add_key(self, key: KeyFact) -> None:
         if key.id in self._keys:
             return
         self._keys[key.id] = key
         self._hashes[key.sha256] = key
         self._keys_of_grant[key.grant_id] = (*self._keys_of_grant.get(key.grant_id, ()), key)
+
+    def _end_key(self, ending: KeyFact) -> None:
+        """Take in when a key ends: never later than was known."""
+        key = self._keys.get(ending.id)
+        if key is None or ending.ends_at is None:
+            return
+        if key.ends_at is None or ending.ends_at < key.ends_at:
+            self._move_key(msgspec.structs.replace(key, ends_at=ending.ends_at))
 
     def _index_locks(self) -> None:
         ordered = sorted(self._locks.values(), key=lambda lock: lock.id)
@@ -123,8 +155,14 @@ class Snapshot:
         return self._hashes.get(sha256)
 
     def keys_of(self, grant_id: str) -> tuple[KeyFact, ...]:
-        """Return the credentials ever issued under a grant."""
-        return self._keys_of_grant.get(grant_id, ())
+        """Return the credentials under a grant, and under those that succeed it."""
+        own = self._keys_of_grant.get(grant_id, ())
+        later = (self._keys_of_grant.get(each, ()) for each in self.successors(grant_id))
+        return tuple(chain(own, *later))
+
+    def successors(self, grant_id: str) -> list[str]:
+        """Return the ids of the grants that succeed this one, directly or not."""
+        return [each.id for each in self._grants.values() if grant_id in each.lineage]
 
     def each_key(self) -> Iterator[KeyFact]:
         """Iterate over every credential."""
@@ -155,8 +193,10 @@ class Snapshot:
 
     def ended(self, key: KeyFact) -> str:
         """Return the code of the tombstone over a credential, or an empty string."""
-        if (TombstoneKind.GRANT.value, key.grant_id) in self._tombstones:
-            return "grant_revoked"
+        grant = self._grants.get(key.grant_id)
+        for each in (key.grant_id, *(grant.lineage if grant else ())):
+            if (TombstoneKind.GRANT.value, each) in self._tombstones:
+                return "grant_revoked"
         if (TombstoneKind.CREDENTIAL.value, key.id) in self._tombstones:
             return "key_revoked"
         return ""

@@ -57,7 +57,10 @@ class Tombstones:
         receipt_id = new_id("receipt")
         facts = [TombstoneFact(kind=TombstoneKind.CREDENTIAL, id=key.id) for key in ended]
         if body.kind is TombstoneKind.GRANT:
-            facts.insert(0, TombstoneFact(kind=TombstoneKind.GRANT, id=body.id))
+            # what succeeds it is the same access, and ends with it
+            later = snapshot.successors(body.id)
+            ids = [body.id, *(each for each in later if not snapshot.tombstoned("grant", each))]
+            facts[:0] = [TombstoneFact(kind=TombstoneKind.GRANT, id=each) for each in ids]
         sequence = changes.append(conn, TombstoneChange(ends=facts))
         marks = [
             Tombstone(
