@@ -26,10 +26,12 @@ from console.credentials.sources import Token, obtain
 from console.engines.native import native
 from console.engines.native.audit import Log
 from console.errors import ExitCode, PilotError
+from console.model.stored import Page
 from console.net.client import Apis
 from console.net.drive import Drive, Exchange, arun, run
 
 if TYPE_CHECKING:
+    from console.config.names import Names
     from console.trust.monitor import Monitor, Pin
     from console.trust.note import VerifierKey
 
@@ -93,11 +95,23 @@ class Session:
 
     def run(self, flow: Flow[T], drive: Drive | None = None) -> T:
         """Drive `flow` to its result."""
-        return run(flow, drive or self.drive())
+        return self._remembered(run(flow, drive or self.drive()))
 
     async def arun(self, flow: Flow[T], drive: Drive | None = None) -> T:
         """Drive `flow` to its result without blocking the loop."""
-        return await arun(flow, drive or self.drive())
+        return self._remembered(await arun(flow, drive or self.drive()))
+
+    @cached_property
+    def names(self) -> Names:
+        """What completion may offer: see `config.names`."""
+        from console.config.names import Names  # noqa: PLC0415  # what changes things needs none
+
+        return Names(self.profile.name, self._environ)
+
+    def _remembered(self, result: T) -> T:
+        if isinstance(result, Page):
+            self.names.remember(result.items)
+        return result
 
     def close(self) -> None:
         """Close what `run` opened."""

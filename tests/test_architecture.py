@@ -56,6 +56,7 @@ ONLY: dict[str, tuple[str, ...]] = {
     "rich": ("tui/",),
     "keyring": ("credentials/",),
     "tomli_w": ("config/",),
+    "shtab": ("cli/builtin/completion.py",),
     "aiohttp": ("services/",),
     "sqlalchemy": ("services/",),
     "cedarpy": ("engines/cedar.py",),

@@ -18,9 +18,14 @@ BUILTINS: dict[str, tuple[str, str]] = {
     "api": ("console.cli.builtin.api", "one request to an API, as it is"),
     "doctor": ("console.cli.builtin.doctor", "what is wrong with this installation"),
     "spec": ("console.cli.builtin.spec", "every operation, or an API as OpenAPI, as JSON"),
+    "completion": ("console.cli.builtin.completion", "words, flags and names in your shell"),
     "help": ("console.cli.builtin.help", "a command or a topic"),
 }
-"""Command to module and summary. Each module has `run(argv, context)`."""
+"""Command to module and summary. Each module has `run(argv, context)`, and `parser_of(name)`
+where it takes flags."""
+
+HIDDEN: dict[str, str] = {"__complete": "console.cli.builtin.complete"}
+"""What programs call, and nobody types."""
 
 
 def root_help() -> str:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from console.cli.commands import BUILTINS, root_help
+from console.cli.commands import BUILTINS, HIDDEN, root_help
 from console.cli.startup import started
 from console.cli.stderr import Stderr
 from console.cli.terminal import Terminal
@@ -126,7 +126,7 @@ def _dispatch(line: CommandLine) -> int:
     word = rest[0]
     if word in NOUNS:
         return _operation(word, [*leading, *rest[1:]], line)
-    if word in BUILTINS:
+    if word in BUILTINS or word in HIDDEN:
         return _builtin(word, [*leading, *rest[1:]], line)
     from console.cli.parser import no_such, usage  # noqa: PLC0415  # as above
 
@@ -167,7 +167,7 @@ def _operation(noun: str, words: list[str], line: CommandLine) -> int:
 def _builtin(name: str, words: list[str], line: CommandLine) -> int:
     from importlib import import_module  # noqa: PLC0415  # only commands by hand need it
 
-    module = import_module(BUILTINS[name][0])
+    module = import_module(BUILTINS[name][0] if name in BUILTINS else HIDDEN[name])
     started()
     code: int = module.run([name, *words], line.context())
     return code

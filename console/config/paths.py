@@ -18,6 +18,11 @@ def state_folder(environ: Mapping[str, str]) -> Path:
     return _base(environ, "XDG_STATE_HOME", ".local/state")
 
 
+def cache_folder(environ: Mapping[str, str]) -> Path:
+    """Return the folder for what can be thrown away: names for completion."""
+    return _base(environ, "XDG_CACHE_HOME", ".cache")
+
+
 def local_home(environ: Mapping[str, str]) -> Path:
     """Return the state folder of the services that `pilotctl up` runs: `PILOTCTL_HOME`."""
     if explicit := environ.get("PILOTCTL_HOME"):

@@ -31,7 +31,7 @@ _METHODS = ("GET", "POST", "PUT", "DELETE")
 
 def run(argv: list[str], context: Context) -> int:
     """Send one request and print the decoded answer."""
-    parser = _parser()
+    parser = parser_of()
     namespace = parser.understood(argv[1:])
     common = common_of(namespace)
     output = context.output(common)
@@ -82,7 +82,8 @@ def run(argv: list[str], context: Context) -> int:
     return ExitCode.DONE
 
 
-def _parser() -> Parser:
+def parser_of(_name: str = "api") -> Parser:
+    """Return the parser of this command."""
     parser = Parser(
         "pilotctl api",
         "One request of the contract: METHOD GET or POST, PATH as API/v1/…",

@@ -35,9 +35,7 @@ class SignIn(msgspec.Struct, kw_only=True):
 
 def run(argv: list[str], context: Context) -> int:
     """Ask the three APIs who the caller is; exit as the worst answer asks."""
-    parser = Parser("pilotctl auth status", "Who the APIs take you for, and by which token.")
-    parser.add_argument("verb", nargs="?", help="status")
-    add_common(parser)
+    parser = parser_of()
     namespace = parser.understood(argv[1:])
     common = common_of(namespace)
     output = context.output(common)
@@ -82,6 +80,14 @@ def run(argv: list[str], context: Context) -> int:
     if worst is not None:
         raise worst
     return ExitCode.DONE
+
+
+def parser_of(_name: str = "auth") -> Parser:
+    """Return the parser of this command."""
+    parser = Parser("pilotctl auth status", "Who the APIs take you for, and by which token.")
+    parser.add_argument("verb", nargs="?", help="status")
+    add_common(parser)
+    return parser
 
 
 def _ask() -> Flow[list[ServiceStatus | PilotError]]:

@@ -33,14 +33,7 @@ class Explained(msgspec.Struct, kw_only=True):
 
 def run(argv: list[str], context: Context) -> int:
     """Explain the settings, name the file, or write a first one."""
-    parser = Parser(
-        "pilotctl config",
-        "explain: each setting and where it came from\n"
-        "path:    where the configuration file is\n"
-        "init:    write a first one (0600), for the services of `pilotctl up`",
-    )
-    parser.add_argument("verb", nargs="?", help=" | ".join(_VERBS))
-    add_common(parser)
+    parser = parser_of()
     namespace = parser.understood(argv[1:])
     common = common_of(namespace)
     output = context.output(common)
@@ -60,6 +53,19 @@ def run(argv: list[str], context: Context) -> int:
         _init(file, context)
     output.result({"file": str(file), "exists": file.exists()}, dict)
     return ExitCode.DONE
+
+
+def parser_of(_name: str = "config") -> Parser:
+    """Return the parser of this command."""
+    parser = Parser(
+        "pilotctl config",
+        "explain: each setting and where it came from\n"
+        "path:    where the configuration file is\n"
+        "init:    write a first one (0600), for the services of `pilotctl up`",
+    )
+    parser.add_argument("verb", nargs="?", help=" | ".join(_VERBS))
+    add_common(parser)
+    return parser
 
 
 def _rows(profile: Profile, context: Context) -> list[Explained]:

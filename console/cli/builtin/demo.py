@@ -20,14 +20,7 @@ INCIDENT_IN_TOUR = 1.0
 
 def run(argv: list[str], context: Context) -> int:
     """Start the demo, show it, and leave nothing of it behind."""
-    parser = Parser(
-        "pilotctl demo",
-        "A whole pilot on this machine: services, partners, live traffic, one incident.",
-    )
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="another run of events")
-    parser.add_argument("--tour", action="store_true", help="print the tour, on a terminal too")
-    parser.add_argument("--theme", default="", metavar="NAME", help="a theme, or its file's path")
-    add_common(parser)
+    parser = parser_of()
     namespace = parser.understood(argv[1:])
     common = common_of(namespace)
     output = context.output(common)
@@ -57,3 +50,16 @@ def run(argv: list[str], context: Context) -> int:
 
         walk(Tour(demo.home, context.environ, output))
     return ExitCode.DONE
+
+
+def parser_of(_name: str = "demo") -> Parser:
+    """Return the parser of this command."""
+    parser = Parser(
+        "pilotctl demo",
+        "A whole pilot on this machine: services, partners, live traffic, one incident.",
+    )
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="another run of events")
+    parser.add_argument("--tour", action="store_true", help="print the tour, on a terminal too")
+    parser.add_argument("--theme", default="", metavar="NAME", help="a theme, or its file's path")
+    add_common(parser)
+    return parser

@@ -42,8 +42,7 @@ class Finding(msgspec.Struct, kw_only=True):
 
 def run(argv: list[str], context: Context) -> int:
     """Look at everything; exit 1 where something is bad."""
-    parser = Parser("pilotctl doctor", "What of this installation works.")
-    add_common(parser)
+    parser = parser_of()
     namespace = parser.understood(argv[1:])
     common = common_of(namespace)
     output = context.output(common)
@@ -55,6 +54,13 @@ def run(argv: list[str], context: Context) -> int:
     output.result(Page(as_of=now(), source="this machine", items=findings), Page[Finding])
     bad = any(finding.state == "bad" for finding in findings)
     return ExitCode.FAILED if bad else ExitCode.DONE
+
+
+def parser_of(_name: str = "doctor") -> Parser:
+    """Return the parser of this command."""
+    parser = Parser("pilotctl doctor", "What of this installation works.")
+    add_common(parser)
+    return parser
 
 
 def _findings(common: Common, context: Context) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""`pilotctl help [TOPIC | NOUN [VERB]]`."""
+"""`pilotctl help [TOPIC | NOUN [VERB] | man]`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ def run(argv: list[str], context: Context) -> int:
     known = topics()
     if not words:
         output.text(f"{root_help()}\ntopics: {', '.join(known)}\n")
+    elif words[0] == "man":
+        from console.cli.builtin.manpage import page  # noqa: PLC0415  # it reads every noun
+
+        output.text(page())
     elif words[0] in known:
         output.text(known[words[0]])
     elif words[0] in NOUNS and len(words) == 1:
@@ -28,6 +32,6 @@ def run(argv: list[str], context: Context) -> int:
     elif words[0] in NOUNS or words[0] in BUILTINS:
         return main([*words, "--help"], context.environ)
     else:
-        names = [*known, *NOUNS, *BUILTINS]
+        names = [*known, "man", *NOUNS, *BUILTINS]
         raise no_such("topic", words[0], names, see=f"topics: {', '.join(known)}")
     return 0

@@ -16,14 +16,7 @@ NOUNS = ("partner", "grant", "key", "alert", "lock", "pilot", "capability")
 
 def run(argv: list[str], context: Context) -> int:
     """Let the operator pick one, and print its slug or id; nothing and 130 for none."""
-    parser = Parser(
-        "pilotctl pick",
-        "Choose one from a list on the terminal; prints its slug or id, and nothing else.\n"
-        "esc chooses nothing: exit 130.",
-        'example:\n  pilotctl grant list --partner "$(pilotctl pick partner)"',
-    )
-    parser.add_argument("noun", nargs="?", help=" | ".join(NOUNS))
-    add_common(parser)
+    parser = parser_of()
     namespace = parser.understood(argv[1:])
     common = common_of(namespace)
     output = context.output(common)
@@ -47,3 +40,16 @@ def run(argv: list[str], context: Context) -> int:
         return ExitCode.INTERRUPTED
     output.lines([safe(picked)])
     return ExitCode.DONE
+
+
+def parser_of(_name: str = "pick") -> Parser:
+    """Return the parser of this command."""
+    parser = Parser(
+        "pilotctl pick",
+        "Choose one from a list on the terminal; prints its slug or id, and nothing else.\n"
+        "esc chooses nothing: exit 130.",
+        'example:\n  pilotctl grant list --partner "$(pilotctl pick partner)"',
+    )
+    parser.add_argument("noun", nargs="?", help=" | ".join(NOUNS))
+    add_common(parser)
+    return parser

@@ -33,7 +33,7 @@ _WORDS = {
 def run(argv: list[str], context: Context) -> int:
     """Do what `argv[0]` says."""
     verb = argv[0]
-    parser = _parser(verb)
+    parser = parser_of(verb)
     namespace = parser.understood(argv[1:])
     common = common_of(namespace)
     output = context.output(common)
@@ -64,7 +64,8 @@ def require_local() -> None:
         )
 
 
-def _parser(verb: str) -> Parser:
+def parser_of(verb: str) -> Parser:
+    """Return the parser of `up`, `down` or `status`."""
     parser = Parser(f"pilotctl {verb}", _WORDS[verb])
     parser.add_argument("--home", default="", metavar="DIR", help="their state folder")
     if verb == "up":

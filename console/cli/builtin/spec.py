@@ -29,9 +29,7 @@ _APIS: dict[str, tuple[Route, ...]] = {
 
 def run(argv: list[str], context: Context) -> int:
     """Print every operation, or the OpenAPI document of one API."""
-    parser = Parser("pilotctl spec", "Every operation as JSON, or an API as OpenAPI 3.1.")
-    parser.add_argument("--api", default="", help=" | ".join(_APIS))
-    add_common(parser)
+    parser = parser_of()
     namespace = parser.understood(argv[1:])
     output = context.output(common_of(namespace))
     if namespace.help_:
@@ -43,6 +41,14 @@ def run(argv: list[str], context: Context) -> int:
     else:
         raise no_such("API", namespace.api, _APIS, see="")
     return ExitCode.DONE
+
+
+def parser_of(_name: str = "spec") -> Parser:
+    """Return the parser of this command."""
+    parser = Parser("pilotctl spec", "Every operation as JSON, or an API as OpenAPI 3.1.")
+    parser.add_argument("--api", default="", help=" | ".join(_APIS))
+    add_common(parser)
+    return parser
 
 
 def registry() -> dict[str, Any]:
