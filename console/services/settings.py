@@ -27,7 +27,11 @@ __all__ = ["DataPlane", "Home", "Settings", "Upstream", "load", "prepare", "secr
 
 DEFAULT_PORT = 8440
 
+TABLES = {"data_plane", "upstreams", "models", "operators", "policy", "log", "retention"}
+"""What `pilot.toml` may hold at its top."""
+
 _NAME = re.compile(SLUG_PATTERN)
+_ORIGIN = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(/[A-Za-z0-9._-]+)*")
 
 
 class DataPlane(msgspec.Struct, kw_only=True, frozen=True):
@@ -87,6 +91,21 @@ class PolicyRules(msgspec.Struct, kw_only=True, frozen=True):
         return Path(self.bundle) if self.bundle else None
 
 
+class LogRules(msgspec.Struct, kw_only=True, frozen=True):
+    """What the log is called."""
+
+    origin: str = ""
+    """The name of a log that is yet to be made: C2SP asks for a schema-less URL that is ours.
+    Empty is `pilotctl.local/<8 hex digits of its key>`. A log that exists keeps its name."""
+
+
+class Retention(msgspec.Struct, kw_only=True, frozen=True):
+    """How long records are kept. Audit events are kept for ever."""
+
+    calls_days: int = 0
+    """Call records older than this go, once their digests are in the log; 0 keeps them all."""
+
+
 class Settings(msgspec.Struct, kw_only=True, frozen=True):
     """What `pilot.toml` says, with the defaults filled in."""
 
@@ -97,6 +116,8 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True):
     """Model slug to `upstream` or `upstream:name-there`."""
     operators: list[Operator]
     policy: PolicyRules = PolicyRules()
+    log: LogRules = LogRules()
+    retention: Retention = Retention()
 
     def upstream_of(self, model: str) -> tuple[Upstream, str]:
         """Return where calls for `model` go, and what it is called there."""
@@ -134,7 +155,7 @@ class _Reader:
 
     def settings(self) -> Settings:
         """Return the settings, or refuse the file."""
-        self._known(self.values, (), {"data_plane", "upstreams", "models", "operators", "policy"})
+        self._known(self.values, (), TABLES)
         upstreams = self._upstreams()
         return Settings(
             home=self.home,
@@ -143,6 +164,8 @@ class _Reader:
             models=self._models(upstreams),
             operators=self._operators(),
             policy=self._policy(),
+            log=self._log(),
+            retention=self._retention(),
         )
 
     def _data_plane(self) -> DataPlane:
@@ -217,6 +240,22 @@ class _Reader:
         self._known(table, ("policy",), {"bundle"})
         folder = self._text(table, ("policy",), "bundle", "")
         return PolicyRules(bundle=str(self.home.path / folder) if folder else "")
+
+    def _log(self) -> LogRules:
+        table = self._table(("log",))
+        self._known(table, ("log",), {"origin"})
+        origin = self._text(table, ("log",), "origin", "")
+        if origin and not (len(origin) <= 120 and _ORIGIN.fullmatch(origin)):
+            self._refuse(
+                ("log", "origin"), "must be a name like log.example.org/pilot, at most 120 long"
+            )
+        return LogRules(origin=origin)
+
+    def _retention(self) -> Retention:
+        table = self._table(("retention",))
+        self._known(table, ("retention",), {"calls_days"})
+        days = self._number(table, ("retention",), "calls_days", 0, 36_500)
+        return Retention(calls_days=days)
 
     def _operators(self) -> list[Operator]:
         rows = self.values.get("operators", [])

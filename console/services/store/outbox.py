@@ -21,10 +21,12 @@ from sqlalchemy import (
     select,
 )
 
+from console.api.problems import refusal
 from console.model.text import now
 from console.services.store.columns import Instant
 from console.services.store.database import signal
 from console.trust.canonical import canonical
+from console.trust.tiles import MAX_ENTRY
 
 TOPIC = "outbox"
 """What `emit` signals."""
@@ -62,12 +64,19 @@ def emit(conn: Connection, event: dict[str, Any]) -> str:
     """Put `event` into the outbox of this transaction and return its id.
 
     `metadata.sequence` becomes the row's number. Raises `PilotError`
-    (`json-not-canonical`) for an event that RFC 8785 cannot spell.
+    (`json-not-canonical`) for an event that RFC 8785 cannot spell, and `too-large` for one
+    that no log can hold: then the change it records is not made.
     """
     seq = int(conn.execute(_NEXT).scalar_one())
     metadata = {**event["metadata"], "sequence": seq}
     event_id = str(metadata["uid"])
     body = canonical({**event, "metadata": metadata})
+    if len(body) > MAX_ENTRY:
+        raise refusal(
+            "too-large",
+            f"the event of this change would have {len(body)} bytes, and a log takes {MAX_ENTRY}",
+            mend="say it in fewer words",
+        )
     conn.execute(_INSERT, {"seq": seq, "event_id": event_id, "body": body, "created_at": now()})
     signal(conn, TOPIC)
     return event_id
