@@ -16,9 +16,13 @@ from typing import NamedTuple, TypeAlias
 
 from rich.cells import get_character_cell_size
 
+from console.tui.scroll import moved
+
 Cell: TypeAlias = tuple[str, str]
 
 BLANK: Cell = (" ", "")
+UNKNOWN: Cell = ("\0", "")
+"""On the screen where it is not known what there is: never wanted, so always drawn over."""
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 BRIDGE = 6
 """Unchanged cells are redrawn rather than jumped over up to this gap: a move costs as much."""
@@ -152,6 +156,8 @@ class Canvas:
             self._shown = [[BLANK] * self.width for _ in range(self.height)]
             self._dirty = set(range(self.height))
             self._cursor = None
+        else:
+            out.append(self._scrolled(self._shown))
         sgr = ""
         at: tuple[int, int] | None = None
         for y in sorted(self._dirty):
@@ -180,14 +186,27 @@ class Canvas:
         self._dirty.clear()
         if sgr:
             out.append("\x1b[m")
-        if cursor is not None and (out or cursor != self._cursor):
-            out.append(f"\x1b[{cursor[1] + 1};{cursor[0] + 1}H")
-            self._cursor = cursor
         data = "".join(out)
+        if cursor is not None and (data or cursor != self._cursor):
+            data += f"\x1b[{cursor[1] + 1};{cursor[0] + 1}H"
+            self._cursor = cursor
         if data:
             self.frames += 1
             self.sent += len(data.encode("utf-8", "replace"))
         return data
+
+    def _scrolled(self, shown: list[list[Cell]]) -> str:
+        """Return the bytes that move what only moved, and take it as moved."""
+        scroll = moved(self._want, shown, sorted(self._dirty))
+        if scroll is None:
+            return ""
+        top, after = scroll.top, scroll.bottom + 1
+        rows = shown[top:after]
+        blank = [[UNKNOWN] * self.width for _ in scroll.bare]
+        kept = rows[scroll.by :] + blank if scroll.by > 0 else blank + rows[: scroll.by]
+        shown[top:after] = kept
+        self._dirty.update(range(top, after))
+        return scroll.bytes
 
     def _drawn(self, character: str) -> str:
         if not self.ascii_only or character.isascii():

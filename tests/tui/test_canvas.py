@@ -76,3 +76,37 @@ def test_after_forgetting_everything_is_drawn_again():
     canvas.paint()
     canvas.forget()
     assert "hello" in canvas.paint()
+
+
+ROW = st.tuples(st.text("abc 漢", max_size=WIDTH // 2), STYLE)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(ROW, min_size=20, max_size=20),
+    st.lists(st.tuples(st.integers(-9, 9), st.integers(0, 11)), max_size=6),
+)
+def test_a_list_that_scrolls_shows_what_is_wanted(rows, steps):
+    """The emulator's screen is the wanted one, cell for cell, wherever the list goes."""
+    canvas, screen = Canvas(WIDTH, 14), pyte.Screen(WIDTH, 14)
+    stream, at = pyte.Stream(screen), 0
+    for step, cursor in [(0, 0), *steps]:
+        at += step
+        for y in range(12):
+            text, sgr = rows[(at + y) % len(rows)]
+            line = cells(f"{(at + y) % len(rows):3} {text}", "7" if y == cursor else sgr)
+            canvas.put(0, y + 1, [*line, *[(" ", "")] * (WIDTH - len(line))])
+        stream.feed("\x1b[?7l" + canvas.paint())
+        for y, line in enumerate(canvas._want):
+            assert [screen.buffer[y][x].data for x in range(WIDTH)] == [text for text, _ in line]
+            reversed_ = [screen.buffer[y][x].reverse for x in range(WIDTH)]
+            assert reversed_ == [sgr == "7" for _, sgr in line]
+
+
+def test_a_list_of_twenty_rows_scrolls_for_two_rows_of_bytes():
+    canvas, ground = Canvas(80, 24), "38;2;1;2;3;48;2;9;9;9"
+    for at in range(3):
+        for y in range(20):
+            canvas.put(0, y + 2, cells(f"partner-{at + y:03} {(at + y) * 7919:<67}", ground))
+        sent = len(canvas.paint())
+    assert sent < 80 + 60

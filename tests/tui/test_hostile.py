@@ -37,7 +37,8 @@ KEEP = re.compile(
 )
 OURS = re.compile(
     rb"\x1b\[(\?(1049|25|1004|2004|7|2026|2048)[hl]|\?20(26|48)\$p|[><]\d*u"
-    rb"|\d*;?\d*H|\d*C|[\d;]*m|2J)"
+    rb"|\d*;?\d*H|\d*C|[\d;]*m|2J"
+    rb"|\d+;\d+r\x1b\[\d*H(?:\n+|(?:\x1bM)+)\x1b\[r)"
 )
 """Every escape sequence that the console itself may send."""
 
