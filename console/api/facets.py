@@ -45,6 +45,7 @@ from console.model.enforcement import (
     Receipt,
     ReleaseLock,
     Revoke,
+    RotateKey,
     Tombstone,
 )
 from console.model.evidence import (
@@ -56,7 +57,7 @@ from console.model.evidence import (
     PublishTerms,
     UsageTerms,
 )
-from console.model.grant import ActivateGrant, Grant, GrantPlan, NewGrant
+from console.model.grant import ActivateGrant, Grant, GrantPlan, NewGrant, RenewGrant
 from console.model.operator import ServiceStatus
 from console.model.policy import Answer, Bundle, Evaluation
 from console.model.stored import Page
@@ -141,6 +142,9 @@ class Grants(Protocol):
     def plan(self, new: NewGrant) -> Flow[GrantPlan]: ...
     def create(self, new: NewGrant) -> Flow[Grant]: ...
     def activate(self, grant: str, change: ActivateGrant, revision: int) -> Flow[Grant]: ...
+    def renew(
+        self, grant: str, change: RenewGrant, revision: int, *, validate: bool = False
+    ) -> Flow[Grant]: ...
 
 
 class Decisions(Protocol):
@@ -165,6 +169,7 @@ class Keys(Protocol):
     ) -> Flow[Page[Credential]]: ...
     def show(self, credential: str) -> Flow[Credential]: ...
     def issue(self, new: IssueKey) -> Flow[IssuedKey]: ...
+    def rotate(self, credential: str, change: RotateKey, revision: int) -> Flow[IssuedKey]: ...
 
 
 class Locks(Protocol):

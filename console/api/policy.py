@@ -23,7 +23,7 @@ from console.model.evidence import (
     PublishTerms,
     UsageTerms,
 )
-from console.model.grant import ActivateGrant, Grant, GrantPlan, NewGrant
+from console.model.grant import ActivateGrant, Grant, GrantPlan, NewGrant, RenewGrant
 from console.model.operator import Direction, Role, ServiceStatus
 from console.model.policy import Bundle
 from console.model.stored import Page
@@ -126,6 +126,10 @@ GRANT_PLAN = Route(
 GRANT_ACTIVATE = Route(
     "grant.activate", "policy", "POST", "/v1/grants/{grant}/activation", Grant,
     Role.OPERATOR, Direction.OPENS, ActivateGrant, if_match=True,
+)  # fmt: skip
+GRANT_RENEW = Route(
+    "grant.renew", "policy", "POST", "/v1/grants/{grant}/renewal", Grant,
+    Role.OPERATOR, Direction.OPENS, RenewGrant, if_match=True, created=True,
 )  # fmt: skip
 GRANT_DECIDE = Route("grant.decide", "policy", "GET", "/v1/grants/{grant}/decision", GrantPlan)
 

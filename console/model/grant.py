@@ -131,6 +131,8 @@ class Grant(Stored, kw_only=True, frozen=True):
     """The grant that this one succeeds: its credentials go on under this one."""
     renewed_by: str = ""
     """The successor that holds its credentials now."""
+    lineage: list[str] = []
+    """Every grant that it succeeds, the newest first."""
 
 
 class NewGrant(Request, kw_only=True, frozen=True):
@@ -153,6 +155,13 @@ class NewGrant(Request, kw_only=True, frozen=True):
 class ActivateGrant(Request, kw_only=True, frozen=True):
     """What `grant activate` sends: a draft whose gaps are mended goes on."""
 
+    reason: Reason
+
+
+class RenewGrant(Request, kw_only=True, frozen=True):
+    """What `grant renew` sends: a successor like the grant, with another end."""
+
+    expires_at: Time
     reason: Reason
 
 

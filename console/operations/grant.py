@@ -12,7 +12,14 @@ from console.api.flow import Flow, Report
 from console.errors import ExitCode, PilotError
 from console.model.access import StageKey
 from console.model.enforcement import LockKind, LockTarget, Receipt, Revoke, TombstoneKind
-from console.model.grant import ActivateGrant, Grant, GrantPlan, GrantState, NewGrant
+from console.model.grant import (
+    ActivateGrant,
+    Grant,
+    GrantPlan,
+    GrantState,
+    NewGrant,
+    RenewGrant,
+)
 from console.model.operator import Direction, Role
 from console.model.stored import Page
 from console.model.text import Slug
@@ -276,6 +283,80 @@ def activate(p: ActivateOne, at: Engines, plan: Plan | None) -> Flow[Grant]:
     return (yield from _until_taken(grant, at))
 
 
+class RenewOne(msgspec.Struct, kw_only=True, frozen=True):
+    """Which grant is extended, and until when."""
+
+    grant: GrantId
+    expires_at: Annotated[
+        datetime,
+        Param("When the successor ends: 90d, or a time.", kind=Kind.WHEN, flag="expires"),
+    ]
+    reason: Why
+
+
+def plan_renew(p: RenewOne, at: Engines) -> Flow[Plan]:
+    """Let policy judge the successor without making it."""
+    old = yield from at.grants.show(p.grant)
+    change = RenewGrant(expires_at=p.expires_at, reason=p.reason)
+    new = yield from at.grants.renew(p.grant, change, old.revision, validate=True)
+    opens = new.state == GrantState.PROVISIONING
+    return Plan(
+        title=f"Renew {old.id} of {old.partner}",
+        sections=[
+            Section(
+                "What it does",
+                [
+                    f"a successor: {', '.join(new.capabilities)} (tier {new.tier})",
+                    f"until {to_the_second(new.expires_at)}, in stage {new.stage}",
+                    f"it was until {to_the_second(old.expires_at)}",
+                    "the keys go on under it, and calls in flight too: nobody changes a key"
+                    if opens
+                    else f"it is {new.state.replace('_', ' ')}: the keys move when it opens",
+                ],
+            ),
+            Section(
+                "What ends",
+                [
+                    f"{old.id}, as renewed, once the gateway has moved its keys"
+                    if opens
+                    else f"nothing now: {old.id} goes on to its own end"
+                ],
+            ),
+        ],
+        gaps=new.gaps,
+        revision=old.revision,
+        subject=old,
+        partners=1,
+    )
+
+
+@operation(
+    "grant.renew",
+    title="Renew grant",
+    result=Grant,
+    effect=Effect.CHANGE,
+    direction=Direction.OPENS,
+    role=Role.OPERATOR,
+    plan=plan_renew,
+    key="N",
+    subject="grant",
+    converges=True,
+)
+def renew(p: RenewOne, at: Engines, plan: Plan | None) -> Flow[Grant]:
+    """Extend a grant by a successor that keeps its keys.
+
+    The successor is judged anew. The gateway moves the keys in the change that opens it:
+    no call is refused in between, and streams go on. Where evidence is missing it is a
+    draft (exit 8), and from tier 3 up it waits for approval (exit 8): the old grant goes on
+    until then. A lock on the old grant holds the successor as well.
+    """
+    plan = plan or (yield from plan_renew(p, at))
+    assert plan.revision is not None
+    change = RenewGrant(expires_at=p.expires_at, reason=p.reason)
+    grant = yield from at.grants.renew(p.grant, change, plan.revision)
+    return (yield from _until_taken(grant, at))
+
+
 class RevokeGrant(msgspec.Struct, kw_only=True, frozen=True):
     """Which grant is ended for ever."""
 
@@ -347,4 +428,4 @@ def revoke(p: RevokeGrant, at: Engines, _plan: Plan | None) -> Flow[Receipt]:
     return (yield from follow(receipt, at))
 
 
-OPERATIONS: tuple[Operation, ...] = (list_grants, show, check, create, activate, revoke)
+OPERATIONS: tuple[Operation, ...] = (list_grants, show, check, create, activate, renew, revoke)

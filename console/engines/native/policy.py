@@ -26,7 +26,7 @@ from console.model.evidence import (
     PublishTerms,
     UsageTerms,
 )
-from console.model.grant import ActivateGrant, Grant, GrantPlan, NewGrant
+from console.model.grant import ActivateGrant, Grant, GrantPlan, NewGrant, RenewGrant
 from console.model.policy import Answer, Bundle, Evaluation
 from console.model.stored import Page
 
@@ -188,6 +188,17 @@ class Grants:
 
     def activate(self, grant: str, change: ActivateGrant, revision: int) -> Flow[Grant]:
         return ask(policy.GRANT_ACTIVATE, path={"grant": grant}, body=change, if_match=revision)
+
+    def renew(
+        self, grant: str, change: RenewGrant, revision: int, *, validate: bool = False
+    ) -> Flow[Grant]:
+        return ask(
+            policy.GRANT_RENEW,
+            path={"grant": grant},
+            body=change,
+            if_match=revision,
+            validate_only=validate,
+        )
 
 
 class Decisions:

@@ -119,6 +119,8 @@ def projection(grant: Grant, facts: Facts, at: datetime, *, state: str = "") -> 
         grace_seconds=facts.pilot.grace_seconds,
         egress=facts.partner.egress,
         subprocessors=facts.partner.subprocessors,
+        renews=grant.renews,
+        lineage=grant.lineage,
     )
 
 

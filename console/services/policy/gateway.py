@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Select, func, select
 
 from console.api.problems import refusal
 from console.errors import PilotError
-from console.model.grant import GrantState
+from console.model.grant import Grant, GrantState
 from console.model.text import now
 from console.services.client import Client
 from console.services.events import SYSTEM
@@ -26,6 +26,7 @@ from console.services.policy.gates import gaps
 from console.services.policy.lifecycle import may_become
 from console.services.policy.marks import mark, set_mark
 from console.services.policy.record import Actor, record
+from console.services.policy.renewal import successors, superseded
 from console.services.policy.settle import PROJECTED, moved, save, saved, warn
 from console.services.policy.tables import GRANTS, PROJECTION
 from console.services.store import Store
@@ -164,6 +165,7 @@ def acknowledge(conn: Connection, applied: int, at: datetime) -> None:
             after={"state": active.state, "decision": grant.decision},
         )
         warn(conn, active, facts, actor)
+        superseded(conn, active, actor)
 
 
 def _opened_there(applied: int) -> Select[Any]:
@@ -186,14 +188,13 @@ def close(conn: Connection, closings: list[Closing], at: datetime) -> None:
     reader = Reader(conn)
     for closing in closings:
         if closing.kind == "grant":
-            _revoke(conn, closing, reader, at)
+            for grant in successors(conn, closing.id):
+                _revoke(conn, closing, grant, reader, at)
         set_mark(conn, "closings_seen", closing.seq)
 
 
-def _revoke(conn: Connection, closing: Closing, reader: Reader, at: datetime) -> None:
-    asked = select(GRANTS.c.body).where(GRANTS.c.id == closing.id)
-    grant = conn.execute(asked).scalar_one_or_none()
-    if grant is None or not may_become(grant.state, GrantState.REVOKED):
+def _revoke(conn: Connection, closing: Closing, grant: Grant, reader: Reader, at: datetime) -> None:
+    if not may_become(grant.state, GrantState.REVOKED):
         return
     facts = reader.of_grant(grant)
     why = closing.reason

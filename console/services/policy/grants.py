@@ -22,6 +22,7 @@ from console.services.policy.proposal import (
     takes_another,
 )
 from console.services.policy.record import Actor, record
+from console.services.policy.renewal import still_succeeds
 from console.services.policy.settle import add, judged, moved, save
 from console.services.policy.tables import GRANT_CAPABILITIES, GRANTS
 from console.services.web import Ask, fresh, page
@@ -93,6 +94,7 @@ def activate_grant(bundle: CedarBundle, conn: Connection, ask: Ask) -> Grant:
     state = activates(judgement, missing)
     if state == grant.state:
         return grant
+    still_succeeds(conn, grant)
     takes_another(conn, facts.pilot, stage_of(facts.pilot, grant.stage), grant.partner)
     opened = moved(judgement, state, "", actor, facts)
     save(conn, opened, facts, actor.at)

@@ -26,6 +26,9 @@ LIVE = frozenset(
 OPENED = frozenset({GrantState.PROVISIONING, GrantState.ACTIVE})
 """The states in which the gateway has, or is being given, an open grant."""
 
+ENDED = frozenset({GrantState.EXPIRED, GrantState.REVOKED, GrantState.DENIED})
+"""The states that no verb leads out of."""
+
 WATCHED = LIVE
 """The states that time and lapsing evidence can change by themselves."""
 

@@ -41,8 +41,18 @@ class Proposal(NamedTuple):
     gaps: list[Gap]
 
 
-def propose(conn: Connection, body: NewGrant, bundle: CedarBundle, actor: Actor) -> Proposal:
-    """Return the grant that `body` asks for, or raise what is wrong with it."""
+def propose(
+    conn: Connection,
+    body: NewGrant,
+    bundle: CedarBundle,
+    actor: Actor,
+    *,
+    renews: Grant | None = None,
+) -> Proposal:
+    """Return the grant that `body` asks for, or raise what is wrong with it.
+
+    With `renews` it succeeds that grant: its keys go on under this one.
+    """
     pilot = find.pilot(conn, body.pilot)
     partner = find.partner(conn, body.partner)
     capabilities = [_of(pilot, find.capability(conn, slug)) for slug in body.capabilities]
@@ -66,6 +76,8 @@ def propose(conn: Connection, body: NewGrant, bundle: CedarBundle, actor: Actor)
         expires_at=body.expires_at.astimezone(UTC),
         tier=tier,
         state=GrantState.DRAFT,
+        renews=renews.id if renews else "",
+        lineage=[renews.id, *renews.lineage] if renews else [],
         labels=find.labels(body.labels),
         **actor.stamp(),
     )
@@ -120,7 +132,7 @@ def overlaps(conn: Connection, grant: Grant) -> list[str]:
         .where(
             GRANT_CAPABILITIES.c.capability.in_(grant.capabilities),
             GRANTS.c.partner == grant.partner,
-            GRANTS.c.id != grant.id,
+            GRANTS.c.id.not_in([grant.id, grant.renews]),
             GRANTS.c.state.in_(LIVE),
         )
         .distinct()

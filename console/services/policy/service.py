@@ -18,7 +18,7 @@ from console.model.policy import Bundle
 from console.model.text import now
 from console.services.client import Client
 from console.services.events import SYSTEM
-from console.services.policy import evidence, grants, partners, programme
+from console.services.policy import evidence, grants, partners, programme, renewal
 from console.services.policy.authzen import Api
 from console.services.policy.clock import tick_for_ever
 from console.services.policy.directory import Directory
@@ -103,6 +103,7 @@ def mount(web: Web, bundle: CedarBundle, gateway: Gateway, operators: Sequence[s
     web.mount(routes.GRANT_CREATE, partial(grants.create_grant, bundle))
     web.mount(routes.GRANT_PLAN, partial(grants.plan_grant, bundle))
     web.mount(routes.GRANT_ACTIVATE, partial(grants.activate_grant, bundle))
+    web.mount(routes.GRANT_RENEW, partial(renewal.renew_grant, bundle))
     web.mount(routes.GRANT_DECIDE, partial(grants.decide_grant, bundle))
 
 

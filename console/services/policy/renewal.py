@@ -1,0 +1,153 @@
+"""Renewal: a grant is extended by a successor, which keeps its credentials.
+
+The successor is judged like any new grant, and waits like one. Only when the gateway has
+it open, and has moved the credentials to it, does the old grant end, as renewed.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC
+
+import msgspec
+from sqlalchemy import Connection, select
+
+from console.api.problems import refusal
+from console.engines.cedar import CedarBundle
+from console.model.access import StageKey
+from console.model.grant import Grant, GrantState, NewGrant, RenewGrant
+from console.model.text import rfc3339
+from console.services.policy import find
+from console.services.policy.facts import Reader
+from console.services.policy.lifecycle import ENDED, may_become
+from console.services.policy.proposal import propose
+from console.services.policy.record import Actor, record
+from console.services.policy.settle import add, moved, save
+from console.services.policy.tables import GRANTS
+from console.services.web import Ask, fresh
+
+RENEWED = "renewed"
+"""Why a grant is expired whose successor has its credentials."""
+
+_RENEWABLE = frozenset({GrantState.ACTIVE, GrantState.SUSPENDED})
+
+
+def renew_grant(bundle: CedarBundle, conn: Connection, ask: Ask) -> Grant:
+    """Make the successor of a grant: the same access, to another end.
+
+    Where evidence is missing it is a draft, and from tier 3 up it waits for approval: the
+    old grant goes on meanwhile, to its own end.
+    """
+    body: RenewGrant = ask.body
+    old = find.grant(conn, ask.path["grant"])
+    fresh(ask, old)
+    _renewable(conn, old)
+    if body.expires_at <= old.expires_at:
+        raise refusal(
+            "invalid",
+            f"expires_at: {old.id} itself goes on until {rfc3339(old.expires_at)}",
+            mend=f"pilotctl grant renew {old.id} --expires LATER --reason WHY",
+        )
+    actor = Actor.of(ask)
+    wanted = NewGrant(
+        pilot=old.pilot,
+        stage=StageKey(old.stage),
+        partner=old.partner,
+        capabilities=old.capabilities,
+        models=old.models,
+        networks=old.networks,
+        purpose=old.purpose,
+        expires_at=body.expires_at.astimezone(UTC),
+        reason=body.reason,
+        labels=old.labels,
+    )
+    grant, facts, _ = propose(conn, wanted, bundle, actor, renews=old)
+    add(conn, grant, facts, actor.at)
+    record(
+        conn,
+        actor,
+        "grant.renew",
+        "grant",
+        grant.id,
+        partner=grant.partner,
+        reason=body.reason,
+        after=msgspec.structs.replace(grant, gaps=[]),
+        facts={"renews": old.id},
+    )
+    return grant
+
+
+def superseded(conn: Connection, grant: Grant, actor: Actor) -> None:
+    """End the grant that `grant` renews: the gateway has moved its credentials."""
+    if not grant.renews:
+        return
+    old = find.grant(conn, grant.renews)
+    if old.renewed_by or old.state == GrantState.REVOKED:
+        return
+    facts = Reader(conn).of_grant(old)
+    if may_become(old.state, GrantState.EXPIRED):
+        ended = moved(old, GrantState.EXPIRED, RENEWED, actor, facts)
+    else:
+        ended = msgspec.structs.replace(old, **actor.touch(old))
+    ended = msgspec.structs.replace(ended, renewed_by=grant.id)
+    save(conn, ended, facts, actor.at)
+    record(
+        conn,
+        actor,
+        "grant.supersede",
+        "grant",
+        old.id,
+        partner=old.partner,
+        reason=f"{grant.id} renews it, and has its keys",
+        before={"state": old.state},
+        after={"state": ended.state, "state_reason": RENEWED, "renewed_by": grant.id},
+    )
+
+
+def successors(conn: Connection, id: str) -> list[Grant]:
+    """Return the grant of this id and every one that succeeds it, directly or not."""
+    first = conn.execute(select(GRANTS.c.body).where(GRANTS.c.id == id)).scalar_one_or_none()
+    if first is None:
+        return []
+    own = conn.execute(select(GRANTS.c.body).where(GRANTS.c.partner == first.partner)).scalars()
+    return [first, *(each for each in own if id in each.lineage)]
+
+
+def still_succeeds(conn: Connection, grant: Grant) -> None:
+    """Raise the refusal that says why a draft can succeed its grant no longer."""
+    if not grant.renews:
+        return
+    old = find.grant(conn, grant.renews)
+    if old.state == GrantState.REVOKED:
+        raise refusal(
+            "state",
+            f"{grant.id} renews {old.id}, which was revoked",
+            mend="re-access is a new grant: pilotctl grant create",
+        )
+    if old.renewed_by not in {"", grant.id}:
+        raise refusal("state", f"{old.id} is renewed by {old.renewed_by} already")
+
+
+def _renewable(conn: Connection, old: Grant) -> None:
+    """Raise the refusal that says why a grant cannot be renewed now."""
+    if old.renewed_by:
+        raise refusal(
+            "state",
+            f"{old.id} is renewed by {old.renewed_by} already",
+            mend=f"pilotctl grant renew {old.renewed_by}",
+            current=old,
+        )
+    if old.state not in _RENEWABLE:
+        raise refusal(
+            "state",
+            f"{old.id} is {old.state.replace('_', ' ')}: only a running grant is renewed",
+            mend="re-access is a new grant: pilotctl grant create",
+            current=old,
+        )
+    for each in successors(conn, old.id)[1:]:
+        if each.renews == old.id and each.state not in ENDED:
+            raise refusal(
+                "exists",
+                f"{each.id} renews {old.id} already: it is {each.state.replace('_', ' ')}",
+                mend=f"pilotctl grant show {each.id}",
+                current=each,
+            )
