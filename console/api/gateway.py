@@ -15,6 +15,7 @@ from console.model.enforcement import (
     Receipt,
     ReleaseLock,
     Revoke,
+    RotateKey,
     Tombstone,
 )
 from console.model.operator import Direction, Role, ServiceStatus
@@ -31,6 +32,11 @@ KEY_SHOW = Route("key.show", "gateway", "GET", "/v1/credentials/{credential}", C
 KEY_ISSUE = Route(
     "key.issue", "gateway", "POST", "/v1/credentials", IssuedKey,
     Role.OPERATOR, Direction.OPENS, IssueKey, created=True,
+)  # fmt: skip
+
+KEY_ROTATE = Route(
+    "key.rotate", "gateway", "POST", "/v1/credentials/{credential}/rotation", IssuedKey,
+    Role.OPERATOR, Direction.OPENS, RotateKey, if_match=True, created=True,
 )  # fmt: skip
 
 LOCK_LIST = Route(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,7 +16,7 @@ import msgspec
 from console.api.engines import Engines
 from console.api.flow import Report
 from console.cli.context import Context
-from console.cli.handover import Handover
+from console.cli.handover import Handover, each_to_its_file
 from console.cli.output import Output
 from console.cli.parser import Parsed
 from console.cli.startup import started
@@ -23,6 +24,7 @@ from console.cli.stderr import Stderr
 from console.config.load import Profile
 from console.config.schema import Tier
 from console.errors import ExitCode, PilotError
+from console.model.enforcement import IssuedKey
 from console.model.operator import Direction
 from console.model.stored import Page
 from console.model.text import now
@@ -110,10 +112,10 @@ class _Execution:
         for plan in plans:
             self._check_revision(plan)
         self._confirm(plans)
+        if self._asked.ids_from:
+            return self._batch(plans, self._handovers())
         if self._op.secret:
             return self._hand_over(plans[0])
-        if self._asked.ids_from:
-            return self._batch(plans)
         result, ending = self._run(self._params[0], plans[0], self._asked.idempotency_key)
         return self._finish(result, ending)
 
@@ -215,18 +217,51 @@ class _Execution:
             self._context.terminal, secret_file=self._asked.secret_file, format=self._common.format
         )
         handover.prepare()
+        issued, ending = self._run_secret(
+            self._params[0], plan, self._asked.idempotency_key, handover
+        )
+        return self._finish(issued, ending)
+
+    def _handovers(self) -> list[Handover]:
+        if not self._op.secret:
+            return []
+        return each_to_its_file(
+            self._context.terminal,
+            folder=self._asked.secret_file,
+            names=[_subject(self._op, params) for params in self._params],
+            format=self._common.format,
+        )
+
+    def _run_secret(
+        self, params: msgspec.Struct, plan: Plan | None, key: str, handover: Handover
+    ) -> tuple[Any, Ending | None]:
+        """Run what makes a key, and hand that over: as soon as it is there, where possible."""
+        early = False
+
+        def report(report: Report) -> None:
+            nonlocal early
+            if isinstance(report.state, IssuedKey) and not early:
+                early = handover.early(report.state, self._output, self._stderr)
+            self._report(report)
+
         try:
-            issued, ending = self._run(self._params[0], plan, self._asked.idempotency_key)
+            issued, ending = self._run(params, plan, key, report)
         except BaseException:
             handover.abandon()
             raise
-        return self._finish(handover.deliver(issued, self._output, self._stderr), ending)
+        if early:
+            return msgspec.structs.replace(issued, secret=None), ending
+        return handover.deliver(issued, self._output, self._stderr), ending
 
     def _run(
-        self, params: msgspec.Struct, plan: Plan | None, key: str
+        self,
+        params: msgspec.Struct,
+        plan: Plan | None,
+        key: str,
+        on_report: Callable[[Report], None] | None = None,
     ) -> tuple[Any, Ending | None]:
         drive = self._session.drive(
-            seconds=self._seconds(), idempotency_key=key, on_report=self._report
+            seconds=self._seconds(), idempotency_key=key, on_report=on_report or self._report
         )
         try:
             result = self._session.run(self._op.run(params, self._engines, plan), drive)
@@ -263,15 +298,25 @@ class _Execution:
         code = _ENDINGS.get(ending.exit, "failed")
         self._stderr.error(PilotError(code, ending.why or code, exit=ending.exit))
 
-    def _batch(self, plans: list[Plan | None]) -> ExitCode:
+    def _batch(self, plans: list[Plan | None], handovers: list[Handover]) -> ExitCode:
         """Run it for each id; one that fails stops none of the others."""
+        try:
+            return self._each(plans, handovers)
+        finally:
+            for each in handovers:
+                each.abandon()
+
+    def _each(self, plans: list[Plan | None], handovers: list[Handover]) -> ExitCode:
         results: list[Any] = []
         failures: list[str] = []
         codes: list[ExitCode] = []
         for place, (params, plan) in enumerate(zip(self._params, plans, strict=True)):
             key = f"{self._asked.idempotency_key}.{place}" if self._asked.idempotency_key else ""
             try:
-                result, ending = self._run(params, plan, key)
+                if handovers:
+                    result, ending = self._run_secret(params, plan, key, handovers[place])
+                else:
+                    result, ending = self._run(params, plan, key)
             except PilotError as error:
                 failures.append(f"{_subject(self._op, params)}: {error.message}")
                 codes.append(error.exit)

@@ -7,8 +7,10 @@ be handed over; and it never reaches the scrollback.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -20,6 +22,8 @@ from console.errors import ExitCode, PilotError
 from console.model.enforcement import IssuedKey
 from console.present.columns import name_of
 from console.present.safe import safe
+
+_FILE_NAME = re.compile(r"[^A-Za-z0-9_-]")
 
 
 class Handover:
@@ -67,12 +71,49 @@ class Handover:
             return issued
         return msgspec.structs.replace(issued, secret=None)
 
+    def early(self, issued: IssuedKey, output: Output, stderr: Stderr) -> bool:
+        """Hand the key over before all is done, where it goes to a file or a screen."""
+        if self._descriptor is None and not self._terminal.stdout_tty:
+            return False
+        self.deliver(issued, output, stderr)
+        return True
+
     def abandon(self) -> None:
         """Take back what `prepare` made: no key came."""
         if self._descriptor is not None and self._path is not None:
             os.close(self._descriptor)
             self._descriptor = None
             self._path.unlink(missing_ok=True)
+
+
+def each_to_its_file(
+    terminal: Terminal, *, folder: str, names: Sequence[str], format: str
+) -> list[Handover]:
+    """Return what hands over several keys: one new file each, `NAME.key` in a folder.
+
+    The folder is made, 0700, where there is none. Every file is there before the first key
+    is made. Raises `PilotError`.
+    """
+    hint = "name a folder with --secret-file DIR: each key goes into a file of its own there"
+    if not folder:
+        raise _nowhere("several keys cannot be shown at once", hint)
+    path = Path(folder).expanduser()
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise _nowhere(f"{path}: {error.strerror}", hint) from error
+    made: list[Handover] = []
+    try:
+        for name in names:
+            file = path / f"{_FILE_NAME.sub('_', name)}.key"
+            one = Handover(terminal, secret_file=str(file), format=format)
+            one.prepare()
+            made.append(one)
+    except BaseException:
+        for each in made:
+            each.abandon()
+        raise
+    return made
 
 
 def _screen(issued: IssuedKey) -> list[str]:

@@ -239,7 +239,8 @@ def _add_manner(parser: Parser, op: Operation) -> None:
                                help="one id a line, - for standard input")  # fmt: skip
         if op.secret:
             group.add_argument("--secret-file", metavar="PATH", dest="secret_file_", default="",
-                               help="write the key to this new file, 0600")  # fmt: skip
+                               help="write the key to this new file, 0600; a folder of "
+                               "files with --ids-from")  # fmt: skip
     if op.converges:
         group.add_argument("--no-wait", action="store_true", dest="no_wait_",
                            help="do not follow it to its end")  # fmt: skip
@@ -273,7 +274,7 @@ def _asked(namespace: argparse.Namespace) -> Asked:
 
 def _batch_field(op: Operation) -> Field | None:
     """Return the parameter that `--ids-from` fills: the only positional one, an id or slug."""
-    if op.effect is Effect.READ or op.secret or not op.subject:
+    if op.effect is Effect.READ or not op.subject:
         return None
     positional = [field for field in fields(op) if field.param.positional]
     if len(positional) != 1 or positional[0].param.kind not in {Kind.ID, Kind.SLUG}:

@@ -14,10 +14,14 @@ from console.model.text import Note, Reason, Slug
 
 
 class CredentialState(StrEnum):
-    """A key's life. `revoked` has no way out; what a lock blocks is still `in_use`."""
+    """A key's life. `revoked` has no way out; what a lock blocks is still `in_use`.
+
+    A `rotating` key was replaced by another version, and works until its grace is over.
+    """
 
     ISSUED = "issued"
     IN_USE = "in_use"
+    ROTATING = "rotating"
     REVOKED = "revoked"
 
 
@@ -34,6 +38,16 @@ class Credential(Stored, kw_only=True, frozen=True):
     state: str
     last_used_at: datetime | None = None
     last_network: str = ""
+    replaces: str = ""
+    """The version before this one, where it came by rotation."""
+    replaced_by: str = ""
+    """The next version, once it was rotated."""
+    rotated_at: datetime | None = None
+    """When it was replaced."""
+    ends_at: datetime | None = None
+    """When a replaced key stops working: the end of its grace."""
+    calls_since_rotation: int = 0
+    """Calls with this old version after it was replaced: while there are any, it is in use."""
 
 
 class IssueKey(Request, kw_only=True, frozen=True):
@@ -45,14 +59,34 @@ class IssueKey(Request, kw_only=True, frozen=True):
     reason: Reason
 
 
+MOST_GRACE_SECONDS = 30 * 86400
+
+
+class RotateKey(Request, kw_only=True, frozen=True):
+    """What `key rotate` sends: how long the old version works beside the new one."""
+
+    grace_seconds: Annotated[int, Meta(ge=0, le=MOST_GRACE_SECONDS)] = 86400
+    """0 ends the old version in the same change."""
+    reason: Reason
+
+
 class IssuedKey(msgspec.Struct, kw_only=True, frozen=True):
-    """The answer to `key issue`. `secret` is there once; a replayed answer has none."""
+    """The answer to `key issue` and `key rotate`.
+
+    `secret` is there once; a replayed answer has none.
+    """
 
     credential: Credential
     secret: str | None = None
     replayed: bool = False
     base_urls: list[str] = []
     """Where the key works: the data-plane addresses of the serving points."""
+    replaced: Credential | None = None
+    """The version before, as the rotation left it."""
+    receipt_id: str = ""
+    """The receipt of the version before, where it was ended at once."""
+    receipt: Receipt | None = None
+    """That receipt, as far as it was followed."""
 
     def redacted(self) -> IssuedKey:
         """Return the answer as it may be kept and told again: without the key."""
@@ -218,7 +252,7 @@ class Receipt(msgspec.Struct, kw_only=True, frozen=True):
 
     id: str
     action: str
-    """`grant.revoke`, `key.revoke` or `lock.add`."""
+    """`grant.revoke`, `key.revoke`, `key.retire` or `lock.add`."""
     kind: str
     target: str
     partner: str = ""

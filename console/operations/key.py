@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from console.api.engines import Engines
-from console.api.flow import Flow
+from console.api.flow import Flow, Report
 from console.errors import ExitCode, PilotError
 from console.model.enforcement import (
+    MOST_GRACE_SECONDS,
     Credential,
     CredentialState,
     IssuedKey,
@@ -18,6 +20,7 @@ from console.model.enforcement import (
     LockTarget,
     Receipt,
     Revoke,
+    RotateKey,
     TombstoneKind,
 )
 from console.model.grant import Grant, GrantState
@@ -28,7 +31,7 @@ from console.operations.closing import ends, follow, stays
 from console.operations.listing import pages
 from console.operations.params import GrantFilter, Listing, PartnerFilter, Why
 from console.operations.spec import Effect, Kind, Operation, Param, Plan, Section, operation
-from console.operations.values import to_the_second
+from console.operations.values import length, to_the_second
 
 KeyId = Annotated[str, Param("The key's id.", kind=Kind.ID, completes="key.list", positional=True)]
 
@@ -135,6 +138,79 @@ def issue(p: IssueOne, at: Engines, _plan: Plan | None) -> Flow[IssuedKey]:
     return at.keys.issue(IssueKey(grant_id=p.grant, holder=p.holder, reason=p.reason))
 
 
+class RotateOne(msgspec.Struct, kw_only=True, frozen=True):
+    """Which key is replaced, and how long it works beside its next version."""
+
+    credential: KeyId
+    grace: Annotated[
+        Annotated[int, Meta(ge=0, le=MOST_GRACE_SECONDS)],
+        Param("How long the old version goes on; 0s ends it at once.", kind=Kind.DURATION),
+    ] = 86400
+    reason: Why
+
+
+def plan_rotate(p: RotateOne, at: Engines) -> Flow[Plan]:
+    """Look at the key, and at who uses it."""
+    key = yield from at.keys.show(p.credential)
+    if p.grace:
+        old = f"the old version (v{key.version}, …{key.hint}) works for {length(p.grace)} more"
+        then = "then the gateway ends it by itself, verified at every point"
+    else:
+        old = f"the old version (v{key.version}, …{key.hint}) ends at once"
+        then = "verified at every point, then in the log"
+    used = f"last used {to_the_second(key.last_used_at)}" if key.last_used_at else "never used"
+    return Plan(
+        title=f"Rotate {p.credential} of {key.partner}",
+        sections=[
+            Section(
+                "What it does",
+                [f"{key.holder} gets its next version, shown once", old, then],
+            ),
+            Section(
+                "The old version now",
+                [used + (f" from {key.last_network}" if key.last_network else "")],
+            ),
+            Section("What stays", ["the grant and its other keys go on"]),
+        ],
+        revision=key.revision,
+        subject=key,
+        partners=1,
+    )
+
+
+@operation(
+    "key.rotate",
+    title="Rotate key",
+    result=IssuedKey,
+    effect=Effect.CHANGE,
+    direction=Direction.OPENS,
+    role=Role.OPERATOR,
+    plan=plan_rotate,
+    subject="credential",
+    converges=True,
+    secret="secret",  # noqa: S106 - the name of the result's member
+)
+def rotate(p: RotateOne, at: Engines, plan: Plan | None) -> Flow[IssuedKey]:
+    """Replace a key by its next version, which is shown once. Both work until the grace is over.
+
+    `key show` tells who still uses the old version: its calls since, the last one, and from
+    where. At the end of the grace the gateway ends it by itself, with a receipt. `--grace 0s`
+    ends it at once; that is followed and proven as `key revoke` is.
+    """
+    plan = plan or (yield from plan_rotate(p, at))
+    assert plan.revision is not None
+    change = RotateKey(grace_seconds=p.grace, reason=p.reason)
+    issued = yield from at.keys.rotate(p.credential, change, plan.revision)
+    if not issued.receipt_id:
+        return issued
+    yield Report("the new version is there; the old one ends", issued)
+    try:
+        receipt = yield from at.receipts.show(issued.receipt_id)
+    except PilotError:
+        return issued  # the key must be handed over, whatever became of the rest
+    return msgspec.structs.replace(issued, receipt=(yield from follow(receipt, at)))
+
+
 class RevokeKey(msgspec.Struct, kw_only=True, frozen=True):
     """Which key is ended for ever."""
 
@@ -197,4 +273,4 @@ def revoke(p: RevokeKey, at: Engines, _plan: Plan | None) -> Flow[Receipt]:
     return (yield from follow(receipt, at))
 
 
-OPERATIONS: tuple[Operation, ...] = (list_keys, show, issue, revoke)
+OPERATIONS: tuple[Operation, ...] = (list_keys, show, issue, rotate, revoke)

@@ -46,8 +46,10 @@ def outcome(op: Operation, result: Any, *, waited: bool = True) -> Ending:
         case LogCheck() if not result.good:
             count = len(result.findings)
             return Ending(ExitCode.LOG_FAILED, f"the log failed verification: {count} found")
-        case IssuedKey() if result.secret is None:
+        case IssuedKey() if result.secret is None and not result.receipt_id:
             return Ending(ExitCode.DONE, "issued before: the key itself was shown then, once")
+        case IssuedKey() if result.receipt_id:
+            return _of_rotation(result, waited=waited)
         case Page() if result.partial:
             why = "; ".join(result.warnings) or "some rows could not be had"
             return Ending(ExitCode.UNVERIFIED, why)
@@ -69,6 +71,15 @@ def _of_receipt(receipt: Receipt, *, waited: bool) -> Ending:
         )
     why = receipt.why or "not every point has refused"
     return Ending(ExitCode.UNVERIFIED, f"unverified: {why}")
+
+
+def _of_rotation(issued: IssuedKey, *, waited: bool) -> Ending:
+    """Return how a rotation without grace ended: the new key is there in any case."""
+    if issued.receipt is not None:
+        ending = _of_receipt(issued.receipt, waited=waited)
+        return ending._replace(why=f"the old version: {ending.why}") if ending.why else ending
+    why = f"the old version: follow it with pilotctl receipt show {issued.receipt_id}"
+    return Ending(ExitCode.UNVERIFIED if waited else ExitCode.PENDING, why)
 
 
 def _of_grant(grant: Grant, *, waited: bool) -> Ending:

@@ -89,6 +89,16 @@ def all_or(values: Iterable[str]) -> str:
     return ", ".join(values) or "ALL"
 
 
+def old_version(row: Any) -> str | None:
+    """Return who still uses a replaced key: nothing for one that was never replaced."""
+    if row.rotated_at is None:
+        return None
+    count = row.calls_since_rotation
+    if not count:
+        return "no calls since"
+    return f"{count} call{'' if count == 1 else 's'} since, last from {row.last_network or '?'}"
+
+
 def _of(path: str) -> Callable[[Any], Any]:
     names = path.split(".")
 
@@ -196,7 +206,17 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         _text("state", priority=0),
         _age("used", "last_used_at", 1),
         _text("from", "last_network", priority=3),
+        _number("version", priority=3),
+        Column("old version", old_version, 2, width=12),
         Column("grant", lambda row: short(row.grant_id), 2, width=11),
+    ),
+    "IssuedKey": (
+        _text("id", "credential.id", priority=0, width=30, most=30),
+        _text("partner", "credential.partner", priority=0),
+        _number("version", "credential.version"),
+        Column("key", lambda row: f"…{row.credential.hint}", 1, width=5),
+        _text("replaces", "replaced.id", priority=1, width=30, most=30),
+        _until("it ends", "replaced.ends_at", 1),
     ),
     "Lock": (
         _ID,

@@ -40,6 +40,7 @@ from console.services.gateway.keys import Keys
 from console.services.gateway.locks import Locks
 from console.services.gateway.points import Points
 from console.services.gateway.probe import new_key
+from console.services.gateway.rotation import Rotation
 from console.services.gateway.schema import STEPS
 from console.services.gateway.tombstones import Tombstones
 from console.services.gateway.verify import Verifier
@@ -59,6 +60,7 @@ class Control:
         self.models = models
         self.views = changes.Views()
         self.points = Points(store, self.views)
+        self.rotation = Rotation(store, self.views, self.points)
         self.verifier = Verifier(store, self.views, self.points, probe_key)
 
     def mount(self, web: Web) -> None:
@@ -71,6 +73,7 @@ class Control:
             (api.KEY_LIST, keys.listing),
             (api.KEY_SHOW, keys.show),
             (api.KEY_ISSUE, keys.issue),
+            (api.KEY_ROTATE, self.rotation.rotate),
             (api.LOCK_LIST, locks.listing),
             (api.LOCK_SHOW, locks.show),
             (api.LOCK_ADD, locks.add),
@@ -220,6 +223,7 @@ async def serve(read: Settings, _args: argparse.Namespace, stop: asyncio.Event) 
         tasks = [
             asyncio.create_task(control.verifier.run()),
             asyncio.create_task(control.digest_regularly()),
+            asyncio.create_task(control.rotation.retire_regularly()),
         ]
         waiting = asyncio.create_task(stop.wait())
         await asyncio.wait([*tasks, waiting], return_when=asyncio.FIRST_COMPLETED)

@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import Connection, func, select
 
 from console.api.problems import refusal
-from console.model.enforcement import CredentialState
+from console.model.enforcement import Credential, CredentialState
 from console.model.stored import Page
 from console.model.text import rfc3339
 from console.model.traffic import CallRecord
@@ -106,26 +106,34 @@ def take(conn: Connection, point: str, records: list[CallRecord], bodies: list[b
 
 def _note_use(conn: Connection, records: Iterable[CallRecord]) -> None:
     """Note when and from where each credential was last used."""
-    last = {record.credential_id: record for record in records if record.credential_id}
-    if not last:
+    used: dict[str, list[CallRecord]] = {}
+    for record in records:
+        if record.credential_id:
+            used.setdefault(record.credential_id, []).append(record)
+    if not used:
         return
-    rows = conn.execute(select(CREDENTIALS.c.body).where(CREDENTIALS.c.id.in_(last))).scalars()
+    rows = conn.execute(select(CREDENTIALS.c.body).where(CREDENTIALS.c.id.in_(used))).scalars()
     for credential in list(rows):
-        record = last[credential.id]
-        if credential.last_used_at is not None and credential.last_used_at >= record.started_at:
-            continue
-        state = credential.state
-        if state == CredentialState.ISSUED and not record.code:
-            state = CredentialState.IN_USE.value
-        keys.store(
-            conn,
-            msgspec.structs.replace(
-                credential,
-                state=state,
-                last_used_at=record.started_at,
-                last_network=record.address,
-            ),
-        )
+        new = _used(credential, used[credential.id])
+        if new != credential:
+            keys.store(conn, new)
+
+
+def _used(credential: Credential, calls: list[CallRecord]) -> Credential:
+    """Return a credential with what new records say of its use."""
+    rotated_at, last = credential.rotated_at, max(calls, key=lambda call: call.started_at)
+    if rotated_at is not None:
+        since = sum(call.started_at >= rotated_at for call in calls)
+        count = credential.calls_since_rotation + since
+        credential = msgspec.structs.replace(credential, calls_since_rotation=count)
+    if credential.last_used_at is not None and credential.last_used_at >= last.started_at:
+        return credential
+    state = credential.state
+    if state == CredentialState.ISSUED and not last.code:
+        state = CredentialState.IN_USE.value
+    return msgspec.structs.replace(
+        credential, state=state, last_used_at=last.started_at, last_network=last.address
+    )
 
 
 def listing(conn: Connection, ask: Ask) -> Page[CallRecord]:

@@ -45,6 +45,11 @@ CODES: dict[str, Kind] = {
         "This API key was revoked.",
         "a revoked key never serves again; `pilotctl key issue` makes another under the grant",
     ),
+    "key_rotated": Kind(
+        403,
+        "This API key was replaced by a newer one, and its time is over.",
+        "the holder must use the newer version; `pilotctl key list` shows which it is",
+    ),
     "grant_revoked": Kind(
         403,
         "The access that this API key belonged to was revoked.",

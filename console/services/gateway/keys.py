@@ -48,7 +48,7 @@ def store(conn: Connection, credential: Credential) -> None:
     conn.execute(
         CREDENTIALS.update()
         .where(CREDENTIALS.c.id == credential.id)
-        .values(state=credential.state, body=credential)
+        .values(state=credential.state, ends_at=credential.ends_at, body=credential)
     )
 
 
@@ -97,37 +97,11 @@ class Keys:
                 f"({declared})",
                 mend=f"pilotctl partner declare {grant.partner} --subprocessors {holder}",
             )
-        new = new_id("credential")
-        raw = PREFIX + secrets.token_urlsafe(32)
-        fact = KeyFact(
-            id=new, sha256=hash_of(raw), grant_id=grant.id, partner=grant.partner, holder=holder
-        )
-        _refuse_closed(snapshot, grant, fact, ask.now, self._points.policy_age(conn, ask.now))
-        credential = Credential(
-            id=new,
-            created_at=ask.now,
-            created_by=ask.operator.name,
-            updated_at=ask.now,
-            updated_by=ask.operator.name,
-            grant_id=grant.id,
-            partner=grant.partner,
-            holder=holder,
-            hint=raw[-4:],
+        new, fact, raw = mint(
+            conn, grant_id=grant.id, partner=grant.partner, holder=holder, ask=ask,
             version=1 + _count(conn, grant.id),
-            state=CredentialState.ISSUED,
-        )
-        conn.execute(
-            CREDENTIALS.insert().values(
-                id=new,
-                sha256=fact.sha256,
-                grant_id=grant.id,
-                partner=grant.partner,
-                holder=holder,
-                state=credential.state,
-                created_at=ask.now,
-                body=credential,
-            )
-        )
+        )  # fmt: skip
+        refuse_closed(snapshot, grant, fact, ask.now, self._points.policy_age(conn, ask.now))
         changes.append(conn, KeyChange(key=fact))
         emit(
             conn,
@@ -136,18 +110,62 @@ class Keys:
                 service="gateway",
                 actor=ask.operator.name,
                 kind="credential",
-                target=new,
+                target=new.id,
                 partner=grant.partner,
                 reason=body.reason,
                 request_id=ask.request_id,
-                after=credential,
+                after=new,
                 at=ask.now,
             ),
         )
-        return IssuedKey(credential=credential, secret=raw, base_urls=self._points.urls(conn))
+        return IssuedKey(credential=new, secret=raw, base_urls=self._points.urls(conn))
 
 
-def _refuse_closed(
+def mint(
+    conn: Connection,
+    *,
+    grant_id: str,
+    partner: str,
+    holder: str,
+    version: int,
+    ask: Ask,
+    replaces: str = "",
+) -> tuple[Credential, KeyFact, str]:
+    """Make a key and store its hash; return the credential, what points know, and the key."""
+    raw = PREFIX + secrets.token_urlsafe(32)
+    credential = Credential(
+        id=new_id("credential"),
+        created_at=ask.now,
+        created_by=ask.operator.name,
+        updated_at=ask.now,
+        updated_by=ask.operator.name,
+        grant_id=grant_id,
+        partner=partner,
+        holder=holder,
+        hint=raw[-4:],
+        version=version,
+        state=CredentialState.ISSUED,
+        replaces=replaces,
+    )
+    fact = KeyFact(
+        id=credential.id, sha256=hash_of(raw), grant_id=grant_id, partner=partner, holder=holder
+    )
+    conn.execute(
+        CREDENTIALS.insert().values(
+            id=fact.id,
+            sha256=fact.sha256,
+            grant_id=grant_id,
+            partner=partner,
+            holder=holder,
+            state=credential.state,
+            created_at=ask.now,
+            body=credential,
+        )
+    )
+    return credential, fact, raw
+
+
+def refuse_closed(
     snapshot: Snapshot,
     grant: GrantProjection,
     key: KeyFact,

@@ -17,7 +17,7 @@ from sqlalchemy import (
 from console.model.enforcement import Credential, Lock, Receipt, Tombstone
 from console.model.grant import GrantProjection
 from console.services.gateway.exchange import BundleFact
-from console.services.store import SHARED, Document, Instant, tables
+from console.services.store import SHARED, Document, Instant, grown, tables
 
 _META = MetaData()
 
@@ -60,6 +60,7 @@ CREDENTIALS = Table(
     Column("state", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("body", Document(Credential), nullable=False),
+    Column("ends_at", Instant, index=True),
 )
 LOCKS = Table(
     "locks",
@@ -155,4 +156,4 @@ USAGE = Table(
 )
 """What calls add up to, kept as they come in."""
 
-STEPS = (SHARED, tables(*_META.sorted_tables))
+STEPS = (SHARED, tables(*_META.sorted_tables), grown(*_META.sorted_tables))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import date, datetime
 from functools import lru_cache
 from itertools import chain
 
@@ -17,6 +17,7 @@ import msgspec
 
 from console.model.enforcement import LockKind, TombstoneKind
 from console.model.grant import GrantProjection
+from console.model.price import Price, price_of
 from console.services.gateway.exchange import (
     BundleChange,
     BundleFact,
@@ -27,6 +28,7 @@ from console.services.gateway.exchange import (
     LockChange,
     LockFact,
     MoveChange,
+    PriceChange,
     ReleaseChange,
     RotateChange,
     State,
@@ -45,6 +47,7 @@ class Snapshot:
         "_keys_of_grant",
         "_locks",
         "_network_locks",
+        "_prices",
         "_targets",
         "_tombstones",
         "bundle",
@@ -62,6 +65,9 @@ class Snapshot:
             self._add_key(key)
         self._locks: dict[str, LockFact] = {lock.id: lock for lock in state.locks}
         self._tombstones: set[tuple[str, str]] = {(t.kind, t.id) for t in state.tombstones}
+        self._prices: dict[str, tuple[Price, ...]] = {}
+        for price in state.prices:
+            self._set_price(price)
         self._index_locks()
 
     def after(self, changes: Iterable[Change]) -> Snapshot:
@@ -75,6 +81,7 @@ class Snapshot:
         new._keys_of_grant = dict(self._keys_of_grant)
         new._locks = dict(self._locks)
         new._tombstones = set(self._tombstones)
+        new._prices = dict(self._prices)
         for change in changes:
             if change.seq > new.sequence:
                 new._apply(change)
@@ -109,6 +116,12 @@ class Snapshot:
                 self._tombstones.update((end.kind, end.id) for end in ends)
             case BundleChange(bundle=bundle):
                 self.bundle = bundle
+            case PriceChange(price=price):
+                self._set_price(price)
+
+    def _set_price(self, price: Price) -> None:
+        kept = [p for p in self._prices.get(price.model, ()) if p.starts_on != price.starts_on]
+        self._prices[price.model] = (*kept, price)
 
     def _set_grant(self, grant: GrantProjection) -> None:
         held = self._grants.get(grant.id)
@@ -201,6 +214,10 @@ class Snapshot:
             return "key_revoked"
         return ""
 
+    def price(self, model: str, day: date) -> Price | None:
+        """Return the price of a model that holds on a day (UTC)."""
+        return price_of(self._prices.get(model, ()), day)
+
     def tombstoned(self, kind: str, id: str) -> bool:
         """Tell whether an id carries the permanent mark."""
         return (kind, id) in self._tombstones
@@ -214,6 +231,7 @@ class Snapshot:
             locks=list(self._locks.values()),
             tombstones=[TombstoneFact(kind=k, id=i) for k, i in sorted(self._tombstones)],
             bundle=self.bundle,
+            prices=[price for kept in self._prices.values() for price in kept],
         )
 
 

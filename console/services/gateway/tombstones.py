@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import datetime
+from typing import NamedTuple
+
 import msgspec
 from sqlalchemy import Connection, func, select
 
@@ -54,66 +58,13 @@ class Tombstones:
             return receipts.find(conn, held.receipt_id)
         snapshot = self._views.at(conn)
         partner, ended = _ended_by(snapshot, body)
-        receipt_id = new_id("receipt")
         facts = [TombstoneFact(kind=TombstoneKind.CREDENTIAL, id=key.id) for key in ended]
         if body.kind is TombstoneKind.GRANT:
             # what succeeds it is the same access, and ends with it
             later = snapshot.successors(body.id)
             ids = [body.id, *(each for each in later if not snapshot.tombstoned("grant", each))]
             facts[:0] = [TombstoneFact(kind=TombstoneKind.GRANT, id=each) for each in ids]
-        sequence = changes.append(conn, TombstoneChange(ends=facts))
-        marks = [
-            Tombstone(
-                kind=fact.kind,
-                id=fact.id,
-                partner=partner,
-                reason=body.reason,
-                at=ask.now,
-                by=ask.operator.name,
-                sequence=sequence,
-                receipt_id=receipt_id,
-            )
-            for fact in facts
-        ]
-        event_id = emit(
-            conn,
-            event(
-                f"{'grant' if body.kind is TombstoneKind.GRANT else 'key'}.revoke",
-                service="gateway",
-                actor=ask.operator.name,
-                kind=body.kind,
-                target=body.id,
-                partner=partner,
-                reason=body.reason,
-                request_id=ask.request_id,
-                after=marks[0],
-                facts={"credentials": [key.id for key in ended]},
-                at=ask.now,
-            ),
-        )
-        for mark in marks:
-            conn.execute(
-                TOMBSTONES.insert().values(
-                    kind=mark.kind, id=mark.id, partner=partner, event_id=event_id, body=mark
-                )
-            )
-        for key in ended:
-            credential = keys.find(conn, key.id)
-            keys.store(
-                conn,
-                msgspec.structs.replace(
-                    credential,
-                    state=CredentialState.REVOKED,
-                    revision=credential.revision + 1,
-                    updated_at=ask.now,
-                    updated_by=ask.operator.name,
-                ),
-            )
-        signal(conn, TOPIC)
-        return receipts.begin(
-            conn,
-            points=self._points,
-            id=receipt_id,
+        ending = Ending(
             action=f"{'grant' if body.kind is TombstoneKind.GRANT else 'key'}.revoke",
             kind=body.kind,
             target=body.id,
@@ -121,10 +72,101 @@ class Tombstones:
             reason=body.reason,
             by=ask.operator.name,
             at=ask.now,
-            sequence=sequence,
-            credentials=len(ended),
-            event_id=event_id,
+            request_id=ask.request_id,
         )
+        return end(conn, self._points, ending, facts, ended)
+
+
+class Ending(NamedTuple):
+    """What ends for ever, by whom and why, as its event and its receipt say it."""
+
+    action: str
+    kind: str
+    target: str
+    partner: str
+    reason: str
+    by: str
+    at: datetime
+    request_id: str = ""
+
+
+def end(
+    conn: Connection,
+    points: Points,
+    ending: Ending,
+    facts: list[TombstoneFact],
+    ended: Iterable[KeyFact],
+) -> Receipt:
+    """Put the permanent mark on each of `facts`, in one change with one event and a receipt.
+
+    `ended` are the credentials that serve no more.
+    """
+    ids = [key.id for key in ended]
+    receipt_id = new_id("receipt")
+    sequence = changes.append(conn, TombstoneChange(ends=facts))
+    marks = [
+        Tombstone(
+            kind=fact.kind,
+            id=fact.id,
+            partner=ending.partner,
+            reason=ending.reason,
+            at=ending.at,
+            by=ending.by,
+            sequence=sequence,
+            receipt_id=receipt_id,
+        )
+        for fact in facts
+    ]
+    event_id = emit(
+        conn,
+        event(
+            ending.action,
+            service="gateway",
+            actor=ending.by,
+            kind=ending.kind,
+            target=ending.target,
+            partner=ending.partner,
+            reason=ending.reason,
+            request_id=ending.request_id,
+            after=marks[0],
+            facts={"credentials": ids},
+            at=ending.at,
+        ),
+    )
+    for mark in marks:
+        conn.execute(
+            TOMBSTONES.insert().values(
+                kind=mark.kind, id=mark.id, partner=mark.partner, event_id=event_id, body=mark
+            )
+        )
+    for key in ids:
+        credential = keys.find(conn, key)
+        keys.store(
+            conn,
+            msgspec.structs.replace(
+                credential,
+                state=CredentialState.REVOKED,
+                revision=credential.revision + 1,
+                updated_at=ending.at,
+                updated_by=ending.by,
+            ),
+        )
+    signal(conn, TOPIC)
+    return receipts.begin(
+        conn,
+        points=points,
+        id=receipt_id,
+        action=ending.action,
+        kind=ending.kind,
+        target=ending.target,
+        partner=ending.partner,
+        reason=ending.reason,
+        by=ending.by,
+        at=ending.at,
+        sequence=sequence,
+        credentials=len(ids),
+        event_id=event_id,
+    )
 
 
 def closings(conn: Connection, after: int) -> Closings:

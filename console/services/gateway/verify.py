@@ -227,7 +227,7 @@ def _questions(conn: Connection, snapshot: Snapshot, receipt: Receipt) -> list[Q
     if receipt.action == "grant.revoke":
         keys = [(key, snapshot.grant(key.grant_id)) for key in snapshot.keys_of(receipt.target)]
         asked = [q for key, grant in keys for q in _calls(key, grant)]
-    elif receipt.action == "key.revoke":
+    elif receipt.action in {"key.revoke", "key.retire"}:
         key = snapshot.key(receipt.target)
         asked = _calls(key, snapshot.grant(key.grant_id)) if key else []
     elif snapshot.lock_on(receipt.kind, receipt.target) is None:

@@ -8,7 +8,7 @@ services need beyond SQL's own.
 from console.services.store.columns import Document, Instant
 from console.services.store.database import Store, signal
 from console.services.store.idempotency import IDEMPOTENCY
-from console.services.store.migrations import Step, sql, tables
+from console.services.store.migrations import Step, grown, sql, tables
 from console.services.store.outbox import OUTBOX, OutboxItem, OutboxPage, emit
 
 SHARED: Step = tables(OUTBOX, IDEMPOTENCY)
@@ -23,6 +23,7 @@ __all__ = [
     "Step",
     "Store",
     "emit",
+    "grown",
     "signal",
     "sql",
     "tables",

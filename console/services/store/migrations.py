@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from sqlalchemy import Connection, Table
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
 from console.services.store import faults
 
@@ -36,6 +36,29 @@ def tables(*which: Table) -> Step:
                 conn.execute(CreateIndex(index))
 
     return create
+
+
+def grown(*which: Table) -> Step:
+    """Return the step that gives an older store what it lacks of these tables.
+
+    Whole tables, columns at the end of a table, and indexes; a new column may be empty or
+    has a `server_default`. A store that was made with them is left as it is.
+    """
+
+    def grow(conn: Connection) -> None:
+        for table in which:
+            known = conn.exec_driver_sql(f"PRAGMA table_info('{table.name}')").all()
+            if not known:
+                conn.execute(CreateTable(table))
+            names = {row[1] for row in known} or set(table.columns.keys())
+            for column in table.columns:
+                if column.name not in names:
+                    written = CreateColumn(column).compile(dialect=conn.dialect)
+                    conn.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {written}")
+            for index in sorted(table.indexes, key=lambda each: str(each.name)):
+                conn.execute(CreateIndex(index, if_not_exists=True))
+
+    return grow
 
 
 def sql(*statements: str) -> Step:
