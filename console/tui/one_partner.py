@@ -13,7 +13,7 @@ from console.model.grant import Grant
 from console.model.traffic import CallRecord
 from console.present.amounts import amount, counted, milliseconds, percent
 from console.present.cells import width
-from console.present.columns import all_or
+from console.present.columns import all_or, old_version
 from console.present.sparkline import sparkline
 from console.present.times import age, ago, until
 from console.tui.brief import alert_line, history_lines
@@ -197,9 +197,18 @@ def _key(key: Credential, now: datetime) -> ReadLine:
             Ink(key.state.replace("_", " "), meaning(key.state)),
             Ink(f"  {ago(key.last_used_at, now)}"
                 + (f" from {key.last_network}" if key.last_network else ""), "dim"),
+            *_rotation(key, now),
         ],
         Subject("credential", key.id, key),
     )  # fmt: skip
+
+
+def _rotation(key: Credential, now: datetime) -> list[Ink]:
+    """Say of a replaced key when it ends, and whether somebody still uses it."""
+    if key.ends_at is None:
+        return []
+    ends = f"  ends {until(key.ends_at, now)}, {old_version(key)}"
+    return [Ink(ends, "high" if key.calls_since_rotation else "dim")]
 
 
 def _egress(partner: Partner, told: Told) -> list[ReadLine]:

@@ -52,7 +52,7 @@ _MEANING = {
     "expired": "muted", "withdrawn": "muted", "offboarded": "muted", "gone": "muted",
     "suspended": "bad", "denied": "bad", "blocked": "bad", "error": "bad", "fenced": "bad",
     "unverified": "bad", "rejected": "bad", "failure": "bad", "flagged": "high",
-    "revoking": "pending", "provisioning": "pending", "pending_approval": "pending",
+    "revoking": "pending", "rotating": "pending", "provisioning": "pending", "pending_approval": "pending",
     "approved": "pending", "draft": "pending", "verifying": "pending", "new": "high",
     "reopened": "high", "in_progress": "pending", "in_review": "pending",
     "restricted": "pending", "vetting": "pending", "offboarding": "pending",

@@ -47,7 +47,10 @@ _ALIASES = {
 }  # fmt: skip
 _FIRST = {
     "Grant": ("partner", "capabilities", "tier", "state", "expires", "models", "why", "id"),
-    "Credential": ("partner", "holder", "key", "state", "used", "from", "grant", "id"),
+    "Credential": (
+        "partner", "holder", "key", "version", "state", "used", "from", "old version", "grant",
+        "id",
+    ),
     "Lock": ("target", "kind", "state", "age", "by", "reason", "id"),
     "Alert": ("severity", "title", "partner", "count", "last", "state", "verdict", "id"),
     "CallRecord": ("age", "partner", "model", "outcome", "code", "in", "out", "ms", "id"),
