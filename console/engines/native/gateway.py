@@ -20,6 +20,7 @@ from console.model.enforcement import (
     Receipt,
     ReleaseLock,
     Revoke,
+    RotateKey,
     Tombstone,
 )
 from console.model.stored import Page
@@ -46,6 +47,10 @@ class Keys:
 
     def issue(self, new: IssueKey) -> Flow[IssuedKey]:
         return ask(gateway.KEY_ISSUE, body=new)
+
+    def rotate(self, credential: str, change: RotateKey, revision: int) -> Flow[IssuedKey]:
+        path = {"credential": credential}
+        return ask(gateway.KEY_ROTATE, path=path, body=change, if_match=revision)
 
 
 class Locks:
