@@ -6,12 +6,14 @@ file, the line and the nearest key: a setting that is silently ignored is a trap
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from console.config.bindings import TABLES, Binding, entries
 from console.config.paths import config_file, local_home
 from console.config.schema import BY_NAME, SETTINGS, TOP_LEVEL, Setting, Tier
 from console.errors import ExitCode, PilotError
@@ -38,6 +40,8 @@ class Profile(NamedTuple):
     explicit: bool
     values: dict[str, Value]
     file: Path
+    bindings: tuple[Binding, ...] = ()
+    """The console's aliases, hotkeys and keys: a profile's own win, one by one."""
 
     def setting(self, name: str) -> Any:
         """Return the value of the setting `name`."""
@@ -52,6 +56,15 @@ class Profile(NamedTuple):
     def read_only(self) -> bool:
         """Whether what opens access is refused."""
         return bool(self.setting("read_only"))
+
+    def read_only_refusal(self, what: str) -> PilotError:
+        """Return the error for `what`, which opens access, where this profile is read-only."""
+        return PilotError(
+            "read-only",
+            f"the profile {self.name!r} is read-only, and {what} opens access",
+            exit=ExitCode.REFUSED,
+            hint=f"read_only comes from {self.values['read_only'].source}",
+        )
 
 
 def load_profile(
@@ -88,7 +101,7 @@ def load_profile(
         token = {"source": "env", "variable": "PILOTCTL_TOKEN"}
         values["token"] = Value(token, "environment PILOTCTL_TOKEN")
     explicit = chosen_by.startswith(("flag", "environment"))
-    return Profile(name, chosen_by, explicit, values, file)
+    return Profile(name, chosen_by, explicit, values, file, document.bindings(name))
 
 
 def profile_names(environ: Mapping[str, str], *, config: str = "") -> list[str]:
@@ -114,7 +127,9 @@ class _Document:
         self.profiles = self._table(table.get("profiles", {}), "profiles", "")
         for name, section in self.profiles.items():
             self._table(section, name, "profiles")
-            self._known(section, f"profiles.{name}", tuple(BY_NAME))
+            self._known(section, f"profiles.{name}", (*BY_NAME, "console"))
+            self._check_bindings(section, f"profiles.{name}")
+        self._check_bindings(table, "")
 
     @classmethod
     def read(cls, file: Path, *, must_exist: bool) -> _Document:
@@ -150,6 +165,31 @@ class _Document:
         if fault := setting.check(value):
             raise self.fault(setting.name, where, fault)
         return Value(value, f"{self.file}:{self.line(where, setting.name)} [{where}]")
+
+    def bindings(self, profile: str) -> tuple[Binding, ...]:
+        """Return the console's tables as `profile` has them: its own entries, then the rest."""
+        found: dict[tuple[str, str], Binding] = {}
+        # the profile's own first: where two want one key, the first has it
+        for above, where in ((self.profile(profile), f"profiles.{profile}"), (self.table, "")):
+            for each in self._bindings(above or {}, where):
+                found.setdefault((each.table, each.name), each)
+        return tuple(found.values())
+
+    def _bindings(self, above: dict[str, Any], where: str) -> Iterator[Binding]:
+        inside = _inside(where)
+        for table, section in above.get("console", {}).items():
+            for name, value in entries(table, section):
+                line = self.line(f"{inside}.{table}", name)
+                yield Binding(table, name, value, self.file, line, f"{inside}.{table}")
+
+    def _check_bindings(self, above: dict[str, Any], where: str) -> None:
+        inside = _inside(where)
+        console = self._table(above.get("console", {}), "console", where)
+        self._known(console, inside, tuple(TABLES))
+        for table, section in console.items():
+            for name, value in entries(table, self._table(section, table, inside)):
+                if not isinstance(value, str):
+                    raise self.fault(name, f"{inside}.{table}", "is not text")
 
     def line(self, where: str, key: str) -> int:
         return line_of(self.text, where, key)
@@ -195,9 +235,18 @@ def line_of(text: str, where: str, key: str) -> int:
                 f"{where}.{key}." if where else f"{key}."
             ):
                 return number
-        elif "=" in stripped and (table, _bare(stripped.split("=")[0])) in wanted:
+        elif (found := _KEY.match(stripped)) and (table, _bare(found[1])) in wanted:
             return number
-    return 1
+    # one inside an inline table stands where its table does
+    above, _, last = where.rpartition(".")
+    return line_of(text, above, last) if where else 1
+
+
+def _inside(where: str) -> str:
+    return f"{where}.console" if where else "console"
+
+
+_KEY = re.compile(r"""((?:"[^"]*"|'[^']*'|[^=#"'])+)=""")
 
 
 def _prefixes(where: str, key: str) -> set[tuple[str, str]]:

@@ -120,5 +120,6 @@ SETTINGS: tuple[Setting, ...] = (
 """Every key of a profile, in the order that `config explain` shows them."""
 
 BY_NAME = {setting.name: setting for setting in SETTINGS}
-TOP_LEVEL = ("default_profile", "defaults", "profiles")
-"""The keys of the file itself. `defaults` holds settings for every profile."""
+TOP_LEVEL = ("default_profile", "defaults", "profiles", "console")
+"""The keys of the file itself. `defaults` holds settings for every profile, `console` the
+screen's own commands and keys (`console.config.bindings`)."""

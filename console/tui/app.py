@@ -133,11 +133,12 @@ class Frame(Dressed, inherit_bindings=False):
             self.tell_wrong([*self.themes.wrong, *self.themes.notes])
 
     def tell_wrong(self, wrong: Sequence[str]) -> None:
-        """Say the first of what is wrong with the themes; the command log has all of it."""
+        """Say the first of what is wrong with the setup; the command log has all of it."""
         for each in wrong:
             self.link.note(each, "bad")
         if wrong:
-            self.message = [Ink(" "), Ink(wrong[0], "bad")]
+            more = f"{len(wrong)} left out (@): " if len(wrong) > 1 else ""
+            self.message = [Ink(" "), Ink(more + wrong[0], "bad")]
             self.draw_frame()
 
     def first_place(self) -> None:

@@ -24,6 +24,12 @@ def _held(key: str) -> bool:
     return key.startswith(("ctrl+", "alt+", "super+", "meta+"))
 
 
+def pressed(key: str, character: str | None) -> str:
+    """Return the key as people and the configuration write it: `X`, `f5`, `ctrl+g`."""
+    plain = character and character.isprintable() and character != " " and not _held(key)
+    return character if plain and character else key
+
+
 def _caret(style: Style) -> Style:
     return Style(reverse=not style.reverse)
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
 
+from console.config.bindings import Binding
+from console.operations.index import all_operations
+from console.tui.custom import settle
+from console.tui.described import described
 from console.tui.display import display_status
+from console.tui.proofs import Proofs
 from console.tui.start import ascii_only
 from console.tui.themes import Themes, depth_of, own_themes
 
@@ -19,12 +25,34 @@ class Fact(NamedTuple):
     mend: str = ""
 
 
-def facts(environ: Mapping[str, str], wanted: str) -> list[Fact]:
-    """Return the display layer, theme, colours, characters and clipboard of `environ`.
+def facts(
+    environ: Mapping[str, str], wanted: str, bindings: Sequence[Sequence[Any]] = ()
+) -> list[Fact]:
+    """Return the display layer, theme, colours, characters, clipboard and keys of `environ`.
 
-    `wanted` is the theme that the profile names.
+    `wanted` is the theme that the profile names, `bindings` its aliases, hotkeys and keys,
+    as JSON holds them.
     """
-    return [_display(), *_theme(environ, wanted), _characters(environ), _clipboard(environ)]
+    return [
+        _display(), *_theme(environ, wanted), _characters(environ), _clipboard(environ),
+        *_custom([Binding(*each)._replace(file=Path(each[3])) for each in bindings]),
+    ]  # fmt: skip
+
+
+def _custom(bindings: Sequence[Binding]) -> Iterator[Fact]:
+    if not bindings:
+        return
+    operations = {op.id: op for op in all_operations()}
+    # its views are looked at and never read: no link is asked for anything
+    views = described(operations, Proofs(cast(Any, None)))
+    custom = settle(bindings, operations, views)
+    counts = {"aliases": len(custom.aliases), "hotkeys": len(custom.hotkeys)}
+    said = [f"{count} {name}" for name, count in counts.items() if count]
+    if custom.keys:
+        said.append(f"keys of {len(custom.keys)} operations")
+    yield Fact("own keys", "ok", ", ".join(said) or "none holds")
+    for each in custom.wrong:
+        yield Fact("own keys", "note", each, "the rest of [console] holds")
 
 
 def _display() -> Fact:

@@ -20,12 +20,6 @@ from console.tui.lines import Subject
 from console.tui.link import Link
 from console.tui.views import API_OF, COMMAND_OF, SUBJECT_OF
 
-RESERVED = frozenset(
-    {"up", "down", "enter", "escape", "space", "colon", "slash", "question_mark", "at",
-     "j", "k", "s", "y", "Y", "L", "R", "pageup", "pagedown", "home", "end", "q"}
-)  # fmt: skip
-"""Keys that mean the same everywhere; no operation gets one of them."""
-
 _LOCKABLE = ("partner", "grant", "credential", "capability", "pilot")
 _MEMBERS = {
     "partner": ("partner",), "grant": ("grant_id",), "credential": ("credential_id",),
@@ -105,6 +99,11 @@ class Registry:
     def __init__(self, operations: Iterable[Operation]) -> None:
         self.by_id = {op.id: op for op in operations}
 
+    def rekey(self, keys: Mapping[str, str]) -> None:
+        """Give operations other keys than their own; none where it is empty."""
+        for name, key in keys.items():
+            self.by_id[name] = self.by_id[name]._replace(key=key)
+
     def named(self, words: Sequence[str]) -> tuple[Operation, list[str]] | None:
         """Return the operation that command words name (`grant revoke`), and the rest."""
         if not words:
@@ -135,14 +134,12 @@ class Registry:
 
     def for_key(self, key: str, subject: Subject | None, noun: str, link: Link) -> Doable | None:
         """Return what `key` does here: to the thing itself before what it belongs to."""
-        if key == "L" and "lock.add" in self.by_id:
-            op = self.by_id["lock.add"]
-            return Doable(op, subject, why_not(op, link))
+        lock = self.by_id.get("lock.add")
+        if lock is not None and key == lock.key:
+            return Doable(lock, subject, why_not(lock, link))
         here = self.here(subject, noun, link)
         if key == "R":
             return next((each for each in here if each.op.verb == "revoke"), None)
-        if key in RESERVED:
-            return None
         own = [each for each in here if each.op.key == key]
         return own[0] if own else None
 

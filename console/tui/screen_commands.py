@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from console.tui.command import Command
 from console.tui.net import show_net
+from console.tui.table import Table
 from console.tui.theme_choice import theme_command
 from console.tui.tour import tour_command
 
@@ -54,11 +55,50 @@ OWN: dict[str, tuple[str, Callable[[Console, Command], None]]] = {
 }  # fmt: skip
 """The commands that are about the screen and not about the pilot."""
 
+MOVES: dict[str, Callable[[Console], object]] = {
+    "up": lambda at: at.body.move(-1), "k": lambda at: at.body.move(-1),
+    "down": lambda at: at.body.move(1), "j": lambda at: at.body.move(1),
+    "pageup": lambda at: at.body.page(-1), "pagedown": lambda at: at.body.page(1),
+    "home": lambda at: at.body.go(0), "end": lambda at: at.body.go(10**9),
+    ":": lambda at: at.open_bar(":"), "/": lambda at: at.open_bar("/"),
+    "?": lambda at: at.help(), "@": lambda at: at.command_log(),
+    "enter": lambda at: at.open_row(), "escape": lambda at: at.step_back(),
+    "alt+left": lambda at: at.back(), "alt+right": lambda at: at.forward(),
+    "ctrl+r": lambda at: at.reload(), "ctrl+p": lambda at: at.anything(),
+    "y": lambda at: at.copy_command(), "Y": lambda at: at.copy_id(),
+    "ctrl+s": lambda at: at.open_bar(":", "save csv "),
+    "ctrl+c": lambda at: at.say(":q leaves (or ctrl+q); esc goes back"),
+}  # fmt: skip
+"""What keys do in every place."""
+
+
+def _on_table(do: Callable[[Console, Table], object]) -> Callable[[Console], object]:
+    def done(at: Console) -> object:
+        if isinstance(at.body, Table):
+            return do(at, at.body)
+        return False
+
+    return done
+
+
+TABLE_MOVES: dict[str, Callable[[Console], object]] = {
+    "space": _on_table(lambda _, table: table.mark()),
+    "ctrl+space": _on_table(lambda _, table: table.mark_range()),
+    "ctrl+backslash": _on_table(lambda _, table: table.clear_marks()),
+    "s": _on_table(lambda at, _: at.sort_next()),
+    "S": _on_table(lambda at, _: at.sort_turn()),
+}
+"""What they do besides, where there are rows."""
+
+NEEDED = frozenset(
+    {*MOVES, *TABLE_MOVES, "ctrl+@", "ctrl+l", "ctrl+z", "ctrl+q", "tab", "shift+tab", "R"}
+)
+"""The keys that the screen itself needs: no operation and no hotkey gets one of them."""
+
 KEYS = (
     ("enter", "open what is under the cursor"),
     ("esc", "clear the filter, or go back as it was"),
     ("alt+left alt+right", "back and forward"),
-    ("L", "lock whatever is under the cursor"),
     ("R", "revoke the grant or key under the cursor"),
     ("space ctrl+space", "mark, mark up to here"),
     ("ctrl+\\", "unmark all"),
@@ -71,3 +111,5 @@ KEYS = (
     ("ctrl+z ctrl+q", "suspend, leave"),
 )
 """What keys do everywhere, for the help."""
+LOCK_WORDS = "lock whatever is under the cursor"
+"""What the key of `lock.add` does everywhere."""

@@ -77,7 +77,10 @@ def run(session: Session, argv: Sequence[str] = (), *, theme: str = "") -> int:
     from console.tui.steer import Console  # noqa: PLC0415
 
     opening = " ".join(argv).lstrip(":")
-    app = Console(session, all_operations(), *look.palettes, opening=opening, **look.options)
+    app = Console(
+        session, all_operations(), *look.palettes,
+        opening=opening, bindings=session.profile.bindings, **look.options,
+    )  # fmt: skip
     app.themes = look.themes
     code = app.run(mouse=False)
     lifeline.disarm_backstop()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from textual.widget import Widget
 
+from console.config.bindings import Binding
 from console.model.ids import is_id
 from console.model.operator import Direction
 from console.present.cells import width
@@ -16,7 +17,8 @@ from console.tui import memory
 from console.tui.anything import Anything, Choice
 from console.tui.carrying import Carrying
 from console.tui.command import Command, nearest, parse
-from console.tui.entry import Entry
+from console.tui.custom import settle
+from console.tui.entry import Entry, pressed
 from console.tui.ink import Ink, Line
 from console.tui.lines import Lines, Subject
 from console.tui.operate import (
@@ -26,7 +28,7 @@ from console.tui.operate import (
 )
 from console.tui.own import own_view
 from console.tui.place import Place
-from console.tui.screen_commands import KEYS, OWN
+from console.tui.screen_commands import KEYS, LOCK_WORDS, MOVES, OWN, TABLE_MOVES
 from console.tui.story import fields_of
 from console.tui.table import Table
 from console.tui.views import SUBJECT_OF, narrowed
@@ -45,9 +47,13 @@ class Help(NamedTuple):
 class Console(Carrying):
     """The console, steered."""
 
-    def __init__(self, *args: Any, opening: str = "", **options: Any) -> None:
+    def __init__(
+        self, *args: Any, opening: str = "", bindings: Iterable[Binding] = (), **options: Any
+    ) -> None:
         super().__init__(*args, **options)
         self._opening = opening
+        self.custom = settle(bindings, self.registry.by_id, self.views)
+        self.registry.rekey(self.custom.keys)
         self._bar = ""
         self._filter_before = ""
         self._history: list[str] = []
@@ -61,6 +67,7 @@ class Console(Carrying):
         self._remember()
         if self._opening:
             self.run_command(self._opening)
+        self.tell_wrong(self.custom.wrong)
 
     def _remember(self) -> None:
         """Go where the operator was last time; a command to open with goes before that."""
@@ -87,38 +94,24 @@ class Console(Carrying):
         """Take a key: into the open bar, else to move, else to act."""
         if self.bar_open:
             self._bar_key(key, character)
-        elif not self._navigate(key) and not self.view_key(character or key):
-            self._operate(key, character)
+            return
+        key = pressed(key, character)
+        if not self._navigate(key) and not self.view_key(key) and not self._operate(key):
+            hotkey = self.custom.hotkeys.get(key)
+            if hotkey is not None:
+                self.run_command(hotkey.value)
 
     def _navigate(self, key: str) -> bool:
-        body = self.body
-        moves: dict[str, Callable[[], object]] = {
-            "up": lambda: body.move(-1), "k": lambda: body.move(-1),
-            "down": lambda: body.move(1), "j": lambda: body.move(1),
-            "pageup": lambda: body.page(-1), "pagedown": lambda: body.page(1),
-            "home": lambda: body.go(0), "end": lambda: body.go(10**9),
-            "colon": lambda: self.open_bar(":"), "slash": lambda: self.open_bar("/"),
-            "question_mark": self.help, "at": self.command_log,
-            "enter": self.open_row, "escape": self._escape,
-            "alt+left": self.back, "alt+right": self.forward,
-            "ctrl+r": self.reload, "ctrl+p": self.anything,
-            "y": self.copy_command, "Y": self.copy_id,
-            "ctrl+s": lambda: self.open_bar(":", "save csv "),
-            "ctrl+c": lambda: self.say(":q leaves (or ctrl+q); esc goes back"),
-        }  # fmt: skip
-        if isinstance(body, Table):
-            moves |= {
-                "space": body.mark, "ctrl+space": body.mark_range,
-                "ctrl+backslash": body.clear_marks,
-                "s": self._sort_next, "S": self._sort_turn,
-            }  # fmt: skip
-        do = moves.get(key)
+        do = MOVES.get(key)
+        if do is None and isinstance(self.body, Table):
+            do = TABLE_MOVES.get(key)
         if do is None:
             return False
-        do()
+        do(self)
         return True
 
-    def _escape(self) -> None:
+    def step_back(self) -> None:
+        """Clear the filter, then the marks, then go back."""
         place = self.place
         if place.view is not None and place.state.filter:
             self.table.set_filter("")
@@ -127,7 +120,8 @@ class Console(Carrying):
         elif not self.back():
             self.say(":q leaves the console")
 
-    def _sort_next(self) -> None:
+    def sort_next(self) -> None:
+        """Sort by the next column; after the last, leave the rows as they came."""
         names = [column.name for column in self.table.columns]
         state = self.table.state
         at = names.index(state.sort) + 1 if state.sort in names else 0
@@ -138,13 +132,13 @@ class Console(Carrying):
             self._fill_table()
         self.say(f"sorted by {state.sort}; S turns it round" if state.sort else "as it came")
 
-    def _sort_turn(self) -> None:
+    def sort_turn(self) -> None:
+        """Turn the order round."""
         if self.table.state.sort:
             self.table.set_sort(self.table.state.sort)
 
-    def _operate(self, key: str, character: str | None) -> bool:
-        pressed = character if character and character.isprintable() else key
-        found = self.registry.for_key(pressed, self.subject, self.noun, self.link)
+    def _operate(self, key: str) -> bool:
+        found = self.registry.for_key(key, self.subject, self.noun, self.link)
         if found is None:
             return False
         self.begin(found.op, found.subject)
@@ -221,6 +215,7 @@ class Console(Carrying):
         names = [
             *self.views,
             *OWN,
+            *self.custom.aliases,
             *(f"{op.noun} {op.verb}" for op in self.registry.by_id.values()),
         ]
         return [each for each in names if each.startswith(typed) and each != typed]
@@ -239,7 +234,7 @@ class Console(Carrying):
 
     def run_command(self, line: str) -> None:
         """Do what a `:` line says."""
-        command = parse(line)
+        command = self.custom.expanded(parse(line))
         own = OWN.get(command.name)
         named = self.registry.named([command.name, *command.words])
         try:
@@ -252,7 +247,8 @@ class Console(Carrying):
             elif (view := self._view_named(command.name)) is not None:
                 self._go_command(view, command)
             else:
-                known = [*self.views, *OWN, *(op.noun for op in self.registry.by_id.values())]
+                nouns = [op.noun for op in self.registry.by_id.values()]
+                known = [*self.views, *OWN, *self.custom.aliases, *nouns]
                 near = nearest(command.name, list(dict.fromkeys(known)))
                 hint = f"; nearest: {', '.join(near[:3])}" if near else "; ? lists what there is"
                 self.say(f"no view or command {command.name!r}{hint}", "bad")
@@ -325,7 +321,9 @@ class Console(Carrying):
 
     def help(self) -> None:
         """List what can be done here, to search and to run."""
-        rows = [*self._helped(), *self._helped_views(), *self._helped_own()]
+        rows = [
+            *self._helped(), *self._helped_custom(), *self._helped_views(), *self._helped_own()
+        ]  # fmt: skip
         view = own_view("help", "What can be done here", ("key", "command", "what", "why"))
         self.enter(Place("help", view, local=lambda: rows))
 
@@ -351,6 +349,20 @@ class Console(Carrying):
             here.append(Doable(lock, subject, why_not(lock, self.link)))
         return here
 
+    def _helped_custom(self) -> list[Help]:
+        """The operator's own, as the configuration has them."""
+        custom = self.custom
+        rows = [
+            Help(key, f":{each.value}", f"hotkey ({each.place})", "",
+                 partial(self.run_command, each.value))
+            for key, each in custom.hotkeys.items()
+        ]  # fmt: skip
+        return rows + [
+            Help("", f":{name}", f"alias: {each.value} ({each.place})", "",
+                 partial(self.run_command, name))
+            for name, each in custom.aliases.items()
+        ]  # fmt: skip
+
     def _helped_views(self) -> list[Help]:
         return [
             Help("", f":{name}", view.title, "", partial(self.go, name))
@@ -358,7 +370,12 @@ class Console(Carrying):
         ]
 
     def _helped_own(self) -> list[Help]:
-        keys = [Help("", key, what, "", lambda: None) for key, what in KEYS]
+        lock = self.registry.by_id.get("lock.add")
+        lock_key = (lock.key,) if lock is not None and lock.key else ()
+        keys = [
+            Help("", key, what, "", lambda: None)
+            for key, what in (*((key, LOCK_WORDS) for key in lock_key), *KEYS)
+        ]
         return keys + [
             Help("", f":{name}", what, "", partial(do, self, Command(name, [], {}, "")))
             for name, (what, do) in OWN.items()
@@ -375,8 +392,8 @@ class Console(Carrying):
             for op in sorted(self.registry.by_id.values(), key=lambda op: op.id not in here)
         ]  # fmt: skip
         own = [each for each in self._helped_own() if each.command.startswith(":")]
-        rest = [*self._helped_views(), *own]
-        choices += [Choice(each.command, each.what, "", each.why, each.run) for each in rest]
+        rest = [*self._helped_custom(), *self._helped_views(), *own]
+        choices += [Choice(each.command, each.what, each.key, each.why, each.run) for each in rest]
         self.open_screen(Anything(self.palette, choices))
 
     def command_log(self) -> None:
@@ -401,6 +418,7 @@ class Console(Carrying):
             seen.add(each.op.key)
             parts.append((each.op.key, each.op.verb if each.op.subject else each.op.title.lower(),
                           each.why))  # fmt: skip
+        parts += [(key, each.value, "") for key, each in self.custom.hotkeys.items()]
         for key, what, why in parts:
             # in brackets too: grey cannot be seen on every ground
             said = f"{key} ({what})" if why else f"{key} {what}"

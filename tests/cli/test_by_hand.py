@@ -64,6 +64,15 @@ def test_config_explain_says_where_each_value_comes_from(rig):
     assert rig.api.asked == []
 
 
+def test_config_explain_shows_the_consoles_own_keys_with_their_lines(rig, tmp_path):
+    file = tmp_path / "own.toml"
+    file.write_text('[console.hotkeys]\n"f5" = "alerts"\n[console.keys]\ngrant.revoke = ""\n')
+    rows = rig("config", "explain", "-o", "json", "--config", str(file)).json["items"]
+    said = {row["name"]: (row["value"], row["source"]) for row in rows}
+    assert said["console.hotkeys.f5"] == ("alerts", f"{file}:2 [console.hotkeys]")
+    assert said["console.keys.grant.revoke"] == ("", f"{file}:4 [console.keys]")
+
+
 def test_config_init_writes_a_private_file_once_that_is_read_back(rig, tmp_path):
     file = tmp_path / ".config/pilotctl/config.toml"
     assert rig("config", "path", "-o", "json").json == {"file": str(file), "exists": False}

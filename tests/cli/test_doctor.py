@@ -57,3 +57,16 @@ def test_a_theme_file_with_a_fault_is_named_by_file_key_and_nearest(rig, tmp_pat
         "note",
         f"mine.toml: tokens.critcal: no such token; nearest: critical (in {folder})",
     ) in (said["theme"])
+
+
+def test_own_keys_are_counted_and_what_cannot_be_had_is_named_by_its_line(rig, tmp_path):
+    file = tmp_path / "own.toml"
+    file.write_text(
+        '[console.aliases]\nal = "alerts state=new"\n'
+        '[console.hotkeys]\n"f5" = "al"\n"q" = "alrets"\n'
+    )
+    said = found(rig.process("doctor", "--config", str(file), "-o", "json", TERM="xterm-256color"))
+    assert said["own keys"] == [
+        ("ok", "1 aliases, 1 hotkeys"),
+        ("note", "own.toml:5: hotkeys: 'q': no view or command 'alrets'; nearest: alerts, alert"),
+    ]

@@ -85,6 +85,12 @@ def test_a_flag_beats_the_environment_beats_the_file(tmp_path, flag, variable, c
         ("[profiles.lab]\ntoken = {source = 'command', argv = 'x y'}\n", "a list of words", ""),
         ("profiles = 3\n", "profiles is not a table", ""),
         ("not toml", "is not TOML", ""),
+        ("[console.alises]\nx = 'y'\n", ":1: unknown key 'alises' in [console]", "'aliases'"),
+        ("[console.hotkeys]\n'f5' = 5\n", ":2: f5 is not text", ""),
+        ("[console]\nkeys = 'x'\n", ":2: keys is not a table", ""),
+        ("[console.keys]\ngrant.revoke = ['x']\n", ":2: grant.revoke is not text", ""),
+        ("[profiles.a.console]\nhotkes = {}\n", ":2: unknown key 'hotkes'", "'hotkeys'"),
+        ("[defaults.console.keys]\n", ":1: unknown key 'console' in [defaults]", ""),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_line_and_the_nearest_key(tmp_path, text, said, hint):
@@ -138,3 +144,10 @@ def test_the_example_file_is_a_valid_configuration():
     example = Path(__file__).parents[2] / "config.example.toml"
     profile = load_profile({"PILOTCTL_CONFIG": str(example), "HOME": "/"}, profile="production")
     assert profile.tier == "production"
+
+
+def test_a_line_is_found_for_keys_with_signs_and_inside_inline_tables():
+    text = '[console.hotkeys]\n"=" = "a"\n"#" = "b"\n[profiles.p.console]\naliases = { x = "y" }\n'
+    assert line_of(text, "console.hotkeys", "=") == 2
+    assert line_of(text, "console.hotkeys", "#") == 3
+    assert line_of(text, "profiles.p.console.aliases", "x") == 5

@@ -93,7 +93,9 @@ class FakePilot:
     def __post_init__(self) -> None:
         self.now = datetime.now(UTC)
         settings = {"tier": self.tier, "read_only": self.read_only, "theme": self.theme}
-        self.profile = SimpleNamespace(name="prod", setting=lambda name: settings.get(name, ""))
+        self.profile = SimpleNamespace(
+            name="prod", setting=lambda name: settings.get(name, ""), bindings=()
+        )
         self.engines = native(_Trust(self))
         self.receipts: dict[str, list[Receipt]] = {}
         self._make()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from console.cli.parser import Parser, add_common, common_of, no_such
+from console.config.bindings import TABLES
 from console.config.load import Profile, load_profile, profile_names
 from console.config.paths import config_file, local_home
 from console.config.schema import BY_NAME
@@ -80,7 +81,15 @@ def _rows(profile: Profile, context: Context) -> list[Explained]:
         rows.append(
             Explained(name=name, value=_shown(shown), source=value.source, help=BY_NAME[name].help)
         )
-    return rows
+    return rows + [
+        Explained(
+            name=f"console.{each.table}.{each.name}",
+            value=each.value,
+            source=each.source,
+            help=TABLES[each.table],
+        )
+        for each in profile.bindings
+    ]
 
 
 def _shown(value: Any) -> str:

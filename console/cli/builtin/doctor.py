@@ -9,7 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,7 +83,9 @@ def _findings(common: Common, context: Context) -> Iterator[Finding]:
         yield from _screen("", context.environ)
         yield Finding(check="profile", state="bad", found=error.message, mend=error.hint)
         return
-    yield from _screen(str(profile.setting("theme")), context.environ)
+    bindings = [[str(part) if isinstance(part, Path) else part for part in each]
+                for each in profile.bindings]  # fmt: skip
+    yield from _screen(str(profile.setting("theme")), context.environ, bindings)
     yield _good("profile", f"{profile.name} ({profile.chosen_by}), {profile.tier}")
     if profile.file.exists() and profile.file.stat().st_mode & 0o022:
         yield Finding(
@@ -118,15 +120,17 @@ def _terminal(context: Context) -> Iterator[Finding]:
 _LOOK = """\
 import json, os, sys
 from console.tui.facts import facts
-print(json.dumps(facts(os.environ, sys.argv[1])))
+print(json.dumps(facts(os.environ, sys.argv[1], json.loads(sys.argv[2]))))
 """
 
 
-def _screen(theme: str, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """What the console would do on this terminal: display layer, theme, colours, clipboard."""
+def _screen(
+    theme: str, environ: Mapping[str, str], bindings: Sequence[Sequence[object]] = ()
+) -> Iterator[Finding]:
+    """What the console would do on this terminal: display layer, theme, clipboard, own keys."""
     # in a process of its own: the command line does not import the screen
     done = subprocess.run(  # noqa: S603  # our own interpreter and words
-        [sys.executable, "-c", _LOOK, theme],
+        [sys.executable, "-c", _LOOK, theme, json.dumps(bindings)],
         capture_output=True, text=True, check=False, timeout=60, env=dict(environ),
     )  # fmt: skip
     if done.returncode:
