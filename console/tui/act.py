@@ -201,29 +201,38 @@ class Act(ModalScreen[None]):
         self._done(confirmed)
 
     def _complete(self) -> None:
-        """Complete the field in focus, where what was typed can only be one thing."""
+        """Complete the field in focus, where what was typed begins only one name."""
         entry = self.focused
-        if isinstance(entry, Entry) and entry.value and len(offered := self._offered(entry)) == 1:
-            # of a list, only its last item is completed
-            kept = entry.value.rpartition(",") if self._repeats(entry) else ("", "", "")
-            entry.set(kept[0] + kept[1] + offered[0])
+        if not isinstance(entry, Entry):
+            return
+        kept, typed = self._last(entry)
+        whole = typed in self._known(entry)
+        if typed and not whole and len(offered := self._offered(entry)) == 1:
+            entry.set(kept + offered[0])
 
     def _field_of(self, entry: Entry) -> Field | None:
         name = (entry.id or "").removeprefix("field-")
         return next((each for each in self._asked if each.name == name), None)
 
-    def _repeats(self, entry: Entry) -> bool:
+    def _last(self, entry: Entry) -> tuple[str, str]:
+        """Return what is completed, of a list its last item only, and what stands before it."""
         field = self._field_of(entry)
-        return field is not None and field.param.repeats
+        if field is None or not field.param.repeats:
+            return "", entry.value
+        before, comma, last = entry.value.rpartition(",")
+        return before + comma, last.strip()
 
-    def _offered(self, entry: Entry) -> list[str]:
+    def _known(self, entry: Entry) -> list[str]:
         field = self._field_of(entry)
         if field is None:
             return []
-        known = list(field.param.choices) or self._choices.get(field.param.completes, [])
-        typed = entry.value.rpartition(",")[2].strip() if field.param.repeats else entry.value
-        starts = [each for each in known if each.startswith(typed)]
-        return starts or [each for each in known if typed and typed in each]
+        return list(field.param.choices) or self._choices.get(field.param.completes, [])
+
+    def _offered(self, entry: Entry) -> list[str]:
+        kept, typed = self._last(entry)
+        held = {each.strip() for each in kept.split(",")}
+        # what merely holds the letters somewhere is another name, and none that was meant
+        return [each for each in self._known(entry) if each.startswith(typed) and each not in held]
 
     def on_descendant_focus(self) -> None:
         """Offer what the field in focus may be."""

@@ -1,0 +1,53 @@
+"""Forms: what Tab makes of what was typed."""
+
+import pytest
+from fake_pilot import FakePilot
+from test_console import run
+
+from console.tui.act import Act
+from console.tui.entry import Entry
+
+KNOWN = {"partner.list": ["acme", "northland", "land-trust"],
+         "capability.list": ["cyber.a", "cyber.ab", "bio.c"]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("field", "typed", "becomes"),
+    [
+        ("partner", "ac", "acme"),
+        ("partner", "land", "land-trust"),
+        ("partner", "north", "northland"),
+        ("partner", "orth", "orth"),
+        ("partner", "acmee", "acmee"),
+        ("partner", "", ""),
+        ("capabilities", "b", "bio.c"),
+        ("capabilities", "bio.c,", "bio.c,"),
+        ("capabilities", "bio.c,b", "bio.c,b"),
+        ("capabilities", "bio.c,cyber.a", "bio.c,cyber.a"),
+        ("capabilities", "cyber.a,cyber.a", "cyber.a,cyber.a"),
+        ("capabilities", "cyber.a, b", "cyber.a,bio.c"),
+        ("capabilities", "cyber.ab,cyber", "cyber.ab,cyber.a"),
+    ],
+)
+def test_tab_completes_what_begins_one_name_and_never_makes_another_of_it(field, typed, becomes):
+    async def story(hands):
+        app = hands.app
+        await hands.command("grant create")
+        await hands.until(lambda: isinstance(app.screen, Act))
+        first = app.screen
+        await hands.press("ctrl+t")
+        await hands.until(lambda: isinstance(app.screen, Act) and app.screen is not first)
+        form = app.screen
+        await hands.until(lambda: list(form.query("#field-partner")))
+        form._choices.update(KNOWN)
+        entry = form.query_one(f"#field-{field}", Entry)
+        form.set_focus(entry)
+        await hands.until(lambda: app.focused is entry)
+        await hands.press("ctrl+u")
+        form.take_paste(typed)
+        assert entry.value == typed
+        await hands.press("tab")
+        assert entry.value == becomes
+        await hands.until(lambda: app.focused is not entry)
+
+    run(FakePilot(), story, size=(100, 40))
