@@ -26,6 +26,8 @@ if TYPE_CHECKING:
         Partners,
         Pilots,
         Points,
+        Prices,
+        Principals,
         Receipts,
         Statuses,
         Terms,
@@ -56,6 +58,7 @@ class Engines(NamedTuple):
     pilots: Pilots
     capabilities: Capabilities
     partners: Partners
+    principals: Principals
     terms: Terms
     assessments: Assessments
     grants: Grants
@@ -67,6 +70,7 @@ class Engines(NamedTuple):
     receipts: Receipts
     calls: Calls
     usage: Usage
+    prices: Prices
     log: Log
     events: Events
     alerts: Alerts

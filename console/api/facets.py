@@ -14,13 +14,20 @@ from typing import Protocol
 from console.api.engines import Paging, TrustedHead
 from console.api.flow import Flow
 from console.model.access import (
+    AddContact,
     Capability,
+    ChangeNetwork,
+    ChangePartner,
+    ChangeSubprocessor,
     DeclarePartner,
+    ImportPilot,
     NewCapability,
     NewPartner,
     NewPilot,
     Partner,
     Pilot,
+    PilotText,
+    RemoveContact,
     SetStage,
     VerifyPartner,
 )
@@ -57,9 +64,23 @@ from console.model.evidence import (
     PublishTerms,
     UsageTerms,
 )
-from console.model.grant import ActivateGrant, Grant, GrantPlan, NewGrant, RenewGrant
+from console.model.grant import (
+    ActivateGrant,
+    AmendGrant,
+    Grant,
+    GrantPlan,
+    NewGrant,
+    OffboardPartner,
+    QuietGrant,
+    RenewGrant,
+    ResumeGrant,
+    SuspendAccess,
+)
+from console.model.log import LogHandover, LogSuccession, RestartLog, RotateLogKey
 from console.model.operator import ServiceStatus
 from console.model.policy import Answer, Bundle, Evaluation
+from console.model.price import BudgetState, Price, SetPrice
+from console.model.principal import NewPrincipal, Principal, RetirePrincipal
 from console.model.stored import Page
 from console.model.traffic import CallRecord, Explanation, UsageRow
 
@@ -73,6 +94,8 @@ class Pilots(Protocol):
     def stage(
         self, pilot: str, change: SetStage, revision: int, *, validate: bool = False
     ) -> Flow[Pilot]: ...
+    def export(self, pilot: str) -> Flow[PilotText]: ...
+    def take_in(self, change: ImportPilot, *, validate: bool = False) -> Flow[Pilot]: ...
 
 
 class Capabilities(Protocol):
@@ -86,8 +109,10 @@ class Capabilities(Protocol):
 class Partners(Protocol):
     """The vetted organisations."""
 
-    def find(self, paging: Paging, *, state: str = "") -> Flow[Page[Partner]]: ...
-    def show(self, partner: str) -> Flow[Partner]: ...
+    def find(
+        self, paging: Paging, *, state: str = "", as_of: datetime | None = None
+    ) -> Flow[Page[Partner]]: ...
+    def show(self, partner: str, *, as_of: datetime | None = None) -> Flow[Partner]: ...
     def create(self, new: NewPartner, *, validate: bool = False) -> Flow[Partner]: ...
     def verify(
         self, partner: str, change: VerifyPartner, revision: int, *, validate: bool = False
@@ -95,6 +120,46 @@ class Partners(Protocol):
     def declare(
         self, partner: str, change: DeclarePartner, revision: int, *, validate: bool = False
     ) -> Flow[Partner]: ...
+    def vet(
+        self, partner: str, change: ChangePartner, *, validate: bool = False
+    ) -> Flow[Partner]: ...
+    def restrict(
+        self, partner: str, change: ChangePartner, *, validate: bool = False
+    ) -> Flow[Partner]: ...
+    def resume(
+        self, partner: str, change: ChangePartner, revision: int, *, validate: bool = False
+    ) -> Flow[Partner]: ...
+    def add_contact(
+        self, partner: str, change: AddContact, *, validate: bool = False
+    ) -> Flow[Partner]: ...
+    def remove_contact(
+        self, partner: str, change: RemoveContact, *, validate: bool = False
+    ) -> Flow[Partner]: ...
+    def add_network(
+        self, partner: str, change: ChangeNetwork, revision: int, *, validate: bool = False
+    ) -> Flow[Partner]: ...
+    def remove_network(
+        self, partner: str, change: ChangeNetwork, *, validate: bool = False
+    ) -> Flow[Partner]: ...
+    def add_subprocessor(
+        self, partner: str, change: ChangeSubprocessor, revision: int, *, validate: bool = False
+    ) -> Flow[Partner]: ...
+    def remove_subprocessor(
+        self, partner: str, change: ChangeSubprocessor, *, validate: bool = False
+    ) -> Flow[Partner]: ...
+
+
+class Principals(Protocol):
+    """The users of partners, known by salted hashes."""
+
+    def find(
+        self, paging: Paging, *, partner: str = "", state: str = "", kind: str = ""
+    ) -> Flow[Page[Principal]]: ...
+    def show(self, principal: str) -> Flow[Principal]: ...
+    def create(self, new: NewPrincipal, *, validate: bool = False) -> Flow[Principal]: ...
+    def retire(
+        self, principal: str, change: RetirePrincipal, *, validate: bool = False
+    ) -> Flow[Principal]: ...
 
 
 class Terms(Protocol):
@@ -137,13 +202,24 @@ class Grants(Protocol):
         partner: str = "",
         capability: str = "",
         state: str = "",
+        as_of: datetime | None = None,
     ) -> Flow[Page[Grant]]: ...
-    def show(self, grant: str) -> Flow[Grant]: ...
+    def show(self, grant: str, *, as_of: datetime | None = None) -> Flow[Grant]: ...
+    def expiring(
+        self, paging: Paging, *, before: datetime | None, partner: str = "", pilot: str = ""
+    ) -> Flow[Page[Grant]]: ...
     def plan(self, new: NewGrant) -> Flow[GrantPlan]: ...
     def create(self, new: NewGrant) -> Flow[Grant]: ...
     def activate(self, grant: str, change: ActivateGrant, revision: int) -> Flow[Grant]: ...
     def renew(
         self, grant: str, change: RenewGrant, revision: int, *, validate: bool = False
+    ) -> Flow[Grant]: ...
+    def amend(
+        self, grant: str, change: AmendGrant, revision: int, *, validate: bool = False
+    ) -> Flow[Grant]: ...
+    def narrow(self, grant: str, change: AmendGrant, *, validate: bool = False) -> Flow[Grant]: ...
+    def resume(
+        self, grant: str, change: ResumeGrant, revision: int, *, validate: bool = False
     ) -> Flow[Grant]: ...
 
 
@@ -183,9 +259,12 @@ class Locks(Protocol):
 
 
 class Closings(Protocol):
-    """The gateway's permanent marks."""
+    """What the gateway alone closes: its permanent marks, and its suspensions."""
 
     def revoke(self, change: Revoke) -> Flow[Receipt]: ...
+    def suspend_grant(self, grant: str, change: SuspendAccess) -> Flow[Receipt]: ...
+    def suspend_partner(self, partner: str, change: SuspendAccess) -> Flow[Receipt]: ...
+    def offboard(self, partner: str, change: OffboardPartner) -> Flow[Receipt]: ...
     def tombstones(self, paging: Paging, *, partner: str = "") -> Flow[Page[Tombstone]]: ...
 
 
@@ -213,6 +292,9 @@ class Calls(Protocol):
         grant: str = "",
         credential: str = "",
         model: str = "",
+        capability: str = "",
+        principal: str = "",
+        network: str = "",
         outcome: str = "",
         code: str = "",
         since: datetime | None = None,
@@ -223,16 +305,36 @@ class Calls(Protocol):
 
 
 class Usage(Protocol):
-    """What calls add up to."""
+    """What calls add up to, and what nobody calls."""
 
+    def quiet(
+        self, paging: Paging, *, since: datetime | None, partner: str = "", pilot: str = ""
+    ) -> Flow[Page[QuietGrant]]: ...
     def by(
         self,
         group: str,
         *,
+        also: str = "",
         since: datetime | None = None,
         until: datetime | None = None,
         partner: str = "",
+        grant: str = "",
+        key: str = "",
+        model: str = "",
+        capability: str = "",
+        principal: str = "",
+        network: str = "",
+        pilot: str = "",
     ) -> Flow[Page[UsageRow]]: ...
+    def budgets(self, *, partner: str = "") -> Flow[Page[BudgetState]]: ...
+
+
+class Prices(Protocol):
+    """What tokens cost, by the day."""
+
+    def find(self, paging: Paging, *, model: str = "") -> Flow[Page[Price]]: ...
+    def show(self, model: str) -> Flow[Price]: ...
+    def set(self, new: SetPrice, *, validate: bool = False) -> Flow[Price]: ...
 
 
 class Log(Protocol):
@@ -241,6 +343,9 @@ class Log(Protocol):
     def head(self) -> Flow[LogHead]: ...
     def growth(self, old: int, new: int) -> Flow[LogGrowth]: ...
     def proof(self, event: str, *, tree_size: int | None = None) -> Flow[EventProof]: ...
+    def handovers(self, old_key: str = "") -> Flow[Page[LogHandover]]: ...
+    def rotate_key(self, change: RotateLogKey) -> Flow[LogHandover]: ...
+    def restart(self, change: RestartLog) -> Flow[LogHandover]: ...
     def files(self, paths: Sequence[str]) -> Flow[list[bytes | None]]:
         """Return the files below the log (C2SP tlog-tiles paths), None where there is none."""
         ...
@@ -304,4 +409,15 @@ class LogTrust(Protocol):
 
         Raises `PilotError` with exit 11 where the signature or the growth does not hold.
         """
+        ...
+
+    def succession(self) -> Flow[LogSuccession]:
+        """Read the log that took the place of the pinned one, and check it against the pin.
+
+        Raises `PilotError`: `log-not-restarted` where none did, exit 11 where it does not hold.
+        """
+        ...
+
+    def repin(self) -> Flow[LogSuccession]:
+        """Check the same, and hold the new log to its head from now on."""
         ...

@@ -18,7 +18,9 @@ from console.model.enforcement import (
     RotateKey,
     Tombstone,
 )
+from console.model.grant import OffboardPartner, QuietGrant, SuspendAccess
 from console.model.operator import Direction, Role, ServiceStatus
+from console.model.price import BudgetState, Price, SetPrice
 from console.model.stored import Page
 from console.model.traffic import CallRecord, Explanation, UsageRow
 
@@ -64,6 +66,23 @@ TOMBSTONE_LIST = Route(
     query=("partner", *PAGING),
 )  # fmt: skip
 
+GRANT_SUSPEND = Route(
+    "grant.suspend", "gateway", "POST", "/v1/grants/{grant}/suspension", Receipt,
+    Role.RESPONDER, Direction.CLOSES, SuspendAccess, created=True,
+)  # fmt: skip
+GRANT_QUIET = Route(
+    "grant.quiet", "gateway", "GET", "/v1/grants:quiet", Page[QuietGrant],
+    query=("since", "partner", "pilot", *PAGING),
+)  # fmt: skip
+PARTNER_SUSPEND = Route(
+    "partner.suspend", "gateway", "POST", "/v1/partners/{partner}/suspension", Receipt,
+    Role.RESPONDER, Direction.CLOSES, SuspendAccess, created=True,
+)  # fmt: skip
+PARTNER_OFFBOARD = Route(
+    "partner.offboard", "gateway", "POST", "/v1/partners/{partner}/offboarding", Receipt,
+    Role.RESPONDER, Direction.CLOSES, OffboardPartner, created=True,
+)  # fmt: skip
+
 POINT_LIST = Route("point.list", "gateway", "GET", "/v1/points", Page[Point], query=PAGING)
 
 RECEIPT_LIST = Route("receipt.list", "gateway", "GET", "/v1/receipts", Page[Receipt], query=PAGING)
@@ -72,14 +91,30 @@ RECEIPT_SHOW = Route("receipt.show", "gateway", "GET", "/v1/receipts/{receipt}",
 CALL_LIST = Route(
     "call.list", "gateway", "GET", "/v1/calls", Page[CallRecord],
     query=(
-        "partner", "grant", "credential", "model", "outcome", "code", "since", "until", *PAGING,
+        "partner", "grant", "credential", "model", "capability", "principal", "network",
+        "outcome", "code", "since", "until", *PAGING,
     ),
 )  # fmt: skip
 CALL_SHOW = Route("call.show", "gateway", "GET", "/v1/calls/{call}", CallRecord)
 CALL_EXPLAIN = Route("call.explain", "gateway", "GET", "/v1/calls/{call}/explanation", Explanation)
 USAGE = Route(
     "usage.list", "gateway", "GET", "/v1/usage", Page[UsageRow],
-    query=("by", "since", "until", "partner"),
+    query=(
+        "by", "also", "since", "until", "partner", "grant", "key", "model", "capability",
+        "principal", "network", "pilot",
+    ),
+)  # fmt: skip
+BUDGETS = Route(
+    "usage.budgets", "gateway", "GET", "/v1/usage/budgets", Page[BudgetState], query=("partner",)
+)
+
+PRICE_LIST = Route(
+    "price.list", "gateway", "GET", "/v1/prices", Page[Price], query=("model", *PAGING)
+)
+PRICE_SHOW = Route("price.show", "gateway", "GET", "/v1/prices/{model}", Price)
+PRICE_SET = Route(
+    "price.set", "gateway", "POST", "/v1/prices", Price,
+    Role.ADMIN, Direction.NEUTRAL, SetPrice, created=True,
 )  # fmt: skip
 
 ROUTES: tuple[Route, ...] = tuple(

@@ -172,7 +172,7 @@ def _item(kind: Any) -> Any:
 
 
 def _members(kind: Any) -> list[str]:
-    return list(getattr(kind, "__struct_fields__", ()))
+    return list(getattr(kind, "__struct_encode_fields__", ()))
 
 
 def _field_column(path: str) -> Column:

@@ -23,7 +23,11 @@ PREFIXES = {
     "decision": "dec",
     "request": "rid",
     "principal": "prn",
+    "price": "prc",
     "bundle": "pol",
+    "silence": "sil",
+    "oncall": "onc",
+    "delivery": "msg",
 }
 """Noun to id prefix, DESIGN §2."""
 

@@ -98,7 +98,12 @@ class UsageBy(StrEnum):
     KEY = "key"
     MODEL = "model"
     CAPABILITY = "capability"
+    PRINCIPAL = "principal"
+    NETWORK = "network"
+    """The caller's /24, or /48 of IPv6."""
+    PILOT = "pilot"
     HOUR = "hour"
+    DAY = "day"
 
 
 class UsageRow(msgspec.Struct, kw_only=True, frozen=True):
@@ -108,9 +113,24 @@ class UsageRow(msgspec.Struct, kw_only=True, frozen=True):
     calls: int
     allowed: int
     denied: int
+    """By the decision; what a lock stopped is in `blocked`."""
     errors: int
     input_tokens: int
     output_tokens: int
     estimated_calls: int
     first_at: datetime | None = None
     last_at: datetime | None = None
+    second: str = ""
+    """The group within the group, where it was asked for in two dimensions."""
+    blocked: int = 0
+    cost_micros: int = 0
+    """In micro-units of the pilot's currency, by the prices of the days."""
+    share: float = 0.0
+    """Of the tokens of every group, 0 to 1."""
+    norm_tokens: int | None = None
+    """What the group's seven days before come to for a time as long; None where unknown."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in and out."""
+        return self.input_tokens + self.output_tokens

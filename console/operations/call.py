@@ -11,7 +11,14 @@ from console.api.flow import Flow
 from console.model.stored import Page
 from console.model.traffic import CallRecord, Explanation, Outcome
 from console.operations.listing import pages
-from console.operations.params import GrantFilter, Listing, PartnerFilter, Since, Until
+from console.operations.params import (
+    CapabilityFilter,
+    GrantFilter,
+    Listing,
+    PartnerFilter,
+    Since,
+    Until,
+)
 from console.operations.spec import Kind, Operation, Param, Plan, operation
 
 
@@ -24,6 +31,11 @@ class ListCalls(Listing, kw_only=True, frozen=True):
         str, Param("Only with this key.", kind=Kind.ID, completes="key.list", flag="key")
     ] = ""
     model: Annotated[str, Param("Only of this model.")] = ""
+    capability: CapabilityFilter = ""
+    principal: Annotated[str, Param("Only of this principal, by its salted hash.")] = ""
+    network: Annotated[
+        str, Param("Only from this network: a /24, or a /48 of IPv6.", kind=Kind.NETWORK)
+    ] = ""
     outcome: Annotated[
         str, Param("Only with this outcome.", kind=Kind.CHOICE, choices=tuple(Outcome))
     ] = ""
@@ -43,6 +55,9 @@ def list_calls(p: ListCalls, at: Engines, _plan: Plan | None) -> Flow[Page[CallR
             grant=p.grant,
             credential=p.credential,
             model=p.model,
+            capability=p.capability,
+            principal=p.principal,
+            network=p.network,
             outcome=p.outcome,
             code=p.code,
             since=p.since,

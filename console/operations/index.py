@@ -19,6 +19,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "alert": ("console.operations.alert", "detections over calls and events"),
     "call": ("console.operations.call", "partner requests, and why each was let through or not"),
     "usage": ("console.operations.usage", "what calls add up to"),
+    "price": ("console.operations.price", "what a model's tokens cost, by the day"),
     "partner": ("console.operations.partner", "vetted organisations"),
     "pilot": ("console.operations.pilot", "partner-only programmes and their stages"),
     "capability": ("console.operations.capability", "what grants are about"),
@@ -26,6 +27,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "assessment": ("console.operations.assessment", "risk assessments that gate grants"),
     "policy": ("console.operations.policy", "the policies that decide, and their answers"),
     "audit": ("console.operations.audit", "what happened, provably"),
+    "log": ("console.operations.log", "the transparency log: its head, key and successors"),
     "receipt": ("console.operations.receipt", "what closing verbs could prove"),
     "point": ("console.operations.point", "the data-plane processes of the gateway"),
 }

@@ -1,17 +1,37 @@
-"""Usage: what calls add up to."""
+"""Usage: what calls add up to, what it costs, and when that runs out."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, NamedTuple
 
 import msgspec
+from msgspec import Meta
 
-from console.api.engines import Engines
+from console.api.engines import Engines, Paging
 from console.api.flow import Flow
+from console.model.focus import Charge
+from console.model.price import BudgetState, Forecast
 from console.model.stored import Page
+from console.model.text import now
 from console.model.traffic import UsageBy, UsageRow
-from console.operations.params import PartnerFilter, Since, Until
+from console.operations.focus import charges
+from console.operations.params import (
+    CapabilityFilter,
+    GrantFilter,
+    PartnerFilter,
+    PilotFilter,
+    Since,
+    Until,
+)
 from console.operations.spec import Kind, Operation, Param, Plan, operation
+
+RATE_DAYS = 7
+"""A forecast goes on at the mean of so many days."""
+MOST_DAYS = 36_500
+"""Further ahead than a hundred years is never."""
+
+Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}$(?!\n)")]
 
 
 class ShowUsage(msgspec.Struct, kw_only=True, frozen=True):
@@ -20,15 +40,185 @@ class ShowUsage(msgspec.Struct, kw_only=True, frozen=True):
     by: Annotated[
         UsageBy, Param("What it is grouped by.", kind=Kind.CHOICE, choices=tuple(UsageBy))
     ] = UsageBy.PARTNER
+    also: Annotated[
+        str,
+        Param("What each group is grouped by again.", kind=Kind.CHOICE, choices=tuple(UsageBy)),
+    ] = ""
     since: Since = None
     until: Until = None
     partner: PartnerFilter = ""
+    grant: GrantFilter = ""
+    key: Annotated[str, Param("Only with this key.", kind=Kind.ID, completes="key.list")] = ""
+    model: Annotated[str, Param("Only of this model.")] = ""
+    capability: CapabilityFilter = ""
+    principal: Annotated[str, Param("Only of this principal, by its salted hash.")] = ""
+    network: Annotated[
+        str, Param("Only from this network: a /24, or a /48 of IPv6.", kind=Kind.NETWORK)
+    ] = ""
+    pilot: PilotFilter = ""
 
 
 @operation("usage.show", title="Show usage", result=Page[UsageRow])
 def show(p: ShowUsage, at: Engines, _plan: Plan | None) -> Flow[Page[UsageRow]]:
-    """Show calls and tokens by partner, grant, key, model, capability or hour."""
-    return at.usage.by(p.by, since=p.since, until=p.until, partner=p.partner)
+    """Show calls, tokens and cost by partner, principal, key, model, capability, network or time.
+
+    The norm beside the tokens is what the seven days before `--since` come to for a time as
+    long. Cost is by the prices of the days on which the calls began.
+    """
+    return at.usage.by(
+        p.by,
+        also=p.also,
+        since=p.since,
+        until=p.until,
+        partner=p.partner,
+        grant=p.grant,
+        key=p.key,
+        model=p.model,
+        capability=p.capability,
+        principal=p.principal,
+        network=p.network,
+        pilot=p.pilot,
+    )
 
 
-OPERATIONS: tuple[Operation, ...] = (show,)
+class ListBudgets(msgspec.Struct, kw_only=True, frozen=True):
+    """Which budgets are listed."""
+
+    partner: PartnerFilter = ""
+
+
+@operation("usage.budgets", title="List budgets", result=Page[BudgetState])
+def budgets(p: ListBudgets, at: Engines, _plan: Plan | None) -> Flow[Page[BudgetState]]:
+    """List the budgets of active grants: spent, reserved by calls in flight, and left."""
+    return at.usage.budgets(partner=p.partner)
+
+
+@operation("usage.forecast", title="Forecast usage", result=Page[Forecast])
+def forecast(p: ListBudgets, at: Engines, _plan: Plan | None) -> Flow[Page[Forecast]]:
+    """Forecast when credit pools and budgets run out, at the rate of the last seven days."""
+    moment = now()
+    week = moment - timedelta(days=RATE_DAYS)
+    items: list[Forecast] = []
+    if not p.partner:
+        spent = yield from at.usage.by(UsageBy.PILOT)
+        lately = yield from at.usage.by(UsageBy.PILOT, since=week)
+        pilots = yield from at.pilots.find(Paging(limit=500))
+        total = {row.group: row.cost_micros for row in spent.items}
+        recent = {row.group: row.cost_micros for row in lately.items}
+        for pilot in pilots.items:
+            if pilot.credit_micros is None:
+                continue
+            used = total.get(pilot.slug, 0), recent.get(pilot.slug, 0)
+            purse = _Purse(pilot.credit_micros, *used)
+            items.append(_forecast("pilot", pilot.slug, "", purse, moment))
+    held = yield from at.usage.budgets(partner=p.partner)
+    grants = yield from at.usage.by(
+        UsageBy.GRANT, also=UsageBy.PRINCIPAL, since=week, partner=p.partner
+    )
+    for budget in held.items:
+        lately_spent = sum(
+            row.cost_micros
+            for row in grants.items
+            if row.group == budget.grant_id
+            and (budget.scope == "grant" or row.second == budget.principal)
+        )
+        alone = budget.scope == "grant"
+        name = budget.grant_id if alone else f"{budget.grant_id}:{budget.principal}"
+        purse = _Purse(
+            budget.budget_micros,
+            budget.spent_micros + budget.reserved_micros,
+            lately_spent,
+            budget.ends_at,
+        )
+        items.append(_forecast(budget.scope, name, budget.partner, purse, moment))
+    items.sort(key=lambda each: (each.runs_out_at is None, each.runs_out_at or moment, each.name))
+    return Page(as_of=held.as_of, source=held.source, items=items, warnings=held.warnings)
+
+
+class _Purse(NamedTuple):
+    """What may be spent, what was, and what of that in the last seven days."""
+
+    limit: int
+    spent: int
+    lately: int
+    ends_at: datetime | None = None
+
+
+def _forecast(kind: str, name: str, partner: str, purse: _Purse, moment: datetime) -> Forecast:
+    left = purse.limit - purse.spent
+    daily = purse.lately // RATE_DAYS
+    runs_out = None
+    if left <= 0:
+        runs_out = moment
+    elif daily and left / daily < MOST_DAYS:
+        runs_out = moment + timedelta(days=left / daily)
+    if runs_out is not None and purse.ends_at is not None and runs_out >= purse.ends_at:
+        runs_out = None
+    return Forecast(
+        kind=kind,
+        name=name,
+        partner=partner,
+        limit_micros=purse.limit,
+        spent_micros=purse.spent,
+        left_micros=left,
+        used=round(purse.spent / purse.limit, 4) if purse.limit else 1.0,
+        daily_micros=daily,
+        ends_at=purse.ends_at,
+        runs_out_at=runs_out,
+    )
+
+
+class ExportUsage(msgspec.Struct, kw_only=True, frozen=True):
+    """Which days are exported, and in which currency the prices are."""
+
+    since: Since = None
+    until: Until = None
+    partner: PartnerFilter = ""
+    pilot: PilotFilter = ""
+    currency: Annotated[
+        Currency, Param("The currency that the prices are in (ISO 4217).", metavar="CODE")
+    ] = "USD"
+
+
+@operation("usage.export", title="Export usage", result=Page[Charge])
+def export(p: ExportUsage, at: Engines, _plan: Plan | None) -> Flow[Page[Charge]]:
+    """Export cost and usage as FOCUS 1.2 charges; `-o csv` writes the file that tools read.
+
+    A charge is a day (UTC) of one partner and model, input and output apart.
+    """
+    since = _midnight(p.since)
+    whose = yield from at.usage.by(
+        UsageBy.PILOT, also=UsageBy.PARTNER, since=since, until=p.until, partner=p.partner,
+        pilot=p.pilot,
+    )  # fmt: skip
+    prices = yield from at.prices.find(Paging(limit=500))
+    known = list(prices.items)
+    while prices.next_cursor:
+        prices = yield from at.prices.find(Paging(prices.next_cursor, 500))
+        known += prices.items
+    items: list[Charge] = []
+    for each in whose.items:
+        if not each.cost_micros and not each.tokens:
+            continue
+        rows = yield from at.usage.by(
+            UsageBy.DAY, also=UsageBy.MODEL, since=since, until=p.until, partner=each.second,
+            pilot=each.group,
+        )  # fmt: skip
+        items += charges(each.group, each.second, rows.items, known, p.currency)
+    return Page(
+        as_of=whose.as_of,
+        source=whose.source,
+        items=items,
+        partial=whose.partial,
+        warnings=whose.warnings,
+    )
+
+
+def _midnight(since: datetime | None) -> datetime | None:
+    """Return the beginning of the day (UTC): a charge is a whole day's."""
+    if since is None:
+        return None
+    return since.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+OPERATIONS: tuple[Operation, ...] = (show, budgets, forecast, export)

@@ -20,6 +20,14 @@ def amount(value: float) -> str:
     return f"{value / 1000:.1f} k"
 
 
+def money(micros: float) -> str:
+    """Return micro-units as units: `412.07`, `0.0031` for what two decimals would hide."""
+    units = micros / 1_000_000
+    if units and abs(units) < 0.01:
+        return f"{units:.6f}".rstrip("0")
+    return f"{units:,.2f}" if abs(units) < 1_000_000 else f"{amount(units)}"
+
+
 def percent(part: float, whole: float) -> str:
     """Return a share like `3.2 %`; nothing where there is no whole to be a part of."""
     if not whole:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
+from console.present.amounts import change, money
 from console.present.cells import Align
 from console.present.safe import safe
 from console.present.times import age, until, utc
@@ -112,6 +113,15 @@ def _of(path: str) -> Callable[[Any], Any]:
 
 def _text(name: str, path: str = "", priority: int = 1, width: int = 6, most: int = 60) -> Column:
     return Column(name, _of(path or name), priority, width=width, most=most)
+
+
+def _money(name: str, path: str, priority: int) -> Column:
+    get = _of(path)
+    return Column(name, lambda row: money(get(row)), priority, align="right", width=6)
+
+
+def _beside(now: int, norm: int | None) -> str:
+    return "" if norm is None else change(now, norm)
 
 
 def _number(name: str, path: str = "", priority: int = 1, width: int = 4) -> Column:
@@ -273,14 +283,62 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
     ),
     "UsageRow": (
         _text("group", priority=0, width=10),
+        Column("then", lambda row: row.second, 0, width=0, most=40),
         _number("calls", priority=0),
         _number("allowed", priority=2),
         _number("denied", priority=1),
+        _number("blocked", priority=2),
         _number("errors", priority=2),
-        _number("in", "input_tokens", priority=1),
-        _number("out", "output_tokens", priority=1),
+        _number("tokens", priority=0),
+        _money("cost", "cost_micros", 0),
+        Column("share", lambda row: f"{100 * row.share:.1f} %", 1, align="right", width=6),
+        Column("vs 7 d", lambda row: _beside(row.tokens, row.norm_tokens), 1, align="right"),
+        _number("in", "input_tokens", priority=3),
+        _number("out", "output_tokens", priority=3),
         _number("estimated", "estimated_calls", priority=4),
         _age("last", "last_at", 3),
+    ),
+    "Price": (
+        _text("model", priority=0, width=10),
+        Column("from", lambda row: row.starts_on.isoformat(), 0, width=10),
+        _money("input", "input_micros", 0),
+        _money("output", "output_micros", 0),
+        _number("max output", "max_output_tokens", priority=2),
+        _text("set by", "updated_by", priority=3),
+        _age("set", "updated_at", 3),
+    ),
+    "BudgetState": (
+        _text("partner", priority=0),
+        _text("grant", "grant_id", priority=0, width=12, most=30),
+        _text("scope", priority=1),
+        _text("principal", priority=3, width=8, most=16),
+        _text("period", priority=1),
+        _money("budget", "budget_micros", 0),
+        _money("spent", "spent_micros", 0),
+        _money("reserved", "reserved_micros", 1),
+        _money("left", "left_micros", 0),
+        Column("renewed", lambda row: row.ends_at, 2, "until"),
+    ),
+    "Forecast": (
+        _text("kind", priority=1),
+        _text("name", priority=0, width=12, most=48),
+        _text("partner", priority=1),
+        _money("limit", "limit_micros", 1),
+        _money("spent", "spent_micros", 1),
+        _money("left", "left_micros", 0),
+        Column("used", lambda row: f"{100 * row.used:.0f} %", 0, align="right", width=5),
+        _money("a day", "daily_micros", 1),
+        Column("runs out", lambda row: row.runs_out_at or "holds", 0, "until"),
+    ),
+    "Charge": (
+        Column("day", lambda row: row.charge_period_start[:10], 0, width=10),
+        _text("pilot", "billing_account_id", priority=1),
+        _text("partner", "sub_account_id", priority=0),
+        _text("model", "resource_id", priority=0),
+        _text("meter", "sku_meter", priority=0),
+        _number("tokens", "consumed_quantity", priority=0),
+        _number("billed", "billed_cost", priority=0),
+        _text("currency", "billing_currency", priority=2),
     ),
     "Event": (
         _number("index", priority=0, width=5),
@@ -305,6 +363,16 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         _text("verdict", priority=3),
         _text("assignee", priority=4),
         _text("rule", priority=5),
+    ),
+    "LogHandover": (
+        Column("at", lambda row: row.at, 0, "time", width=16),
+        _text("kind", priority=0),
+        _number("index", priority=1),
+        _text("by", priority=1),
+        _text("reason", priority=2),
+        _number("carried", priority=4),
+        _text("new_key", priority=3),
+        _text("old_key", priority=5),
     ),
     "Process": (
         _text("name", priority=0),

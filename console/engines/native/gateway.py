@@ -23,6 +23,8 @@ from console.model.enforcement import (
     RotateKey,
     Tombstone,
 )
+from console.model.grant import OffboardPartner, QuietGrant, SuspendAccess
+from console.model.price import BudgetState, Price, SetPrice
 from console.model.stored import Page
 from console.model.traffic import CallRecord, Explanation, UsageRow
 
@@ -78,6 +80,15 @@ class Closings:
     def revoke(self, change: Revoke) -> Flow[Receipt]:
         return ask(gateway.REVOKE, body=change)
 
+    def suspend_grant(self, grant: str, change: SuspendAccess) -> Flow[Receipt]:
+        return ask(gateway.GRANT_SUSPEND, path={"grant": grant}, body=change)
+
+    def suspend_partner(self, partner: str, change: SuspendAccess) -> Flow[Receipt]:
+        return ask(gateway.PARTNER_SUSPEND, path={"partner": partner}, body=change)
+
+    def offboard(self, partner: str, change: OffboardPartner) -> Flow[Receipt]:
+        return ask(gateway.PARTNER_OFFBOARD, path={"partner": partner}, body=change)
+
     def tombstones(self, paging: Paging, *, partner: str = "") -> Flow[Page[Tombstone]]:
         return ask(gateway.TOMBSTONE_LIST, query=query(paging, partner=partner))
 
@@ -110,6 +121,9 @@ class Calls:
         grant: str = "",
         credential: str = "",
         model: str = "",
+        capability: str = "",
+        principal: str = "",
+        network: str = "",
         outcome: str = "",
         code: str = "",
         since: datetime | None = None,
@@ -121,6 +135,9 @@ class Calls:
             grant=grant,
             credential=credential,
             model=model,
+            capability=capability,
+            principal=principal,
+            network=network,
             outcome=outcome,
             code=code,
             since=time(since),
@@ -138,20 +155,58 @@ class Calls:
 class Usage:
     """`facets.Usage` at the gateway."""
 
+    def quiet(
+        self, paging: Paging, *, since: datetime | None, partner: str = "", pilot: str = ""
+    ) -> Flow[Page[QuietGrant]]:
+        filters = query(paging, since=time(since), partner=partner, pilot=pilot)
+        return ask(gateway.GRANT_QUIET, query=filters)
+
     def by(
         self,
         group: str,
         *,
+        also: str = "",
         since: datetime | None = None,
         until: datetime | None = None,
         partner: str = "",
+        grant: str = "",
+        key: str = "",
+        model: str = "",
+        capability: str = "",
+        principal: str = "",
+        network: str = "",
+        pilot: str = "",
     ) -> Flow[Page[UsageRow]]:
         return ask(
             gateway.USAGE,
             query={
                 "by": group,
+                "also": also,
                 "since": time(since),
                 "until": time(until),
                 "partner": partner,
+                "grant": grant,
+                "key": key,
+                "model": model,
+                "capability": capability,
+                "principal": principal,
+                "network": network,
+                "pilot": pilot,
             },
         )
+
+    def budgets(self, *, partner: str = "") -> Flow[Page[BudgetState]]:
+        return ask(gateway.BUDGETS, query={"partner": partner})
+
+
+class Prices:
+    """`facets.Prices` at the gateway."""
+
+    def find(self, paging: Paging, *, model: str = "") -> Flow[Page[Price]]:
+        return ask(gateway.PRICE_LIST, query=query(paging, model=model))
+
+    def show(self, model: str) -> Flow[Price]:
+        return ask(gateway.PRICE_SHOW, path={"model": model})
+
+    def set(self, new: SetPrice, *, validate: bool = False) -> Flow[Price]:
+        return ask(gateway.PRICE_SET, body=new, validate_only=validate)

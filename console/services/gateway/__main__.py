@@ -20,11 +20,13 @@ from console.services.gateway import (
     calls,
     changes,
     explain,
+    prices,
     projection,
     receipts,
     tombstones,
     usage,
 )
+from console.services.gateway.budget import Counters
 from console.services.gateway.decide import STALE_SECONDS
 from console.services.gateway.exchange import (
     CallBatch,
@@ -32,6 +34,7 @@ from console.services.gateway.exchange import (
     Changes,
     Closings,
     LeaseAsk,
+    LimitAsk,
     Projection,
     Register,
     State,
@@ -60,6 +63,7 @@ class Control:
         self.models = models
         self.views = changes.Views()
         self.points = Points(store, self.views)
+        self.counters = Counters(store, self.views, self.points)
         self.rotation = Rotation(store, self.views, self.points)
         self.verifier = Verifier(store, self.views, self.points, probe_key)
 
@@ -88,6 +92,10 @@ class Control:
             (api.CALL_SHOW, calls.show),
             (api.CALL_EXPLAIN, explain.explain),
             (api.USAGE, usage.listing),
+            (api.BUDGETS, self.counters.listing),
+            (api.PRICE_LIST, prices.listing),
+            (api.PRICE_SHOW, prices.show),
+            (api.PRICE_SET, prices.put),
         ):
             web.mount(route, handler)
         web.internal(
@@ -105,8 +113,11 @@ class Control:
         web.internal(
             "POST",
             "/internal/v1/points/{point}/calls",
-            calls.Intake(self.store).take,
+            calls.Intake(self.store, self.counters).take,
             body=CallBatch,
+        )
+        web.internal(
+            "POST", "/internal/v1/points/{point}/limits", self.counters.take, body=LimitAsk
         )
         web.internal("GET", "/internal/v1/calls", self.feed)
 
@@ -223,6 +234,7 @@ async def serve(read: Settings, _args: argparse.Namespace, stop: asyncio.Event) 
         tasks = [
             asyncio.create_task(control.verifier.run()),
             asyncio.create_task(control.digest_regularly()),
+            asyncio.create_task(control.counters.watch()),
             asyncio.create_task(control.rotation.retire_regularly()),
         ]
         waiting = asyncio.create_task(stop.wait())

@@ -16,6 +16,7 @@ from console.model.text import rfc3339
 from console.model.traffic import CallRecord
 from console.services.events import SYSTEM, event
 from console.services.gateway import keys, usage
+from console.services.gateway.budget import Counters
 from console.services.gateway.exchange import CallAck, CallBatch, CallFeed, CallRow
 from console.services.gateway.schema import CALLS, CREDENTIALS, POINTS
 from console.services.store import Store, emit, signal
@@ -31,6 +32,9 @@ _FILTERS = {
     "model": "model",
     "outcome": "outcome",
     "code": "code",
+    "capability": "capability",
+    "principal": "principal",
+    "network": "network",
 }
 _MOST_DIGESTED = 20_000
 _MOST_AT_ONCE = 2000
@@ -38,7 +42,8 @@ _MOST_AT_ONCE = 2000
 _record = msgspec.json.Decoder(CallRecord)
 _INSERT = (
     "INSERT OR IGNORE INTO calls (id, point, sequence, partner, grant_id, credential_id, model, "
-    "outcome, code, started_at, leaf, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "outcome, code, started_at, leaf, body, capability, principal, network) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
 
@@ -50,8 +55,9 @@ def stored_time(moment: datetime) -> str:
 class Intake:
     """The internal route that points push to."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, counters: Counters) -> None:
         self._store = store
+        self._counters = counters
 
     async def take(self, ask: Ask) -> CallAck:
         """Take finished records in, in order; what is held already is passed over."""
@@ -59,10 +65,22 @@ class Intake:
         name = ask.path["point"]
         bodies = [bytes(item) for item in batch.items]
         records = [_record.decode(body) for body in bodies]
-        return await self._store.write(lambda conn: take(conn, name, records, bodies))
+        try:
+            return await self._store.write(
+                lambda conn: take(conn, name, records, bodies, self._counters)
+            )
+        except BaseException:
+            self._counters.reset()
+            raise
 
 
-def take(conn: Connection, point: str, records: list[CallRecord], bodies: list[bytes]) -> CallAck:
+def take(
+    conn: Connection,
+    point: str,
+    records: list[CallRecord],
+    bodies: list[bytes],
+    counters: Counters | None = None,
+) -> CallAck:
     """Store a point's records and what they add up to. Raises `not-found`, `invalid`."""
     held = conn.execute(select(POINTS.c.calls_held).where(POINTS.c.name == point)).scalar()
     if held is None:
@@ -92,11 +110,16 @@ def take(conn: Connection, point: str, records: list[CallRecord], bodies: list[b
                 stored_time(record.started_at),
                 leaf_hash(body),
                 body,
+                record.capability,
+                record.principal,
+                usage.network_of(record.address),
             )
             for record, body in new
         ],
     )
     usage.add(conn, [record for record, _ in new])
+    if counters is not None:
+        counters.recorded(conn, [record for record, _ in new])
     _note_use(conn, (record for record, _ in new))
     last = new[-1][0].sequence
     conn.execute(POINTS.update().where(POINTS.c.name == point).values(calls_held=last))

@@ -18,7 +18,16 @@ from console.services.gateway.exchange import (
     State,
     TombstoneFact,
 )
-from console.services.gateway.schema import BUNDLES, CHANGES, CREDENTIALS, GRANTS, LOCKS, TOMBSTONES
+from console.services.gateway.schema import (
+    BUNDLES,
+    CHANGES,
+    CREDENTIALS,
+    GRANTS,
+    LOCKS,
+    PRICES,
+    PRINCIPALS,
+    TOMBSTONES,
+)
 from console.services.gateway.snapshot import EMPTY, Snapshot
 from console.services.store import signal
 
@@ -135,6 +144,7 @@ def _load(conn: Connection) -> Snapshot:
                     select(LOCKS.c.body).where(LOCKS.c.state == "active")
                 ).scalars()
             ],
+            principals=list(conn.execute(select(PRINCIPALS.c.body)).scalars()),
             tombstones=[
                 TombstoneFact(kind=TombstoneKind(row.kind).value, id=row.id)
                 for row in conn.execute(select(TOMBSTONES.c.kind, TOMBSTONES.c.id))
@@ -142,5 +152,6 @@ def _load(conn: Connection) -> Snapshot:
             bundle=conn.execute(
                 select(BUNDLES.c.body).order_by(BUNDLES.c.id.desc()).limit(1)
             ).scalar(),
+            prices=list(conn.execute(select(PRICES.c.body).order_by(PRICES.c.starts_on)).scalars()),
         )
     )

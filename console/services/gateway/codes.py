@@ -95,6 +95,18 @@ CODES: dict[str, Kind] = {
         "Calls from this network are not allowed.",
         "the grant names its networks; a grant with others is a new grant",
     ),
+    "principal_missing": Kind(
+        403,
+        "This access is for named users: name the user in `safety_identifier`, `user` or "
+        "`metadata.user_id`.",
+        "the grant names its principals; the partner must say which of them calls",
+    ),
+    "principal_not_allowed": Kind(
+        403,
+        "The user that this call names has no access.",
+        "`pilotctl principal list` has its hash; the grant names who may call: "
+        "`pilotctl grant show GRANT`",
+    ),
     "policy_denied": Kind(
         403,
         "Policy does not allow this call.",
@@ -110,6 +122,36 @@ CODES: dict[str, Kind] = {
         503,
         "This enforcement point is not certain of its state and serves nothing.",
         "the point lost its control: `pilotctl status`",
+        decided=False,
+    ),
+    "rate_limited": Kind(
+        429,
+        "Too many calls: try again later.",
+        "`pilotctl grant show GRANT` has its limits; `pilotctl grant amend GRANT` changes them",
+        decided=False,
+    ),
+    "budget_exhausted": Kind(
+        402,
+        "The budget of this access is used up.",
+        "`pilotctl usage budgets` says what is left; `pilotctl grant amend GRANT` changes it",
+        decided=False,
+    ),
+    "over_limit": Kind(
+        400,
+        "The call may use more tokens than its limit allows in a minute.",
+        "the caller must ask for fewer tokens, or `pilotctl grant amend GRANT` allows more",
+        decided=False,
+    ),
+    "price_missing": Kind(
+        403,
+        "This model cannot be called under a budget yet.",
+        "set its price: `pilotctl price set MODEL --input-price … --output-price …`",
+        decided=False,
+    ),
+    "limits_unknown": Kind(
+        503,
+        "Limits cannot be counted at this moment: try again.",
+        "the point cannot ask gateway control: `pilotctl status`",
         decided=False,
     ),
     "route_unknown": Kind(
@@ -188,6 +230,7 @@ CODES: dict[str, Kind] = {
 ERROR_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
+    402: "billing_error",
     403: "permission_error",
     404: "not_found_error",
     413: "request_too_large",

@@ -13,6 +13,7 @@ import msgspec
 
 from console.model.grant import GrantProjection
 from console.model.price import Price
+from console.model.principal import PrincipalProjection
 from console.model.traffic import CallRecord
 
 
@@ -79,6 +80,12 @@ class RotateChange(msgspec.Struct, kw_only=True, frozen=True, tag="rotate"):
     new: KeyFact
 
 
+class PrincipalChange(msgspec.Struct, kw_only=True, frozen=True, tag="principal"):
+    """A principal's projection was applied."""
+
+    principal: PrincipalProjection
+
+
 class LockChange(msgspec.Struct, kw_only=True, frozen=True, tag="lock"):
     """A lock was added."""
 
@@ -114,6 +121,7 @@ Body: TypeAlias = (
     | KeyChange
     | MoveChange
     | RotateChange
+    | PrincipalChange
     | LockChange
     | ReleaseChange
     | TombstoneChange
@@ -136,6 +144,7 @@ class State(msgspec.Struct, kw_only=True, frozen=True):
     grants: list[GrantProjection] = []
     keys: list[KeyFact] = []
     locks: list[LockFact] = []
+    principals: list[PrincipalProjection] = []
     tombstones: list[TombstoneFact] = []
     bundle: BundleFact | None = None
     prices: list[Price] = []
@@ -170,13 +179,15 @@ class Registered(msgspec.Struct, kw_only=True, frozen=True):
 class LeaseAsk(msgspec.Struct, kw_only=True, frozen=True):
     """What a point reports when it asks for its lease.
 
-    `in_flight` counts running calls by credential id, `cutting` those that a change ended
+    `in_flight` counts running calls by credential id, `in_flight_of` by the salted hash of
+    the principal that they name, `cutting` those that a change ended
     and that have not let go yet, `cut` how many calls each recent change sequence cut.
     """
 
     applied_sequence: int
     incarnation: str = ""
     in_flight: dict[str, int] = {}
+    in_flight_of: dict[str, int] = {}
     cutting: int = 0
     cut: dict[int, int] = {}
 
@@ -280,7 +291,7 @@ class CallFeed(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class ProjectionItem(msgspec.Struct, kw_only=True, frozen=True):
-    """One projected object. `kind` is `grant` or `bundle`."""
+    """One projected object. `kind` is `grant`, `principal` or `bundle`."""
 
     seq: int
     kind: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     Column,
+    Connection,
     Index,
     Integer,
     LargeBinary,
@@ -16,6 +17,8 @@ from sqlalchemy import (
 
 from console.model.enforcement import Credential, Lock, Receipt, Tombstone
 from console.model.grant import GrantProjection
+from console.model.price import Price
+from console.model.principal import PrincipalProjection
 from console.services.gateway.exchange import BundleFact
 from console.services.store import SHARED, Document, Instant, grown, tables
 
@@ -61,6 +64,13 @@ CREDENTIALS = Table(
     Column("created_at", Instant, nullable=False),
     Column("body", Document(Credential), nullable=False),
     Column("ends_at", Instant, index=True),
+)
+PRINCIPALS = Table(
+    "principals",
+    _META,
+    Column("id", Text, primary_key=True),
+    Column("revision", Integer, nullable=False),
+    Column("body", Document(PrincipalProjection), nullable=False),
 )
 LOCKS = Table(
     "locks",
@@ -126,34 +136,93 @@ CALLS = Table(
     Column("started_at", Instant, nullable=False),
     Column("leaf", LargeBinary, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    Column("capability", Text, nullable=False, server_default=""),
+    Column("principal", Text, nullable=False, server_default=""),
+    Column("network", Text, nullable=False, server_default=""),
     UniqueConstraint("point", "sequence"),
     Index("calls_partner", "partner", "row"),
+    Index("calls_capability", "capability", "row"),
+    Index("calls_principal", "principal", "row"),
+    Index("calls_network", "network", "row"),
     Index("calls_grant", "grant_id", "row"),
     Index("calls_credential", "credential_id", "row"),
     Index("calls_code", "code", "row"),
 )
 """Call records, the point's own bytes; `leaf` is their hash for the digests."""
 
+_COUNTS = (
+    "calls", "allowed", "denied", "blocked", "errors", "input_tokens", "output_tokens",
+    "estimated_calls", "cost_micros",
+)  # fmt: skip
 USAGE = Table(
-    "usage",
+    "used",
     _META,
     Column("hour", Instant, primary_key=True),
+    Column("pilot", Text, primary_key=True),
     Column("partner", Text, primary_key=True),
     Column("grant_id", Text, primary_key=True),
     Column("credential_id", Text, primary_key=True),
     Column("model", Text, primary_key=True),
     Column("capability", Text, primary_key=True),
-    Column("calls", Integer, nullable=False),
-    Column("allowed", Integer, nullable=False),
-    Column("denied", Integer, nullable=False),
-    Column("errors", Integer, nullable=False),
-    Column("input_tokens", Integer, nullable=False),
-    Column("output_tokens", Integer, nullable=False),
-    Column("estimated_calls", Integer, nullable=False),
+    Column("principal", Text, primary_key=True),
+    Column("network", Text, primary_key=True),
+    *(Column(name, Integer, nullable=False) for name in _COUNTS),
     Column("first_at", Instant, nullable=False),
     Column("last_at", Instant, nullable=False),
+    Index("used_grant", "grant_id", "hour"),
     sqlite_with_rowid=False,
 )
-"""What calls add up to, kept as they come in."""
+"""What calls add up to by the hour, kept as they come in."""
 
-STEPS = (SHARED, tables(*_META.sorted_tables), grown(*_META.sorted_tables))
+PRICES = Table(
+    "prices",
+    _META,
+    Column("id", Text, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("starts_on", Text, nullable=False),
+    Column("body", Document(Price), nullable=False),
+    UniqueConstraint("model", "starts_on"),
+)
+"""Prices by the day they begin on (`YYYY-MM-DD`)."""
+
+HOLDS = Table(
+    "holds",
+    _META,
+    Column("call", Text, primary_key=True),
+    Column("point", Text, nullable=False),
+    Column("incarnation", Text, nullable=False),
+    Column("grant_id", Text, nullable=False),
+    Column("principal", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("began_at", Instant, nullable=False),
+    Column("ended_at", Instant, index=True),
+    Column("tokens", Integer, nullable=False),
+    Column("micros", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""What limited calls hold of their limits, until a minute after their end. `micros` is what
+a call may still cost that no record tells of yet.
+"""
+
+
+def _usage_was_narrower(conn: Connection) -> None:
+    """Take over what was counted before principals, networks and costs were."""
+    if not conn.exec_driver_sql("PRAGMA table_info('usage')").all():
+        return
+    conn.exec_driver_sql(
+        "INSERT INTO used (hour, pilot, partner, grant_id, credential_id, model, capability, "
+        "principal, network, calls, allowed, denied, blocked, errors, input_tokens, "
+        "output_tokens, estimated_calls, cost_micros, first_at, last_at) "
+        "SELECT hour, '', partner, grant_id, credential_id, model, capability, '', '', calls, "
+        "allowed, denied, 0, errors, input_tokens, output_tokens, estimated_calls, 0, first_at, "
+        "last_at FROM usage"
+    )
+    conn.exec_driver_sql("DROP TABLE usage")
+
+
+STEPS = (
+    SHARED,
+    tables(*_META.sorted_tables),
+    grown(*_META.sorted_tables),
+    _usage_was_narrower,
+)

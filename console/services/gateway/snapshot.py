@@ -17,6 +17,7 @@ import msgspec
 
 from console.model.enforcement import LockKind, TombstoneKind
 from console.model.grant import GrantProjection
+from console.model.principal import PrincipalProjection
 from console.model.price import Price, price_of
 from console.services.gateway.exchange import (
     BundleChange,
@@ -28,6 +29,7 @@ from console.services.gateway.exchange import (
     LockChange,
     LockFact,
     MoveChange,
+    PrincipalChange,
     PriceChange,
     ReleaseChange,
     RotateChange,
@@ -47,6 +49,8 @@ class Snapshot:
         "_keys_of_grant",
         "_locks",
         "_network_locks",
+        "_principals",
+        "_principals_by_hash",
         "_prices",
         "_targets",
         "_tombstones",
@@ -64,6 +68,10 @@ class Snapshot:
         for key in state.keys:
             self._add_key(key)
         self._locks: dict[str, LockFact] = {lock.id: lock for lock in state.locks}
+        self._principals: dict[str, PrincipalProjection] = {}
+        self._principals_by_hash: dict[str, PrincipalProjection] = {}
+        for principal in state.principals:
+            self._set_principal(principal)
         self._tombstones: set[tuple[str, str]] = {(t.kind, t.id) for t in state.tombstones}
         self._prices: dict[str, tuple[Price, ...]] = {}
         for price in state.prices:
@@ -80,6 +88,8 @@ class Snapshot:
         new._hashes = dict(self._hashes)
         new._keys_of_grant = dict(self._keys_of_grant)
         new._locks = dict(self._locks)
+        new._principals = dict(self._principals)
+        new._principals_by_hash = dict(self._principals_by_hash)
         new._tombstones = set(self._tombstones)
         new._prices = dict(self._prices)
         for change in changes:
@@ -108,6 +118,8 @@ class Snapshot:
             case RotateChange(old=old, new=key):
                 self._end_key(old)
                 self._add_key(key)
+            case PrincipalChange(principal=principal):
+                self._set_principal(principal)
             case LockChange(lock=lock):
                 self._locks[lock.id] = lock
             case ReleaseChange(id=id):
@@ -127,6 +139,12 @@ class Snapshot:
         held = self._grants.get(grant.id)
         if held is None or held.revision <= grant.revision:
             self._grants[grant.id] = grant
+
+    def _set_principal(self, principal: PrincipalProjection) -> None:
+        held = self._principals.get(principal.id)
+        if held is None or held.revision <= principal.revision:
+            self._principals[principal.id] = principal
+            self._principals_by_hash[principal.hash] = principal
 
     def _move_key(self, key: KeyFact) -> None:
         """Take a credential as it is under its successor grant."""
@@ -181,6 +199,14 @@ class Snapshot:
         """Iterate over every credential."""
         return iter(self._keys.values())
 
+    def principal(self, named: str) -> PrincipalProjection | None:
+        """Return the principal with this id or salted hash."""
+        return self._principals.get(named) or self._principals_by_hash.get(named)
+
+    def principals(self) -> Iterator[PrincipalProjection]:
+        """Iterate over every projected principal."""
+        return iter(self._principals.values())
+
     def grant(self, id: str) -> GrantProjection | None:
         """Return a grant as it was last projected."""
         return self._grants.get(id)
@@ -229,6 +255,7 @@ class Snapshot:
             grants=list(self._grants.values()),
             keys=list(self._keys.values()),
             locks=list(self._locks.values()),
+            principals=list(self._principals.values()),
             tombstones=[TombstoneFact(kind=k, id=i) for k, i in sorted(self._tombstones)],
             bundle=self.bundle,
             prices=[price for kept in self._prices.values() for price in kept],

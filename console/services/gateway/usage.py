@@ -1,13 +1,17 @@
 """Usage: what calls add up to, kept by the hour as records come in.
 
-An hour of one partner, grant, key, model and capability is one row, so any report reads
-rows by the thousand and not calls by the million.
+An hour of one pilot, partner, grant, key, model, capability, principal and network is one
+row, so any report reads rows by the thousand and not calls by the million. The sums of
+any grouping are the sums of the records, exactly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import UTC, datetime
+import ipaddress
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
@@ -18,28 +22,64 @@ from console.services.gateway import calls
 from console.services.gateway.schema import USAGE
 from console.services.web import Ask
 
-_GROUPS: dict[UsageBy, ColumnElement[str]] = {
+_GROUPS: dict[UsageBy, ColumnElement[Any]] = {
     UsageBy.PARTNER: USAGE.c.partner,
     UsageBy.GRANT: USAGE.c.grant_id,
     UsageBy.KEY: USAGE.c.credential_id,
     UsageBy.MODEL: USAGE.c.model,
     UsageBy.CAPABILITY: USAGE.c.capability,
+    UsageBy.PRINCIPAL: USAGE.c.principal,
+    UsageBy.NETWORK: USAGE.c.network,
+    UsageBy.PILOT: USAGE.c.pilot,
     UsageBy.HOUR: USAGE.c.hour,
+    UsageBy.DAY: func.substr(USAGE.c.hour, 1, 10),
 }
+_FILTERS = {
+    "partner": USAGE.c.partner,
+    "grant": USAGE.c.grant_id,
+    "key": USAGE.c.credential_id,
+    "model": USAGE.c.model,
+    "capability": USAGE.c.capability,
+    "principal": USAGE.c.principal,
+    "network": USAGE.c.network,
+    "pilot": USAGE.c.pilot,
+}
+_BUCKETS = {UsageBy.HOUR: timedelta(hours=1), UsageBy.DAY: timedelta(days=1)}
+_WEEK = timedelta(days=7)
 _MOST_ROWS = 10_000
-_ADD = (
-    "INSERT INTO usage (hour, partner, grant_id, credential_id, model, capability, calls, allowed, "
-    "denied, errors, input_tokens, output_tokens, estimated_calls, first_at, last_at) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-    "ON CONFLICT DO UPDATE SET calls = calls + excluded.calls, "
-    "allowed = allowed + excluded.allowed, denied = denied + excluded.denied, "
-    "errors = errors + excluded.errors, input_tokens = input_tokens + excluded.input_tokens, "
-    "output_tokens = output_tokens + excluded.output_tokens, "
-    "estimated_calls = estimated_calls + excluded.estimated_calls, "
-    "first_at = min(first_at, excluded.first_at), last_at = max(last_at, excluded.last_at)"
-)
+_SUMS = (
+    "calls", "allowed", "denied", "blocked", "errors", "input_tokens", "output_tokens",
+    "estimated_calls", "cost_micros",
+)  # fmt: skip
+_KEYS = (
+    "hour", "pilot", "partner", "grant_id", "credential_id", "model", "capability", "principal",
+    "network",
+)  # fmt: skip
+_NAMES = (*_KEYS, *_SUMS, "first_at", "last_at")
+_ADD = "".join(
+    (
+        "INSERT INTO used (", ", ".join(_NAMES), ") VALUES (", ", ".join("?" * len(_NAMES)), ") ",
+        "ON CONFLICT DO UPDATE SET ",
+        *(f"{name} = {name} + excluded.{name}, " for name in _SUMS),
+        "first_at = min(first_at, excluded.first_at), last_at = max(last_at, excluded.last_at)",
+    )
+)  # fmt: skip
 
-_Key = tuple[datetime, str, str, str, str, str]
+_Key = tuple[datetime, str, str, str, str, str, str, str, str]
+
+
+@lru_cache(maxsize=16_384)
+def network_of(address: str) -> str:
+    """Return the /24 of an IPv4 address, the /48 of an IPv6 one; nothing of anything else."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return ""
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is None:
+            return str(ipaddress.ip_network((parsed, 48), strict=False))
+        parsed = parsed.ipv4_mapped
+    return str(ipaddress.ip_network((parsed, 24), strict=False))
 
 
 class _Sum:
@@ -48,16 +88,17 @@ class _Sum:
     __slots__ = ("counts", "first", "last")
 
     def __init__(self, at: datetime) -> None:
-        self.counts = [0] * 7
+        self.counts = [0] * len(_SUMS)
         self.first = at
         self.last = at
 
     def add(self, record: CallRecord) -> None:
         allowed = record.outcome in {Outcome.ALLOWED, Outcome.FLAGGED}
-        denied = record.outcome in {Outcome.DENIED, Outcome.BLOCKED}
+        denied = record.outcome == Outcome.DENIED
+        blocked = record.outcome == Outcome.BLOCKED
         more = (
-            1, allowed, denied, not allowed and not denied,
-            record.input_tokens, record.output_tokens, record.estimated,
+            1, allowed, denied, blocked, not (allowed or denied or blocked),
+            record.input_tokens, record.output_tokens, record.estimated, record.cost_micros,
         )  # fmt: skip
         for place, count in enumerate(more):
             self.counts[place] += count
@@ -73,12 +114,15 @@ def add(conn: Connection, records: Iterable[CallRecord]) -> None:
         # A model out of scope is the caller's own text: it makes no row of its own.
         model = record.model if record.capability else ""
         key = (
-            hour, record.partner, record.grant_id, record.credential_id, model, record.capability,
+            hour, record.pilot, record.partner, record.grant_id, record.credential_id, model,
+            record.capability, record.principal, network_of(record.address),
         )  # fmt: skip
         held = sums.get(key)
         if held is None:
             held = sums[key] = _Sum(record.started_at)
         held.add(record)
+    if not sums:
+        return
     conn.exec_driver_sql(
         _ADD,
         [
@@ -96,46 +140,21 @@ def add(conn: Connection, records: Iterable[CallRecord]) -> None:
 
 def listing(conn: Connection, ask: Ask) -> Page[UsageRow]:
     """Answer `usage.list`: by partner where `by` is left out. Times are cut at the hour."""
-    try:
-        by = UsageBy(ask.query.get("by") or UsageBy.PARTNER)
-    except ValueError:
-        choices = ", ".join(UsageBy)
-        raise refusal("invalid", f"by: it is one of {choices}") from None
-    group = _GROUPS[by]
-    query = select(
-        group.label("group"),
-        *(
-            func.sum(USAGE.c[name]).label(name)
-            for name in (
-                "calls", "allowed", "denied", "errors", "input_tokens", "output_tokens",
-                "estimated_calls",
-            )
-        ),
-        func.min(USAGE.c.first_at).label("first_at"),
-        func.max(USAGE.c.last_at).label("last_at"),
-    )  # fmt: skip
-    if since := ask.query.get("since"):
-        query = query.where(USAGE.c.last_at >= calls.moment(since, "since"))
-    if until := ask.query.get("until"):
-        query = query.where(USAGE.c.first_at < calls.moment(until, "until"))
-    if partner := ask.query.get("partner"):
-        query = query.where(USAGE.c.partner == partner)
-    rows = conn.execute(query.group_by(group).order_by(group).limit(_MOST_ROWS + 1)).all()
-    items = [
-        UsageRow(
-            group=row.group if isinstance(row.group, str) else calls.stored_time(row.group),
-            calls=row.calls,
-            allowed=row.allowed,
-            denied=row.denied,
-            errors=row.errors,
-            input_tokens=row.input_tokens,
-            output_tokens=row.output_tokens,
-            estimated_calls=row.estimated_calls,
-            first_at=row.first_at,
-            last_at=row.last_at,
-        )
-        for row in rows[:_MOST_ROWS]
+    by, also = _by(ask, "by") or UsageBy.PARTNER, _by(ask, "also")
+    if also is by:
+        raise refusal("invalid", f"also: it is grouped by {by} already")
+    groups = [_GROUPS[each] for each in (by, also) if each is not None]
+    narrowed = [
+        column == wanted for name, column in _FILTERS.items() if (wanted := ask.query.get(name))
     ]
+    since, until = _moment(ask, "since"), _moment(ask, "until")
+    rows = _sums(conn, groups, [*narrowed, *_between(since, until)])
+    whole = sum(row.input_tokens + row.output_tokens for row in rows)
+    asked = tuple(each for each in (by, also) if each is not None)
+    norms = None
+    if since is not None and since < (until or ask.now):
+        norms = _norms(conn, asked, narrowed, since, (until or ask.now) - since)
+    items = [_row(row, whole, norms) for row in rows[:_MOST_ROWS]]
     cut = len(rows) > _MOST_ROWS
     return Page(
         as_of=ask.now,
@@ -144,3 +163,92 @@ def listing(conn: Connection, ask: Ask) -> Page[UsageRow]:
         partial=cut,
         warnings=[f"only the first {_MOST_ROWS} groups are listed"] if cut else [],
     )
+
+
+def _by(ask: Ask, name: str) -> UsageBy | None:
+    said = ask.query.get(name)
+    if not said:
+        return None
+    try:
+        return UsageBy(said)
+    except ValueError:
+        choices = ", ".join(UsageBy)
+        raise refusal("invalid", f"{name}: it is one of {choices}") from None
+
+
+def _moment(ask: Ask, name: str) -> datetime | None:
+    said = ask.query.get(name)
+    return calls.moment(said, name) if said else None
+
+
+def _between(since: datetime | None, until: datetime | None) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if since is not None:
+        hour = since.replace(minute=0, second=0, microsecond=0)
+        found += [USAGE.c.hour >= hour, USAGE.c.last_at >= since]
+    if until is not None:
+        found += [USAGE.c.hour < until, USAGE.c.first_at < until]
+    return found
+
+
+def _sums(
+    conn: Connection, groups: Sequence[ColumnElement[Any]], where: Sequence[ColumnElement[bool]]
+) -> Sequence[Any]:
+    query = select(
+        *(group.label(f"group{at}") for at, group in enumerate(groups)),
+        *(func.sum(USAGE.c[name]).label(name) for name in _SUMS),
+        func.min(USAGE.c.first_at).label("first_at"),
+        func.max(USAGE.c.last_at).label("last_at"),
+    ).where(*where)
+    return conn.execute(query.group_by(*groups).order_by(*groups).limit(_MOST_ROWS + 1)).all()
+
+
+class _Norms(NamedTuple):
+    """Each group's tokens of the seven days before, for a time as long as asked."""
+
+    places: tuple[int, ...]
+    """Which of the groups have a norm of their own: times have none."""
+    tokens: dict[tuple[str, ...], int]
+
+
+def _norms(
+    conn: Connection,
+    asked: Sequence[UsageBy],
+    narrowed: Sequence[ColumnElement[bool]],
+    since: datetime,
+    length: timedelta,
+) -> _Norms:
+    """Return the norms. Groups by time are beside the mean of an hour or a day."""
+    for each in asked:
+        length = min(length, _BUCKETS.get(each, length))
+    places = tuple(place for place, each in enumerate(asked) if each not in _BUCKETS)
+    groups = [_GROUPS[asked[place]] for place in places]
+    week = [*narrowed, *_between(since - _WEEK, since)]
+    tokens = {}
+    for row in _sums(conn, groups, week) if groups else [_total(conn, week)]:
+        spent = (row.input_tokens or 0) + (row.output_tokens or 0)
+        tokens[tuple(str(row[at]) for at in range(len(groups)))] = round(spent * (length / _WEEK))
+    return _Norms(places, tokens)
+
+
+def _total(conn: Connection, where: Sequence[ColumnElement[bool]]) -> Any:
+    query = select(*(func.sum(USAGE.c[name]).label(name) for name in _SUMS)).where(*where)
+    return conn.execute(query).one()
+
+
+def _row(row: Any, whole: int, norms: _Norms | None) -> UsageRow:
+    names = (_text(row.group0), _text(getattr(row, "group1", "")))
+    tokens = row.input_tokens + row.output_tokens
+    return UsageRow(
+        group=names[0],
+        second=names[1],
+        share=round(tokens / whole, 4) if whole else 0.0,
+        norm_tokens=norms.tokens.get(tuple(names[at] for at in norms.places), 0) if norms else None,
+        first_at=row.first_at,
+        last_at=row.last_at,
+        **{name: getattr(row, name) for name in _SUMS},
+    )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else calls.stored_time(value)

@@ -64,8 +64,8 @@ async def _serve(read: Settings, name: str, selector: GuardedSelector) -> None:
     spool = Spool(store)
     upstreams = Upstreams()
     routing = Routing(specs, read.models, next(iter(specs.values())))
-    listener = Listener(point, spool, upstreams, routing, probe_key)
     following = Following(point, spool, control)
+    listener = Listener(point, spool, upstreams, routing, probe_key, limiter=following.limiter)
     selector.guard = point.guard
     server, url = await _listen(listener, read.data_plane.host, port)
     work = asyncio.create_task(_work(following, spool, url))
@@ -109,6 +109,7 @@ async def _work(following: Following, spool: Spool, url: str) -> None:
             following.hold_lease(),
             following.judge_regularly(),
             following.push_calls(registered.calls_held),
+            following.limiter.run(spool.resumed),
         ):
             group.create_task(each)
 

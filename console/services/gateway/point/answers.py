@@ -10,7 +10,7 @@ from aiohttp import web
 
 from console.services.gateway.codes import CODES
 from console.services.gateway.decide import Verdict
-from console.services.gateway.point import dialects
+from console.services.gateway.point import dialects, limits
 from console.services.gateway.point.records import Draft
 
 JSON = "application/json"
@@ -63,8 +63,9 @@ def ids(request_id: str) -> dict[str, str]:
 
 
 def whole(draft: Draft, body: bytes) -> web.Response:
-    """Return a JSON answer with the call's id."""
-    return web.Response(body=body, content_type=JSON, headers=ids(draft.id))
+    """Return a JSON answer with the call's id, and how its limits stand."""
+    headers = {**ids(draft.id), **limits.headers(draft.gauges)}
+    return web.Response(body=body, content_type=JSON, headers=headers)
 
 
 def refusal(draft: Draft, verdict: Verdict) -> web.Response:

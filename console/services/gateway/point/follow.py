@@ -25,6 +25,7 @@ from console.services.gateway.exchange import (
     State,
 )
 from console.services.gateway.point.lease import boottime
+from console.services.gateway.point.limits import Limiter
 from console.services.gateway.point.point import Point
 from console.services.gateway.point.spool import Spool
 
@@ -43,6 +44,7 @@ class Following:
         self._spool = spool
         self._control = control
         self._incarnation = os.urandom(8).hex()
+        self.limiter = Limiter(point, control, self._incarnation)
         self._report = asyncio.Event()
 
     async def register(self, url: str, version: str) -> Registered:
@@ -129,6 +131,7 @@ class Following:
                 applied_sequence=applied,
                 incarnation=self._incarnation,
                 in_flight=calls.by_credential(),
+                in_flight_of=calls.by_principal(),
                 cutting=calls.cutting,
                 cut=calls.cuts,
             ),

@@ -6,11 +6,14 @@ import asyncio
 import time
 from datetime import UTC, datetime
 
+import msgspec
+
 from console.model.ids import new_id
+from console.model.price import Price
 from console.model.traffic import CallRecord, Check, Outcome
 from console.services.gateway.codes import CODES
 from console.services.gateway.decide import Asked, Verdict
-from console.services.gateway.exchange import KeyFact
+from console.services.gateway.exchange import Gauge, KeyFact
 from console.services.gateway.point.dialects import Dialect
 from console.services.gateway.point.meter import Meter
 from console.services.gateway.snapshot import Snapshot
@@ -20,9 +23,10 @@ class Draft:
     """What is known of a call so far. `code` stays empty while nothing went wrong."""
 
     __slots__ = (
-        "_asked", "_began", "_verdict", "address", "checks", "code", "dialect", "error_type", "id",
-        "key", "lock_id", "meter", "path", "point", "recorded", "sequence", "started_at", "status",
-        "stream", "upstream", "upstream_ms", "user_agent",
+        "_asked", "_began", "_verdict", "address", "checks", "code", "dialect", "error_type",
+        "gauges", "held", "id", "key", "lock_id", "meter", "path", "point", "price", "principal",
+        "recorded", "sequence", "started_at", "status", "stream", "upstream", "upstream_ms",
+        "user_agent",
     )  # fmt: skip
 
     def __init__(
@@ -56,6 +60,14 @@ class Draft:
         self.upstream_ms = 0.0
         self.meter: Meter | None = None
         self.sequence = 0
+        self.principal = ""
+        """Salted hash of the user that the caller named."""
+        self.price: Price | None = None
+        """By which the call counts."""
+        self.held: int | None = None
+        """The most it may cost, in micro-units; None while it holds nothing of a limit."""
+        self.gauges: list[Gauge] = []
+        """How its limits stood as it began."""
         self.recorded: asyncio.Future[None] | None = None
         """Set once the finished record was handed over."""
 
@@ -94,11 +106,23 @@ class Draft:
         )
         if self._asked is not None and self._verdict is not None:
             other.decided(self._asked, self._verdict, self.sequence)
+        other.principal = self.principal
         return other
 
     def running(self) -> CallRecord:
-        """Return the record of a call that has begun."""
-        return self._record(None)
+        """Return the record of a call that has begun: it costs all that it may.
+
+        Where the point dies with the call, that is what stays.
+        """
+        return msgspec.structs.replace(self._record(None), cost_micros=self.held or 0)
+
+    def used(self) -> tuple[int, int]:
+        """Return the tokens that the call came to, in and out, and their cost."""
+        if self.meter is None:
+            return 0, 0
+        read = self.meter.input_tokens if self._reached else 0
+        written = self.meter.output_tokens
+        return read + written, self.price.cost(read, written) if self.price else 0
 
     def finished(self) -> CallRecord:
         """Return the record of the call as it ended just now."""
@@ -145,6 +169,8 @@ class Draft:
             bundle_revision=verdict.bundle_revision if verdict else "",
             checks=self.checks,
             lock_id=self.lock_id,
+            principal=self.principal,
+            cost_micros=self.used()[1],
         )
 
     @property

@@ -19,10 +19,11 @@ from aiohttp.web_exceptions import HTTPRequestEntityTooLarge
 from console.errors import PilotError
 from console.model.access import RouteName
 from console.model.ids import new_id
+from console.model.traffic import Check
 from console.services.gateway import probe
 from console.services.gateway.codes import CODES
 from console.services.gateway.decide import MODELS_ROUTE, Asked, Verdict
-from console.services.gateway.point import answers, dialects
+from console.services.gateway.point import answers, dialects, limits
 from console.services.gateway.point.inflight import Running
 from console.services.gateway.point.meter import Events, Meter, NotAnAnswerError, UpstreamSaidError
 from console.services.gateway.point.point import Point
@@ -65,13 +66,21 @@ class Listener:
     """Answers the data plane of one point."""
 
     def __init__(
-        self, point: Point, spool: Spool, upstreams: Upstreams, routing: Routing, probe_key: bytes
+        self,
+        point: Point,
+        spool: Spool,
+        upstreams: Upstreams,
+        routing: Routing,
+        probe_key: bytes,
+        *,
+        limiter: limits.Limiter,
     ) -> None:
         self._point = point
         self._spool = spool
         self._upstreams = upstreams
         self._routing = routing
         self._probe_key = probe_key
+        self._limiter = limiter
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, whatever it is."""
@@ -140,7 +149,8 @@ class Listener:
     ) -> web.StreamResponse:
         task = asyncio.current_task()
         assert task is not None
-        draft.meter = meter = Meter(body.route, len(body.members["messages"]))
+        self._limiter.price(draft, body.model)
+        meter = Meter(body.route, len(body.members["messages"]))
         running = Running(
             id=draft.id, asked=asked, verdict=verdict, task=task, drop=answers.dropper(request)
         )
@@ -152,7 +162,9 @@ class Listener:
         sent: web.StreamResponse | None = None
         try:
             try:
-                if body.stream:
+                body = await self._limiter.begin(draft, verdict, body)
+                draft.meter = meter
+                if body.stream or draft.held is not None:
                     await self._spool.begin_now(draft.running())
                 else:
                     self._spool.begin(draft.running())
@@ -162,7 +174,13 @@ class Listener:
                     draft.upstream_ms = (time.perf_counter() - began) * 1000
                     if not self._point.may_go_on(running):
                         return await self._cut(request, draft, running, None)
-                    sent = web.StreamResponse(headers={**_STREAM_HEADERS, **answers.ids(draft.id)})
+                    sent = web.StreamResponse(
+                        headers={
+                            **_STREAM_HEADERS,
+                            **answers.ids(draft.id),
+                            **limits.headers(draft.gauges),
+                        }
+                    )
                     await sent.prepare(request)
                     return await self._stream(
                         request,
@@ -186,6 +204,8 @@ class Listener:
                 draft.code = "caller_gone"
                 await self._settle(draft, running)
                 raise
+            except limits.LimitedError as limited:
+                return await self._limited(draft, limited)
             except PilotError:
                 return await self._refuse(request, draft, "record_failed", "")
             except (UpstreamFailedError, NotAnAnswerError, UpstreamSaidError) as failed:
@@ -210,6 +230,23 @@ class Listener:
             if reply is not None:
                 reply.close()
             self._point.calls.remove(running)
+            self._limiter.let_go(draft)
+
+    async def _limited(self, draft: Draft, limited: limits.LimitedError) -> web.StreamResponse:
+        """Refuse a call that a limit has no room for."""
+        draft.code = limited.code
+        draft.checks = [
+            *draft.checks, Check(name="limits", passed=False, found=limited.found or limited.code)
+        ]  # fmt: skip
+        with suppress(PilotError):
+            await self._finish(draft)
+        status = CODES[limited.code].status
+        again = status == 503 or limited.retry_after > 0
+        answer = answers.error(draft, status, limited.code, limited.message, retry=again)
+        answer.headers.update(limits.headers(limited.gauges))
+        if limited.retry_after:
+            answer.headers["Retry-After"] = str(limited.retry_after)
+        return answer
 
     async def _stream(
         self,

@@ -61,6 +61,8 @@ class Spool:
         self._written: set[str] = set()
         self._wanted = asyncio.Event()
         self._next = 0
+        self.resumed = 0
+        """The number of the last record that an earlier process left."""
         self._stopping = False
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
@@ -100,6 +102,7 @@ class Spool:
             return last, len(rows)
 
         self._next, orphans = await self._store.write(resume)
+        self.resumed = self._next
         self._task = asyncio.create_task(self._gather(), name="spool")
         return orphans
 

@@ -1,0 +1,124 @@
+"""Prices: what a model's tokens cost, from which day on."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
+
+from console.api.engines import Engines, Paging
+from console.api.flow import Flow
+from console.model.operator import Role
+from console.model.price import USUAL_OUTPUT, Output, PerMillion, Price, SetPrice
+from console.model.stored import Page
+from console.model.text import Slug
+from console.operations.listing import pages
+from console.operations.params import Listing, Why
+from console.operations.spec import Effect, Kind, Operation, Param, Plan, Section, operation
+
+
+class ListPrices(Listing, kw_only=True, frozen=True):
+    """Which prices are listed."""
+
+    model: Annotated[str, Param("Only of this model.", kind=Kind.SLUG)] = ""
+
+
+@operation("price.list", title="List prices", result=Page[Price])
+def list_prices(p: ListPrices, at: Engines, _plan: Plan | None) -> Flow[Page[Price]]:
+    """List prices by model, the newest first; those to come too."""
+    return pages(p, lambda paging: at.prices.find(paging, model=p.model))
+
+
+class ShowPrice(msgspec.Struct, kw_only=True, frozen=True):
+    """Of which model the price is shown."""
+
+    model: Annotated[
+        str, Param("The model.", kind=Kind.SLUG, completes="price.list", positional=True)
+    ]
+
+
+@operation("price.show", title="Show price", result=Price)
+def show(p: ShowPrice, at: Engines, _plan: Plan | None) -> Flow[Price]:
+    """Show what a model's tokens cost today, or from when on they will cost anything."""
+    return at.prices.show(p.model)
+
+
+class NewPrice(msgspec.Struct, kw_only=True, frozen=True):
+    """What a model's tokens will cost."""
+
+    model: Annotated[Slug, Param("The model.", kind=Kind.SLUG, positional=True)]
+    input_micros: Annotated[
+        PerMillion,
+        Param("Micro-units for a million input tokens: 3000000 is 3.00.", kind=Kind.NUMBER,
+              flag="input-price"),
+    ]  # fmt: skip
+    output_micros: Annotated[
+        PerMillion,
+        Param("Micro-units for a million output tokens.", kind=Kind.NUMBER, flag="output-price"),
+    ]
+    starts: Annotated[
+        datetime | None,
+        Param("The first day (UTC) that it holds: a date, or days ahead (1d). Today where "
+              "today has no price yet.", kind=Kind.WHEN, flag="from"),
+    ] = None  # fmt: skip
+    max_output_tokens: Annotated[
+        Output,
+        Param("Output tokens that are reserved where a limited caller names no maximum.",
+              kind=Kind.NUMBER, flag="max-output"),
+    ] = USUAL_OUTPUT  # fmt: skip
+    reason: Why
+
+
+def _new(p: NewPrice) -> SetPrice:
+    return SetPrice(
+        model=p.model,
+        starts_on=p.starts.astimezone(UTC).date() if p.starts else None,
+        input_micros=p.input_micros,
+        output_micros=p.output_micros,
+        max_output_tokens=p.max_output_tokens,
+        reason=p.reason,
+    )
+
+
+def plan_set(p: NewPrice, at: Engines) -> Flow[Plan]:
+    """Let the gateway check the price without setting it."""
+    new = yield from at.prices.set(_new(p), validate=True)
+    known = yield from at.prices.find(Paging(limit=500), model=p.model)
+    before = [price for price in known.items if price.starts_on < new.starts_on]
+    held = max(before, key=lambda price: price.starts_on, default=None)
+    was = f", until then {_said(held)}" if held else ", the first price it has"
+    return Plan(
+        title=f"Set the price of {new.model}",
+        sections=[
+            Section("What it does", [f"from {new.starts_on} (UTC): {_said(new)}{was}"]),
+            Section("What stays", ["what was used before that day costs what it cost"]),
+        ],
+    )
+
+
+def _said(price: Price) -> str:
+    return f"{money(price.input_micros)} in, {money(price.output_micros)} out a million tokens"
+
+
+def money(micros: int) -> str:
+    """Return micro-units as units, with two decimals or as many as there are."""
+    whole, part = divmod(abs(micros), 1_000_000)
+    digits = f"{part:06d}".rstrip("0").ljust(2, "0")
+    return f"{'-' if micros < 0 else ''}{whole:,}.{digits}"
+
+
+@operation(
+    "price.set",
+    title="Set price",
+    result=Price,
+    effect=Effect.CHANGE,
+    role=Role.ADMIN,
+    plan=plan_set,
+)
+def set_price(p: NewPrice, at: Engines, _plan: Plan | None) -> Flow[Price]:
+    """Set what a model's tokens cost from a day on. What was used before is never changed."""
+    return at.prices.set(_new(p))
+
+
+OPERATIONS: tuple[Operation, ...] = (list_prices, show, set_price)

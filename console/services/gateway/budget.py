@@ -1,0 +1,354 @@
+"""Gateway control's limits: it counts for every point, and keeps what it counted.
+
+What a call holds is stored before the call begins, and its cost is counted with its
+record, in one transaction: a point or control that is killed at any moment loses
+neither. A hold ends when its call does; its money is free only when the record is here,
+or when it is certain that the call never reached an upstream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, func, select
+
+from console.api.problems import refusal
+from console.errors import PilotError
+from console.model.grant import GrantProjection
+from console.model.limits import Limits, Period
+from console.model.price import BudgetState
+from console.model.stored import Page
+from console.model.traffic import CallRecord
+from console.services.gateway.changes import Views
+from console.services.gateway.exchange import LimitAsk, LimitSaid, Take, Taken
+from console.services.gateway.limits import (
+    Bound,
+    Hold,
+    Ledger,
+    When,
+    period_end,
+    period_start,
+)
+from console.services.gateway.point.lease import boottime
+from console.services.gateway.points import Points
+from console.services.gateway.schema import HOLDS, POINTS, USAGE
+from console.services.gateway.snapshot import Snapshot
+from console.services.store import Store
+from console.services.web import Ask
+
+_SWEEP_SECONDS = 1.0
+_SEPARATOR = "\x00"
+_INSERT = (
+    "INSERT OR IGNORE INTO holds (call, point, incarnation, grant_id, principal, account, "
+    "began_at, tokens, micros) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_END = "UPDATE holds SET ended_at = coalesce(ended_at, ?), tokens = ?, micros = ? WHERE call = ?"
+
+
+def account_of(grant: GrantProjection, limits: Limits) -> str:
+    """Return the account of a grant: a renewed grant goes on in that of the first.
+
+    A budget for the grant's whole life is that of one grant alone.
+    """
+    alone = limits.budget_micros is not None and limits.budget_period == Period.GRANT
+    return grant.id if alone or not grant.lineage else grant.lineage[-1]
+
+
+def bounds_of(grant: GrantProjection, principal: str) -> list[Bound]:
+    """Return the accounts that bind a call under a grant. Who names nobody is one of its own."""
+    out = []
+    if grant.limits.binds():
+        out.append(Bound(account_of(grant, grant.limits), grant.limits, "this access"))
+    if grant.principal_limits.binds():
+        account = account_of(grant, grant.principal_limits) + _SEPARATOR + principal
+        out.append(Bound(account, grant.principal_limits, "one user"))
+    return out
+
+
+class Counters:
+    """Every limited call of every point. The ledger is touched by the store's writer alone."""
+
+    def __init__(self, store: Store, views: Views, points: Points) -> None:
+        self._store = store
+        self._views = views
+        self._points = points
+        self._ledger: Ledger | None = None
+        self._settled: dict[str, str] = {}
+        """Point to its process, once what an earlier one held is settled."""
+
+    def reset(self) -> None:
+        """Read everything again from the store: a transaction was rolled back."""
+        self._ledger = None
+        self._settled.clear()
+
+    async def take(self, ask: Ask) -> LimitSaid:
+        """Settle and begin limited calls of one point (internal route)."""
+        name, said = ask.path["point"], ask.body
+
+        def settle(conn: Connection) -> LimitSaid:
+            known = conn.execute(select(POINTS).where(POINTS.c.name == name)).first()
+            if known is None:
+                raise refusal("not-found", f"no point {name} is registered")
+            if known.incarnation != said.incarnation:
+                raise refusal("state", f"another process is the point {name} now")
+            ledger, when = self._loaded(conn), When(boottime(), ask.now)
+            for done in said.done:
+                used = (0, 0) if done.void else (done.tokens, done.micros)
+                _end(conn, ledger, done.call, used, when)
+            resumed = self._resumed(conn, name, said, known.calls_held)
+            taken = self._begin(conn, name, said, when)
+            return LimitSaid(taken=taken, resumed=resumed)
+
+        try:
+            return await self._store.write(settle)
+        except BaseException:
+            self.reset()
+            raise
+
+    def _begin(self, conn: Connection, point: str, said: LimitAsk, when: When) -> list[Taken]:
+        snapshot, ledger = self._views.at(conn), self._loaded(conn)
+        out, rows = [], []
+        for take in said.take:
+            grant = snapshot.grant(take.grant_id)
+            if grant is None:
+                out.append(Taken(code="limits_unknown", found="control knows no such grant"))
+                continue
+            bounds = bounds_of(grant, take.principal)
+            if not bounds:
+                out.append(Taken())
+                continue
+            hold = Hold(
+                call=take.call,
+                point=point,
+                incarnation=said.incarnation,
+                accounts=tuple(bound.account for bound in bounds),
+                began=when.now,
+                tokens=take.tokens,
+                micros=take.micros,
+            )
+            spent = _Spent(conn, grant, take.principal)
+            taken = ledger.take(hold, bounds, when, spent.since)
+            out.append(taken)
+            if not taken.code:
+                rows.append(_row(hold, take, when.at))
+        if rows:
+            conn.exec_driver_sql(_INSERT, rows)
+        return out
+
+    def _resumed(self, conn: Connection, name: str, said: LimitAsk, held: int) -> bool:
+        """Free what an earlier process of this point held, once all its records are here.
+
+        A call's record is on the point's disk before an upstream hears of it, so what has
+        none never began.
+        """
+        if self._settled.get(name) == said.incarnation:
+            return True
+        ledger, now = self._loaded(conn), boottime()
+        left = [
+            hold
+            for hold in ledger.holds()
+            if hold.point == name and hold.incarnation != said.incarnation and not hold.recorded
+            and (hold.ended is None or hold.micros)
+        ]  # fmt: skip
+        if left and (held < said.resumed or now < self._points.seen(name).former_ends):
+            return False
+        for hold in left:
+            _end(conn, ledger, hold.call, (hold.tokens, 0), When(now, datetime.now(UTC)))
+            hold.recorded = True
+            _free(ledger, hold)
+            conn.exec_driver_sql("UPDATE holds SET micros = 0 WHERE call = ?", (hold.call,))
+        self._settled[name] = said.incarnation
+        return True
+
+    def recorded(self, conn: Connection, records: Sequence[CallRecord]) -> None:
+        """Count what new records cost. Runs in the transaction that takes them in."""
+        ledger, snapshot = self._loaded(conn), self._views.at(conn)
+        now = boottime()
+        for record in records:
+            hold = ledger.hold(record.id)
+            if hold is None and not record.cost_micros:
+                continue
+            if hold is not None and hold.ended is None:
+                tokens = record.input_tokens + record.output_tokens
+                ledger.end(record.id, tokens, hold.micros, now)
+            accounts = _accounts(snapshot, record)
+            ledger.record(record.id, record.cost_micros, record.started_at, accounts)
+            if hold is not None:
+                _keep(conn, hold, datetime.now(UTC))
+
+    def _loaded(self, conn: Connection) -> Ledger:
+        if self._ledger is None:
+            ledger, now, at = Ledger(), boottime(), datetime.now(UTC)
+            snapshot = self._views.at(conn)
+            for row in conn.execute(select(HOLDS)):
+                grant = snapshot.grant(row.grant_id)
+                bounds = bounds_of(grant, row.principal) if grant else []
+                ended = row.ended_at
+                ledger.restore(
+                    Hold(
+                        call=row.call,
+                        point=row.point,
+                        incarnation=row.incarnation,
+                        accounts=tuple(b.account for b in bounds) or (row.account,),
+                        began=now - (at - row.began_at).total_seconds(),
+                        tokens=row.tokens,
+                        micros=row.micros,
+                        ended=None if ended is None else now - (at - ended).total_seconds(),
+                        recorded=ended is not None and row.micros == 0,
+                    )
+                )
+            ledger.sort()
+            self._ledger = ledger
+        return self._ledger
+
+    async def watch(self) -> None:
+        """End the holds of points that serve nothing any more, and forget old ones."""
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            if self._ledger is None or any(True for _ in self._ledger.holds()):
+                with suppress(PilotError):
+                    try:
+                        await self._store.write(self._sweep)
+                    except BaseException:
+                        self.reset()
+                        raise
+
+    def _sweep(self, conn: Connection) -> None:
+        ledger, now, at = self._loaded(conn), boottime(), datetime.now(UTC)
+        current = {
+            row.name: row.incarnation
+            for row in conn.execute(select(POINTS.c.name, POINTS.c.incarnation))
+        }
+        for hold in list(ledger.holds()):
+            seen = self._points.seen(hold.point)
+            replaced = current.get(hold.point) != hold.incarnation
+            over = now >= seen.former_ends if replaced else not seen.serving
+            if hold.ended is None and over:
+                # Its caller is gone. What it may have cost stays held until its record is here.
+                _end(conn, ledger, hold.call, (hold.tokens, hold.micros), When(now, at))
+        gone = ledger.forget(now)
+        if gone:
+            conn.exec_driver_sql("DELETE FROM holds WHERE call = ?", [(call,) for call in gone])
+
+    def listing(self, conn: Connection, ask: Ask) -> Page[BudgetState]:
+        """Answer `usage.budgets`: every live budget of grants, and of principals that spent."""
+        snapshot = self._views.at(conn)
+        items: list[BudgetState] = []
+        for grant in sorted(snapshot.grants(), key=lambda each: (each.partner, each.id)):
+            wanted = ask.query.get("partner", "")
+            if (wanted and grant.partner != wanted) or grant.state != "active":
+                continue
+            if grant.limits.budget_micros is not None:
+                items.append(_state(conn, grant, grant.limits, None, ask.now))
+            if grant.principal_limits.budget_micros is not None:
+                items += [
+                    _state(conn, grant, grant.principal_limits, principal, ask.now)
+                    for principal in _spenders(conn, grant, ask.now)
+                ]
+        return Page(as_of=ask.now, source="gateway", items=items)
+
+
+class _Spent:
+    """Asks the usage table what an account spent."""
+
+    def __init__(self, conn: Connection, grant: GrantProjection, principal: str | None) -> None:
+        self._conn = conn
+        self._grant = grant
+        self._principal = principal
+
+    def since(self, account: str, start: datetime) -> int:
+        """Return micro-units spent in calls that began since `start`."""
+        principal = self._principal if _SEPARATOR in account else None
+        life = start.year == 1
+        grants = [self._grant.id] if life else [self._grant.id, *self._grant.lineage]
+        asked = select(func.coalesce(func.sum(USAGE.c.cost_micros), 0)).where(
+            USAGE.c.grant_id.in_(grants)
+        )
+        if not life:
+            asked = asked.where(USAGE.c.hour >= start)
+        if principal is not None:
+            asked = asked.where(USAGE.c.principal == principal)
+        return int(self._conn.execute(asked).scalar() or 0)
+
+
+def _state(
+    conn: Connection, grant: GrantProjection, limits: Limits, principal: str | None, at: datetime
+) -> BudgetState:
+    period = str(limits.budget_period)
+    start = period_start(period, at)
+    account = account_of(grant, limits) + ("" if principal is None else _SEPARATOR + principal)
+    spent = _Spent(conn, grant, principal).since(account, start)
+    held = select(func.coalesce(func.sum(HOLDS.c.micros), 0)).where(
+        HOLDS.c.grant_id.in_([grant.id, *grant.lineage])
+    )
+    if principal is not None:
+        held = held.where(HOLDS.c.principal == principal)
+    reserved = int(conn.execute(held).scalar() or 0)
+    budget = limits.budget_micros or 0
+    return BudgetState(
+        grant_id=grant.id,
+        pilot=grant.pilot,
+        partner=grant.partner,
+        scope="grant" if principal is None else "principal",
+        principal=principal or "",
+        period=period,
+        starts_at=grant.not_before if period == Period.GRANT else start,
+        ends_at=period_end(period, at),
+        budget_micros=budget,
+        spent_micros=spent,
+        reserved_micros=reserved,
+        left_micros=budget - spent - reserved,
+    )
+
+
+def _spenders(conn: Connection, grant: GrantProjection, at: datetime) -> list[str]:
+    start = period_start(str(grant.principal_limits.budget_period), at)
+    asked = (
+        select(USAGE.c.principal)
+        .where(USAGE.c.grant_id.in_([grant.id, *grant.lineage]), USAGE.c.cost_micros > 0)
+        .group_by(USAGE.c.principal)
+        .order_by(func.sum(USAGE.c.cost_micros).desc())
+        .limit(200)
+    )
+    if start.year > 1:
+        asked = asked.where(USAGE.c.hour >= start)
+    return list(conn.execute(asked).scalars())
+
+
+def _accounts(snapshot: Snapshot, record: CallRecord) -> Iterable[str]:
+    """Return the accounts that a record's cost counts in."""
+    grant = snapshot.grant(record.grant_id)
+    if grant is None:
+        return ()
+    return [bound.account for bound in bounds_of(grant, record.principal)]
+
+
+def _row(hold: Hold, take: Take, at: datetime) -> tuple[object, ...]:
+    return (
+        hold.call, hold.point, hold.incarnation, take.grant_id, take.principal,
+        hold.accounts[0], _stored(at), hold.tokens, hold.micros,
+    )  # fmt: skip
+
+
+def _end(conn: Connection, ledger: Ledger, call: str, used: tuple[int, int], when: When) -> None:
+    """End a call's hold with the tokens and the micro-units it came to."""
+    hold = ledger.end(call, *used, when.now)
+    if hold is not None:
+        _keep(conn, hold, when.at)
+
+
+def _free(ledger: Ledger, hold: Hold) -> None:
+    for key in hold.accounts:
+        ledger.account(key).reserved -= hold.micros
+    hold.micros = 0
+
+
+def _keep(conn: Connection, hold: Hold, at: datetime) -> None:
+    conn.exec_driver_sql(_END, (_stored(at), hold.tokens, hold.micros, hold.call))
+
+
+def _stored(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
