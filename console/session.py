@@ -14,11 +14,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from console.api.engines import Engines
-from console.api.flow import Flow, Report
+from console.api.flow import Call, Flow, Report
 from console.config.load import Profile
 from console.credentials.secret import Secret
 from console.credentials.sources import Token, obtain
 from console.engines.native import native
+from console.model.operator import Direction
 from console.model.stored import Page
 from console.net.client import Apis
 from console.net.drive import Drive, Exchange, arun, run
@@ -41,6 +42,8 @@ class Session:
         on_exchange: Callable[[Exchange], None] | None = None,
     ) -> None:
         self.profile = profile
+        self.read_only = profile.read_only
+        """Whether no call that opens access may leave; the console lifts and sets it."""
         self._environ = os.environ if environ is None else environ
         self._on_exchange = on_exchange or (lambda _: None)
         self._token: Token | None = None
@@ -83,6 +86,7 @@ class Session:
             deadline=time.monotonic() + seconds,
             on_report=on_report or (lambda _: None),
             on_exchange=self._on_exchange,
+            permit=self._permit,
         )
 
     def run(self, flow: Flow[T], drive: Drive | None = None) -> T:
@@ -112,6 +116,11 @@ class Session:
     async def aclose(self) -> None:
         """Close everything."""
         await self.apis.aclose()
+
+    def _permit(self, call: Call) -> None:
+        """Refuse what opens access while this session is read-only. What closes always goes."""
+        if self.read_only and call.route.direction is Direction.OPENS:
+            raise self.profile.read_only_refusal(call.route.id)
 
     def _secret(self) -> Secret | None:
         token = self.token()

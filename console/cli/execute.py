@@ -66,12 +66,7 @@ def check_permitted(what: str, direction: Direction, profile: Profile, context: 
     if direction is not Direction.OPENS:
         return
     if profile.read_only:
-        raise PilotError(
-            "read-only",
-            f"the profile {profile.name!r} is read-only, and {what} opens access",
-            exit=ExitCode.REFUSED,
-            hint=f"read_only comes from {profile.values['read_only'].source}",
-        )
+        raise profile.read_only_refusal(what)
     if profile.tier is Tier.PRODUCTION and not profile.explicit and not context.terminal.can_ask:
         raise PilotError(
             "implicit-production",

@@ -53,6 +53,8 @@ class Drive:
     is over from the start asks for no waiting, and its calls take the time that they need."""
     on_report: Callable[[Report], None] = lambda _: None
     on_exchange: Callable[[Exchange], None] = lambda _: None
+    permit: Callable[[Call], None] = lambda _: None
+    """Asked before a call that may change something is sent at all; raises `PilotError`."""
     writes: int = 0
     unanswered: Call | None = None
     """The write that was sent and not answered, if any."""
@@ -199,6 +201,8 @@ class _Attempts:
     """The tries of one call: the same key each time, a request id of its own each."""
 
     def __init__(self, drive: Drive, call: Call) -> None:
+        if changes(call):
+            drive.permit(call)
         self._drive = drive
         self._call = call
         self._endpoint = drive.apis.endpoint(call.route.api)

@@ -50,6 +50,9 @@ class ProfileFacts(Protocol):
 class Place(Protocol):
     """What of a session the console needs (`console.session.Session`)."""
 
+    read_only: bool
+    """Whether nothing that opens access may leave."""
+
     @property
     def profile(self) -> ProfileFacts:
         """The profile in use: see `ProfileFacts`."""
@@ -173,7 +176,6 @@ class Link:
 
     def __init__(self, session: Place, told: Callable[[], None]) -> None:
         self.session = session
-        self.read_only = bool(session.profile.setting("read_only"))
         self.health = {api: Health(api) for api in APIS}
         self.log: list[Logged] = []
         self._told = told
@@ -182,6 +184,11 @@ class Link:
     def operator(self) -> Operator | None:
         """Who the APIs take us for."""
         return next((each.operator for each in self.health.values() if each.operator), None)
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the session lets nothing out that opens access."""
+        return self.session.read_only
 
     @property
     def name(self) -> str:

@@ -20,7 +20,8 @@ def _quit(console: Console, _: Command) -> None:
 
 
 def _write_mode(console: Console, _: Command) -> None:
-    console.link.read_only = not console.link.read_only
+    session = console.link.session
+    session.read_only = not session.read_only
     console.say("read-only for what opens" if console.link.read_only else "writing, this session")
 
 
