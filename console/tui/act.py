@@ -91,6 +91,7 @@ class Act(ModalScreen[None]):
         self._plan: Plan | None = None
         self._planned: dict[str, Any] | None = None
         self._fault = ""
+        self._planning = False
         self._blind = ""
         """What must be typed to send without a plan, where the plan cannot be had."""
         self._choices: dict[str, list[str]] = {}
@@ -178,7 +179,8 @@ class Act(ModalScreen[None]):
         elif isinstance(at, Buttons) and at.choose(key):
             self._hold()
         elif isinstance(at, Buttons) and key == "enter":
-            self._press(yes=at.yes)
+            if not at.meant:
+                self._press(yes=at.yes)
         elif key in {"tab", "down", "enter"}:
             if key == "tab":
                 self._complete()
@@ -306,11 +308,12 @@ class Act(ModalScreen[None]):
     def _hold(self) -> None:
         why = self._fault
         if not why and self.op.plan is not None and self._plan is None and not self._blind:
-            why = "the plan is not there yet"
+            why = "the plan is not there yet" if self._planning else "there is no plan"
         wanted = self._plan.name if self._plan else self._blind
         if not why and wanted and self.query_one("#name", Entry).value != wanted:
             why = f"type {wanted} first"
-        self.query_one(Buttons).hold(why)
+        passing = self._planning and not self._fault
+        self.query_one(Buttons).hold(why, passing=passing)
 
     def _replan(self) -> None:
         if self.op.plan is None:
@@ -324,6 +327,7 @@ class Act(ModalScreen[None]):
         self._plan = None
         self._blind = ""
         self._show_plan([[Ink("planning …", "dim")]])
+        self._planning = True
         self._hold()
         begin(self, partial(self._make_plan, values), "plan")
 
@@ -396,6 +400,8 @@ class Act(ModalScreen[None]):
         box = self.query_one("#plan", Lines)
         box.styles.height = max(1, len(lines)) + 1
         box.set(lines)
+        self._planning = False
+        self._hold()
         self.call_after_refresh(self._see_focus)
 
     def _see_focus(self) -> None:

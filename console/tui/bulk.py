@@ -145,7 +145,7 @@ class Bulk(ModalScreen[None]):
         elif isinstance(at, Buttons) and key == "enter":
             if at.yes:
                 self._agree()
-            else:
+            elif not at.meant:
                 self._leave(None)
         elif key in {"pagedown", "pageup"}:
             self._top += self._most * (1 if key == "pagedown" else -1)
@@ -222,6 +222,7 @@ class Bulk(ModalScreen[None]):
             except PilotError as error:
                 why = f"{field.flag}: {error.message}"
                 break
+        passing = not why and not self._prepared
         if not self._prepared:
             why = "the plan is not there yet"
         elif not self._sendable:
@@ -229,7 +230,7 @@ class Bulk(ModalScreen[None]):
         elif not why and self._wanted and self.query_one("#count", Entry).value != self._wanted:
             why = f"type {self._wanted} first"
         self._fault = why
-        self.query_one(Buttons).hold(why)
+        self.query_one(Buttons).hold(why, passing=passing)
 
     # drawing
 

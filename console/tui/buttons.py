@@ -22,21 +22,32 @@ class Buttons(Widget, can_focus=True):
         self.verb = verb
         self.why = ""
         self.yes = False
+        self.meant = False
+        """The verb was gone to before it could be chosen: it is, as soon as it can be."""
+        self._passing = False
 
-    def hold(self, why: str) -> None:
-        """Say why the verb cannot be chosen; an empty text frees it."""
+    def hold(self, why: str, *, passing: bool = False) -> None:
+        """Say why the verb cannot be chosen; an empty text frees it.
+
+        `passing`: it will end by itself, so that going to the verb is not in vain.
+        """
+        self._passing = passing
         if why != self.why:
             self.why = why
-            if why:
-                self.yes = False
+            self.yes = self.meant and not why
+            if not (why and passing):
+                self.meant = False
             self.refresh()
 
     def choose(self, key: str) -> bool:
         """Move between the two. False: the key is not for them."""
         if key in {"left", "right"}:
             self.yes = key == "right" and not self.why
+            self.meant = key == "right" and self._passing
         elif key == "tab" and not self.yes and not self.why:
             self.yes = True
+        elif key == "tab" and self._passing:
+            self.meant = True
         else:
             return False
         self.refresh()
@@ -44,7 +55,7 @@ class Buttons(Widget, can_focus=True):
 
     def on_blur(self) -> None:
         """Whoever comes back is on Cancel again."""
-        self.yes = False
+        self.yes = self.meant = False
         self.refresh()
 
     def on_focus(self) -> None:
