@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
 
-from console.api.engines import Engines
+from console.api.engines import Engines, Paging
 from console.api.flow import Flow
 from console.model.audit import (
     AcknowledgeAlert,
     Alert,
     AlertState,
+    AssignAlert,
     CloseAlert,
+    CommentAlert,
+    EscalateAlert,
+    ReopenAlert,
     Severity,
+    SnoozeAlert,
     Verdict,
 )
 from console.model.operator import Role
 from console.model.stored import Page
-from console.model.text import Note
+from console.model.text import Note, Reason, Slug
 from console.operations.listing import pages
 from console.operations.params import Listing, PartnerFilter, Why
 from console.operations.spec import Effect, Kind, Operation, Param, Plan, Section, operation
+from console.operations.values import to_the_second
 
 AlertId = Annotated[
     str, Param("The alert's id.", kind=Kind.ID, completes="alert.list", positional=True)
@@ -43,7 +50,13 @@ class ListAlerts(Listing, kw_only=True, frozen=True):
         str, Param("Only of this severity.", kind=Kind.CHOICE, choices=tuple(Severity))
     ] = ""
     partner: PartnerFilter = ""
-    rule: Annotated[str, Param("Only from this rule.")] = ""
+    rule: Annotated[str, Param("Only from this rule.", completes="rule.list")] = ""
+    assignee: Annotated[str, Param("Only what this operator has.")] = ""
+    silenced: Annotated[
+        str,
+        Param("Only what is, or is not, muted by a silence.", kind=Kind.CHOICE,
+              choices=("yes", "no")),
+    ] = ""  # fmt: skip
 
 
 @operation("alert.list", title="List alerts", result=Page[Alert])
@@ -52,7 +65,13 @@ def list_alerts(p: ListAlerts, at: Engines, _plan: Plan | None) -> Flow[Page[Ale
     return pages(
         p,
         lambda paging: at.alerts.find(
-            paging, state=p.state, severity=p.severity, partner=p.partner, rule=p.rule
+            paging,
+            state=p.state,
+            severity=p.severity,
+            partner=p.partner,
+            rule=p.rule,
+            assignee=p.assignee,
+            silenced=p.silenced,
         ),
     )
 
@@ -150,4 +169,202 @@ def close(p: CloseOne, at: Engines, _plan: Plan | None) -> Flow[Alert]:
     return at.alerts.close(p.alert, CloseAlert(verdict=p.verdict, reason=p.reason))
 
 
-OPERATIONS: tuple[Operation, ...] = (list_alerts, show, acknowledge, close)
+class AssignOne(msgspec.Struct, kw_only=True, frozen=True):
+    """Whose an alert is to be."""
+
+    alert: AlertId
+    assignee: Annotated[Slug, Param("The operator who is to look at it.", positional=True)]
+    reason: Annotated[Note, Param("A note. It goes into the log.", kind=Kind.LONG_TEXT)] = ""
+
+
+def plan_assign(p: AssignOne, at: Engines) -> Flow[Plan]:
+    """Look at what is handed over."""
+    alert = yield from at.alerts.show(p.alert)
+    had = f"it was {alert.assignee}'s" if alert.assignee else "it was nobody's"
+    return Plan(
+        title=f"Assign {alert.id} to {p.assignee}",
+        sections=[Section("What it does", [*_about(alert), had, f"it is {p.assignee}'s now"])],
+        subject=alert,
+    )
+
+
+@operation(
+    "alert.assign",
+    title="Assign alert",
+    result=Alert,
+    effect=Effect.CHANGE,
+    role=Role.RESPONDER,
+    plan=plan_assign,
+    key="o",
+    subject="alert",
+)
+def assign(p: AssignOne, at: Engines, _plan: Plan | None) -> Flow[Alert]:
+    """Hand an alert to an operator. They still have to acknowledge it."""
+    return at.alerts.assign(p.alert, AssignAlert(assignee=p.assignee, reason=p.reason))
+
+
+class SnoozeOne(msgspec.Struct, kw_only=True, frozen=True):
+    """Until when an alert is put off."""
+
+    alert: AlertId
+    until: Annotated[datetime, Param("Until when: 4h, or a time; 7d at most.", kind=Kind.WHEN)]
+    reason: Why
+
+
+def plan_snooze(p: SnoozeOne, at: Engines) -> Flow[Plan]:
+    """Look at what is put off."""
+    alert = yield from at.alerts.show(p.alert)
+    return Plan(
+        title=f"Snooze {alert.id} until {to_the_second(p.until)}",
+        sections=[
+            Section("What it does", [*_about(alert), "it pages nobody until then"]),
+            Section(
+                "What stays",
+                [f"it wakes earlier at {2 * alert.count} times, or when its severity rises"],
+            ),
+        ],
+        subject=alert,
+    )
+
+
+@operation(
+    "alert.snooze",
+    title="Snooze alert",
+    result=Alert,
+    effect=Effect.CHANGE,
+    role=Role.RESPONDER,
+    plan=plan_snooze,
+    key="z",
+    subject="alert",
+)
+def snooze(p: SnoozeOne, at: Engines, _plan: Plan | None) -> Flow[Alert]:
+    """Put an alert off, for seven days at most. It wakes if it doubles or gets worse."""
+    return at.alerts.snooze(p.alert, SnoozeAlert(until=p.until, reason=p.reason))
+
+
+class EscalateOne(msgspec.Struct, kw_only=True, frozen=True):
+    """How far an alert is raised."""
+
+    alert: AlertId
+    severity: Annotated[
+        Severity | None,
+        Param("The higher severity; without it, the next on-call level.", kind=Kind.CHOICE,
+              choices=tuple(Severity)),
+    ] = None  # fmt: skip
+    reason: Why
+
+
+def plan_escalate(p: EscalateOne, at: Engines) -> Flow[Plan]:
+    """Look at what is raised, and who would be told."""
+    alert = yield from at.alerts.show(p.alert)
+    page = yield from at.oncall.find(Paging(limit=500))
+    level, severity = alert.level, p.severity or alert.severity
+    if not p.severity:
+        level = min((each.level for each in page.items if each.level > level), default=level)
+    told = [
+        f"{each.slug} ({each.kind}), level {each.level}"
+        for each in page.items
+        if each.level == level and severity in each.severities
+    ]
+    to = f"its severity becomes {p.severity}" if p.severity else f"it goes to level {level}"
+    return Plan(
+        title=f"Escalate {alert.id}",
+        sections=[
+            Section("What it does", [*_about(alert), to]),
+            Section("Who is paged", told or ["nobody is on call there: `pilotctl oncall list`"]),
+        ],
+        subject=alert,
+    )
+
+
+@operation(
+    "alert.escalate",
+    title="Escalate alert",
+    result=Alert,
+    effect=Effect.CHANGE,
+    role=Role.RESPONDER,
+    plan=plan_escalate,
+    key="e",
+    subject="alert",
+)
+def escalate(p: EscalateOne, at: Engines, _plan: Plan | None) -> Flow[Alert]:
+    """Raise an alert's severity, or page the next on-call level."""
+    return at.alerts.escalate(p.alert, EscalateAlert(severity=p.severity, reason=p.reason))
+
+
+class CommentOne(msgspec.Struct, kw_only=True, frozen=True):
+    """What is noted under an alert."""
+
+    alert: AlertId
+    text: Annotated[Reason, Param("What to note.", kind=Kind.LONG_TEXT)]
+
+
+def plan_comment(p: CommentOne, at: Engines) -> Flow[Plan]:
+    """Look at what is commented on."""
+    alert = yield from at.alerts.show(p.alert)
+    return Plan(
+        title=f"Comment on {alert.id}",
+        sections=[Section("What it does", [*_about(alert), f"{len(p.text)} characters are noted"])],
+        subject=alert,
+    )
+
+
+@operation(
+    "alert.comment",
+    title="Comment on alert",
+    result=Alert,
+    effect=Effect.CHANGE,
+    role=Role.RESPONDER,
+    plan=plan_comment,
+    key="m",
+    subject="alert",
+)
+def comment(p: CommentOne, at: Engines, _plan: Plan | None) -> Flow[Alert]:
+    """Note something under an alert. The log keeps it."""
+    return at.alerts.comment(p.alert, CommentAlert(text=p.text))
+
+
+class ReopenOne(msgspec.Struct, kw_only=True, frozen=True):
+    """Which verdict is taken back."""
+
+    alert: AlertId
+    reason: Why
+
+
+def plan_reopen(p: ReopenOne, at: Engines) -> Flow[Plan]:
+    """Look at what is opened again."""
+    alert = yield from at.alerts.show(p.alert)
+    verdict = (alert.verdict or "no verdict").replace("_", " ")
+    return Plan(
+        title=f"Reopen {alert.id}",
+        sections=[Section("What it does", [*_about(alert), f"{verdict} is taken back"])],
+        subject=alert,
+    )
+
+
+@operation(
+    "alert.reopen",
+    title="Reopen alert",
+    result=Alert,
+    effect=Effect.CHANGE,
+    role=Role.RESPONDER,
+    plan=plan_reopen,
+    key="R",
+    subject="alert",
+)
+def reopen(p: ReopenOne, at: Engines, _plan: Plan | None) -> Flow[Alert]:
+    """Take a verdict back: the alert is open again, and pages."""
+    return at.alerts.reopen(p.alert, ReopenAlert(reason=p.reason))
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    list_alerts,
+    show,
+    acknowledge,
+    assign,
+    snooze,
+    escalate,
+    comment,
+    close,
+    reopen,
+)

@@ -157,13 +157,19 @@ CODES: dict[str, Kind] = {
     "route_unknown": Kind(
         404,
         "There is no such route here.",
-        "use /v1/models, /v1/chat/completions or /v1/messages",
+        "use /v1/models, /v1/chat/completions, /v1/responses or /v1/messages",
     ),
     "feature_unknown": Kind(
         400, "The request asks for a feature that is not offered here.", "leave the member out"
     ),
     "request_invalid": Kind(
         400, "The request is not valid.", "mend the request", _ERROR, decided=False
+    ),
+    "answer_unknown": Kind(
+        404,
+        "There is no earlier answer with this id.",
+        "an answer's id works under its own grant, with models of the same upstream",
+        decided=False,
     ),
     "too_large": Kind(
         413, "The request is too large.", "send less than 8 MiB", _ERROR, decided=False

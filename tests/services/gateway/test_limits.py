@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+import anthropic
+import openai
 import pytest
 
 from console.model.grant import GrantProjection
-from console.model.limits import Limits
+from console.model.limits import Limits, Period
 from tests.services.gateway.rig import Rig, projection
 
 CONFIG = '[upstreams.builtin]\nkind = "builtin"\nchunk_ms = 2\n'
@@ -103,3 +105,276 @@ def test_fifty_clients_on_two_points_never_pass_a_limit_of_requests(two: Rig) ->
     assert all(1 <= int(each.headers["retry-after"]) <= 60 for each in refused)
     assert refused[0].headers["ratelimit-policy"] == '"requests";q=60;w=60'
     assert refused[-1].headers["ratelimit"].startswith('"requests";r=0;t=')
+
+
+def test_fifty_clients_never_run_more_calls_at_once_than_allowed(two: Rig) -> None:
+    _, key = limited(two, parallel=7)
+    running = Gauge()
+
+    def streamed(at: int) -> None:
+        end = time.monotonic() + 2.0
+        while time.monotonic() < end:
+            if stream(two.urls[f"gw-{1 + at % 2}"], key, running) != 200:
+                time.sleep(0.02)
+
+    threads = [threading.Thread(target=streamed, args=(at,)) for at in range(50)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert running.most == 7
+    assert running.total > 14, "a slot is free again as soon as its call is over"
+
+
+class Gauge:
+    """How many callers are inside a stream, as the callers see it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.now = self.most = self.total = 0
+
+    def enter(self) -> None:
+        with self._lock:
+            self.now += 1
+            self.total += 1
+            self.most = max(self.most, self.now)
+
+    def leave(self) -> None:
+        with self._lock:
+            self.now -= 1
+
+
+def stream(url: str, key: str, running: Gauge) -> int:
+    conn = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+    try:
+        said = {
+            "model": "aurora-1",
+            "stream": True,
+            "messages": [{"role": "user", "content": "40 words"}],
+        }
+        conn.request("POST", "/v1/chat/completions", json.dumps(said), {"x-api-key": key})
+        answer = conn.getresponse()
+        if answer.status == 200:
+            running.enter()
+            answer.read(5000)
+            running.leave()  # before the end: what runs is never counted too high
+            answer.read()
+        else:
+            answer.read()
+        return answer.status
+    finally:
+        conn.close()
+
+
+def test_tokens_count_with_the_maximum_at_first_and_with_the_truth_at_the_end(two: Rig) -> None:
+    _, key = limited(two, tokens_per_minute=1000)
+    big = call(two.url, key, max_tokens=2000)
+    assert (big.status, big.code) == (400, "over_limit")
+    first = call(two.url, key, 5, max_tokens=900)
+    assert first.status == 200
+    left = int(first.headers["ratelimit"].partition("r=")[2].partition(";")[0])
+    assert left < 100, "reserved at its maximum"
+    again = call(two.url, key, 5, max_tokens=900)
+    assert again.status == 200, "settled: the first took five words, not 900"
+    two.wait(lambda: call(two.url, key, 200, max_tokens=200).status == 429, "the limit binds")
+    late = call(two.url, key, 200, max_tokens=200)
+    assert late.code == "rate_limited"
+    assert 1 <= int(late.headers["retry-after"]) <= 60
+
+
+def test_a_caller_that_names_no_maximum_gets_the_models_own(two: Rig) -> None:
+    _, key = limited(two, tokens_per_minute=10_000)
+    said = json.loads(call(two.url, key, 400).body)
+    assert said["usage"]["completion_tokens"] == 50, "the price's max_output_tokens"
+    assert said["choices"][0]["finish_reason"] == "length"
+
+
+def spent(rig: Rig, grant: GrantProjection) -> Any:
+    items = rig.get("/v1/usage/budgets")["items"]
+    return next(each for each in items if each["grant_id"] == grant.id)
+
+
+def recorded_cost(rig: Rig, grant: GrantProjection) -> int:
+    items = rig.get(f"/v1/calls?grant={grant.id}&outcome=allowed&limit=500")["items"]
+    return sum(each["cost_micros"] for each in items)
+
+
+def test_fifty_clients_never_pass_a_budget_and_every_micro_is_accounted_for(two: Rig) -> None:
+    budget = 40_000
+    grant, key = limited(two, budget_micros=budget, budget_period=Period.DAY)
+    said = crowd(two, key, 50, 2.0, words=20, max_tokens=40)
+    served = sum(each.status == 200 for each in said)
+    assert served > 20
+    refused = {(each.status, each.code) for each in said if each.status != 200}
+    assert refused == {(402, "budget_exhausted")}
+    state = two.wait(
+        lambda: (s := spent(two, grant))["reserved_micros"] == 0 and s, "every call is settled"
+    )
+    assert state["spent_micros"] == recorded_cost(two, grant)
+    most = 40 * 10 + 100  # one call: forty words out, its bytes in
+    assert budget - most < state["spent_micros"] <= budget
+    assert state["left_micros"] == budget - state["spent_micros"]
+
+
+def test_a_call_without_a_price_is_refused_under_a_budget(two: Rig) -> None:
+    grant = projection(models=["aurora-1", "aurora-2"], limits=Limits(budget_micros=10**9))
+    two.project(grant)
+    _, key = two.issue(grant)
+    said = call(two.url, key, model="aurora-2")
+    assert (said.status, said.code) == (403, "price_missing")
+    explained = two.get(f"/v1/calls/{two.record(said.headers['x-request-id'])['id']}/explanation")
+    assert "aurora-2 has no price" in explained["summary"]
+    assert "price set" in explained["mend"]
+
+
+def test_a_limit_that_is_amended_on_a_live_grant_holds_at_once(two: Rig) -> None:
+    grant, key = limited(two, requests_per_minute=2)
+    assert [call(two.url, key).status for _ in range(3)] == [200, 200, 429]
+    two.project(projection(id=grant.id, revision=2, limits=Limits(requests_per_minute=4)))
+    two.settled()
+    assert [call(two.url, key).status for _ in range(3)] == [200, 200, 429]
+    two.project(projection(id=grant.id, revision=3))
+    two.settled()
+    assert [call(two.url, key).status for _ in range(3)] == [200, 200, 200]
+
+
+def test_the_sdks_name_the_refusals_and_do_not_try_for_ever(two: Rig) -> None:
+    grant, key = limited(two, requests_per_minute=1)
+    client = openai.OpenAI(api_key=key, base_url=f"{two.url}/v1", max_retries=0)
+    words: list[Any] = [{"role": "user", "content": "hi"}]
+    with client:
+        client.chat.completions.create(model="aurora-1", messages=words)
+        with pytest.raises(openai.RateLimitError) as limit:
+            client.chat.completions.create(model="aurora-1", messages=words)
+    assert limit.value.code == "rate_limited"
+    assert limit.value.response.headers["x-should-retry"] == "true"
+    assert 1 <= int(limit.value.response.headers["retry-after"]) <= 60
+    other = anthropic.Anthropic(api_key=key, base_url=two.url, max_retries=0)
+    with other, pytest.raises(anthropic.RateLimitError) as limited_too:
+        other.messages.create(model="aurora-1", messages=words, max_tokens=5)
+    assert "rate_limit_error" in str(limited_too.value)
+    two.project(
+        projection(id=grant.id, revision=2, limits=Limits(budget_micros=1, budget_period="day"))
+    )
+    two.settled()
+    before = time.monotonic()
+    usual = openai.OpenAI(api_key=key, base_url=f"{two.url}/v1")
+    with usual, pytest.raises(openai.APIStatusError) as money:
+        usual.chat.completions.create(model="aurora-1", messages=words)
+    assert (money.value.status_code, money.value.response.headers["x-should-retry"]) == (
+        402,
+        "false",
+    )
+    other = anthropic.Anthropic(api_key=key, base_url=two.url)
+    with other, pytest.raises(anthropic.APIStatusError) as money_too:
+        other.messages.create(model="aurora-1", messages=words, max_tokens=5)
+    assert money_too.value.status_code == 402
+    assert "billing_error" in str(money_too.value)
+    assert time.monotonic() - before < 3, "neither SDK tries again"
+    call_id = money.value.response.headers["x-request-id"]
+    explained = two.get(f"/v1/calls/{two.record(call_id)['id']}/explanation")
+    assert "budget" in explained["summary"]
+    assert f"grant amend {grant.id}" in explained["mend"]
+
+
+def one(tmp_path_factory: pytest.TempPathFactory, points: int = 1) -> Rig:
+    return Rig(tmp_path_factory.mktemp("k"), CONFIG.replace("2\n", "30\n"), points=points)
+
+
+def priced(rig: Rig) -> None:
+    body = {"model": "aurora-1", "input_micros": 0, "output_micros": 1_000_000, "reason": "test"}
+    rig.call("POST", "/v1/prices", body)
+
+
+def begin_stream(rig: Rig, key: str, words: int) -> http.client.HTTPConnection:
+    """Begin a stream and read its first event; it goes on while the connection is open."""
+    conn = http.client.HTTPConnection(urlsplit(rig.url).netloc, timeout=30)
+    said = {
+        "model": "aurora-1",
+        "stream": True,
+        "max_tokens": words,
+        "messages": [{"role": "user", "content": f"{words} words"}],
+    }
+    conn.request("POST", "/v1/chat/completions", json.dumps(said), {"x-api-key": key})
+    answer = conn.getresponse()
+    assert answer.status == 200
+    answer.read(100)
+    return conn
+
+
+def test_what_a_killed_point_had_reserved_is_spent(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with one(tmp_path_factory) as rig:
+        priced(rig)
+        grant, key = limited(rig, budget_micros=1000, budget_period=Period.DAY)
+        conn = begin_stream(rig, key, 600)
+        assert rig.wait(lambda: spent(rig, grant)["reserved_micros"], "reserved") == 600
+        assert call(rig.url, key, 450, max_tokens=450).code == "budget_exhausted"
+        rig.restart("gw-1")
+        conn.close()
+        state = rig.wait(
+            lambda: (s := spent(rig, grant))["reserved_micros"] == 0 and s, "settled by the spool"
+        )
+        assert (state["spent_micros"], state["left_micros"]) == (600, 400)
+        assert call(rig.url, key, 450, max_tokens=450).code == "budget_exhausted"
+        assert call(rig.url, key, 300, max_tokens=300).status == 200
+
+
+def test_a_budget_survives_the_death_of_control(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with one(tmp_path_factory) as rig:
+        priced(rig)
+        grant, key = limited(rig, budget_micros=1000, budget_period=Period.DAY)
+        assert call(rig.url, key, 300, max_tokens=300).status == 200
+        conn = begin_stream(rig, key, 400)
+        rig.wait(lambda: spent(rig, grant)["reserved_micros"] == 400, "reserved")
+        rig.restart("control")
+        state = spent(rig, grant)
+        assert state["left_micros"] <= 300, "what a call in flight may cost is still held"
+        assert call(rig.url, key, 400, max_tokens=400).code == "budget_exhausted"
+        conn.close()
+        state = rig.wait(
+            lambda: (s := spent(rig, grant))["reserved_micros"] == 0 and s, "the hang-up is settled"
+        )
+        assert state["spent_micros"] == recorded_cost(rig, grant)
+        assert 300 < state["spent_micros"] < 700
+
+
+def test_limits_of_a_minute_survive_the_death_of_control(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with one(tmp_path_factory) as rig:
+        _, key = limited(rig, requests_per_minute=5)
+        assert [call(rig.url, key).status for _ in range(5)] == [200] * 5
+        rig.restart("control")
+        said = call(rig.url, key)
+        assert (said.status, said.code) == (429, "rate_limited")
+
+
+def test_a_point_without_control_lets_no_limited_call_begin(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with one(tmp_path_factory) as rig:
+        _, key = limited(rig, requests_per_minute=1000)
+        free = projection()
+        rig.project(free)
+        _, other = rig.issue(free)
+        assert call(rig.url, key).status == 200
+        rig.freeze("control")
+        said = call(rig.url, other)
+        assert said.status == 200, "without limits it serves while its lease lasts"
+        said = call(rig.url, key)
+        assert said.status == 503
+        assert said.code in {"limits_unknown", "point_fenced"}
+        rig.wake("control")
+        rig.wait(lambda: call(rig.url, key).status == 200, "it is served again")
+
+
+def test_a_slot_of_a_killed_point_is_free_again(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with one(tmp_path_factory, points=2) as rig:
+        _, key = limited(rig, parallel=1)
+        conn = begin_stream(rig, key, 900)
+        assert call(rig.urls["gw-2"], key).code == "rate_limited"
+        rig.kill("gw-1")
+        conn.close()
+        rig.wait(lambda: call(rig.urls["gw-2"], key).status == 200, "its lease is over", 10)

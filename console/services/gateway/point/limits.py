@@ -26,7 +26,7 @@ from console.services.gateway.point.point import Point
 from console.services.gateway.point.records import Draft
 from console.services.gateway.point.request import Body
 
-_TIMEOUT = 2.0
+_TIMEOUT = 1.0
 _RETRY_SECONDS = 0.2
 _RESUME_SECONDS = 1.0
 _BYTES_PER_TOKEN = 4

@@ -1,0 +1,154 @@
+"""The transparency log itself: its head, its key, and what takes its place."""
+
+from __future__ import annotations
+
+import msgspec
+
+from console.api.engines import Engines
+from console.api.flow import Flow
+from console.model.audit import LogHead
+from console.model.log import LogHandover, LogSuccession, RestartLog, RotateLogKey
+from console.model.operator import Role
+from console.model.stored import Page
+from console.operations.listing import pages
+from console.operations.params import Listing, Why
+from console.operations.spec import Effect, Operation, Plan, Section, operation
+
+
+class OfLog(msgspec.Struct, kw_only=True, frozen=True):
+    """The profile's log."""
+
+
+@operation("log.show", title="Show log head", result=LogHead)
+def show(p: OfLog, at: Engines, _plan: Plan | None) -> Flow[LogHead]:  # noqa: ARG001 - an operation's shape
+    """Show the log's newest signed head, held to the pinned one."""
+    head = yield from at.log.head()
+    yield from at.log_trust.check(head.checkpoint)
+    return head
+
+
+class ListHandovers(Listing, kw_only=True, frozen=True):
+    """Every passing on of the log."""
+
+
+@operation("log.list", title="List log handovers", result=Page[LogHandover])
+def list_handovers(p: ListHandovers, at: Engines, _plan: Plan | None) -> Flow[Page[LogHandover]]:
+    """List the rotations of the log's key, and the logs that ended, oldest first."""
+    return pages(p, lambda _paging: at.log.handovers())
+
+
+class Because(msgspec.Struct, kw_only=True, frozen=True):
+    """Why the log is passed on."""
+
+    reason: Why
+
+
+def _rotation(p: Because, at: Engines) -> Flow[Plan]:  # noqa: ARG001 - a plan's shape
+    head = yield from at.log.head()
+    return Plan(
+        title=f"Have another key sign {head.origin}",
+        sections=[
+            Section(
+                "What happens",
+                [
+                    "the present key signs an event that names the new one",
+                    "from then on the new key signs; the old one is removed from keys/",
+                ],
+            ),
+            Section(
+                "What stays",
+                [
+                    f"the log, with its {head.tree_size} entries",
+                    "consoles that pinned the old key check the announcement and follow",
+                    "a profile that names log_key follows too; verifiers elsewhere want log.vkey",
+                ],
+            ),
+        ],
+        irreversible="the old key signs nothing more",
+    )
+
+
+@operation(
+    "log.rotate-key", title="Rotate log key", result=LogHandover, effect=Effect.CHANGE,
+    role=Role.ADMIN, plan=_rotation,
+)  # fmt: skip
+def rotate_key(p: Because, at: Engines, _plan: Plan | None) -> Flow[LogHandover]:
+    """Have another key sign the log, announced under the present one.
+
+    For a key that is only old. One that somebody else may hold could announce a key of
+    theirs: then begin a new log with `log restart`.
+    """
+    return at.log.rotate_key(RotateLogKey(reason=p.reason))
+
+
+def _restart(p: Because, at: Engines) -> Flow[Plan]:  # noqa: ARG001 - a plan's shape
+    head = yield from at.log.head()
+    return Plan(
+        title=f"End {head.origin}, and begin a new log",
+        sections=[
+            Section(
+                "What happens",
+                [
+                    "a new log begins, with a new name and a new key",
+                    f"its first entry names the head of {head.origin} at {head.tree_size} entries",
+                    f"the {head.tree_size} entries follow as they are",
+                ],
+            ),
+            Section(
+                "What everybody sees",
+                [
+                    "each console that pinned the old log stops what opens, and says so (exit 11)",
+                    "until its operator has checked it and run: pilotctl log repin",
+                ],
+            ),
+        ],
+        name=head.origin,
+        irreversible="the old log never grows again",
+    )
+
+
+@operation(
+    "log.restart", title="Begin a new log", result=LogHandover, effect=Effect.DESTRUCTIVE,
+    role=Role.ADMIN, plan=_restart,
+)  # fmt: skip
+def restart(p: Because, at: Engines, _plan: Plan | None) -> Flow[LogHandover]:
+    """End the log and begin a new one that names its head: for a key that is compromised.
+
+    Nobody follows by themselves, as whoever has the key could do the same.
+    """
+    return at.log.restart(RestartLog(reason=p.reason))
+
+
+@operation("log.succession", title="Check new log", result=LogSuccession)
+def succession(p: OfLog, at: Engines, _plan: Plan | None) -> Flow[LogSuccession]:  # noqa: ARG001 - an operation's shape
+    """Check the log that took the place of the one that this console pinned.
+
+    The whole of it is read: that its first entry names the pinned log, and whether it carries
+    every entry that this console held to be true. Entries that were changed are exit 11.
+    """
+    return (yield from at.log_trust.succession())
+
+
+def takeover(found: LogSuccession) -> Plan:
+    """Return the plan of holding this console to the log that was found."""
+    lines = [
+        f"{found.pinned_origin} ended; this console holds {found.pinned_size} of its entries",
+        f"{found.origin} names its head at {found.named_size}, and carries {found.carried}",
+    ]
+    if found.same:
+        lines.append("checked: every entry that this console saw is there, unchanged")
+    else:
+        lines.append(f"MISSING: {found.missing} entries that this console saw are lost")
+    return Plan(
+        title=f"Hold {found.origin} to be the log of this pilot",
+        sections=[
+            Section("What was found", lines),
+            Section("Who says so", [f"{found.by}: {found.reason}", f"key {found.key}"]),
+            Section("What stays", ["the pin of the old log, as evidence"]),
+        ],
+        name=found.origin,
+        subject=found,
+    )
+
+
+OPERATIONS: tuple[Operation, ...] = (show, list_handovers, rotate_key, restart, succession)

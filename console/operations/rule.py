@@ -1,0 +1,281 @@
+"""Detection rules: what is looked for, switched, tuned, tried on the history, and added."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from console.api.engines import Engines
+from console.api.flow import Flow
+from console.model.audit import Severity
+from console.model.operator import Role
+from console.model.rule import (
+    AddRule,
+    ChangeRule,
+    DetectionRule,
+    RuleState,
+    RuleTrial,
+    TuneRule,
+)
+from console.model.stored import Page
+from console.operations.listing import pages
+from console.operations.params import Listing, Since, Until, Why
+from console.operations.spec import Effect, Kind, Operation, Param, Plan, Section, operation
+from console.operations.values import length
+
+RuleName = Annotated[
+    str, Param("The rule's name.", kind=Kind.SLUG, completes="rule.list", positional=True)
+]
+Threshold = Annotated[
+    int | None, Param("How many make an alert; of a norm, the least.", kind=Kind.NUMBER)
+]
+Within = Annotated[
+    int | None, Param("Within which time, like 5m.", kind=Kind.DURATION, flag="window")
+]
+Factor = Annotated[int | None, Param("How many times the norm is too much.", kind=Kind.NUMBER)]
+
+
+class ListRules(Listing, kw_only=True, frozen=True):
+    """Which rules are listed."""
+
+    state: Annotated[
+        str, Param("Only in this state.", kind=Kind.CHOICE, choices=tuple(RuleState))
+    ] = ""
+    origin: Annotated[
+        str,
+        Param("Only those that ship, or your own.", kind=Kind.CHOICE, choices=("shipped", "own")),
+    ] = ""
+
+
+@operation("rule.list", title="List rules", result=Page[DetectionRule])
+def list_rules(p: ListRules, at: Engines, _plan: Plan | None) -> Flow[Page[DetectionRule]]:
+    """List detection rules by name, with how each is set."""
+    return pages(p, lambda paging: at.rules.find(paging, state=p.state, origin=p.origin))
+
+
+class ShowRule(msgspec.Struct, kw_only=True, frozen=True):
+    """Which rule is shown."""
+
+    rule: RuleName
+
+
+@operation("rule.show", title="Show rule", result=DetectionRule, subject="rule")
+def show(p: ShowRule, at: Engines, _plan: Plan | None) -> Flow[DetectionRule]:
+    """Show a rule: what it looks for, how it is tuned, and what to do when it fires."""
+    return at.rules.show(p.rule)
+
+
+class TryRule(msgspec.Struct, kw_only=True, frozen=True):
+    """Which rule is tried, on what part of the history, and how it is tuned for that."""
+
+    rule: RuleName
+    since: Since = None
+    until: Until = None
+    threshold: Threshold = None
+    window_seconds: Within = None
+    factor: Factor = None
+
+
+@operation("rule.test", title="Try rule on the history", result=RuleTrial, subject="rule")
+def attempt(p: TryRule, at: Engines, _plan: Plan | None) -> Flow[RuleTrial]:
+    """Say what a rule would have found, without alerting. Seven days where nothing is named."""
+    return at.rules.test(
+        p.rule,
+        since=p.since,
+        until=p.until,
+        threshold=p.threshold,
+        window_seconds=p.window_seconds,
+        factor=p.factor,
+    )
+
+
+class AddOne(msgspec.Struct, kw_only=True, frozen=True):
+    """Which file becomes a rule."""
+
+    text: Annotated[
+        str,
+        Param("The rule's file (TOML).", kind=Kind.FILE, positional=True, flag="file",
+              metavar="FILE"),
+    ]  # fmt: skip
+    off: Annotated[bool, Param("Leave it switched off, to be tried first.", kind=Kind.FLAG)] = False
+    reason: Why
+
+
+def _new(p: AddOne) -> AddRule:
+    return AddRule(text=p.text, enabled=not p.off, reason=p.reason)
+
+
+def plan_add(p: AddOne, at: Engines) -> Flow[Plan]:
+    """Have the file read, and say what it means."""
+    rule = yield from at.rules.add(_new(p), validate=True)
+    return Plan(
+        title=f"Add the rule {rule.id}",
+        sections=[
+            Section(
+                "What it does",
+                [
+                    *_says(rule),
+                    "it is left off: `rule test`, then `rule enable`"
+                    if p.off
+                    else "it looks at what comes from now on",
+                ],
+            )
+        ],
+    )
+
+
+@operation(
+    "rule.add",
+    title="Add rule",
+    result=DetectionRule,
+    effect=Effect.CHANGE,
+    role=Role.OPERATOR,
+    plan=plan_add,
+)
+def add(p: AddOne, at: Engines, _plan: Plan | None) -> Flow[DetectionRule]:
+    """Add a rule of your own. A file that is wrong is refused, naming the line."""
+    return at.rules.add(_new(p))
+
+
+class ChangeOne(msgspec.Struct, kw_only=True, frozen=True):
+    """Which rule is changed."""
+
+    rule: RuleName
+    reason: Why
+
+
+def _says(rule: DetectionRule) -> list[str]:
+    within = length(rule.window_seconds)
+    factor = f", {rule.factor:g} times the norm" if rule.factor else ""
+    return [
+        f"{rule.title} ({rule.severity})",
+        f"{rule.kind} of {rule.reads}: {rule.threshold} within {within}{factor}",
+    ]
+
+
+def _look(p: ChangeOne, at: Engines, verb: str, does: str) -> Flow[Plan]:
+    rule = yield from at.rules.show(p.rule)
+    return Plan(
+        title=f"{verb} {rule.id}",
+        sections=[Section("What it does", [*_says(rule), does])],
+        subject=rule,
+    )
+
+
+def plan_enable(p: ChangeOne, at: Engines) -> Flow[Plan]:
+    """Look at what is switched on."""
+    return _look(p, at, "Switch on", "it looks at what comes from now on")
+
+
+@operation(
+    "rule.enable",
+    title="Switch rule on",
+    result=DetectionRule,
+    effect=Effect.CHANGE,
+    role=Role.OPERATOR,
+    plan=plan_enable,
+    subject="rule",
+)
+def enable(p: ChangeOne, at: Engines, _plan: Plan | None) -> Flow[DetectionRule]:
+    """Switch a rule on."""
+    return at.rules.enable(p.rule, ChangeRule(reason=p.reason))
+
+
+def plan_disable(p: ChangeOne, at: Engines) -> Flow[Plan]:
+    """Look at what is switched off."""
+    return _look(p, at, "Switch off", "it finds nothing more; the alerts it made stay")
+
+
+@operation(
+    "rule.disable",
+    title="Switch rule off",
+    result=DetectionRule,
+    effect=Effect.CHANGE,
+    role=Role.OPERATOR,
+    plan=plan_disable,
+    subject="rule",
+)
+def disable(p: ChangeOne, at: Engines, _plan: Plan | None) -> Flow[DetectionRule]:
+    """Switch a rule off. One that guards an invariant stays on."""
+    return at.rules.disable(p.rule, ChangeRule(reason=p.reason))
+
+
+class TuneOne(msgspec.Struct, kw_only=True, frozen=True):
+    """How a rule is set. What is not named goes back to the file's value."""
+
+    rule: RuleName
+    threshold: Threshold = None
+    window_seconds: Within = None
+    factor: Factor = None
+    severity: Annotated[
+        Severity | None,
+        Param("How bad its alerts are.", kind=Kind.CHOICE, choices=tuple(Severity)),
+    ] = None
+    reason: Why
+
+
+def _tuning(p: TuneOne) -> TuneRule:
+    return TuneRule(
+        threshold=p.threshold,
+        window_seconds=p.window_seconds,
+        factor=None if p.factor is None else float(p.factor),
+        severity=p.severity,
+        reason=p.reason,
+    )
+
+
+def plan_tune(p: TuneOne, at: Engines) -> Flow[Plan]:
+    """Ask what the rule would be like."""
+    before = yield from at.rules.show(p.rule)
+    after = yield from at.rules.tune(p.rule, _tuning(p), validate=True)
+    return Plan(
+        title=f"Tune {before.id}",
+        sections=[Section("Now", _says(before)), Section("Then", _says(after))],
+        subject=before,
+    )
+
+
+@operation(
+    "rule.tune",
+    title="Tune rule",
+    result=DetectionRule,
+    effect=Effect.CHANGE,
+    role=Role.OPERATOR,
+    plan=plan_tune,
+    subject="rule",
+)
+def tune(p: TuneOne, at: Engines, _plan: Plan | None) -> Flow[DetectionRule]:
+    """Set a rule's threshold, window, factor or severity; with nothing named, undo that."""
+    return at.rules.tune(p.rule, _tuning(p))
+
+
+def plan_remove(p: ChangeOne, at: Engines) -> Flow[Plan]:
+    """Look at what is removed."""
+    return _look(p, at, "Remove", "its file is deleted; the alerts it made stay")
+
+
+@operation(
+    "rule.remove",
+    title="Remove rule",
+    result=DetectionRule,
+    effect=Effect.CHANGE,
+    role=Role.OPERATOR,
+    plan=plan_remove,
+    subject="rule",
+)
+def remove(p: ChangeOne, at: Engines, _plan: Plan | None) -> Flow[DetectionRule]:
+    """Remove a rule of your own, and its file. Those that ship can be switched off."""
+    return at.rules.remove(p.rule, ChangeRule(reason=p.reason))
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    list_rules,
+    show,
+    attempt,
+    enable,
+    disable,
+    tune,
+    add,
+    remove,
+)

@@ -1,0 +1,167 @@
+"""Silences: mute alerts for at most a day, and see how much they muted."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+
+from console.api.engines import Engines, Paging
+from console.api.flow import Flow
+from console.errors import ExitCode, PilotError
+from console.model.audit import Severity
+from console.model.operator import Role
+from console.model.silence import EndSilence, Matcher, NewSilence, Silence, SilenceState
+from console.model.stored import Page
+from console.operations.listing import pages
+from console.operations.params import Listing, Why
+from console.operations.spec import Effect, Kind, Operation, Param, Plan, Section, operation
+from console.operations.values import to_the_second
+
+SilenceId = Annotated[
+    str, Param("The silence's id.", kind=Kind.ID, completes="silence.list", positional=True)
+]
+
+
+class ListSilences(Listing, kw_only=True, frozen=True):
+    """Which silences are listed."""
+
+    state: Annotated[
+        str, Param("Only in this state.", kind=Kind.CHOICE, choices=tuple(SilenceState))
+    ] = ""
+
+
+@operation("silence.list", title="List silences", result=Page[Silence])
+def list_silences(p: ListSilences, at: Engines, _plan: Plan | None) -> Flow[Page[Silence]]:
+    """List silences, newest first, with what each has muted."""
+    return pages(p, lambda paging: at.silences.find(paging, state=p.state))
+
+
+class ShowSilence(msgspec.Struct, kw_only=True, frozen=True):
+    """Which silence is shown."""
+
+    silence: SilenceId
+
+
+@operation("silence.show", title="Show silence", result=Silence, subject="silence")
+def show(p: ShowSilence, at: Engines, _plan: Plan | None) -> Flow[Silence]:
+    """Show a silence: what it matches, whose it is, when it ends, what it muted."""
+    return at.silences.show(p.silence)
+
+
+class AddSilence(msgspec.Struct, kw_only=True, frozen=True):
+    """What is muted, and until when. All that is named must hold; `*` and `?` are wild."""
+
+    until: Annotated[datetime, Param("When it ends: 4h, or a time; 24h at most.", kind=Kind.WHEN)]
+    rule: Annotated[str, Param("Alerts of this rule.", completes="rule.list")] = ""
+    partner: Annotated[str, Param("Alerts about this partner.", completes="partner.list")] = ""
+    severity: Annotated[str, Param("Alerts of this severity, never critical ones.")] = ""
+    match: Annotated[
+        list[str],
+        Param("Another member, like network=203.0.113.* or credential=ID.", repeats=True,
+              metavar="FIELD=PATTERN"),
+    ] = []  # fmt: skip
+    reason: Why
+
+
+def _matchers(p: AddSilence) -> list[Matcher]:
+    named = {"rule": p.rule, "partner": p.partner, "severity": p.severity}
+    found = [Matcher(field=field, pattern=text) for field, text in named.items() if text]
+    for each in p.match:
+        field, sign, pattern = each.partition("=")
+        if not sign or not field or not pattern:
+            raise PilotError(
+                "bad-value",
+                f"--match: {each[:80]!r} is not FIELD=PATTERN",
+                exit=ExitCode.USAGE,
+                hint="for example network=203.0.113.*",
+                detail={"parameter": "match"},
+            )
+        found.append(Matcher(field=field.strip(), pattern=pattern.strip()))
+    if not found:
+        raise PilotError(
+            "missing-value",
+            "silence add needs --rule, --partner, --severity or --match",
+            exit=ExitCode.USAGE,
+            hint="for example --rule denial-burst --partner acme",
+        )
+    return found
+
+
+def _new(p: AddSilence) -> NewSilence:
+    return NewSilence(matchers=_matchers(p), ends_at=p.until, reason=p.reason)
+
+
+def plan_add(p: AddSilence, at: Engines) -> Flow[Plan]:
+    """Ask what it would mute now."""
+    silence = yield from at.silences.add(_new(p), validate=True)
+    says = " ".join(f"{each.field}={each.pattern}" for each in silence.matchers)
+    return Plan(
+        title=f"Silence {says}",
+        sections=[
+            Section(
+                "What it does",
+                [
+                    f"{silence.alerts} open alerts page nobody until {to_the_second(p.until)}",
+                    "and those that come while it holds",
+                ],
+            ),
+            Section(
+                "What stays",
+                [
+                    f"{Severity.CRITICAL.value} alerts, always",
+                    "everything is counted and listed; it ends when what it muted is resolved",
+                ],
+            ),
+        ],
+    )
+
+
+@operation(
+    "silence.add",
+    title="Silence alerts",
+    result=Silence,
+    effect=Effect.CHANGE,
+    role=Role.RESPONDER,
+    plan=plan_add,
+)
+def add(p: AddSilence, at: Engines, _plan: Plan | None) -> Flow[Silence]:
+    """Mute alerts for a day at most; never a critical one. They are counted all the same."""
+    return at.silences.add(_new(p))
+
+
+class EndOne(msgspec.Struct, kw_only=True, frozen=True):
+    """Which silence ends."""
+
+    silence: SilenceId
+    reason: Why
+
+
+def plan_end(p: EndOne, at: Engines) -> Flow[Plan]:
+    """Look at what is heard again."""
+    silence = yield from at.silences.show(p.silence)
+    page = yield from at.alerts.find(Paging(limit=500), state="open", silenced="yes")
+    heard = [each.title for each in page.items if each.silenced_by == [silence.id]]
+    return Plan(
+        title=f"End {silence.id}",
+        sections=[Section("What is heard again", heard or ["no open alert"])],
+        subject=silence,
+    )
+
+
+@operation(
+    "silence.end",
+    title="End silence",
+    result=Silence,
+    effect=Effect.CHANGE,
+    role=Role.RESPONDER,
+    plan=plan_end,
+    subject="silence",
+)
+def end(p: EndOne, at: Engines, _plan: Plan | None) -> Flow[Silence]:
+    """End a silence now. What it alone muted, and nobody has taken up, pages."""
+    return at.silences.end(p.silence, EndSilence(reason=p.reason))
+
+
+OPERATIONS: tuple[Operation, ...] = (list_silences, show, add, end)
