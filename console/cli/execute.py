@@ -353,11 +353,6 @@ def _with_difference(error: PilotError, plan: Plan | None) -> PilotError:
     if error.exit is ExitCode.CONFLICT and current and plan is not None and plan.subject:
         from console.present.diff import difference_lines  # noqa: PLC0415  # conflicts are rare
 
-        try:
-            # members that only one side spells out are no difference
-            current = msgspec.convert(current, type(plan.subject))
-        except msgspec.ValidationError:
-            error.hint = error.hint or "it is of another kind now"
         error.detail["difference"] = difference_lines(plan.subject, current)
         error.hint = error.hint or "look at it again, and decide anew"
     return error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgspec
@@ -31,7 +32,14 @@ def difference(before: Any, after: Any) -> list[Change]:
 
 
 def difference_lines(before: Any, after: Any) -> list[str]:
-    """Return the difference as lines for a person: `state: "active" -> "revoked"`."""
+    """Return the difference as lines for a person: `state: "active" -> "revoked"`.
+
+    Plain data is read as what `before` is, where it can be: a member that only one side
+    spells out is no difference.
+    """
+    if isinstance(before, msgspec.Struct) and isinstance(after, dict):
+        with suppress(msgspec.ValidationError):
+            after = msgspec.convert(after, type(before))
     return [f"{path}: {old} -> {new}" for path, old, new in difference(before, after)]
 
 

@@ -246,7 +246,7 @@ class Acting(Keyed):
         current = error.detail.get("current")
         subject = confirmed.plan.subject if confirmed.plan else None
         if error.exit is ExitCode.CONFLICT and current is not None and subject is not None:
-            lines = [ReadLine([Ink("It changed since you looked:", "bad")]), ReadLine([])]
+            lines = [ReadLine([Ink(error.message, "bad")]), ReadLine([])]
             lines += [ReadLine([Ink(line)]) for line in difference_lines(subject, current)]
             self.show_text("what changed", lines)
 

@@ -70,7 +70,9 @@ def test_own_keys_are_counted_and_what_cannot_be_had_is_named_by_its_line(rig, t
         ("ok", "1 aliases, 1 hotkeys"),
         (
             "note",
-            "own.toml:5: hotkeys: 'q': no view or command 'alrets'; "
-            "nearest: alerts, alert, alert.show",
+            (
+                "own.toml:5: hotkeys: 'q': no view or command 'alrets'; "
+                "nearest: alerts, alert, alert.show"
+            ),
         ),
     ]

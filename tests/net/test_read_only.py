@@ -39,7 +39,7 @@ def session(api, tmp_path):
 
 
 def call_of(route, **more):
-    return Call(route, {name: "x" for name in re.findall(r"{(\w+)}", route.path)}, **more)
+    return Call(route, dict.fromkeys(re.findall(r"{(\w+)}", route.path), "x"), **more)
 
 
 def one(call):

@@ -107,6 +107,14 @@ def test_the_difference_names_each_member_that_changed():
     assert difference({"a": None}, {}) == [("a", "null", "(absent)")]
 
 
+def test_members_that_only_one_side_spells_out_are_no_difference():
+    told = msgspec.to_builtins(msgspec.structs.replace(grant(), updated_by="second"))
+    short = {name: value for name, value in told.items() if name != "labels"}
+    assert difference_lines(grant(), {**short, "newer": 1}) == [
+        f'updated_by: "{grant().updated_by}" -> "second"'
+    ]
+
+
 def test_a_plan_says_what_is_missing_and_how_to_mend_it():
     plan = Plan(
         title="Grant c to a\u202ecme",

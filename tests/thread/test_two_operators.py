@@ -65,6 +65,10 @@ def test_of_two_who_activate_one_draft_one_wins_and_the_other_sees_the_differenc
     assert first.ended() == 6
     for said in ("state", "draft", "active", "revision: 1 -> "):
         assert said in first.text.rpartition("[y/N]")[2], first.text
+    assert f"changed by {SECOND}" in first.text, first.text
+    if SECOND != FIRST:
+        # the gateway's own acknowledgement came after, and does not hide who won
+        assert f'updated_by: "{FIRST}" -> "{SECOND}"' in first.text, first.text
     let_on = rig.until(lambda: rig.events(action="grant.provision", target=draft))
     assert [(each.actor, each.reason) for each in let_on] == [(SECOND, "theirs")]
 

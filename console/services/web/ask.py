@@ -65,7 +65,7 @@ def fresh(ask: Ask, current: Stored) -> None:
         raise refusal(
             "stale",
             f"it has changed: you planned on revision {ask.revision}, "
-            f"it is now at {current.revision}",
+            f"it is now at {current.revision}, changed by {current.updated_by}",
             mend="look at it again and decide anew",
             current=current,
         )
