@@ -32,6 +32,7 @@ from console.tui.link import Place as Session
 from console.tui.operate import Registry, params_of
 from console.tui.place import Place
 from console.tui.proofs import Proofs
+from console.tui.quiet import Quiet
 from console.tui.status import status_line
 from console.tui.table import Table
 from console.tui.tails import merged
@@ -90,6 +91,7 @@ class Frame(Dressed, inherit_bindings=False):
         self.message: Line = []
         self.crash_line = ""
         self._state_folder = state_folder
+        self.quiet = Quiet()
         self._watchers: list[asyncio.Task[None]] = []
         self._crumbed = False
 
@@ -107,7 +109,7 @@ class Frame(Dressed, inherit_bindings=False):
         with Horizontal(id="body"):
             with Vertical(id="main"):
                 yield Lines(self.palette, id="above")
-                yield Table(self.palette, id="table")
+                yield Table(self.palette, self.quiet, id="table")
                 yield Lines(self.palette, id="below")
             yield Reading(self.palette, id="reading")
             yield Lines(self.palette, id="detail")
@@ -124,7 +126,10 @@ class Frame(Dressed, inherit_bindings=False):
         self.entry = self.query_one("#entry", Entry)
         if not self.is_headless:
             lifeline.listen(self.end)
-            self._watchers.append(asyncio.create_task(lifeline.watch_terminal(self.end)))
+            self._watchers += [
+                asyncio.create_task(lifeline.watch_terminal(self.end)),
+                asyncio.create_task(self.quiet.sweep()),
+            ]
         self._watchers += [asyncio.create_task(self.link.watch(api)) for api in APIS]
         self.app_resume_signal.subscribe(self, lambda _: self.redraw())
         self.set_interval(TICK_SECONDS, self.tick)
@@ -372,6 +377,12 @@ class Frame(Dressed, inherit_bindings=False):
     def _api_told(self) -> None:
         self.draw_frame()
         if self.places and self.is_running:
+            self.around()
+
+    def on_table_ready(self) -> None:
+        """Say how many rows there are, and what the cursor is on."""
+        if self.places and self.place.view is not None:
+            self.draw_frame()
             self.around()
 
     def tick(self) -> None:

@@ -32,6 +32,7 @@ class Keyed(Looking):
         ahead of a bar or a dialogue would run as commands.
         """
         if isinstance(event, Key | Paste) and self.places:
+            self.quiet.key()
             self._typed.append(event)
             self._take_typed()
         else:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from typing import NamedTuple
 
+from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
@@ -62,10 +64,12 @@ class Lines(Widget):
         self.lines: Sequence[Line] = ()
 
     def set(self, lines: Sequence[Line]) -> None:
-        """Show other lines; nothing is drawn if they are the same."""
-        if list(lines) != list(self.lines):
-            self.lines = lines
-            self.refresh()
+        """Show other lines; only those are drawn that are not the same."""
+        before, self.lines = self.lines, list(lines)
+        pairs = list(zip_longest(before, self.lines))
+        other = [y for y, (old, new) in enumerate(pairs) if old != new]
+        if other:
+            self.refresh(*(Region(0, y, self.size.width, 1) for y in other))
 
     def render_line(self, y: int) -> Strip:
         """Draw line `y`."""

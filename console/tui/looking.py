@@ -196,7 +196,7 @@ class Looking(Frame):
         finally:
             self._proving = False
         if changed and self.places and self.place.view is not None and self.place.view.seen:
-            self.table.refresh()
+            self.table.tick(datetime.now(UTC))
             self.around()
 
     # a view's own keys

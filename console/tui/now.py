@@ -18,9 +18,9 @@ from console.present.cells import width
 from console.present.columns import short
 from console.present.sparkline import sparkline
 from console.present.times import age, until
+from console.tui.fitting import TableColumn
 from console.tui.ink import Ink, Line
 from console.tui.lines import Subject
-from console.tui.table import TableColumn
 from console.tui.tails import log_words
 from console.tui.theme import meaning
 from console.tui.usage import moment_of

@@ -17,10 +17,10 @@ from console.present.columns import all_or, old_version
 from console.present.sparkline import sparkline
 from console.present.times import age, ago, until
 from console.tui.brief import alert_line, history_lines
+from console.tui.fitting import TableColumn
 from console.tui.ink import Ink
 from console.tui.lines import ReadLine, Subject
 from console.tui.story import Beside, Story, Told, rows_as_lines
-from console.tui.table import TableColumn
 from console.tui.theme import meaning
 from console.tui.usage import sparks
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from console.present.columns import text_of
-from console.tui.table import TableColumn
+from console.tui.fitting import TableColumn
 from console.tui.views import View
 
 _MOST = {"what": 70, "text": 400, "why": 60, "command": 24, "key": 8, "at": 8}

@@ -13,9 +13,9 @@ from console.model.policy import Bundle
 from console.operations.spec import Operation
 from console.present.amounts import counted
 from console.present.times import age, local_and_utc
+from console.tui.fitting import TableColumn
 from console.tui.ink import Ink, Line
 from console.tui.lines import Subject
-from console.tui.table import TableColumn
 from console.tui.views import Sight, Source, View, ViewKey
 
 _POLICY = re.compile(

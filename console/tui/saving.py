@@ -13,8 +13,8 @@ import msgspec
 
 from console.errors import PilotError
 from console.present.data import as_csv, as_json
+from console.tui.fitting import TableColumn
 from console.tui.lines import ReadLine
-from console.tui.table import TableColumn
 
 FORMATS = ("csv", "json")
 

@@ -24,12 +24,12 @@ from console.present.detail import Line as Detail
 from console.present.detail import detail
 from console.present.receipt import receipt_lines, standing
 from console.present.safe import safe
+from console.tui.fitting import GAP, TableColumn, arrange
 from console.tui.ink import Ink
 from console.tui.lines import ReadLine, Subject, wrap
 from console.tui.link import Link
 from console.tui.operate import Registry, params_of, related
 from console.tui.proofs import Proofs
-from console.tui.table import GAP, TableColumn, arrange
 from console.tui.theme import meaning
 from console.tui.views import item_type, subject_of, table_columns
 

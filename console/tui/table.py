@@ -2,15 +2,17 @@
 
 Rows are any sequence; a column reads what it shows from a row. The cursor is kept by id,
 so that it stays on its row when rows come, go or are sorted anew. What the operator did
-(sort, filter, cursor, marks, scroll) is a `TableState` that outlives the widget.
+(sort, filter, cursor, marks, scroll) is a `TableState` that outlives the widget. Many rows
+are filtered and sorted bit by bit, while those before are still shown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, TypeVar
+from functools import partial
+from typing import Any, NamedTuple
 
 from rich.style import Style
 from textual.events import Resize
@@ -19,36 +21,21 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from console.present.cells import Align, fit, width
+from console.present.cells import fit, width
+from console.tui.arranging import Arranged, arranged
 from console.tui.command import matcher
+from console.tui.fitting import GAP, TableColumn, arrange
 from console.tui.ink import strip
+from console.tui.quiet import Quiet, at_once
 from console.tui.theme import Palette
+from console.tui.work import begin
 
-SAMPLE = 200
-"""Rows that are measured for the columns' widths."""
-GAP = 2
+SAMPLE, AGAIN = 200, 20
+"""Rows that are measured for the columns' widths, at first and each time after."""
 NEAR = 500
 """Rows either side of its old place in which the cursor's row is looked for first."""
-EASY = 18
-"""Cells of a cell that are read without guessing the rest."""
-
-T = TypeVar("T")
-
-
-class TableColumn(NamedTuple):
-    """One column. `token` says how a row's cell is drawn, `key` what it is sorted by."""
-
-    name: str
-    text: Callable[[Any, datetime], str]
-    token: Callable[[Any], str]
-    key: Callable[[Any], Any]
-    priority: int = 1
-    """0 is always shown; the highest goes first when room is short."""
-    least: int = 4
-    most: int = 60
-    align: Align = "left"
-    moves: bool = False
-    """Changes by itself as time passes: never marked as changed."""
+AT_ONCE = 2_000
+"""Rows that are filtered and sorted while the keys wait: a few milliseconds of work."""
 
 
 @dataclass
@@ -69,54 +56,17 @@ class TableState:
     """The cursor stays on the first row, whichever that is."""
 
 
-def arrange(columns: Sequence[TableColumn], natural: Sequence[int], room: int) -> dict[int, int]:
-    """Return the index and width of each column to show, in `room` cells.
+class Look(NamedTuple):
+    """All that a line of the table is drawn from, but the palette."""
 
-    Columns go by priority until the least widths fit; then the widest are cut.
-    """
-    chosen = list(range(len(columns)))
-
-    def least(index: int) -> int:
-        wanted = min(columns[index].least, columns[index].most)
-        return max(1, len(columns[index].name), min(wanted, max(natural[index], 1)))
-
-    def total() -> int:
-        return sum(least(index) + GAP for index in chosen) - GAP
-
-    def readable() -> int:
-        return sum(max(least(index), min(natural[index], EASY)) + GAP for index in chosen) - GAP
-
-    while len(chosen) > 1:
-        drop = max(chosen, key=lambda index: (columns[index].priority, index))
-        priority = columns[drop].priority
-        # what matters less must not squeeze what matters more
-        if priority == 0 or (readable() if priority > 1 else total()) <= room:
-            break
-        chosen.remove(drop)
-    widths = {
-        index: max(least(index), min(natural[index], columns[index].most)) for index in chosen
-    }
-    over = sum(widths.values()) + GAP * (len(widths) - 1) - room
-    while over > 0:
-        # the widest gives way first, so that short cells stay whole
-        wide = [index for index in widths if widths[index] > least(index)]
-        widest = max(wide or widths, key=lambda index: widths[index])
-        if widths[widest] <= 1:
-            break
-        widths[widest] -= 1
-        over -= 1
-    return widths
-
-
-def ordered(rows: Sequence[T], key: Callable[[T], Any], *, descending: bool) -> list[T]:
-    """Return `rows` sorted by `key`; rows without a value come last either way."""
-    with_value = [row for row in rows if key(row) not in {None, ""}]
-    without = [row for row in rows if key(row) in {None, ""}]
-    try:
-        with_value.sort(key=key, reverse=descending)
-    except TypeError:
-        with_value.sort(key=lambda row: str(key(row)), reverse=descending)
-    return with_value + without
+    widths: dict[int, int]
+    key: str = ""
+    texts: Sequence[str] = ()
+    tokens: Sequence[str] = ()
+    """Of each column."""
+    cursor: bool = False
+    marked: bool = False
+    changed: frozenset[int] = frozenset()
 
 
 class Table(Widget, can_focus=True):
@@ -128,9 +78,15 @@ class Table(Widget, can_focus=True):
     class Opened(Message):
         """Enter was pressed on a row."""
 
-    def __init__(self, palette: Callable[[], Palette], *, id: str | None = None) -> None:
+    class Ready(Message):
+        """Many rows, filtered and sorted bit by bit, are there now."""
+
+    def __init__(
+        self, palette: Callable[[], Palette], quiet: Quiet | None = None, *, id: str | None = None
+    ) -> None:
         super().__init__(id=id)
         self._palette = palette
+        self._quiet = quiet or Quiet()
         self.columns: Sequence[TableColumn] = ()
         self.state = TableState()
         self.empty: list[str] = []
@@ -139,10 +95,17 @@ class Table(Widget, can_focus=True):
         self._rows: Sequence[Any] = ()
         self._id_of: Callable[[Any], str] = str
         self._places: dict[str, int] | None = None
+        self._hidden: set[str] = set()
         self._natural: list[int] = []
         self._fitted: tuple[Any, dict[int, int]] | None = None
-        self._drawn: dict[str, list[str]] = {}
-        self._changed: dict[str, set[int]] = {}
+        self._texts_of: dict[str, tuple[Any, list[str]]] = {}
+        self._looks: list[Look] = []
+        self._drawn: dict[str, Sequence[str]] = {}
+        """What the rows on the screen say, by id."""
+        self._changed: dict[str, frozenset[int]] = {}
+        self._working: object = None
+        """What is being arranged bit by bit: filter, sort and columns, or None."""
+        self._again = False
 
     # what is shown
 
@@ -159,61 +122,117 @@ class Table(Widget, can_focus=True):
         same = columns is self.columns and state is self.state
         self.columns, self.state, self._all, self._id_of = columns, state, rows, id_of
         self.empty = list(empty)
-        self.now = datetime.now(UTC)
         if not same:
+            self._looks, self._natural, self._rows = [], [], ()
             self._drawn.clear()
-            self._natural = []
-        before, self._drawn, self._changed = self._drawn, {}, {}
         self._arrange()
-        if same and before:
-            self._compare(before)
-        self.refresh()
+        self._draw()
 
     def tick(self, now: datetime) -> None:
         """Let ages grow."""
         self.now = now
-        self.refresh()
-
-    def _compare(self, before: dict[str, list[str]]) -> None:
-        for row in self._rows[self.state.top : self.state.top + self.size.height]:
-            key = self._id_of(row)
-            if key not in before:
-                continue
-            texts = [column.text(row, self.now) for column in self.columns]
-            changed = {
-                index
-                for index, column in enumerate(self.columns)
-                if not column.moves and texts[index] != before[key][index]
-            }
-            if changed:
-                self._changed[key] = changed
+        self._texts_of.clear()
+        self._draw()
 
     def _arrange(self) -> None:
-        """Filter, sort, measure, and put the cursor back where it was."""
+        """Filter, sort, and put the cursor back where it was: now, or soon where rows are many."""
+        if len(self._all) <= AT_ONCE or not self.is_running:
+            self._take(at_once(self._steps()))
+        elif self._as_they_came:
+            self._take(Arranged(self._all, {}))
+        else:
+            self._arrange_in_slices()
+
+    @property
+    def _as_they_came(self) -> bool:
+        """Whether the rows need neither to be read one by one nor to be put in order."""
         state = self.state
-        rows: Sequence[Any] = self._all
+        return not (
+            state.filter.strip() or state.sort or state.marks
+            or (state.cursor and not state.follow and self._near(self._all) is None)
+        )  # fmt: skip
+
+    def _arrange_in_slices(self) -> None:
+        state = self.state
+        asked = (state.filter, state.sort, state.descending, self.columns, id(state))
+        if self._working == asked:
+            self._again = True
+            return
+        self._working, self._again = asked, False
+        if not self._rows:
+            self.empty = [f"arranging {len(self._all):,} rows …"]
+        begin(self, partial(self._arrange_slowly, asked), "arrange")
+
+    async def _arrange_slowly(self, asked: object) -> None:
+        while self._working == asked:
+            self._again = False
+            found = await self._quiet.in_slices(self._steps())
+            if self._working != asked:
+                return
+            self._take(found)
+            self._draw()
+            self.post_message(self.Ready())
+            if not self._again:
+                self._working = None
+
+    def _steps(self) -> Generator[None, None, Arranged]:
+        state = self.state
         test = matcher(
             state.filter,
             {column.name: self._reader(column) for column in self.columns},
             self._whole,
         )
-        if test is not None:
-            rows = [row for row in rows if test(row)]
         column = next((each for each in self.columns if each.name == state.sort), None)
-        if column is not None:
-            rows = ordered(rows, column.key, descending=state.descending)
-        self._rows = rows
+        sought = state.marks | ({state.cursor} if state.cursor else set())
+        return arranged(
+            self._all, self._id_of, sought,
+            test=test, key=column.key if column else None, descending=state.descending,
+        )  # fmt: skip
+
+    def _take(self, found: Arranged) -> None:
+        """Show rows in their order; cells that say something else than before are marked."""
+        self._rows = found.rows
+        self.now = datetime.now(UTC)
+        self._texts_of.clear()
         self._places = None
-        step = max(1, len(rows) // SAMPLE)
-        seen = rows[state.top : state.top + self._height]
-        sample = [*seen, *(rows[at] for at in range(0, len(rows), step))]
-        measured = [
-            max([len(each.name), *(width(each.text(row, self.now)) for row in sample)])
-            for each in self.columns
+        self._hidden = self.state.marks - found.places.keys()
+        if len(self._all) <= AT_ONCE:
+            self._working = None
+        self._measure()
+        self._find_cursor(found.places)
+        before, self._drawn, self._changed = self._drawn, {}, {}
+        for row in self._seen() if before else ():
+            key = self._id_of(row)
+            if (held := before.get(key)) is None:
+                continue
+            self._drawn[key] = held
+            texts = self._texts(key, row)
+            if held != texts:
+                self._changed[key] = frozenset(
+                    at for at, column in enumerate(self.columns)
+                    if not column.moves and texts[at] != held[at]
+                )  # fmt: skip
+
+    def _seen(self) -> Sequence[Any]:
+        return self._rows[self.state.top : self.state.top + self._height]
+
+    def _measure(self) -> None:
+        rows, columns = self._rows, self.columns
+        held = self._natural if len(self._natural) == len(columns) else []
+        step = max(1, -(-len(rows) // (AGAIN if held else SAMPLE)))
+        sample = [*self._seen(), *(rows[at] for at in range(0, len(rows), step))]
+        texts = [self._texts(self._id_of(row), row) for row in sample]
+        self._natural = [
+            max([held[at] if held else len(each.name), *(width(row[at]) for row in texts)])
+            for at, each in enumerate(columns)
         ]
-        held = self._natural if len(self._natural) == len(measured) else measured
-        self._natural = [max(pair) for pair in zip(held, measured, strict=True)]
-        self._find_cursor()
+
+    def _texts(self, key: str, row: Any) -> list[str]:
+        known = self._texts_of.get(key)
+        if known is None or known[0] is not row:
+            known = (row, [column.text(row, self.now) for column in self.columns])
+            self._texts_of[key] = known
+        return known[1]
 
     def _reader(self, column: TableColumn) -> Callable[[Any], str]:
         return lambda row: column.text(row, self.now)
@@ -226,17 +245,20 @@ class Table(Widget, can_focus=True):
             self._places = {self._id_of(row): at for at, row in enumerate(self._rows)}
         return self._places.get(id)
 
-    def _near(self, id: str, index: int) -> int | None:
-        """Return where `id` is, if not far from `index`: new rows push a row on by a few.
+    def _near(self, rows: Sequence[Any]) -> int | None:
+        """Return where the cursor's row is, if not far from where it was: new rows push it on.
 
         Rows by the hundred thousand would take a tenth of a second to look up by id.
         """
-        for at in range(max(0, index - NEAR), min(len(self._rows), index + NEAR)):
-            if self._id_of(self._rows[at]) == id:
-                return at
+        state = self.state
+        at = min(state.index, len(rows) - 1)
+        for by in range(NEAR):
+            for place in {at + by, at - by}:
+                if 0 <= place < len(rows) and self._id_of(rows[place]) == state.cursor:
+                    return place
         return None
 
-    def _find_cursor(self) -> None:
+    def _find_cursor(self, places: dict[str, int]) -> None:
         state = self.state
         index = min(state.index, len(self._rows) - 1)
         if state.follow:
@@ -244,9 +266,9 @@ class Table(Widget, can_focus=True):
         elif state.cursor and not (
             0 <= index < len(self._rows) and self._id_of(self._rows[index]) == state.cursor
         ):
-            found = self._near(state.cursor, index)
-            if found is None:
-                found = self._place(state.cursor)
+            found = places.get(state.cursor)
+            if found is None and self._rows:
+                found = self._near(self._rows)
             if found is not None and (state.tail or state.top):
                 state.top = max(0, state.top + found - state.index)
             index = index if found is None else found
@@ -279,13 +301,13 @@ class Table(Widget, can_focus=True):
     @property
     def marked_shown(self) -> int:
         """How many of the marked rows the filter lets through."""
-        return sum(self._place(mark) is not None for mark in self.state.marks)
+        return len(self.state.marks - self._hidden)
 
     def set_filter(self, text: str) -> None:
         """Show only what matches; see `console.tui.command`."""
         self.state.filter = text
         self._arrange()
-        self.refresh()
+        self._draw()
 
     def set_sort(self, name: str) -> None:
         """Sort by the column `name`; the same again turns the order round."""
@@ -294,22 +316,17 @@ class Table(Widget, can_focus=True):
         else:
             self.state.sort, self.state.descending = name, False
         self._arrange()
-        self.refresh()
+        self._draw()
 
     def go(self, index: int) -> None:
         """Put the cursor on row `index`, as near as there are rows."""
         index = max(0, min(index, len(self._rows) - 1))
         if index != self.state.index and self._rows:
-            before, top = self.state.index, self.state.top
             self.state.index = index
             self.state.cursor = self._id_of(self._rows[index])
             self.state.follow = False
             self._keep_in_view()
-            if self.state.top == top:
-                room = self.size.width
-                self.refresh(*(Region(0, at - top + 1, room, 1) for at in (before, index)))
-            else:
-                self.refresh()
+            self._draw()
             self.post_message(self.Moved())
 
     def move(self, by: int) -> None:
@@ -324,9 +341,10 @@ class Table(Widget, can_focus=True):
         """Mark or unmark the row under the cursor, and go to the next."""
         if self.current is not None:
             self.state.marks ^= {self.state.cursor}
+            self._hidden.discard(self.state.cursor)
             self.state.anchor = self.state.cursor
             self.move(1)
-            self.refresh()
+            self._draw()
 
     def mark_range(self) -> None:
         """Mark every row from the last mark to the cursor."""
@@ -335,13 +353,15 @@ class Table(Widget, can_focus=True):
             self.mark()
             return
         low, high = sorted((start, self.state.index))
-        self.state.marks |= {self._id_of(row) for row in self._rows[low : high + 1]}
-        self.refresh()
+        shown = {self._id_of(row) for row in self._rows[low : high + 1]}
+        self.state.marks |= shown
+        self._hidden -= shown
+        self._draw()
 
     def clear_marks(self) -> None:
         """Unmark everything."""
         self.state.marks.clear()
-        self.refresh()
+        self._draw()
 
     # drawing
 
@@ -358,22 +378,51 @@ class Table(Widget, can_focus=True):
     def on_resize(self, _: Resize) -> None:
         """Keep the cursor in view."""
         self._keep_in_view()
-        self.refresh()
+        self._looks = []
+        self._draw()
+
+    def _draw(self) -> None:
+        """Have those lines drawn again that are not what was drawn last."""
+        before = self._looks
+        self._looks = [self._look(y) for y in range(self.size.height)]
+        if len(before) != len(self._looks):
+            self.refresh()
+            return
+        pairs = enumerate(zip(before, self._looks, strict=True))
+        lines = [y for y, (old, new) in pairs if old != new]
+        if lines:
+            self.refresh(*(Region(0, y, self.size.width, 1) for y in lines))
+
+    def _look(self, y: int) -> Look:
+        widths = self._widths(self.size.width)
+        if y == 0:
+            state = self.state
+            return Look(widths, texts=(state.sort, *(each.name for each in self.columns)),
+                        marked=state.descending)  # fmt: skip
+        at = self.state.top + y - 1
+        if at < len(self._rows):
+            row = self._rows[at]
+            key = self._id_of(row)
+            return Look(
+                widths, key, self._texts(key, row), [each.token(row) for each in self.columns],
+                at == self.state.index, key in self.state.marks,
+                self._changed.get(key, frozenset()),
+            )  # fmt: skip
+        if not self._rows and 1 < y <= len(self.empty) + 1:
+            return Look({}, texts=(self.empty[y - 2],))
+        return Look({})
 
     def render_line(self, y: int) -> Strip:
         """Draw the header, a row, the empty text, or ground."""
         palette = self._palette()
         base = palette.style()
         room = self.size.width
-        widths = self._widths(room)
+        look = self._look(y)
         if y == 0:
-            return self._header(widths, palette, room)
-        at = self.state.top + y - 1
-        if at >= len(self._rows):
-            if not self._rows and 1 < y <= len(self.empty) + 1:
-                return strip([(" " + self.empty[y - 2], palette.style("dim"))], room, base)
-            return strip([], room, base)
-        return self._row(self._rows[at], widths, palette, room, cursor=at == self.state.index)
+            return self._header(look.widths, palette, room)
+        if look.key:
+            return self._row(look, palette, room)
+        return strip([(f" {text}", palette.style("dim")) for text in look.texts], room, base)
 
     def _widths(self, room: int) -> dict[int, int]:
         """Return the columns that fit and their widths, worked out once for all lines."""
@@ -395,26 +444,17 @@ class Table(Widget, can_focus=True):
             parts.append((" " * GAP, style))
         return strip(parts[:-1], room, style)
 
-    def _row(
-        self, row: Any, widths: dict[int, int], palette: Palette, room: int, *, cursor: bool
-    ) -> Strip:
-        key = self._id_of(row)
-        marked = key in self.state.marks
-        over = "cursor" if cursor else ""
+    def _row(self, look: Look, palette: Palette, room: int) -> Strip:
+        self._drawn[look.key] = look.texts
+        over = "cursor" if look.cursor else ""
         ground = palette.style(over)
         parts: list[tuple[str, Style]] = [
-            ("*" if marked else " ", palette.style("mark", over) if marked else ground)
+            ("*" if look.marked else " ", palette.style("mark", over) if look.marked else ground)
         ]
-        texts = [column.text(row, self.now) for column in self.columns]
-        self._drawn[key] = texts
-        changed = self._changed.get(key, set())
-        for index, cells in widths.items():
-            column = self.columns[index]
-            token = "changed" if index in changed else column.token(row)
-            style = palette.style(token)
-            if cursor:
-                # the row's ground, the cell's own weight: words carry the meaning
-                style = palette.style(token, "cursor")
-            parts.append((fit(texts[index], cells, column.align), style))
+        for index, cells in look.widths.items():
+            token = "changed" if index in look.changed else look.tokens[index]
+            # the cursor's ground, the cell's own weight: words carry the meaning
+            style = palette.style(token, "cursor") if look.cursor else palette.style(token)
+            parts.append((fit(look.texts[index], cells, self.columns[index].align), style))
             parts.append((" " * GAP, ground))
         return strip(parts[:-1], room, ground)

@@ -12,9 +12,9 @@ from console.present.amounts import amount, milliseconds, percent
 from console.present.cells import width
 from console.present.columns import short
 from console.tui.command import terms
+from console.tui.fitting import TableColumn
 from console.tui.ink import Ink, Line
 from console.tui.proofs import Proofs, verified
-from console.tui.table import TableColumn
 from console.tui.views import Sight, View, ViewKey, view_of
 
 MOST_KEPT = 5_000

@@ -16,9 +16,9 @@ from console.present.amounts import amount, bar, change, counted, percent
 from console.present.columns import short
 from console.present.plot import Bar, hours_between, plot
 from console.present.times import age
+from console.tui.fitting import TableColumn
 from console.tui.ink import Ink, Line
 from console.tui.lines import Subject
-from console.tui.table import TableColumn
 from console.tui.views import Drill, Sight, Source, View, ViewKey
 
 PERIODS = ("6h", "24h", "3d", "7d", "30d")

@@ -13,17 +13,17 @@ from typing import Any, NamedTuple, get_args, get_origin
 from console.model.stored import Page
 from console.operations.spec import Effect, Operation, fields
 from console.present.columns import Column, cell, columns_of, name_of, short
+from console.tui.fitting import TableColumn
 from console.tui.ink import Line
 from console.tui.lines import Subject
 from console.tui.proofs import LogHealth
-from console.tui.table import TableColumn
 from console.tui.theme import meaning
 
 NOUN_OF = {
     "Pilot": "pilot", "Capability": "capability", "Partner": "partner", "Grant": "grant",
     "Credential": "credential", "Lock": "lock", "Alert": "alert", "CallRecord": "call",
     "Event": "event", "UsageTerms": "terms", "Assessment": "assessment", "Point": "point",
-    "Receipt": "receipt",
+    "Receipt": "receipt", "Silence": "silence", "DetectionRule": "rule", "OncallTarget": "oncall",
 }  # fmt: skip
 """The type of a row to the subject of the operations that act on it."""
 
@@ -33,13 +33,19 @@ COMMAND_OF = {"credential": "key", "event": "audit"}
 SUBJECT_OF = {command: subject for subject, command in COMMAND_OF.items()}
 
 API_OF = {
-    "alert": "audit", "audit": "audit",
+    "alert": "audit", "audit": "audit", "silence": "audit", "rule": "audit", "oncall": "audit",
     "key": "gateway", "lock": "gateway", "call": "gateway", "usage": "gateway",
     "receipt": "gateway", "point": "gateway",
 }  # fmt: skip
 """The API that owns a noun, where it is not policy."""
 
-_PLURAL = {"capability": "capabilities", "usage": "usage", "audit": "audit", "terms": "terms"}
+_PLURAL = {
+    "capability": "capabilities",
+    "usage": "usage",
+    "audit": "audit",
+    "terms": "terms",
+    "oncall": "oncall",
+}
 _ALIASES = {
     "partners": ("partner", "p"), "grants": ("grant", "g"), "keys": ("key", "k", "credentials"),
     "locks": ("lock",), "alerts": ("alert",), "calls": ("call",), "capabilities": ("caps",),
@@ -48,7 +54,15 @@ _ALIASES = {
 _FIRST = {
     "Grant": ("partner", "capabilities", "tier", "state", "expires", "models", "why", "id"),
     "Credential": (
-        "partner", "holder", "key", "version", "state", "used", "from", "old version", "grant",
+        "partner",
+        "holder",
+        "key",
+        "version",
+        "state",
+        "used",
+        "from",
+        "old version",
+        "grant",
         "id",
     ),
     "Lock": ("target", "kind", "state", "age", "by", "reason", "id"),
@@ -59,6 +73,10 @@ _FIRST = {
     "Assessment": ("partner", "capability", "state", "valid", "assessor", "id"),
     "Acceptance": ("partner", "pilot", "version", "signatory", "recorded", "id"),
     "UsageTerms": ("pilot", "version", "title", "reaccept by", "accepted by", "id"),
+    "Silence": ("matches", "state", "ends", "hits", "alerts", "owner", "reason", "id"),
+    "DetectionRule": ("rule", "state", "severity", "kind", "threshold", "window", "title"),
+    "OncallTarget": ("name", "level", "severities", "kind", "delivered", "failing"),
+    "Delivery": ("target", "title", "state", "attempts", "age", "next", "error", "id"),
     "Tombstone": ("kind", "partner", "age", "by", "reason", "id"),
 }
 _PRIORITY = {
@@ -74,6 +92,8 @@ _EMPTY = {
     "keys": ("No keys.", "Open a grant and issue one there: `:grants`, enter, `i`."),
     "locks": ("No locks: nothing is held back.", "`L` on any row locks what it is about."),
     "alerts": ("No alerts.", "Detections run over calls and events; `:audit` has all of them."),
+    "silences": ("No silences: every alert is heard.", "`pilotctl silence add` mutes one a while."),
+    "oncall": ("Nobody is on call.", "`pilotctl oncall add NAME` pages a webhook or a program."),
     "calls": ("No calls yet.", "Partners call the points: `:points` has their addresses."),
     "partners": ("No partners.", "`n` adds one."),
     "pilots": ("No pilots.", "`n` adds one: its models and stages."),

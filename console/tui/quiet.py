@@ -1,0 +1,99 @@
+"""Work that can wait goes where no key is: long work in slices, and the collecting of garbage.
+
+A list of a hundred thousand rows makes every collection look at each of them: milliseconds
+for the youngest generation, a tenth of a second for all. Left to itself that happens while
+a key is being answered. Here it happens between keys, or when it has waited too long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import Generator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+SLICE = 0.003
+"""Seconds of work after which keys are looked at."""
+AFTER_KEY = 0.025
+"""Seconds after a key that are its answer's."""
+MOST_TURNS = 4
+"""Keys that one slice of work gives way to, when they come all the time."""
+SWEEP_EVERY = 1.0
+YOUNG = 5_000
+"""Objects made since the last collection, from which on one is due."""
+REST = 1.5
+"""Seconds without a key that are taken for a pause of the operator."""
+WHOLE_EVERY = 60.0
+"""Seconds between two collections of everything, which need a pause."""
+
+
+class Quiet:
+    """When the last key was, and what waits for a moment without one."""
+
+    def __init__(self) -> None:
+        self._key = 0.0
+
+    def key(self) -> None:
+        """Note that a key came."""
+        self._key = time.monotonic()
+
+    def since_key(self) -> float:
+        """Return the seconds since the last key."""
+        return time.monotonic() - self._key
+
+    async def turn(self) -> None:
+        """Let others work, and a key be answered that came just now."""
+        await asyncio.sleep(SLICE / 2)
+        for _ in range(MOST_TURNS):
+            left = AFTER_KEY - self.since_key()
+            if left <= 0:
+                return
+            await asyncio.sleep(left)
+
+    async def in_slices(self, steps: Generator[None, None, T]) -> T:
+        """Run `steps` to its end, never for long at a time; return what it returns."""
+        end = time.perf_counter() + SLICE
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                found: T = done.value
+                return found
+            if time.perf_counter() > end:
+                await self.turn()
+                end = time.perf_counter() + SLICE
+
+    async def sweep(self) -> None:
+        """Collect garbage between keys, for ever; collect as it was before when cancelled.
+
+        What was made lately is looked at often, everything only in a pause of the operator.
+        """
+        was = gc.isenabled()
+        gc.disable()
+        whole = time.monotonic()
+        try:
+            while True:
+                await asyncio.sleep(SWEEP_EVERY)
+                if self.since_key() > REST and time.monotonic() - whole > WHOLE_EVERY:
+                    gc.collect()
+                    whole = time.monotonic()
+                    continue
+                if gc.get_count()[0] > YOUNG:
+                    await self.turn()
+                    gc.collect(1)
+        finally:
+            if was:
+                gc.enable()
+
+
+def at_once(steps: Generator[None, None, T]) -> T:
+    """Run `steps` to its end without a break."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            found: T = done.value
+            return found
