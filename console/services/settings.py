@@ -7,6 +7,7 @@ upstream, and the user who runs the services as the one admin.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import pwd
 import re
@@ -31,6 +32,9 @@ TABLES = {"data_plane", "upstreams", "models", "operators", "policy", "log", "re
 """What `pilot.toml` may hold at its top."""
 
 _NAME = re.compile(SLUG_PATTERN)
+_DATA_PLANE_KEYS = {
+    "host", "ports", "proxies", "proxy_protocol", "trusted_hops", "forwarded_header"
+}  # fmt: skip
 _ORIGIN = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(/[A-Za-z0-9._-]+)*")
 
 
@@ -40,6 +44,14 @@ class DataPlane(msgspec.Struct, kw_only=True, frozen=True):
     host: str = "127.0.0.1"
     ports: tuple[int, ...] = (DEFAULT_PORT,)
     """0 takes any free port."""
+    proxies: tuple[str, ...] = ()
+    """Networks of the proxies that may tell a caller's address. From them alone it counts."""
+    proxy_protocol: bool = False
+    """The proxies begin each connection with a PROXY protocol header (version 1 or 2)."""
+    trusted_hops: int = 0
+    """How many proxies add to `forwarded_header`, counted from the point; 0 reads none."""
+    forwarded_header: str = "x-forwarded-for"
+    """The one header that the proxies add to: `x-forwarded-for` or `forwarded` (RFC 7239)."""
 
     @property
     def points(self) -> list[tuple[str, int]]:
@@ -170,7 +182,7 @@ class _Reader:
 
     def _data_plane(self) -> DataPlane:
         table = self._table(("data_plane",))
-        self._known(table, ("data_plane",), {"host", "ports"})
+        self._known(table, ("data_plane",), _DATA_PLANE_KEYS)
         host = self._text(table, ("data_plane",), "host", "127.0.0.1")
         if host not in {"127.0.0.1", "::1"}:
             self._refuse(("data_plane", "host"), "must be 127.0.0.1 or ::1 (loopback)")
@@ -184,7 +196,32 @@ class _Reader:
         fixed = [each for each in ports if each]
         if len(set(fixed)) != len(fixed):
             self._refuse(("data_plane", "ports"), "names a port twice")
-        return DataPlane(host=host, ports=tuple(ports))
+        return DataPlane(host=host, ports=tuple(ports), **self._proxies(table))
+
+    def _proxies(self, table: dict[str, Any]) -> dict[str, Any]:
+        at = ("data_plane",)
+        proxies = self._texts(table, at, "proxies", 0)
+        for each in proxies:
+            try:
+                ipaddress.ip_network(each)
+            except ValueError as error:
+                self._refuse((*at, "proxies"), f"{each!r} is no network: {error}")
+        protocol = table.get("proxy_protocol", False)
+        if not isinstance(protocol, bool):
+            self._refuse((*at, "proxy_protocol"), "must be true or false")
+        hops = self._number(table, at, "trusted_hops", 0, 10)
+        header = self._text(table, at, "forwarded_header", "x-forwarded-for").lower()
+        if header not in {"x-forwarded-for", "forwarded"}:
+            self._refuse((*at, "forwarded_header"), "must be x-forwarded-for or forwarded")
+        for name, asked in (("proxy_protocol", protocol), ("trusted_hops", bool(hops))):
+            if asked and not proxies:
+                self._refuse((*at, name), "needs proxies: the networks whose word counts")
+        return {
+            "proxies": tuple(proxies),
+            "proxy_protocol": protocol,
+            "trusted_hops": hops,
+            "forwarded_header": header,
+        }
 
     def _upstreams(self) -> dict[str, Upstream]:
         found: dict[str, Upstream] = {}

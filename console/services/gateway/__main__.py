@@ -7,6 +7,7 @@ import asyncio
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -22,7 +23,9 @@ from console.services.gateway import (
     explain,
     prices,
     projection,
+    quiet,
     receipts,
+    suspension,
     tombstones,
     usage,
 )
@@ -35,18 +38,23 @@ from console.services.gateway.exchange import (
     Closings,
     LeaseAsk,
     LimitAsk,
+    Notices,
     Projection,
     Register,
     State,
 )
 from console.services.gateway.keys import Keys
 from console.services.gateway.locks import Locks
+from console.services.gateway.offboarding import Offboarding
 from console.services.gateway.points import Points
 from console.services.gateway.probe import new_key
 from console.services.gateway.rotation import Rotation
 from console.services.gateway.schema import STEPS
+from console.services.gateway.suspension import Suspensions
 from console.services.gateway.tombstones import Tombstones
 from console.services.gateway.verify import Verifier
+from console.services.operators import cutting, kept
+from console.services.operators.roster import Identities
 from console.services.settings import Settings
 from console.services.store import Store, emit
 from console.services.web import Ask, Web, run
@@ -58,20 +66,28 @@ _LONGEST_WAIT = 30.0
 class Control:
     """The parts of gateway control, over one store."""
 
-    def __init__(self, store: Store, probe_key: bytes, models: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        store: Store,
+        probe_key: bytes,
+        models: Iterable[str] = (),
+        *,
+        proxied: bool = False,
+    ) -> None:
         self.store = store
         self.models = models
         self.views = changes.Views()
         self.points = Points(store, self.views)
         self.counters = Counters(store, self.views, self.points)
         self.rotation = Rotation(store, self.views, self.points)
-        self.verifier = Verifier(store, self.views, self.points, probe_key)
+        self.verifier = Verifier(store, self.views, self.points, probe_key, proxied=proxied)
 
     def mount(self, web: Web) -> None:
         """Put every route of the contract, and the internal ones, on the server."""
         keys = Keys(self.views, self.points)
         locks = Locks(self.views, self.points, self.models)
         marks = Tombstones(self.views, self.points)
+        pauses = Suspensions(self.views, self.points)
         for route, handler in (
             (api.STATUS, self.status),
             (api.KEY_LIST, keys.listing),
@@ -85,6 +101,10 @@ class Control:
             (api.LOCK_BLAST, locks.would_end),
             (api.REVOKE, marks.revoke),
             (api.TOMBSTONE_LIST, marks.listing),
+            (api.GRANT_SUSPEND, pauses.grant),
+            (api.PARTNER_SUSPEND, pauses.partner),
+            (api.PARTNER_OFFBOARD, Offboarding(self.views, self.points).offboard),
+            (api.GRANT_QUIET, partial(quiet.listing, self.views)),
             (api.POINT_LIST, self.points.listing),
             (api.RECEIPT_LIST, receipts.listing),
             (api.RECEIPT_SHOW, receipts.show),
@@ -105,6 +125,7 @@ class Control:
             body=Projection,
         )
         web.internal("GET", "/internal/v1/closings", self.closings)
+        web.internal("GET", "/internal/v1/notices", self.notices)
         web.internal("GET", "/internal/v1/points", self.every_point)
         web.internal("POST", "/internal/v1/points", self.points.register, body=Register)
         web.internal("GET", "/internal/v1/snapshot", self.snapshot)
@@ -175,6 +196,17 @@ class Control:
             return found
         return await self.store.read(lambda conn: tombstones.closings(conn, after))
 
+    async def notices(self, ask: Ask) -> Notices:
+        """Answer the notices after a sequence, waiting for one where asked to."""
+        after = _number(ask, "after")
+
+        def ready(conn: Connection) -> Notices | None:
+            found = suspension.notices(conn, after)
+            return found if found.items else None
+
+        found = await self.store.until(suspension.TOPIC, ready, _wait(ask))
+        return found or Notices(items=[])
+
     async def feed(self, ask: Ask) -> CallFeed:
         """Answer call records after a row, waiting for one where asked to."""
         after, limit = _number(ask, "after"), _number(ask, "limit", 1000)
@@ -224,18 +256,23 @@ async def serve(read: Settings, _args: argparse.Namespace, stop: asyncio.Event) 
     """Run gateway control until `stop` is set."""
     probe_key = settings.secret_file(read.home.keys / "probe.key", new_key)
     store = Store.open(read.home.store("gateway"), STEPS, readers=3)
-    web = Web("gateway", store, read.operators)
-    control = Control(store, probe_key, read.models)
+    identities = Identities("gateway", read.operators)
+    web = Web("gateway", store, identities)
+    cutting.mount(web, "gateway", store, identities)
+    web.on_first_use(partial(cutting.note_first_use, store, identities))
+    control = Control(store, probe_key, read.models, proxied=read.data_plane.proxy_protocol)
     control.mount(web)
     tasks: list[asyncio.Task[None]] = []
     try:
         await store.write(_started)
+        await store.read(lambda conn: kept.refresh(conn, identities))
         await web.start(socket=read.home.socket("gateway"))
         tasks = [
             asyncio.create_task(control.verifier.run()),
             asyncio.create_task(control.digest_regularly()),
             asyncio.create_task(control.counters.watch()),
             asyncio.create_task(control.rotation.retire_regularly()),
+            asyncio.create_task(cutting.follow(web, store, identities)),
         ]
         waiting = asyncio.create_task(stop.wait())
         await asyncio.wait([*tasks, waiting], return_when=asyncio.FIRST_COMPLETED)

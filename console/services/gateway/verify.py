@@ -24,14 +24,15 @@ from console.model.access import RouteName
 from console.model.enforcement import LockKind, LockTarget, PointProof, Receipt
 from console.model.grant import GrantProjection
 from console.services.events import SYSTEM, event
-from console.services.gateway import probe
-from console.services.gateway.blast import touched_keys
+from console.services.gateway import probe, suspension
+from console.services.gateway.blast import hash_of, touched_keys
 from console.services.gateway.changes import Views
 from console.services.gateway.codes import CODES
 from console.services.gateway.decide import models_of
 from console.services.gateway.exchange import KeyFact
 from console.services.gateway.point.lease import boottime
 from console.services.gateway.points import Points
+from console.services.gateway.probing import ProbeConnector
 from console.services.gateway.receipts import TOPIC
 from console.services.gateway.schema import RECEIPTS
 from console.services.gateway.snapshot import Snapshot
@@ -44,7 +45,11 @@ _PROBES_AT_ONCE = 16
 _PROBE_SECONDS = 2.0
 _AGAIN_SECONDS = 0.25
 _SLOWER_SECONDS = 2.0
-_PATHS = {RouteName.CHAT: "/v1/chat/completions", RouteName.MESSAGES: "/v1/messages"}
+_PATHS = {
+    RouteName.CHAT: "/v1/chat/completions",
+    RouteName.MESSAGES: "/v1/messages",
+    RouteName.RESPONSES: "/v1/responses",
+}
 _NOBODY = "crd_00000000000000000000000000"
 """No credential has this id: a probe of it asks only how far a point has come."""
 
@@ -57,6 +62,7 @@ class Question(NamedTuple):
     route: str
     capability: str = ""
     address: str = ""
+    principal: str = ""
 
 
 class Answer(NamedTuple):
@@ -71,8 +77,17 @@ class Answer(NamedTuple):
 class Verifier:
     """Follows every receipt that is not verified, through restarts of control too."""
 
-    def __init__(self, store: Store, views: Views, points: Points, probe_key: bytes) -> None:
+    def __init__(
+        self,
+        store: Store,
+        views: Views,
+        points: Points,
+        probe_key: bytes,
+        *,
+        proxied: bool = False,
+    ) -> None:
         self._store = store
+        self._proxied = proxied
         self._views = views
         self._points = points
         self._probe_key = probe_key
@@ -83,7 +98,7 @@ class Verifier:
     async def run(self) -> None:
         """Take up each open receipt as it appears. Runs until cancelled."""
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=_PROBES_AT_ONCE, force_close=False),
+            connector=ProbeConnector(limit=_PROBES_AT_ONCE, proxied=self._proxied),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=_PROBE_SECONDS),
         )
@@ -190,6 +205,7 @@ class Verifier:
                 exp=time.time() + probe.LIVES_SECONDS,
                 capability=question.capability,
                 address=question.address,
+                principal=question.principal,
             ),
         )
         assert self._session is not None
@@ -230,6 +246,17 @@ def _questions(conn: Connection, snapshot: Snapshot, receipt: Receipt) -> list[Q
     elif receipt.action in {"key.revoke", "key.retire"}:
         key = snapshot.key(receipt.target)
         asked = _calls(key, snapshot.grant(key.grant_id)) if key else []
+    elif receipt.action == "partner.offboard":
+        keys = [
+            (key, snapshot.grant(key.grant_id))
+            for key in snapshot.each_key()
+            if key.partner == receipt.target
+        ]
+        asked = [q for key, grant in keys for q in _calls(key, grant)]
+    elif receipt.action.endswith(".suspend") and snapshot.suspension(receipt.kind, receipt.target):
+        target = LockTarget(kind=LockKind(receipt.kind), id=receipt.target)
+        touched = touched_keys(conn, snapshot, target)
+        asked = [q for key, grant in touched for q in _calls(key, grant)]
     elif snapshot.lock_on(receipt.kind, receipt.target) is None:
         asked = []  # released meanwhile: how far the point has come is all that is left to ask
     else:
@@ -237,7 +264,7 @@ def _questions(conn: Connection, snapshot: Snapshot, receipt: Receipt) -> list[Q
         asked = [
             q
             for key, grant in touched_keys(conn, snapshot, target)
-            for q in _narrowed(_calls(key, grant), target)
+            for q in _narrowed(_calls(key, grant), target, hash_of(snapshot, target.id))
         ]
     return asked or [Question(_NOBODY, "none", RouteName.CHAT)]
 
@@ -251,17 +278,22 @@ def _calls(key: KeyFact, grant: GrantProjection | None) -> list[Question]:
         for capability in grant.capabilities:
             routes = [r for r in capability.routes if r in _PATHS]
             if model in capability.models and routes:
-                out.append(Question(key.id, model, routes[0], capability.slug))
+                who = next(iter(grant.principals.values()), "")
+                out.append(Question(key.id, model, routes[0], capability.slug, principal=who))
     return out or [Question(key.id, "none", RouteName.CHAT)]
 
 
-def _narrowed(calls: Iterable[Question], target: LockTarget) -> list[Question]:
-    """Keep the calls that the lock covers; for a network, as if they came from there."""
+def _narrowed(calls: Iterable[Question], target: LockTarget, principal: str) -> list[Question]:
+    """Keep the calls that the lock covers; for a network, as if they came from there, and
+    for a principal (its hash), as if they named it.
+    """
     match target.kind:
         case LockKind.MODEL:
             return [call for call in calls if call.model == target.id]
         case LockKind.CAPABILITY:
             return [call for call in calls if call.capability == target.id]
+        case LockKind.PRINCIPAL:
+            return [call._replace(principal=principal) for call in calls]
         case LockKind.NETWORK:
             address = str(ipaddress.ip_network(target.id, strict=False)[0])
             return [call._replace(address=address) for call in calls]
@@ -304,6 +336,7 @@ def _keep(conn: Connection, receipt: Receipt) -> None:
     )
     signal(conn, f"receipt {receipt.id}")
     if receipt.state == "verified":
+        suspension.proven(conn, receipt, receipt.enforced_at or datetime.now(UTC))
         emit(
             conn,
             event(
