@@ -23,12 +23,16 @@ if TYPE_CHECKING:
         Locks,
         Log,
         LogTrust,
+        Oncall,
+        Operators,
         Partners,
         Pilots,
         Points,
         Prices,
         Principals,
         Receipts,
+        Rules,
+        Silences,
         Statuses,
         Terms,
         Usage,
@@ -74,5 +78,9 @@ class Engines(NamedTuple):
     log: Log
     events: Events
     alerts: Alerts
+    silences: Silences
+    rules: Rules
+    oncall: Oncall
+    operators: Operators
     statuses: Statuses
     log_trust: LogTrust

@@ -31,14 +31,31 @@ from console.model.access import (
     SetStage,
     VerifyPartner,
 )
+from console.model.account import (
+    CutOperator,
+    IssuedToken,
+    IssueToken,
+    NewOperator,
+    OperatorAccount,
+    OperatorCut,
+    OperatorSession,
+    RestoreOperator,
+    SealBreakGlass,
+    SetOperator,
+)
 from console.model.audit import (
     AcknowledgeAlert,
     Alert,
+    AssignAlert,
     CloseAlert,
+    CommentAlert,
+    EscalateAlert,
     Event,
     EventProof,
     LogGrowth,
     LogHead,
+    ReopenAlert,
+    SnoozeAlert,
 )
 from console.model.enforcement import (
     Blast,
@@ -77,10 +94,13 @@ from console.model.grant import (
     SuspendAccess,
 )
 from console.model.log import LogHandover, LogSuccession, RestartLog, RotateLogKey
+from console.model.oncall import Delivery, NewOncall, OncallTarget, RemoveOncall, TryOncall
 from console.model.operator import ServiceStatus
 from console.model.policy import Answer, Bundle, Evaluation
 from console.model.price import BudgetState, Price, SetPrice
 from console.model.principal import NewPrincipal, Principal, RetirePrincipal
+from console.model.rule import AddRule, ChangeRule, DetectionRule, RuleTrial, TuneRule
+from console.model.silence import EndSilence, NewSilence, Silence
 from console.model.stored import Page
 from console.model.traffic import CallRecord, Explanation, UsageRow
 
@@ -297,6 +317,7 @@ class Calls(Protocol):
         network: str = "",
         outcome: str = "",
         code: str = "",
+        text: str = "",
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> Flow[Page[CallRecord]]: ...
@@ -373,7 +394,7 @@ class Events(Protocol):
 
 
 class Alerts(Protocol):
-    """Detections over calls and events."""
+    """Detections over calls and events, and their triage."""
 
     def find(
         self,
@@ -383,10 +404,65 @@ class Alerts(Protocol):
         severity: str = "",
         partner: str = "",
         rule: str = "",
+        assignee: str = "",
+        silenced: str = "",
     ) -> Flow[Page[Alert]]: ...
     def show(self, alert: str) -> Flow[Alert]: ...
     def acknowledge(self, alert: str, change: AcknowledgeAlert) -> Flow[Alert]: ...
     def close(self, alert: str, change: CloseAlert) -> Flow[Alert]: ...
+    def assign(self, alert: str, change: AssignAlert) -> Flow[Alert]: ...
+    def snooze(self, alert: str, change: SnoozeAlert) -> Flow[Alert]: ...
+    def escalate(self, alert: str, change: EscalateAlert) -> Flow[Alert]: ...
+    def comment(self, alert: str, change: CommentAlert) -> Flow[Alert]: ...
+    def reopen(self, alert: str, change: ReopenAlert) -> Flow[Alert]: ...
+
+
+class Silences(Protocol):
+    """What mutes alerts, and how much it has muted."""
+
+    def find(self, paging: Paging, *, state: str = "") -> Flow[Page[Silence]]: ...
+    def show(self, silence: str) -> Flow[Silence]: ...
+    def add(self, new: NewSilence, *, validate: bool = False) -> Flow[Silence]: ...
+    def end(self, silence: str, change: EndSilence) -> Flow[Silence]: ...
+
+
+class Rules(Protocol):
+    """What detections look for."""
+
+    def find(
+        self, paging: Paging, *, state: str = "", origin: str = ""
+    ) -> Flow[Page[DetectionRule]]: ...
+    def show(self, rule: str) -> Flow[DetectionRule]: ...
+    def test(
+        self,
+        rule: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        threshold: int | None = None,
+        window_seconds: int | None = None,
+        factor: int | None = None,
+    ) -> Flow[RuleTrial]: ...
+    def add(self, new: AddRule, *, validate: bool = False) -> Flow[DetectionRule]: ...
+    def remove(self, rule: str, change: ChangeRule) -> Flow[DetectionRule]: ...
+    def enable(self, rule: str, change: ChangeRule) -> Flow[DetectionRule]: ...
+    def disable(self, rule: str, change: ChangeRule) -> Flow[DetectionRule]: ...
+    def tune(
+        self, rule: str, change: TuneRule, *, validate: bool = False
+    ) -> Flow[DetectionRule]: ...
+
+
+class Oncall(Protocol):
+    """Who is paged, and whether it reached them."""
+
+    def find(self, paging: Paging) -> Flow[Page[OncallTarget]]: ...
+    def show(self, target: str) -> Flow[OncallTarget]: ...
+    def deliveries(
+        self, paging: Paging, *, state: str = "", target: str = ""
+    ) -> Flow[Page[Delivery]]: ...
+    def add(self, new: NewOncall, *, validate: bool = False) -> Flow[OncallTarget]: ...
+    def remove(self, target: str, change: RemoveOncall) -> Flow[OncallTarget]: ...
+    def test(self, target: str, change: TryOncall) -> Flow[Delivery]: ...
 
 
 class Statuses(Protocol):
@@ -395,6 +471,43 @@ class Statuses(Protocol):
     def policy(self) -> Flow[ServiceStatus]: ...
     def gateway(self) -> Flow[ServiceStatus]: ...
     def audit(self) -> Flow[ServiceStatus]: ...
+
+
+class Operators(Protocol):
+    """Who may use the operator APIs: accounts at policy, and each service's own door."""
+
+    def find(
+        self, paging: Paging, *, kind: str = "", state: str = "", role: str = ""
+    ) -> Flow[Page[OperatorAccount]]:
+        """Accounts, the newest first."""
+
+    def show(self, operator: str) -> Flow[OperatorAccount]:
+        """One account, by its name."""
+
+    def add(self, new: NewOperator, *, validate: bool = False) -> Flow[OperatorAccount]:
+        """Add an account."""
+
+    def change(
+        self, operator: str, change: SetOperator, revision: int, *, validate: bool = False
+    ) -> Flow[OperatorAccount]:
+        """Give an account other roles or groups."""
+
+    def restore(
+        self, operator: str, change: RestoreOperator, revision: int
+    ) -> Flow[OperatorAccount]:
+        """Let in again who was cut off."""
+
+    def token(self, operator: str, new: IssueToken) -> Flow[IssuedToken]:
+        """Issue a bearer token, shown once."""
+
+    def seal(self, new: SealBreakGlass) -> Flow[IssuedToken]:
+        """Seal a break-glass account: its token is shown once."""
+
+    def cut(self, operator: str, change: CutOperator) -> Flow[OperatorCut]:
+        """Cut somebody off at every service; one that does not answer is told so."""
+
+    def sessions(self, paging: Paging) -> Flow[Page[OperatorSession]]:
+        """Who has used each service since it started."""
 
 
 class LogTrust(Protocol):

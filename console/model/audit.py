@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
 from console.model.enforcement import LogProof
 from console.model.stored import Request, Stored
-from console.model.text import Note, Reason
+from console.model.text import Note, Reason, Slug, Time
 
 
 class Severity(StrEnum):
@@ -37,6 +38,7 @@ class AlertState(StrEnum):
 
     NEW = "new"
     IN_PROGRESS = "in_progress"
+    SNOOZED = "snoozed"
     RESOLVED = "resolved"
     REOPENED = "reopened"
 
@@ -70,6 +72,14 @@ class Evidence(msgspec.Struct, kw_only=True, frozen=True):
     summary: str
 
 
+class Comment(msgspec.Struct, kw_only=True, frozen=True):
+    """What an operator wrote under an alert."""
+
+    at: datetime
+    by: str
+    text: str
+
+
 class Alert(Stored, kw_only=True, frozen=True):
     """A detection, grouped: the same thing again raises `count`, not another row."""
 
@@ -93,6 +103,17 @@ class Alert(Stored, kw_only=True, frozen=True):
     note: str = ""
     evidence: list[Evidence] = []
     """The newest twenty."""
+    about: dict[str, str] = {}
+    """What the rule groups by, by field: `network`, `principal`, `target`, …"""
+    comments: list[Comment] = []
+    """The newest fifty, oldest first."""
+    snoozed_until: datetime | None = None
+    snoozed_at_count: int = 0
+    """It wakes when its count has doubled since, or its severity rises."""
+    level: int = 1
+    """The on-call level that it was escalated to."""
+    silenced_by: list[str] = []
+    """Ids of the silences that mute it now; never of a critical one."""
 
 
 class AcknowledgeAlert(Request, kw_only=True, frozen=True):
@@ -106,6 +127,39 @@ class CloseAlert(Request, kw_only=True, frozen=True):
 
     verdict: Verdict
     reason: Reason
+
+
+class AssignAlert(Request, kw_only=True, frozen=True):
+    """What `alert assign` sends: an operator's name."""
+
+    assignee: Slug
+    reason: Note = ""
+
+
+class SnoozeAlert(Request, kw_only=True, frozen=True):
+    """What `alert snooze` sends: it is quiet until then, at most seven days."""
+
+    until: Time
+    reason: Reason
+
+
+class EscalateAlert(Request, kw_only=True, frozen=True):
+    """What `alert escalate` sends: to a severity, or to the next on-call level without one."""
+
+    severity: Severity | None = None
+    reason: Reason
+
+
+class ReopenAlert(Request, kw_only=True, frozen=True):
+    """What `alert reopen` sends: the verdict was wrong."""
+
+    reason: Reason
+
+
+class CommentAlert(Request, kw_only=True, frozen=True):
+    """What `alert comment` sends."""
+
+    text: Annotated[Reason, msgspec.Meta(description="what is noted")]
 
 
 class Event(msgspec.Struct, kw_only=True, frozen=True):

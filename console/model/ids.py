@@ -23,10 +23,13 @@ PREFIXES = {
     "decision": "dec",
     "request": "rid",
     "principal": "prn",
+    "suspension": "sus",
     "price": "prc",
     "bundle": "pol",
     "silence": "sil",
     "oncall": "onc",
+    "operator": "opr",
+    "token": "tkn",
     "delivery": "msg",
 }
 """Noun to id prefix, DESIGN §2."""

@@ -32,6 +32,8 @@ NOUNS: dict[str, tuple[str, str]] = {
     "audit": ("console.operations.audit", "what happened, provably"),
     "log": ("console.operations.log", "the transparency log: its head, key and successors"),
     "receipt": ("console.operations.receipt", "what closing verbs could prove"),
+    "operator": ("console.operations.operator", "who may use the operator APIs, and sessions"),
+    "break-glass": ("console.operations.break_glass", "sealed accounts that can only close"),
     "point": ("console.operations.point", "the data-plane processes of the gateway"),
 }
 """Noun to module and summary, in the order that help lists them."""

@@ -65,16 +65,16 @@ class ListDeliveries(Listing, kw_only=True, frozen=True):
 @operation("oncall.deliveries", title="List pages", result=Page[Delivery])
 def deliveries(p: ListDeliveries, at: Engines, _plan: Plan | None) -> Flow[Page[Delivery]]:
     """List pages, newest first: delivered, tried again, or given up and why."""
-    return pages(
-        p, lambda paging: at.oncall.deliveries(paging, state=p.state, target=p.target)
-    )
+    return pages(p, lambda paging: at.oncall.deliveries(paging, state=p.state, target=p.target))
 
 
 class AddOncall(msgspec.Struct, kw_only=True, frozen=True):
     """Who is paged, how, and about what."""
 
     name: Annotated[Slug, Param("A short name.", kind=Kind.SLUG, positional=True)]
-    webhook: Annotated[str, Param("Its address: https, or http on this machine.", metavar="URL")] = ""
+    webhook: Annotated[
+        str, Param("Its address: https, or http on this machine.", metavar="URL")
+    ] = ""
     signing_key: Annotated[
         str,
         Param("The file with the webhook's secret, `whsec_` and base64.", kind=Kind.FILE),
@@ -95,9 +95,7 @@ class AddOncall(msgspec.Struct, kw_only=True, frozen=True):
         Param("About which alerts.", kind=Kind.CHOICE, choices=tuple(Severity), repeats=True,
               flag="severity"),
     ] = msgspec.field(default_factory=lambda: [Severity.HIGH, Severity.CRITICAL])  # fmt: skip
-    hours: Annotated[
-        Note, Param("When: `mon-fri 08:00-18:00 Europe/Berlin`; always without.")
-    ] = ""
+    hours: Annotated[Note, Param("When: `mon-fri 08:00-18:00 Europe/Berlin`; always without.")] = ""
     timeout_seconds: Annotated[
         Annotated[int, Meta(ge=1, le=60)],
         Param("How long one attempt may take.", kind=Kind.DURATION, flag="patience"),

@@ -79,13 +79,6 @@ def _matchers(p: AddSilence) -> list[Matcher]:
                 detail={"parameter": "match"},
             )
         found.append(Matcher(field=field.strip(), pattern=pattern.strip()))
-    if not found:
-        raise PilotError(
-            "missing-value",
-            "silence add needs --rule, --partner, --severity or --match",
-            exit=ExitCode.USAGE,
-            hint="for example --rule denial-burst --partner acme",
-        )
     return found
 
 

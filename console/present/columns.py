@@ -100,6 +100,32 @@ def old_version(row: Any) -> str | None:
     return f"{count} call{'' if count == 1 else 's'} since, last from {row.last_network or '?'}"
 
 
+def _matchers(row: Any) -> str:
+    return " ".join(f"{each.field}={each.pattern}" for each in row.matchers)
+
+
+def _span(seconds: int) -> str:
+    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds and seconds % size == 0:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def _tuned(row: Any) -> str:
+    tuning = row.tuning
+    said = {"severity": tuning.severity, "threshold": tuning.threshold, "factor": tuning.factor}
+    if tuning.window_seconds is not None:
+        said["window"] = _span(tuning.window_seconds)
+    return " ".join(f"{name}={value}" for name, value in said.items() if value is not None)
+
+
+def _found(row: Any) -> list[str]:
+    return [
+        f"{each.count} x {' '.join(value for value in each.about.values() if value)}"
+        for each in row.found
+    ]
+
+
 def _of(path: str) -> Callable[[Any], Any]:
     names = path.split(".")
 
@@ -362,6 +388,8 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         _text("state", priority=0),
         _text("verdict", priority=3),
         _text("assignee", priority=4),
+        Column("quiet until", lambda row: row.snoozed_until, 4, style="until"),
+        Column("silenced", lambda row: bool(row.silenced_by), 5),
         _text("rule", priority=5),
     ),
     "LogHandover": (
@@ -373,6 +401,66 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         _number("carried", priority=4),
         _text("new_key", priority=3),
         _text("old_key", priority=5),
+    ),
+    "Silence": (
+        _ID,
+        Column("matches", _matchers, 0, width=12),
+        _text("state", priority=0),
+        Column("ends", lambda row: row.ends_at, 0, style="until"),
+        _number("hits", priority=0),
+        _number("alerts", priority=1),
+        _text("owner", priority=1),
+        _text("reason", priority=2),
+        _text("why it ended", "ended_why", priority=4),
+    ),
+    "DetectionRule": (
+        _text("rule", "id", priority=0, width=16),
+        _text("state", priority=0),
+        _text("severity", priority=0),
+        _text("kind", priority=2),
+        _number("threshold", priority=1),
+        Column("window", lambda row: _span(row.window_seconds), 1, align="right"),
+        Column("factor", lambda row: f"{row.factor:g}" if row.factor else "", 3, align="right"),
+        Column("tuned", _tuned, 2),
+        _text("title", priority=2),
+        _text("origin", priority=4),
+        _text("error", priority=3),
+    ),
+    "RuleTrial": (
+        _text("rule", priority=0),
+        _time("since", "since", 0),
+        _time("until", "until", 0),
+        _number("read", priority=0),
+        _number("alerts", priority=0),
+        _number("matches", priority=0),
+        Column("found", _found, 1, most=2000),
+        _text("partial", priority=1),
+        _text("warnings", priority=1),
+    ),
+    "OncallTarget": (
+        _text("name", "slug", priority=0),
+        _number("level", priority=0),
+        _text("kind", priority=1),
+        _text("severities", priority=1),
+        _text("hours", priority=2),
+        _age("delivered", "delivered_at", 1),
+        _text("failing", priority=0),
+        _text("url", priority=3),
+        _text("argv", priority=3),
+        _text("id", priority=4, width=30, most=30),
+    ),
+    "Delivery": (
+        _ID,
+        _text("target", priority=0),
+        _text("title", priority=1),
+        _text("severity", priority=2),
+        _text("why", priority=3),
+        _text("state", priority=0),
+        _number("attempts", priority=1),
+        _age("age", "created_at", 1),
+        Column("next", lambda row: row.next_at, 2, style="until"),
+        _text("error", priority=1),
+        _text("alert", "alert_id", priority=4, width=30, most=30),
     ),
     "Process": (
         _text("name", priority=0),

@@ -51,7 +51,7 @@ ACTIONS: dict[str, Class] = {
     **_acts(ACCESS, 99, "Create", "grant.create"),
     **_acts(ACCESS, 99, "Suspend", "grant.suspend"),
     **_acts(FINDING, 1, "Create", "alert.create"),
-    **_acts(FINDING, 2, "Update", "alert.update", "alert.acknowledge", "alert.reopen"),
+    **_acts(FINDING, 2, "Update", "alert.update", "alert.acknowledge", "alert.reopen", "alert.assign", "alert.snooze", "alert.wake", "alert.escalate", "alert.comment"),
     **_acts(FINDING, 3, "Close", "alert.close"),
     **_acts(AUTHENTICATION, 1, "Logon", "operator.sign-in"),
     **_acts(
@@ -75,6 +75,7 @@ ACTIONS: dict[str, Class] = {
 _STATUS = {
     AlertState.NEW.value: 1,
     AlertState.IN_PROGRESS.value: 2,
+    AlertState.SNOOZED.value: 3,
     AlertState.RESOLVED.value: 4,
     AlertState.REOPENED.value: 1,
 }

@@ -9,7 +9,7 @@ from console.api import gateway as gateway_api
 from console.api import policy as policy_api
 from console.api.engines import Engines
 from console.api.flow import Flow, ask
-from console.engines.native import audit, gateway, policy
+from console.engines.native import audit, gateway, operators, policy
 from console.model.operator import ServiceStatus
 
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ def native(log_trust: LogTrust) -> Engines:
         log=audit.Log(),
         events=audit.Events(),
         alerts=audit.Alerts(),
+        silences=audit.Silences(),
+        rules=audit.Rules(),
+        oncall=audit.Oncall(),
+        operators=operators.Operators(),
         statuses=Statuses(),
         log_trust=log_trust,
     )

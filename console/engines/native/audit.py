@@ -13,12 +13,21 @@ from console.errors import ExitCode, PilotError
 from console.model.audit import (
     AcknowledgeAlert,
     Alert,
+    AssignAlert,
     CloseAlert,
+    CommentAlert,
+    EscalateAlert,
     Event,
     EventProof,
     LogGrowth,
     LogHead,
+    ReopenAlert,
+    SnoozeAlert,
 )
+from console.model.log import LogHandover, RestartLog, RotateLogKey
+from console.model.oncall import Delivery, NewOncall, OncallTarget, RemoveOncall, TryOncall
+from console.model.rule import AddRule, ChangeRule, DetectionRule, RuleTrial, TuneRule
+from console.model.silence import EndSilence, NewSilence, Silence
 from console.model.stored import Page
 
 
@@ -34,6 +43,15 @@ class Log:
     def proof(self, event: str, *, tree_size: int | None = None) -> Flow[EventProof]:
         size = "" if tree_size is None else str(tree_size)
         return ask(audit.PROOF, path={"event": event}, query={"tree_size": size})
+
+    def handovers(self, old_key: str = "") -> Flow[Page[LogHandover]]:
+        return ask(audit.HANDOVERS, query={"old_key": old_key})
+
+    def rotate_key(self, change: RotateLogKey) -> Flow[LogHandover]:
+        return ask(audit.ROTATE, body=change)
+
+    def restart(self, change: RestartLog) -> Flow[LogHandover]:
+        return ask(audit.RESTART, body=change)
 
     def files(self, paths: Sequence[str]) -> Flow[list[bytes | None]]:
         outcomes = yield Many([Call(audit.TILE, {"file": path}) for path in paths])
@@ -96,8 +114,18 @@ class Alerts:
         severity: str = "",
         partner: str = "",
         rule: str = "",
+        assignee: str = "",
+        silenced: str = "",
     ) -> Flow[Page[Alert]]:
-        filters = query(paging, state=state, severity=severity, partner=partner, rule=rule)
+        filters = query(
+            paging,
+            state=state,
+            severity=severity,
+            partner=partner,
+            rule=rule,
+            assignee=assignee,
+            silenced=silenced,
+        )
         return ask(audit.ALERT_LIST, query=filters)
 
     def show(self, alert: str) -> Flow[Alert]:
@@ -108,3 +136,100 @@ class Alerts:
 
     def close(self, alert: str, change: CloseAlert) -> Flow[Alert]:
         return ask(audit.ALERT_CLOSE, path={"alert": alert}, body=change)
+
+    def assign(self, alert: str, change: AssignAlert) -> Flow[Alert]:
+        return ask(audit.ALERT_ASSIGN, path={"alert": alert}, body=change)
+
+    def snooze(self, alert: str, change: SnoozeAlert) -> Flow[Alert]:
+        return ask(audit.ALERT_SNOOZE, path={"alert": alert}, body=change)
+
+    def escalate(self, alert: str, change: EscalateAlert) -> Flow[Alert]:
+        return ask(audit.ALERT_ESCALATE, path={"alert": alert}, body=change)
+
+    def comment(self, alert: str, change: CommentAlert) -> Flow[Alert]:
+        return ask(audit.ALERT_COMMENT, path={"alert": alert}, body=change)
+
+    def reopen(self, alert: str, change: ReopenAlert) -> Flow[Alert]:
+        return ask(audit.ALERT_REOPEN, path={"alert": alert}, body=change)
+
+
+class Silences:
+    """`facets.Silences` at audit."""
+
+    def find(self, paging: Paging, *, state: str = "") -> Flow[Page[Silence]]:
+        return ask(audit.SILENCE_LIST, query=query(paging, state=state))
+
+    def show(self, silence: str) -> Flow[Silence]:
+        return ask(audit.SILENCE_SHOW, path={"silence": silence})
+
+    def add(self, new: NewSilence, *, validate: bool = False) -> Flow[Silence]:
+        return ask(audit.SILENCE_ADD, body=new, validate_only=validate)
+
+    def end(self, silence: str, change: EndSilence) -> Flow[Silence]:
+        return ask(audit.SILENCE_END, path={"silence": silence}, body=change)
+
+
+class Rules:
+    """`facets.Rules` at audit."""
+
+    def find(
+        self, paging: Paging, *, state: str = "", origin: str = ""
+    ) -> Flow[Page[DetectionRule]]:
+        return ask(audit.RULE_LIST, query=query(paging, state=state, origin=origin))
+
+    def show(self, rule: str) -> Flow[DetectionRule]:
+        return ask(audit.RULE_SHOW, path={"rule": rule})
+
+    def test(
+        self,
+        rule: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        threshold: int | None = None,
+        window_seconds: int | None = None,
+        factor: int | None = None,
+    ) -> Flow[RuleTrial]:
+        said = {"threshold": threshold, "window_seconds": window_seconds, "factor": factor}
+        tuning = {name: str(value) for name, value in said.items() if value is not None}
+        when = {"since": time(since), "until": time(until)}
+        return ask(audit.RULE_TEST, path={"rule": rule}, query={**when, **tuning})
+
+    def add(self, new: AddRule, *, validate: bool = False) -> Flow[DetectionRule]:
+        return ask(audit.RULE_ADD, body=new, validate_only=validate)
+
+    def remove(self, rule: str, change: ChangeRule) -> Flow[DetectionRule]:
+        return ask(audit.RULE_REMOVE, path={"rule": rule}, body=change)
+
+    def enable(self, rule: str, change: ChangeRule) -> Flow[DetectionRule]:
+        return ask(audit.RULE_ENABLE, path={"rule": rule}, body=change)
+
+    def disable(self, rule: str, change: ChangeRule) -> Flow[DetectionRule]:
+        return ask(audit.RULE_DISABLE, path={"rule": rule}, body=change)
+
+    def tune(self, rule: str, change: TuneRule, *, validate: bool = False) -> Flow[DetectionRule]:
+        return ask(audit.RULE_TUNE, path={"rule": rule}, body=change, validate_only=validate)
+
+
+class Oncall:
+    """`facets.Oncall` at audit."""
+
+    def find(self, paging: Paging) -> Flow[Page[OncallTarget]]:
+        return ask(audit.ONCALL_LIST, query=query(paging))
+
+    def show(self, target: str) -> Flow[OncallTarget]:
+        return ask(audit.ONCALL_SHOW, path={"target": target})
+
+    def deliveries(
+        self, paging: Paging, *, state: str = "", target: str = ""
+    ) -> Flow[Page[Delivery]]:
+        return ask(audit.ONCALL_DELIVERIES, query=query(paging, state=state, target=target))
+
+    def add(self, new: NewOncall, *, validate: bool = False) -> Flow[OncallTarget]:
+        return ask(audit.ONCALL_ADD, body=new, validate_only=validate)
+
+    def remove(self, target: str, change: RemoveOncall) -> Flow[OncallTarget]:
+        return ask(audit.ONCALL_REMOVE, path={"target": target}, body=change)
+
+    def test(self, target: str, change: TryOncall) -> Flow[Delivery]:
+        return ask(audit.ONCALL_TEST, path={"target": target}, body=change)

@@ -1,39 +1,34 @@
 """Alerts: one row a fingerprint, from the first match to the verdict, and again if it returns.
 
 Each change is recorded as an OCSF Detection Finding in the same transaction. A growing
-count is recorded when it gains a digit, so that a burst does not flood the log.
+count is recorded when it gains a digit, so that a burst does not flood the log. What
+operators do with alerts is in `triage`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, Text, cast, func, select
 
 from console.api.problems import refusal
-from console.model.audit import (
-    SEVERITY_ID,
-    AcknowledgeAlert,
-    Alert,
-    AlertState,
-    CloseAlert,
-    Severity,
-    Verdict,
-)
+from console.model.audit import Alert, AlertState
 from console.model.ids import new_id
 from console.model.stored import Page
-from console.services.audit.leaf import read_leaf
-from console.services.audit.rule import Fired, Rule, Value
-from console.services.audit.schema import ALERTS, LEAVES
+from console.services.audit import pages
+from console.services.audit.alertrow import rank, row_of, store
+from console.services.audit.rule import EVIDENCE, Finding
+from console.services.audit.schema import ALERTS
+from console.services.audit.silences import Mutes
 from console.services.events import SYSTEM, event
-from console.services.store import emit
-from console.services.web import Ask, fresh, page
+from console.services.store import emit, signal
+from console.services.web import Ask, page
 
-EVIDENCE = 20
-"""Pieces of evidence that an alert keeps: the newest."""
+CHANGED = "alerts"
+"""Signalled when an alert changed."""
 
 
 def known(conn: Connection, fingerprints: Sequence[str]) -> dict[str, Alert]:
@@ -46,69 +41,122 @@ def known(conn: Connection, fingerprints: Sequence[str]) -> dict[str, Alert]:
     return found
 
 
-def fire(
-    conn: Connection,
-    rule: Rule,
-    fired: Fired,
-    *,
-    group: Mapping[str, Value],
-    fingerprint: str,
-    before: Alert | None,
-    at: datetime,
-) -> None:
-    """Count what fired into its alert: a new one, the one that is open, or one that reopens."""
-    if before is None:
-        alert = Alert(
-            id=new_id("alert"),
-            created_at=at,
-            created_by=SYSTEM,
-            updated_at=at,
-            updated_by=SYSTEM,
-            rule=rule.id,
-            rule_revision=rule.revision,
-            title=rule.title,
-            severity=rule.severity.value,
-            fingerprint=fingerprint,
-            count=fired.matches,
-            first_seen_at=fired.first,
-            last_seen_at=fired.last,
-            partner=str(group.get("partner", "")),
-            grant_id=str(group.get("grant_id", "")),
-            credential_id=str(group.get("credential_id", "")),
-            state=AlertState.NEW.value,
-            evidence=list(reversed(fired.evidence)),
-        )
-        conn.execute(ALERTS.insert().values(**_row(alert), began_at=fired.first))
-        _record(conn, "alert.create", alert, SYSTEM, at)
+def fire(conn: Connection, findings: Sequence[Finding], at: datetime) -> None:
+    """Count what fired into its alerts: new ones, open ones, or ones that reopen."""
+    if not findings:
         return
-    evidence = sorted([*before.evidence, *fired.evidence], key=lambda each: each.at)[-EVIDENCE:]
+    there = known(conn, [each.fingerprint for each in findings])
+    mutes = Mutes(conn, at)
+    for each in findings:
+        before = there.get(each.fingerprint)
+        if before is None:
+            _begin(conn, each, mutes, at)
+        elif before.state == AlertState.RESOLVED:
+            _return(conn, each, before, mutes, at)
+        else:
+            _grow(conn, each, before, mutes, at)
+    mutes.save()
+
+
+def _begin(conn: Connection, finding: Finding, mutes: Mutes, at: datetime) -> None:
+    rule, fired = finding.rule, finding.fired
+    about = {name: str(value) for name, value in finding.group.items()}
+    alert = Alert(
+        id=new_id("alert"),
+        created_at=at,
+        created_by=SYSTEM,
+        updated_at=at,
+        updated_by=SYSTEM,
+        rule=rule.id,
+        rule_revision=rule.revision,
+        title=rule.title,
+        severity=rule.severity.value,
+        fingerprint=finding.fingerprint,
+        count=fired.matches,
+        first_seen_at=fired.first,
+        last_seen_at=fired.last,
+        partner=about.get("partner", ""),
+        grant_id=about.get("grant_id", ""),
+        credential_id=about.get("credential_id", ""),
+        state=AlertState.NEW.value,
+        evidence=list(reversed(fired.evidence)),
+        about=about,
+    )
+    alert = mutes.applied(alert, fired.matches)
+    conn.execute(ALERTS.insert().values(**row_of(alert), began_at=fired.first))
+    record(conn, "alert.create", alert, SYSTEM, at)
+    pages.page(conn, alert, "created", at)
+
+
+def _return(conn: Connection, finding: Finding, before: Alert, mutes: Mutes, at: datetime) -> None:
     alert = msgspec.structs.replace(
+        _counted(finding, before, at),
+        severity=finding.rule.severity.value,
+        state=AlertState.REOPENED.value,
+        acknowledged_at=None,
+        verdict="",
+        closed_at=None,
+        level=1,
+    )
+    alert = mutes.applied(alert, finding.fired.matches)
+    store(conn, alert, began_at=finding.fired.first)
+    record(conn, "alert.reopen", alert, SYSTEM, at, before=before)
+    pages.page(conn, alert, "reopened", at)
+
+
+def _grow(conn: Connection, finding: Finding, before: Alert, mutes: Mutes, at: datetime) -> None:
+    alert = _counted(finding, before, at)
+    worse = rank(alert.severity) > rank(before.severity)
+    alert = mutes.applied(alert, finding.fired.matches)
+    if before.state == AlertState.SNOOZED and (worse or alert.count >= 2 * before.snoozed_at_count):
+        why = "its severity rose" if worse else "its count doubled"
+        wake(conn, alert, before, why, at)
+        return
+    store(conn, alert)
+    if worse or len(str(alert.count)) > len(str(before.count)):
+        record(conn, "alert.update", alert, SYSTEM, at, before=before)
+    if worse:
+        pages.page(conn, alert, "escalated", at)
+
+
+def _counted(finding: Finding, before: Alert, at: datetime) -> Alert:
+    rule, fired = finding.rule, finding.fired
+    evidence = sorted([*before.evidence, *fired.evidence], key=lambda each: each.at)[-EVIDENCE:]
+    return msgspec.structs.replace(
         before,
         revision=before.revision + 1,
         updated_at=at,
         updated_by=SYSTEM,
         rule_revision=rule.revision,
         title=rule.title,
-        severity=rule.severity.value,
+        severity=max(before.severity, rule.severity.value, key=rank),
         count=before.count + fired.matches,
         first_seen_at=min(before.first_seen_at, fired.first),
         last_seen_at=max(before.last_seen_at, fired.last),
         evidence=evidence[::-1],
     )
-    if before.state != AlertState.RESOLVED:
-        _store(conn, alert)
-        if len(str(alert.count)) > len(str(before.count)):
-            _record(conn, "alert.update", alert, SYSTEM, at, before=before)
-        return
+
+
+def wake(conn: Connection, alert: Alert, before: Alert, why: str, at: datetime) -> None:
+    """End a snooze: the alert is again what it was."""
     alert = msgspec.structs.replace(
         alert,
-        state=AlertState.REOPENED.value,
-        acknowledged_at=None,
-        verdict="",
-        closed_at=None,
+        state=(AlertState.IN_PROGRESS if alert.acknowledged_at else AlertState.NEW).value,
+        snoozed_until=None,
+        snoozed_at_count=0,
     )
-    _store(conn, alert, began_at=fired.first)
-    _record(conn, "alert.reopen", alert, SYSTEM, at, before=before)
+    store(conn, alert)
+    record(conn, "alert.wake", alert, SYSTEM, at, before=before, reason=why)
+    pages.page(conn, alert, "woken", at)
+
+
+def wake_due(conn: Connection, at: datetime) -> None:
+    """End the snoozes whose time is over."""
+    query = select(ALERTS.c.body).where(ALERTS.c.state == AlertState.SNOOZED.value)
+    for alert in conn.execute(query).scalars().all():
+        if alert.snoozed_until is not None and alert.snoozed_until <= at:
+            after = msgspec.structs.replace(alert, revision=alert.revision + 1, updated_at=at)
+            wake(conn, after, alert, "its snooze is over", at)
 
 
 def listing(conn: Connection, ask: Ask) -> Page[Alert]:
@@ -121,132 +169,30 @@ def listing(conn: Connection, ask: Ask) -> Page[Alert]:
         query = query.where(ALERTS.c.state != AlertState.RESOLVED.value)
     elif state:
         query = query.where(ALERTS.c.state == state)
+    if assignee := ask.query.get("assignee", ""):
+        query = query.where(_member("assignee") == assignee)
+    if (silenced := ask.query.get("silenced", "")) in {"yes", "no"}:
+        some = func.json_array_length(cast(ALERTS.c.body, Text), "$.silenced_by") > 0
+        query = query.where(some if silenced == "yes" else ~some)
     keys = [ALERTS.c.rank.desc(), ALERTS.c.last_seen_at.desc(), ALERTS.c.id.desc()]
     return page(conn, query, ask, keys=keys, decode=_alert)
 
 
 def show(conn: Connection, ask: Ask) -> Alert:
     """Answer `alert.show`."""
-    return _found(conn, ask)[0]
+    return find(conn, ask)[0]
 
 
-def acknowledge(conn: Connection, ask: Ask) -> Alert:
-    """Answer `alert.acknowledge`: the operator takes it on. Doing it again changes nothing."""
-    said: AcknowledgeAlert = ask.body
-    before, _ = _found(conn, ask)
-    fresh(ask, before)
-    if before.state == AlertState.RESOLVED:
-        raise refusal(
-            "state",
-            f"{before.id} is resolved ({before.verdict})",
-            mend="it reopens by itself when it happens again",
-            current=before,
-        )
-    if before.state == AlertState.IN_PROGRESS and before.assignee == ask.operator.name:
-        return before
-    alert = msgspec.structs.replace(
-        _touched(before, ask),
-        state=AlertState.IN_PROGRESS.value,
-        assignee=ask.operator.name,
-        acknowledged_at=ask.now,
-        note=said.reason or before.note,
-    )
-    _store(conn, alert)
-    _record(conn, "alert.acknowledge", alert, ask.operator.name, ask.now, before=before, ask=ask)
-    return alert
-
-
-def close(conn: Connection, ask: Ask, rules: Mapping[str, Rule]) -> Alert:
-    """Answer `alert.close`. A true positive needs a containment since the alert began."""
-    said: CloseAlert = ask.body
-    before, began_at = _found(conn, ask)
-    fresh(ask, before)
-    if before.state == AlertState.RESOLVED:
-        if before.verdict == said.verdict:
-            return before
-        raise refusal(
-            "state",
-            f"{before.id} is already resolved as {before.verdict}",
-            mend="it reopens by itself when it happens again",
-            current=before,
-        )
-    rule = rules.get(before.rule)
-    if said.verdict is Verdict.TRUE_POSITIVE and (rule is None or rule.containment):
-        _need_containment(conn, before, began_at)
-    alert = msgspec.structs.replace(
-        _touched(before, ask),
-        state=AlertState.RESOLVED.value,
-        verdict=said.verdict.value,
-        closed_at=ask.now,
-        assignee=before.assignee or ask.operator.name,
-        note=said.reason,
-    )
-    _store(conn, alert)
-    _record(conn, "alert.close", alert, ask.operator.name, ask.now, before=before, ask=ask)
-    return alert
-
-
-def _need_containment(conn: Connection, alert: Alert, since: datetime) -> None:
-    """Look for a lock or a revocation that touches what the alert is about."""
-    about = {each for each in (alert.partner, alert.grant_id, alert.credential_id) if each}
-    bodies = conn.execute(
-        select(LEAVES.c.body)
-        .where(LEAVES.c.contains == True, LEAVES.c.at >= since)  # noqa: E712 - SQL, for the partial index
-        .order_by(LEAVES.c.idx.desc())
-    ).scalars()
-    for body in bodies:
-        touched = set(read_leaf(body).touches())
-        # An alert about nobody known is contained by whatever was locked since.
-        if not about or about & touched or "*" in touched:
-            return
-    if alert.credential_id:
-        mend = f"pilotctl key revoke {alert.credential_id}"
-    elif alert.partner:
-        mend = f"pilotctl lock add partner {alert.partner}"
-    else:
-        mend = "pilotctl lock add everything, or a network"
-    raise refusal(
-        "state",
-        f"{alert.id} cannot be a true positive: nothing of {' / '.join(sorted(about)) or 'it'} "
-        "was locked or revoked since it began",
-        mend=f"contain it first ({mend}); if you just did, its record reaches the log in a moment",
-        current=alert,
-    )
-
-
-def _found(conn: Connection, ask: Ask) -> tuple[Alert, datetime]:
+def find(conn: Connection, ask: Ask) -> tuple[Alert, datetime]:
+    """Return the alert that the path names, and when it began. Raises `not-found`."""
     row = conn.execute(select(ALERTS).where(ALERTS.c.id == ask.path["alert"])).first()
     if row is None:
         raise refusal("not-found", f"there is no alert {ask.path['alert'][:80]!a}")
     return row.body, row.began_at
 
 
-def _touched(alert: Alert, ask: Ask) -> Alert:
-    return msgspec.structs.replace(
-        alert,
-        revision=alert.revision + 1,
-        updated_at=ask.now,
-        updated_by=ask.operator.name,
-    )
-
-
-def _store(conn: Connection, alert: Alert, **more: Any) -> None:
-    conn.execute(update(ALERTS).where(ALERTS.c.id == alert.id).values(**_row(alert), **more))
-
-
-def _row(alert: Alert) -> dict[str, Any]:
-    unresolved = alert.state != AlertState.RESOLVED
-    return {
-        "id": alert.id,
-        "fingerprint": alert.fingerprint,
-        "rank": SEVERITY_ID[Severity(alert.severity)] + 10 * unresolved,
-        "state": alert.state,
-        "severity": alert.severity,
-        "partner": alert.partner,
-        "rule": alert.rule,
-        "last_seen_at": alert.last_seen_at,
-        "body": alert,
-    }
+def _member(name: str) -> Any:
+    return func.json_extract(cast(ALERTS.c.body, Text), f"$.{name}")
 
 
 def _alert(row: Row[Any]) -> Alert:
@@ -254,7 +200,7 @@ def _alert(row: Row[Any]) -> Alert:
     return found
 
 
-def _record(
+def record(
     conn: Connection,
     action: str,
     alert: Alert,
@@ -263,10 +209,14 @@ def _record(
     *,
     before: Alert | None = None,
     ask: Ask | None = None,
+    reason: str = "",
 ) -> None:
+    """Record one change of an alert, in its transaction."""
     # Its evidence is in the finding already: not twice again in the object.
-    after = msgspec.structs.replace(alert, evidence=[])
-    earlier = None if before is None else msgspec.structs.replace(before, evidence=[])
+    after = msgspec.structs.replace(alert, evidence=[], comments=[])
+    earlier = None
+    if before is not None:
+        earlier = msgspec.structs.replace(before, evidence=[], comments=[])
     emit(
         conn,
         event(
@@ -277,7 +227,7 @@ def _record(
             target=alert.id,
             name=alert.title,
             partner=alert.partner,
-            reason=alert.note if ask else "",
+            reason=reason or (alert.note if ask else ""),
             request_id=ask.request_id if ask else "",
             before=earlier,
             after=after,
@@ -285,3 +235,4 @@ def _record(
             alert=alert,
         ),
     )
+    signal(conn, CHANGED)

@@ -7,31 +7,40 @@ is read again after a crash counts no second time.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
-from typing import Annotated
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Annotated, Any
 
 import msgspec
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, and_, delete, func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from console.api.problems import refusal
-from console.model.audit import Evidence, Severity
+from console.model.audit import Severity
 from console.model.text import now
 from console.model.traffic import CallRecord, Outcome
 from console.services.audit import alerts
+from console.services.audit.backing import BackedState
+from console.services.audit.judge import KINDS, judge
 from console.services.audit.leaf import Leaf, read_leaf
-from console.services.audit.rule import Rule, Seen, Value, Window, advance
-from console.services.audit.rulefile import FIELDS
-from console.services.audit.schema import ADMITTED, CURSORS, LEAVES, REVOKED, WINDOWS
+from console.services.audit.rule import Rule, Seen
+from console.services.audit.schema import ADMITTED, CURSORS, LEAVES, REVOKED, STATES
+from console.services.audit.seeing import seen_call, seen_event
 from console.services.events import SYSTEM, event
 from console.services.store import emit
 
 BATCH = 1000
 """Calls or events taken in one transaction."""
 
-_CALL_FIELDS = tuple(name for name in FIELDS["calls"] if name != "ended_before")
-_EVENT_FIELDS = tuple(FIELDS["events"])
+UNHEARD = ("alert.", "silence.")
+"""An alert about alerts would feed itself."""
+KEPT = {"norm": timedelta(days=8), "ratio": timedelta(days=8), "hours": timedelta(days=15)}
+"""How long what a rule of a kind remembers matters, where that is more than its window."""
+
 _SERVED = {Outcome.ALLOWED.value, Outcome.FLAGGED.value}
+
+
+encode = msgspec.json.Encoder().encode
 
 
 class CallItem(msgspec.Struct, frozen=True):
@@ -72,9 +81,9 @@ def take_calls(conn: Connection, rules: Sequence[Rule], offered: CallPage) -> in
     if any(call.started_at.tzinfo is None for call in calls):
         raise refusal("unavailable", "a call record has a time without a zone")
     served = [call for call in calls if call.outcome in _SERVED]
-    ended = _ended(conn, served)
+    ended = ended_before(conn, served)
     _note_admitted(conn, served)
-    detect(conn, rules, "calls", [_seen_call(call, ended=call.id in ended) for call in calls])
+    detect(conn, rules, "calls", [seen_call(call, ended=call.id in ended) for call in calls])
     _move(conn, "calls", last)
     return last
 
@@ -94,8 +103,7 @@ def take_events(conn: Connection, rules: Sequence[Rule]) -> int:
     for _, leaf in leaves:
         if leaf.action == "receipt.verify":
             _note_revoked(conn, rules, leaf)
-    # An alert about alerts would feed itself.
-    heard = [_seen_event(*each) for each in leaves if not each[1].action.startswith("alert.")]
+    heard = [seen_event(*each) for each in leaves if not each[1].action.startswith(UNHEARD)]
     detect(conn, rules, "events", heard)
     _move(conn, "events", leaves[-1][0])
     return len(leaves)
@@ -109,90 +117,64 @@ def events_waiting(conn: Connection) -> bool | None:
 
 def detect(conn: Connection, rules: Iterable[Rule], reads: str, seen: Sequence[Seen]) -> None:
     """Run the rules that read `reads` over what was seen."""
+    states = _InStore(conn)
+    found = [
+        finding for rule in rules if rule.reads == reads for finding in judge(rule, seen, states)
+    ]
+    alerts.fire(conn, found, now())
+
+
+class _InStore:
+    """The states of the rules' groups in this transaction."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+
+    def load(self, rule: Rule, fingerprints: Sequence[str]) -> dict[str, Any]:
+        """Return the states there are. One that cannot be read begins anew."""
+        kind = BackedState if rule.kind == "unbacked" else KINDS[rule.kind].state
+        found = {}
+        for start in range(0, len(fingerprints), 500):
+            some = fingerprints[start : start + 500]
+            query = select(STATES.c.fingerprint, STATES.c.state)
+            for row in self._conn.execute(query.where(STATES.c.fingerprint.in_(some))):
+                with suppress(msgspec.MsgspecError):  # the rule was of another kind before
+                    found[row.fingerprint] = msgspec.json.decode(row.state, type=kind)
+        return found
+
+    def save(self, rule: Rule, states: Mapping[str, Any], at: datetime) -> None:
+        """Keep them, and when the rule last saw something."""
+        upsert = insert(STATES)
+        new = upsert.excluded
+        self._conn.execute(
+            upsert.on_conflict_do_update(
+                index_elements=[STATES.c.fingerprint], set_={"at": new.at, "state": new.state}
+            ),
+            [
+                {"fingerprint": name, "rule": rule.id, "at": at, "state": encode(state)}
+                for name, state in states.items()
+            ],
+        )
+
+
+def forget(conn: Connection, rules: Iterable[Rule]) -> int:
+    """Drop what no rule can need any more: memory is bounded by what was seen lately.
+
+    Measured by the newest thing that the rule itself saw, not by a clock. Returns how many.
+    """
+    dropped = 0
     for rule in rules:
-        if rule.reads != reads:
+        mine = STATES.c.rule == rule.id
+        newest = conn.execute(select(func.max(STATES.c.at)).where(mine)).scalar()
+        if newest is None or rule.kind == "unbacked":
             continue
-        groups: dict[tuple[Value, ...], list[Evidence]] = {}
-        for each in seen:
-            if rule.matches(each.fields):
-                groups.setdefault(rule.group(each.fields), []).append(each.evidence)
-        if groups:
-            _count(conn, rule, groups)
+        edge = datetime.fromisoformat(newest) if isinstance(newest, str) else newest
+        edge -= max(rule.window * 2, KEPT.get(rule.kind, timedelta(0)))
+        dropped += conn.execute(delete(STATES).where(mine, STATES.c.at < edge)).rowcount
+    return dropped
 
 
-def _count(
-    conn: Connection, rule: Rule, groups: Mapping[tuple[Value, ...], list[Evidence]]
-) -> None:
-    at = now()
-    named = {group: rule.fingerprint(group) for group in groups}
-    fingerprints = list(named.values())
-    windows = _windows(conn, fingerprints)
-    before = alerts.known(conn, fingerprints)
-    moved = []
-    for group, matched in groups.items():
-        fingerprint = named[group]
-        window, fired = advance(
-            rule, windows.get(fingerprint, Window()), matched, newest=alerts.EVIDENCE
-        )
-        moved.append(
-            {
-                "fingerprint": fingerprint,
-                "rule": rule.id,
-                "times": msgspec.json.encode(window.recent),
-                "pending": window.pending,
-            }
-        )
-        if fired:
-            values = dict(zip(rule.group_by, group, strict=True))
-            alerts.fire(
-                conn,
-                rule,
-                fired,
-                group=values,
-                fingerprint=fingerprint,
-                before=before.get(fingerprint),
-                at=at,
-            )
-    upsert = insert(WINDOWS)
-    conn.execute(
-        upsert.on_conflict_do_update(
-            index_elements=[WINDOWS.c.fingerprint],
-            set_={"times": upsert.excluded.times, "pending": upsert.excluded.pending},
-        ),
-        moved,
-    )
-
-
-_recent = msgspec.json.Decoder(tuple[Evidence, ...]).decode
-
-
-def _windows(conn: Connection, fingerprints: Sequence[str]) -> dict[str, Window]:
-    found = {}
-    for start in range(0, len(fingerprints), 500):
-        some = fingerprints[start : start + 500]
-        for row in conn.execute(select(WINDOWS).where(WINDOWS.c.fingerprint.in_(some))):
-            found[row.fingerprint] = Window(_recent(row.times), row.pending)
-    return found
-
-
-def _seen_call(call: CallRecord, *, ended: bool) -> Seen:
-    fields: dict[str, Value] = {name: getattr(call, name) for name in _CALL_FIELDS}
-    fields["ended_before"] = ended
-    said = (call.outcome, call.code, call.model, f"from {call.address}", f"at {call.point}")
-    summary = " ".join(each for each in said if each)
-    return Seen(Evidence(kind="call", id=call.id, at=call.started_at, summary=summary), fields)
-
-
-def _seen_event(idx: int, leaf: Leaf) -> Seen:
-    known: dict[str, Value] = {"index": idx, "id": leaf.event_id}
-    fields: dict[str, Value] = {
-        name: known[name] if name in known else getattr(leaf, name) for name in _EVENT_FIELDS
-    }
-    summary = " ".join(each for each in (leaf.action, leaf.target, leaf.reason[:300]) if each)
-    return Seen(Evidence(kind="event", id=leaf.event_id, at=leaf.at, summary=summary), fields)
-
-
-def _ended(conn: Connection, served: Sequence[CallRecord]) -> set[str]:
+def ended_before(conn: Connection, served: Sequence[CallRecord]) -> set[str]:
     """Return the ids of the calls that began after the verified end of what they ran on."""
     ids = {each for call in served for each in (call.credential_id, call.grant_id) if each}
     ends: dict[tuple[str, str], datetime] = {}
@@ -237,7 +219,7 @@ def _note_admitted(conn: Connection, served: Sequence[CallRecord]) -> None:
     )
 
 
-class _Verified(msgspec.Struct):
+class Verified(msgspec.Struct):
     """What a verified receipt says (`console.model.enforcement.Receipt`)."""
 
     kind: str
@@ -248,7 +230,7 @@ class _Verified(msgspec.Struct):
 def _note_revoked(conn: Connection, rules: Sequence[Rule], leaf: Leaf) -> None:
     """Remember a verified end, and look at what was admitted after it meanwhile."""
     try:
-        receipt = msgspec.convert(leaf.after, _Verified)
+        receipt = msgspec.convert(leaf.after, Verified)
     except msgspec.ValidationError:
         return
     if receipt.kind not in {"grant", "credential"}:
@@ -261,8 +243,8 @@ def _note_revoked(conn: Connection, rules: Sequence[Rule], leaf: Leaf) -> None:
         )
     ).all()
     # One that began after an earlier end was seen as such when it came.
-    told = _ended(conn, [row.call for row in rows])
-    late = [_seen_call(row.call, ended=True) for row in rows if row.call.id not in told]
+    told = ended_before(conn, [row.call for row in rows])
+    late = [seen_call(row.call, ended=True) for row in rows if row.call.id not in told]
     conn.execute(
         insert(REVOKED)
         .values(kind=receipt.kind, id=receipt.target, verified_at=ended_at, receipt=leaf.target)

@@ -37,6 +37,7 @@ class _Facts(msgspec.Struct):
     partner: str = ""
     reason: str = ""
     after: Any = None
+    facts: Any = None
 
 
 class _Ocsf(msgspec.Struct):
@@ -65,12 +66,24 @@ class Leaf(NamedTuple):
     after: Any
     """The object that the event left behind, as the event tells it."""
     body: bytes
+    facts: Any = None
+    """What else the event tells, where it tells more."""
 
     @property
     def contains(self) -> bool:
         """Whether it records that access was ended."""
         ends = self.action == "lock.add" or self.action.endswith(".revoke")
         return ends and self.outcome != "failure"
+
+    def told(self, name: str) -> Any:
+        """Return a member of the object that it left behind, or else of its facts; None if none.
+
+        An object too large for a leaf is a digest in it, and tells nothing.
+        """
+        for holder in (self.after, self.facts):
+            if isinstance(holder, dict) and name in holder:
+                return holder[name]
+        return None
 
     def touches(self) -> Iterator[str]:
         """Yield the partners, grants and credentials that it says it was about."""
@@ -118,6 +131,7 @@ def read_leaf(body: bytes) -> Leaf:
         event.metadata.correlation_uid,
         facts.after,
         body,
+        facts.facts,
     )
 
 

@@ -2,7 +2,8 @@
 
 Fields are those of a `CallRecord` (and `ended_before`) or of an `Event`. A condition is a
 value, a list of values of which any will do, or a table with one operator: `not`, `starts`,
-`at_least`, `at_most`.
+`at_least`, `at_most`. A norm's `threshold` is the least that can be far from it, of its
+`measure` in one window; `factor` how many times the median is too far.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ from typing import Any, get_type_hints
 
 from console.errors import ExitCode, PilotError
 from console.model.audit import Event, Severity
+from console.model.rule import Tuning
 from console.model.traffic import CallRecord
+from console.services.audit.counting import MOST_IN_WINDOW
 from console.services.audit.rule import Condition, Rule, Value
+from console.services.audit.schedule import Schedule, schedule
 
 SHIPPED = Path(__file__).parent / "rules"
 
@@ -34,12 +38,22 @@ def _fields(struct: type) -> dict[str, type]:
 
 
 FIELDS: dict[str, dict[str, type]] = {
-    "calls": {**_fields(CallRecord), "ended_before": bool},
-    "events": {name: kind for name, kind in _fields(Event).items() if name != "body"},
+    "calls": {**_fields(CallRecord), "ended_before": bool, "network": str},
+    "events": {
+        **{name: kind for name, kind in _fields(Event).items() if name != "body"},
+        "tier": int,
+        "state": str,
+        "approval": str,
+        "code": str,
+        "days": int,
+    },
 }
 """What a rule can look at, by what it reads.
 
 `ended_before`: the end of the call's credential or grant was verified before it began.
+`network`: the /24 (IPv4) or /48 (IPv6) that the caller's address lies in.
+`tier`, `state`, `approval`: of the object that the event left behind, 0 or empty where it
+has none. `code` and `days`: of a warning, what lapses and within how many days.
 """
 
 _OPERATORS = ("not", "starts", "at_least", "at_most")
@@ -55,18 +69,38 @@ _KEYS: dict[str, type | tuple[type, ...]] = {
     "runbook": str,
     "match": dict,
 }
-_OPTIONAL: dict[str, type] = {"containment": bool}
+_OPTIONAL: dict[str, type] = {
+    "containment": bool,
+    "required": bool,
+    "kind": str,
+    "field": str,
+    "measure": str,
+    "factor": float,
+    "history": int,
+    "most_per_minute": int,
+    "among": dict,
+    "backing": dict,
+    "hours": dict,
+}
+_OF_KIND: dict[str, frozenset[str]] = {
+    "count": frozenset(),
+    "distinct": frozenset({"field"}),
+    "norm": frozenset({"measure", "factor", "history"}),
+    "ratio": frozenset({"factor", "history", "most_per_minute", "among"}),
+    "hours": frozenset({"history", "hours"}),
+    "unbacked": frozenset({"field", "backing"}),
+}
+"""The optional keys that mean something to a kind: others are refused."""
+MEASURES = ("calls", "tokens", "cost_micros")
+LONGEST_WINDOW = 604_800
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-MOST_IN_WINDOW = 1000
-"""The greatest threshold: so many matches are remembered for each fingerprint."""
 
 
 class _File:
     """One rule file and how to complain about it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, raw: bytes) -> None:
         self.path = path
-        raw = path.read_bytes()
         self.revision = sha256(raw).hexdigest()
         try:
             self.text = raw.decode()
@@ -97,7 +131,17 @@ class _File:
 
 def load_rule(path: Path) -> Rule:
     """Read one rule file. Raises `PilotError` (`rule-invalid`) naming file and line."""
-    file = _File(path)
+    try:
+        return read_rule(path, path.read_bytes())
+    except OSError as error:
+        raise PilotError(
+            "rule-invalid", f"{path}: it cannot be read: {error.strerror}", exit=ExitCode.USAGE
+        ) from error
+
+
+def read_rule(path: Path, raw: bytes) -> Rule:
+    """Read what a rule file says, as `load_rule` does; `path` is only named."""
+    file = _File(path, raw)
     content = file.content
     for key in content:
         if key not in _KEYS and key not in _OPTIONAL:
@@ -106,6 +150,8 @@ def load_rule(path: Path) -> Rule:
         if key not in content and key in _KEYS:
             raise file.wrong("", f"{key} is missing")
         found = content.get(key)
+        if kind is float and type(found) is int:
+            continue
         if found is not None and type(found) is not kind:
             raise file.wrong(key, f"{key} must be a {_word(kind)}, not {found!a}")
     if not _ID.fullmatch(content["id"]) or content["id"] != path.stem:
@@ -114,10 +160,8 @@ def load_rule(path: Path) -> Rule:
         raise file.unknown(content["reads"], "what it reads,", FIELDS, key="reads")
     if content["severity"] not in list(Severity):
         raise file.unknown(content["severity"], "the severity", tuple(Severity), key="severity")
-    if not 1 <= content["threshold"] <= MOST_IN_WINDOW:
-        raise file.wrong("threshold", f"threshold must lie between 1 and {MOST_IN_WINDOW}")
-    if not 1 <= content["window_seconds"] <= 86_400:
-        raise file.wrong("window_seconds", "window_seconds must lie between 1 and 86400")
+    _check_kind(file, content.get("kind", "count"))
+    _check_numbers(file)
     fields = FIELDS[content["reads"]]
     for name in content["group_by"]:
         if name not in fields:
@@ -129,9 +173,7 @@ def load_rule(path: Path) -> Rule:
         title=content["title"],
         severity=Severity(content["severity"]),
         reads=content["reads"],
-        match=tuple(
-            _condition(file, fields, name, said) for name, said in content["match"].items()
-        ),
+        match=_conditions(file, fields, "match"),
         window=timedelta(seconds=content["window_seconds"]),
         threshold=content["threshold"],
         group_by=tuple(content["group_by"]),
@@ -139,12 +181,115 @@ def load_rule(path: Path) -> Rule:
         runbook=content["runbook"].strip(),
         containment=content.get("containment", True),
         revision=file.revision,
+        kind=content.get("kind", "count"),
+        field=content.get("field", ""),
+        measure=content.get("measure", "calls"),
+        factor=float(content.get("factor", 0)),
+        history=content.get("history", 0),
+        most_per_minute=content.get("most_per_minute", 0),
+        among=_conditions(file, fields, "among"),
+        backing=_conditions(file, fields, "backing"),
+        hours=_hours(file),
+        required=content.get("required", False),
     )
+
+
+def name_in(text: str) -> str:
+    """Return the `id` that a rule's text gives itself. Raises `PilotError` (`rule-invalid`)."""
+    file = _File(Path("the rule"), text.encode())
+    name = file.content.get("id")
+    if not isinstance(name, str) or not _ID.fullmatch(name):
+        raise file.wrong("id", "id must be lower-case letters, digits and '-', at most 63")
+    return name
 
 
 def load_rules(folder: Path = SHIPPED) -> tuple[Rule, ...]:
     """Read every rule file of `folder`, by name."""
     return tuple(load_rule(path) for path in sorted(folder.glob("*.toml")))
+
+
+def tuned(rule: Rule, tuning: Tuning) -> Rule:
+    """Return the rule with what an operator set in the place of its file's values.
+
+    Raises `PilotError` (`rule-invalid`) for what the rule's kind cannot be.
+    """
+    changed = rule
+    if tuning.threshold is not None:
+        if rule.kind in {"count", "distinct"} and tuning.threshold > MOST_IN_WINDOW:
+            raise _untunable(rule, f"its threshold is at most {MOST_IN_WINDOW}")
+        changed = changed._replace(threshold=tuning.threshold)
+    if tuning.window_seconds is not None:
+        if rule.kind == "hours":
+            raise _untunable(rule, "its window is the hour")
+        changed = changed._replace(window=timedelta(seconds=tuning.window_seconds))
+    if tuning.factor is not None:
+        if not rule.factor:
+            raise _untunable(rule, "it has no factor: nothing is compared with a norm")
+        changed = changed._replace(factor=tuning.factor)
+    if tuning.severity is not None:
+        changed = changed._replace(severity=Severity(tuning.severity))
+    return changed
+
+
+def _untunable(rule: Rule, why: str) -> PilotError:
+    return PilotError("rule-invalid", f"{rule.id}: {why}", exit=ExitCode.USAGE)
+
+
+def _check_kind(file: _File, kind: str) -> None:
+    content = file.content
+    if kind not in _OF_KIND:
+        raise file.unknown(kind, "the kind", _OF_KIND, key="kind")
+    for key in frozenset().union(*_OF_KIND.values()) & set(content):
+        if key not in _OF_KIND[kind]:
+            raise file.wrong(key, f"{key} means nothing to a rule of the kind {kind}")
+    needed = _OF_KIND[kind] - {"most_per_minute", "hours", "measure"}
+    for key in sorted(needed - set(content)):
+        raise file.wrong("kind", f"a rule of the kind {kind} needs {key}")
+    fields = FIELDS[content["reads"]]
+    if "field" in content and content["field"] not in fields:
+        raise file.unknown(content["field"], "the field", fields, key="field")
+    if content.get("measure", "calls") not in MEASURES:
+        raise file.unknown(content["measure"], "the measure", MEASURES, key="measure")
+    if kind in {"norm", "ratio", "hours"} and content["reads"] != "calls":
+        raise file.wrong("reads", f"a rule of the kind {kind} reads calls")
+    if kind == "unbacked" and content["reads"] != "events":
+        raise file.wrong("reads", "a rule of the kind unbacked reads events")
+
+
+def _check_numbers(file: _File) -> None:
+    content = file.content
+    counts = content.get("kind", "count") in {"count", "distinct", "unbacked"}
+    most = MOST_IN_WINDOW if counts else 10**15
+    if not 1 <= content["threshold"] <= most:
+        raise file.wrong("threshold", f"threshold must lie between 1 and {most}")
+    if not 1 <= content["window_seconds"] <= LONGEST_WINDOW:
+        raise file.wrong("window_seconds", f"window_seconds lies between 1 and {LONGEST_WINDOW}")
+    if content.get("kind") in {"norm", "ratio"} and not 600 <= content["window_seconds"] <= 86_400:
+        raise file.wrong("window_seconds", "window_seconds of a norm lies between 600 and 86400")
+    if content.get("kind") == "hours" and content["window_seconds"] != 3600:
+        raise file.wrong("window_seconds", "window_seconds of a rule about hours is 3600")
+    if not 1 < content.get("factor", 2) <= 1000:
+        raise file.wrong("factor", "factor must lie above 1, up to 1000")
+    for key in ("history", "most_per_minute"):
+        if not 1 <= content.get(key, 1) <= 1000:
+            raise file.wrong(key, f"{key} must lie between 1 and 1000")
+
+
+def _hours(file: _File) -> dict[str, Schedule]:
+    found = {}
+    for name, said in file.content.get("hours", {}).items():
+        if not isinstance(said, str):
+            raise file.wrong(name, f"the hours of {name} must be text")
+        try:
+            found[name] = schedule(said)
+        except ValueError as error:
+            raise file.wrong(name, f"the hours of {name}: {error}") from error
+    return found
+
+
+def _conditions(file: _File, fields: Mapping[str, type], table: str) -> tuple[Condition, ...]:
+    said = file.content.get(table, {})
+    return tuple(_condition(file, fields, name, value) for name, value in said.items())
 
 
 def _condition(file: _File, fields: Mapping[str, type], name: str, said: Any) -> Condition:

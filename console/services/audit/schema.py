@@ -23,7 +23,12 @@ from sqlalchemy import (
 )
 
 from console.model.audit import Alert
+from console.model.log import LogHandover
+from console.model.oncall import Delivery, OncallTarget
+from console.model.rule import DetectionRule
+from console.model.silence import Silence
 from console.model.traffic import CallRecord
+from console.services.operators.tables import EVERYWHERE
 from console.services.store import SHARED, Document, Instant, Step, sql, tables
 
 _META = MetaData()
@@ -101,7 +106,18 @@ WINDOWS = Table(
     Column("times", LargeBinary, nullable=False),
     Column("pending", Integer, nullable=False),
 )
-"""The newest matches of one fingerprint, and how many of them no alert has counted."""
+"""What `STATES` was before rules had kinds."""
+
+STATES = Table(
+    "states",
+    _META,
+    Column("fingerprint", Text, primary_key=True),
+    Column("rule", Text, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("state", LargeBinary, nullable=False),
+    Index("states_by_age", "rule", "at"),
+)
+"""What a rule remembers of one group, and when it last saw it (by the things' own times)."""
 
 ALERTS = Table(
     "alerts",
@@ -141,6 +157,66 @@ ADMITTED = Table(
 )
 """The latest call let through on each credential: the record of its end may come later."""
 
+HANDOVERS = Table(
+    "handovers",
+    _META,
+    Column("seq", Integer, primary_key=True),
+    Column("old_key", Text, nullable=False, index=True),
+    Column("body", Document(LogHandover), nullable=False),
+)
+"""Each time that the log passed to another key, or began anew."""
+
+SILENCES = Table(
+    "silences",
+    _META,
+    Column("id", Text, primary_key=True),
+    Column("state", Text, nullable=False, index=True),
+    Column("created_at", Instant, nullable=False),
+    Column("body", Document(Silence), nullable=False),
+)
+"""Silences, those that have ended too."""
+
+MUTED = Table(
+    "muted",
+    _META,
+    Column("silence_id", Text, primary_key=True),
+    Column("alert_id", Text, primary_key=True),
+)
+"""Which alerts a silence has muted."""
+
+RULES = Table(
+    "rules",
+    _META,
+    Column("id", Text, primary_key=True),
+    Column("text", Text, nullable=False),
+    Column("body", Document(DetectionRule), nullable=False),
+)
+"""Every rule there has been a file of, as an operator set it. `text`: what was last good."""
+
+ONCALL = Table(
+    "oncall",
+    _META,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("body", Document(OncallTarget), nullable=False),
+)
+"""Who is paged. A name is of one active target; its secret is in a file beside the keys."""
+
+DELIVERIES = Table(
+    "deliveries",
+    _META,
+    Column("id", Text, primary_key=True),
+    Column("target_id", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("next_at", Instant),
+    Column("payload", LargeBinary, nullable=False),
+    Column("body", Document(Delivery), nullable=False),
+    Index("deliveries_due", "state", "next_at"),
+)
+"""Pages, in the transaction of what they tell, until they are delivered or given up."""
+
 STEPS: tuple[Step, ...] = (
     SHARED,
     tables(LEAVES, TREE, SOURCES, ACTIONS, HOURS, CURSORS, WINDOWS, ALERTS, REVOKED, ADMITTED),
@@ -149,4 +225,15 @@ STEPS: tuple[Step, ...] = (
         "CREATE VIRTUAL TABLE search USING fts5("
         "tokens, content='', detail=none, columnsize=0, tokenize=\"ascii tokenchars '_'\")"
     ),
+    tables(HANDOVERS),
+    tables(STATES, SILENCES, MUTED, RULES, ONCALL, DELIVERIES),
+    sql(
+        "INSERT INTO states SELECT fingerprint, rule, strftime('%Y-%m-%dT%H:%M:%S.000000Z'), "
+        "CAST('{\"recent\":' || CAST(times AS TEXT) || ',\"pending\":' || pending || '}' AS BLOB) "
+        "FROM windows",
+        "DROP TABLE windows",
+        "CREATE INDEX alerts_state ON alerts (state)",
+        "UPDATE alerts SET rank = rank + 10 WHERE state != 'resolved'",
+    ),
+    tables(*EVERYWHERE),
 )

@@ -5,20 +5,33 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 from sqlalchemy import Connection
 
 from console import __version__
 from console.api import audit as api
+from console.model.audit import Alert
+from console.model.log import LogHandover
 from console.model.operator import ServiceStatus
-from console.services.audit import alerts, ledger, search
+from console.services.audit import (
+    alerts,
+    handover,
+    ledger,
+    oncall,
+    search,
+    silences,
+    triage,
+)
+from console.services.audit.chores import follow_clock
+from console.services.audit.pager import Pager
 from console.services.audit.proofs import Proofs
 from console.services.audit.publisher import REFRESH_SECONDS, Publisher
 from console.services.audit.rule import Rule
+from console.services.audit.rulebook import RuleBook
 from console.services.audit.rulefile import load_rules
 from console.services.audit.schema import STEPS
-from console.services.audit.signing import log_key
+from console.services.audit.signing import forget_shelved, log_key, promote
 from console.services.audit.sources import (
     Follower,
     follow_calls,
@@ -26,6 +39,9 @@ from console.services.audit.sources import (
     follow_outbox,
     follow_own,
 )
+from console.services.audit.trial import Trials
+from console.services.operators import cutting, kept
+from console.services.operators.roster import Identities
 from console.services.settings import Settings
 from console.services.store import Store
 from console.services.web import Ask, Web
@@ -39,32 +55,48 @@ class Audit:
 
     def __init__(self, settings: Settings, rules: Sequence[Rule]) -> None:
         home = settings.home
-        self.rules = tuple(rules)
+        self.book = RuleBook(home.path / "rules", rules)
         self.store = Store.open(home.store("audit"), STEPS)
         try:
-            self.publisher = Publisher.open(self.store, home.log, log_key(home))
+            self.publisher = Publisher.open(
+                self.store, home.log, log_key(home, settings.log.origin), partial(promote, home)
+            )
+            forget_shelved(home)
+            self.store.write_now(self.book.scan)
         except BaseException:
             self.store.close()
             raise
-        self.web = Web("audit", self.store, settings.operators)
+        self._identities = Identities("audit", settings.operators)
+        self.web = Web("audit", self.store, self._identities)
+        cutting.mount(self.web, "audit", self.store, self._identities)
+        self.web.on_first_use(partial(cutting.note_first_use, self.store, self._identities))
         self.outboxes = {
             source: Follower(f"{source} events", home.socket(source)) for source in SOURCES
         }
         self.calls = Follower("gateway calls", home.socket("gateway"))
+        self.pager = Pager(self.store, home)
+        self._operators = frozenset(each.name for each in settings.operators)
+        self._home = home
+        self._origin = settings.log.origin
         self._socket = home.socket("audit")
         self._mount()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set. A task of it that fails ends the service, loudly."""
+        await self.store.read(lambda conn: kept.refresh(conn, self._identities))
         await self.web.start(socket=self._socket)
         tasks = [
             asyncio.create_task(each)
             for each in (
                 stop.wait(),
                 self.publisher.run(),
+                cutting.follow(self.web, self.store, self._identities),
                 follow_own(self.store),
-                follow_events(self.store, self.rules),
-                follow_calls(self.store, self.rules, self.calls),
+                follow_events(self.store, self.book),
+                follow_calls(self.store, self.book, self.calls),
+                self.book.follow(self.store),
+                follow_clock(self.store, self.book),
+                self.pager.run(),
                 *(
                     follow_outbox(self.store, source, follower)
                     for source, follower in self.outboxes.items()
@@ -99,6 +131,8 @@ class Audit:
             for source, place in ledger.places(conn).items()
             if place.stopped
         ]
+        notes += self.book.broken(conn)
+        notes += oncall.undelivered(conn)
         followers = (*self.outboxes.values(), self.calls)
         notes += [
             note
@@ -119,25 +153,61 @@ class Audit:
 
     def _mount(self) -> None:
         proofs = Proofs(self.publisher)
-        named = {rule.id: rule for rule in self.rules}
+        targets = oncall.Oncall(self._home)
+        trials = Trials(self.store, self.book, self.calls.client)
 
-        def close(conn: Connection, ask: Ask) -> Any:
-            return alerts.close(conn, ask, named)
+        def close(conn: Connection, ask: Ask) -> Alert:
+            return triage.close(conn, ask, self.book.named())
+
+        def assign(conn: Connection, ask: Ask) -> Alert:
+            return triage.assign(conn, ask, self._operators.__contains__)
+
+        def rotate(conn: Connection, ask: Ask) -> LogHandover:
+            return handover.rotate(conn, ask, self._home, self.publisher.signer)
+
+        def restart(conn: Connection, ask: Ask) -> LogHandover:
+            return handover.restart(conn, ask, self._home, self.publisher.signer, self._origin)
 
         for route, handler in (
             (api.STATUS, self.status),
             (api.HEAD, proofs.head),
             (api.GROWTH, proofs.growth),
+            (api.HANDOVERS, handover.listing),
+            (api.ROTATE, rotate),
+            (api.RESTART, restart),
             (api.PROOF, proofs.proof),
             (api.TILE, proofs.file),
             (api.EVENT_LIST, search.events),
             (api.EVENT_SHOW, search.event),
             (api.ALERT_LIST, alerts.listing),
             (api.ALERT_SHOW, alerts.show),
-            (api.ALERT_ACKNOWLEDGE, alerts.acknowledge),
+            (api.ALERT_ACKNOWLEDGE, triage.acknowledge),
+            (api.ALERT_ASSIGN, assign),
+            (api.ALERT_SNOOZE, triage.snooze),
+            (api.ALERT_ESCALATE, triage.escalate),
+            (api.ALERT_COMMENT, triage.comment),
             (api.ALERT_CLOSE, close),
+            (api.ALERT_REOPEN, triage.reopen),
+            (api.SILENCE_LIST, silences.listing),
+            (api.SILENCE_SHOW, silences.show),
+            (api.SILENCE_ADD, silences.add),
+            (api.SILENCE_END, silences.end),
+            (api.RULE_LIST, self.book.listing),
+            (api.RULE_SHOW, self.book.show),
+            (api.RULE_ADD, self.book.add),
+            (api.RULE_REMOVE, self.book.remove),
+            (api.RULE_ENABLE, self.book.enable),
+            (api.RULE_DISABLE, self.book.disable),
+            (api.RULE_TUNE, self.book.tune),
+            (api.ONCALL_LIST, oncall.listing),
+            (api.ONCALL_DELIVERIES, oncall.deliveries),
+            (api.ONCALL_SHOW, oncall.show),
+            (api.ONCALL_ADD, targets.add),
+            (api.ONCALL_REMOVE, targets.remove),
+            (api.ONCALL_TEST, targets.attempt),
         ):
             self.web.mount(route, handler)
+        self.web.mount_async(api.RULE_TEST, trials.test)
 
 
 async def serve(settings: Settings, args: argparse.Namespace, stop: asyncio.Event) -> None:  # noqa: ARG001 - a service's shape

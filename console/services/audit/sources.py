@@ -8,7 +8,6 @@ more than stop its own follower.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from console.errors import PilotError
 from console.services.audit import detections, ledger
 from console.services.audit.detections import CallPage
-from console.services.audit.rule import Rule
+from console.services.audit.rulebook import RuleBook
 from console.services.client import Client
 from console.services.store import OutboxPage, Store, outbox
 
@@ -99,7 +98,7 @@ async def follow_own(store: Store) -> None:
             pass
 
 
-async def follow_calls(store: Store, rules: Sequence[Rule], follower: Follower) -> None:
+async def follow_calls(store: Store, book: RuleBook, follower: Follower) -> None:
     """Run the rules over the gateway's calls, for ever."""
     while True:
         last = await store.read(lambda conn: detections.position(conn, "calls"))
@@ -112,7 +111,7 @@ async def follow_calls(store: Store, rules: Sequence[Rule], follower: Follower) 
                 timeout=HOLD_SECONDS + 10.0,
             )
             reached = await store.write(
-                partial(detections.take_calls, rules=rules, offered=offered)
+                partial(detections.take_calls, rules=book.active, offered=offered)
             )
         except UNUSABLE as error:
             await follower.rest(_why(error))
@@ -123,11 +122,11 @@ async def follow_calls(store: Store, rules: Sequence[Rule], follower: Follower) 
         follower.well(offered.head - reached)
 
 
-async def follow_events(store: Store, rules: Sequence[Rule]) -> None:
+async def follow_events(store: Store, book: RuleBook) -> None:
     """Run the rules over the log itself, for ever."""
     while True:
         await store.until(ledger.TOPIC, detections.events_waiting, 5.0)
-        while await store.write(lambda conn: detections.take_events(conn, rules)):
+        while await store.write(lambda conn: detections.take_events(conn, book.active)):
             pass
 
 

@@ -1,0 +1,112 @@
+"""Rules that count: so many matches within a time, or so many different values of a field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from console.model.audit import Evidence
+from console.services.audit.rule import EVIDENCE, Fired, Rule, Seen, Tally, Told, told
+
+MOST_IN_WINDOW = 1000
+"""The greatest threshold: so many matches are remembered for each fingerprint."""
+
+
+class CountState(msgspec.Struct):
+    """The newest matches of one fingerprint, and how many of them no alert has counted yet."""
+
+    recent: list[Evidence] = []
+    pending: int = 0
+
+
+def count(rule: Rule, state: CountState, seen: Sequence[Seen]) -> tuple[CountState, Fired | None]:
+    """Move the window over `seen` and say what fired.
+
+    A match counts once `threshold` matches lie within the rule's window; those that led up
+    to it count with it.
+    """
+    recent: list[Told] = list(state.recent)
+    pending = state.pending
+    counted = 0
+    fired: list[Told] = []
+    first: datetime | None = None
+    last: datetime | None = None
+    for each in sorted(seen, key=lambda one: one.at):
+        place = len(recent)
+        while place and recent[place - 1].at > each.at:
+            place -= 1
+        recent.insert(place, each)
+        edge = recent[-1].at - rule.window
+        start = max(len(recent) - rule.threshold, 0)
+        while recent[start].at < edge:
+            start += 1
+        if start:
+            del recent[:start]
+        pending = min(pending + 1, len(recent))
+        if len(recent) < rule.threshold:
+            continue
+        begun = recent[-pending].at
+        first = begun if first is None else min(first, begun)
+        last = recent[-1].at if last is None else max(last, recent[-1].at)
+        counted += pending
+        fired += recent[-pending:]
+        pending = 0
+        if len(fired) > 2 * EVIDENCE:
+            del fired[:-EVIDENCE]
+    after = CountState([told(each) for each in recent], pending)
+    if first is None or last is None:
+        return after, None
+    return after, Fired(counted, first, last, tuple(told(each) for each in fired[-EVIDENCE:]))
+
+
+class ValueSeen(msgspec.Struct):
+    """One value of the counted field: when it was seen, and what no alert has counted yet."""
+
+    first: datetime
+    last: datetime
+    pending: int
+    newest: Evidence
+
+
+class DistinctState(msgspec.Struct):
+    """The values seen within the window, by value."""
+
+    values: dict[str, ValueSeen] = {}
+
+
+def distinct(
+    rule: Rule, state: DistinctState, seen: Sequence[Seen]
+) -> tuple[DistinctState, Fired | None]:
+    """Fire while `threshold` different values of the rule's field lie within its window.
+
+    Four times as many values as that are remembered: those that go are counted already.
+    """
+    values = dict(state.values)
+    tally = Tally()
+    newest = max((each.last for each in values.values()), default=None)
+    for each in sorted(seen, key=lambda one: one.at):
+        value = str(each.fields[rule.field])
+        held = values.pop(value, None)
+        if held is None or held.last < each.at - rule.window:
+            held = ValueSeen(each.at, each.at, 0, each.evidence)
+        values[value] = ValueSeen(
+            min(held.first, each.at),
+            max(held.last, each.at),
+            held.pending + 1,
+            each.evidence if each.at >= held.last else held.newest,
+        )
+        newest = each.at if newest is None else max(newest, each.at)
+        edge = newest - rule.window
+        if len(values) > rule.threshold or any(one.last < edge for one in values.values()):
+            values = {name: one for name, one in values.items() if one.last >= edge}
+        while len(values) > max(4 * rule.threshold, 64):
+            del values[min(values, key=lambda name: values[name].last)]
+        if len(values) < rule.threshold:
+            continue
+        for name, one in values.items():
+            if one.pending:
+                tally.add(one.pending, one.first, one.last, [one.newest])
+                values[name] = ValueSeen(one.last, one.last, 0, one.newest)
+    return DistinctState(values), tally.fired()
