@@ -38,6 +38,7 @@ class RouteName(StrEnum):
 
     CHAT = "chat.completions"
     MESSAGES = "messages"
+    RESPONSES = "responses"
 
 
 class PartnerState(StrEnum):

@@ -98,6 +98,7 @@ class LockKind(StrEnum):
 
     EVERYTHING = "everything"
     PARTNER = "partner"
+    PRINCIPAL = "principal"
     GRANT = "grant"
     CREDENTIAL = "credential"
     CAPABILITY = "capability"
@@ -111,7 +112,8 @@ class LockKind(StrEnum):
 class LockTarget(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """What is locked. `id` is the slug, id or network; a stage is `pilot/stage`.
 
-    `everything` has the id `*`.
+    `everything` has the id `*`. A principal is named by its id, or by the salted hash that
+    call records show.
     """
 
     kind: LockKind

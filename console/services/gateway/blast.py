@@ -11,7 +11,7 @@ from console.model.enforcement import Blast, LockKind, LockTarget
 from console.model.grant import GrantProjection, GrantState
 from console.services.gateway.decide import models_of
 from console.services.gateway.exchange import KeyFact
-from console.services.gateway.schema import CREDENTIALS
+from console.services.gateway.schema import CALLS, CREDENTIALS
 from console.services.gateway.snapshot import Snapshot, within
 
 _LIVE = frozenset({GrantState.PROVISIONING, GrantState.ACTIVE, GrantState.SUSPENDED})
@@ -39,7 +39,42 @@ def touched_keys(
             if within(seen.get(key.id, ""), target.id)
             or (grant is not None and _overlap(grant, target.id))
         ]
+    if target.kind is LockKind.PRINCIPAL:
+        called = _called_with(conn, hash_of(snapshot, target.id))
+        return [
+            (key, grant)
+            for key, grant in alive(snapshot)
+            if key.id in called or (grant is not None and _names(snapshot, grant, target.id))
+        ]
     return [(key, grant) for key, grant in alive(snapshot) if falls_under(key, grant, target)]
+
+
+def hash_of(snapshot: Snapshot, principal: str) -> str:
+    """Return the salted hash of a principal that is named by its id or its hash."""
+    known = snapshot.principal(principal)
+    return known.hash if known else principal
+
+
+def uses(snapshot: Snapshot, grant: GrantProjection, principal: str) -> bool:
+    """Tell whether a principal could call under a grant, were it not locked.
+
+    Of a hash that policy does not know, the partner is not known either.
+    """
+    known = snapshot.principal(principal)
+    if grant.principals:
+        return hash_of(snapshot, principal) in grant.principals.values()
+    return known is None or known.partner == grant.partner
+
+
+def _names(snapshot: Snapshot, grant: GrantProjection, principal: str) -> bool:
+    """Tell whether a key of the grant may be used by a principal that policy knows."""
+    return snapshot.principal(principal) is not None and uses(snapshot, grant, principal)
+
+
+def _called_with(conn: Connection, hashed: str) -> set[str]:
+    """Return the credentials with which a principal was seen to call."""
+    asked = select(CALLS.c.credential_id).where(CALLS.c.principal == hashed).distinct()
+    return set(conn.execute(asked).scalars())
 
 
 def falls_under(key: KeyFact, grant: GrantProjection | None, target: LockTarget) -> bool:
@@ -55,7 +90,7 @@ def falls_under(key: KeyFact, grant: GrantProjection | None, target: LockTarget)
             return key.id == target.id
         case LockKind.SUBPROCESSOR:
             return key.holder == target.id
-        case LockKind.NETWORK:
+        case LockKind.NETWORK | LockKind.PRINCIPAL:
             return False
         case _:
             return grant is not None and grant_under(grant, target)

@@ -2,7 +2,7 @@
 
 The order of the checks is the order in which a refusal is named, most final first:
 lease, credential, tombstone, locks, the grant's own state and lapses, route, model,
-capability, network, freshness of policy, and the policy bundle last. Each check only
+capability, principal, network, freshness of policy, and the policy bundle last. Each check only
 ever adds a reason to refuse, so a lock or a tombstone can never let a call through.
 """
 
@@ -15,6 +15,7 @@ from typing import NamedTuple
 from console.model.access import RouteName
 from console.model.enforcement import LockKind
 from console.model.grant import Decision, GrantedCapability, GrantProjection, GrantState
+from console.model.principal import PrincipalState
 from console.model.traffic import Check
 from console.services.gateway.codes import CODES
 from console.services.gateway.exchange import KeyFact, LockFact
@@ -30,6 +31,9 @@ MODELS_ROUTE = "models"
 """The model list: it has no model, capability or policy question of its own."""
 
 
+_ROUTES = frozenset(RouteName)
+
+
 class Asked(NamedTuple):
     """What a caller asks, as the point saw it. One of the two keys is given, or none."""
 
@@ -40,6 +44,8 @@ class Asked(NamedTuple):
     """Named by a probe of gateway control; a caller has no way to set it."""
     capability: str = ""
     address: str = ""
+    principal: str = ""
+    """The salted hash of the user that the caller named, empty where it named none."""
 
 
 class Moment(NamedTuple):
@@ -120,6 +126,8 @@ def decide(snapshot: Snapshot, asked: Asked, moment: Moment, authorize: Authoriz
     judge.passed("grant", found)
 
     if asked.route != MODELS_ROUTE and (refused := _scope(judge, grant, covering)):
+        return refused
+    if asked.route != MODELS_ROUTE and (refused := _principal(judge, snapshot, grant)):
         return refused
     if grant.networks:
         if not any(within(asked.address, network) for network in grant.networks):
@@ -221,6 +229,34 @@ def lock_targets(
     return found
 
 
+def _principal_lock(snapshot: Snapshot, hashed: str) -> LockFact | None:
+    """Return an active lock on the user that a call names, by its hash or its id."""
+    if not hashed:
+        return None
+    known = snapshot.principal(hashed)
+    found = snapshot.lock_on(LockKind.PRINCIPAL, hashed)
+    return found or (snapshot.lock_on(LockKind.PRINCIPAL, known.id) if known else None)
+
+
+def _principal(judge: _Judge, snapshot: Snapshot, grant: GrantProjection) -> Verdict | None:
+    """Check the user that the call names, against those that the grant is for."""
+    hashed = judge.asked.principal
+    known = snapshot.principal(hashed) if hashed else None
+    name = known.id if known else hashed[:12]
+    if known is not None and known.state == PrincipalState.RETIRED:
+        return judge.refuse("principal", "principal_not_allowed", f"{name} is retired")
+    if not grant.principals:
+        if hashed:
+            judge.passed("principal", name)
+        return None
+    if not hashed:
+        return judge.refuse("principal", "principal_missing", "the grant is for named users")
+    if hashed not in grant.principals.values():
+        return judge.refuse("principal", "principal_not_allowed", f"{name} is none of the grant's")
+    judge.passed("principal", name)
+    return None
+
+
 def _lock_over(
     snapshot: Snapshot,
     asked: Asked,
@@ -236,7 +272,7 @@ def _lock_over(
     for kind, target in lock_targets(key, grant, asked.model, named):
         if lock := snapshot.lock_on(kind, target):
             return lock
-    return snapshot.network_lock(asked.address)
+    return _principal_lock(snapshot, asked.principal) or snapshot.network_lock(asked.address)
 
 
 def _scope(
@@ -244,7 +280,7 @@ def _scope(
 ) -> Verdict | None:
     """Check route, model and capability. Sets the judge's capability where all pass."""
     asked = judge.asked
-    if asked.route not in (RouteName.CHAT, RouteName.MESSAGES):
+    if asked.route not in _ROUTES:
         return judge.refuse("route", "route_unknown", asked.route)
     if not any(asked.route in c.routes for c in grant.capabilities):
         return judge.refuse("route", "route_out_of_scope", f"{asked.route} is in no capability")

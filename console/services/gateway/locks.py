@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -26,7 +27,14 @@ from console.model.stored import Page
 from console.model.text import is_slug
 from console.services.events import event
 from console.services.gateway import changes, receipts
-from console.services.gateway.blast import blast, grant_under, highest_tier, touched_keys
+from console.services.gateway.blast import (
+    blast,
+    grant_under,
+    hash_of,
+    highest_tier,
+    touched_keys,
+    uses,
+)
 from console.services.gateway.decide import GUARDED_TIER, models_of
 from console.services.gateway.exchange import LockChange, LockFact, ReleaseChange
 from console.services.gateway.points import Points
@@ -34,6 +42,8 @@ from console.services.gateway.schema import LOCKS
 from console.services.gateway.snapshot import Snapshot
 from console.services.store import emit
 from console.services.web import Ask, fresh, page
+
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 def find(conn: Connection, id: str) -> Lock:
@@ -60,6 +70,9 @@ def checked(target: LockTarget) -> LockTarget:
             good, wanted = is_id(target.id, "grant"), "a grant's id"
         case LockKind.CREDENTIAL:
             good, wanted = is_id(target.id, "credential"), "a credential's id"
+        case LockKind.PRINCIPAL:
+            good = is_id(target.id, "principal") or _HASH.fullmatch(target.id) is not None
+            wanted = "a principal's id, or the hash that call records show"
         case LockKind.STAGE:
             pilot, _, stage = target.id.partition("/")
             good, wanted = is_slug(pilot) and stage in set(StageKey), "pilot/stage"
@@ -80,6 +93,8 @@ def known(snapshot: Snapshot, target: LockTarget, models: frozenset[str]) -> Loc
     """
     if target.kind in {LockKind.EVERYTHING, LockKind.NETWORK}:
         return target
+    if target.kind is LockKind.PRINCIPAL and not is_id(target.id, "principal"):
+        return target  # nobody types a hash: it comes from a call that it was seen in
     there = _names(snapshot, target.kind) | (models if target.kind is LockKind.MODEL else set())
     if target.id in there:
         return target
@@ -100,6 +115,8 @@ def _names(snapshot: Snapshot, kind: LockKind) -> set[str]:
             return {each.id for each in grants} | {each.grant_id for each in keys}
         case LockKind.CREDENTIAL:
             return {each.id for each in keys}
+        case LockKind.PRINCIPAL:
+            return {each.id for each in snapshot.principals()}
         case LockKind.SUBPROCESSOR:
             return {name for each in grants for name in each.subprocessors} | {
                 each.holder for each in keys
@@ -147,8 +164,12 @@ class Locks:
         return self._blast(conn, snapshot, known(snapshot, checked(ask.body), self._models))
 
     def _blast(self, conn: Connection, snapshot: Snapshot, target: LockTarget) -> Blast:
-        ids = {key.id for key, _ in touched_keys(conn, snapshot, target)}
-        return blast(conn, snapshot, target, self._points.in_flight(ids))
+        if target.kind is LockKind.PRINCIPAL:
+            running = self._points.in_flight_of(hash_of(snapshot, target.id))
+        else:
+            ids = {key.id for key, _ in touched_keys(conn, snapshot, target)}
+            running = self._points.in_flight(ids)
+        return blast(conn, snapshot, target, running)
 
     def add(self, conn: Connection, ask: Ask) -> Lock:
         """Answer `lock.add`. The same active lock again is the one that is there."""
@@ -268,6 +289,12 @@ class Locks:
 
 def _uncovered(snapshot: Snapshot, target: LockTarget) -> list[GrantProjection]:
     """Return the grants that a release would let through again, wholly or in part."""
+    if target.kind is LockKind.PRINCIPAL:
+        return [
+            grant
+            for grant in snapshot.grants()
+            if not snapshot.tombstoned("grant", grant.id) and uses(snapshot, grant, target.id)
+        ]
     everywhere = target.kind in {LockKind.NETWORK, LockKind.CREDENTIAL}
     key = snapshot.key(target.id) if target.kind is LockKind.CREDENTIAL else None
     return [

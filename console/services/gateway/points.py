@@ -95,6 +95,12 @@ class Points:
             if credential in credentials and seen.serving
         )
 
+    def in_flight_of(self, principal: str) -> int:
+        """Return how many calls run that name this principal (its salted hash)."""
+        return sum(
+            seen.said.in_flight_of.get(principal, 0) for seen in self._seen.values() if seen.serving
+        )
+
     def policy_age(self, conn: Connection, at: datetime) -> float | None:
         """Return how many seconds ago policy was last heard of; None for never."""
         kept = conn.execute(select(MARKS.c.value).where(MARKS.c.name == POLICY_AS_OF)).scalar()

@@ -32,6 +32,8 @@ class Probe(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     exp: float
     capability: str = ""
     address: str = ""
+    principal: str = ""
+    """The salted hash that stands in for the user whom a caller names."""
 
 
 def new_key() -> bytes:

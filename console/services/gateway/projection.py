@@ -8,16 +8,18 @@ import msgspec
 from sqlalchemy import Connection, select
 
 from console.model.grant import GrantProjection
+from console.model.principal import PrincipalProjection
 from console.services.gateway import changes, renewal
 from console.services.gateway.exchange import (
     Applied,
     BundleChange,
     BundleFact,
     GrantChange,
+    PrincipalChange,
     Projection,
 )
 from console.services.gateway.points import POLICY_AS_OF, Points
-from console.services.gateway.schema import BUNDLES, GRANTS, MARKS
+from console.services.gateway.schema import BUNDLES, GRANTS, MARKS, PRINCIPALS
 from console.services.store import Store
 from console.services.web import Ask
 
@@ -26,6 +28,7 @@ _NOTED_EVERY_SECONDS = 5.0
 """How often the bare sign of life is written down; in between it is only remembered."""
 
 _grant = msgspec.json.Decoder(GrantProjection)
+_principal = msgspec.json.Decoder(PrincipalProjection)
 _bundle = msgspec.json.Decoder(BundleFact)
 
 
@@ -72,6 +75,8 @@ def _apply(conn: Connection, said: Projection, at: datetime) -> int:
         match item.kind:
             case "grant":
                 _take_grant(conn, _grant.decode(item.body), at)
+            case "principal":
+                _take_principal(conn, _principal.decode(item.body))
             case "bundle":
                 bundle = _bundle.decode(item.body)
                 conn.execute(BUNDLES.insert().values(body=bundle))
@@ -98,3 +103,18 @@ def _take_grant(conn: Connection, grant: GrantProjection, at: datetime) -> None:
         return
     if not renewal.takes_over(conn, grant, at):
         changes.append(conn, GrantChange(grant=grant))
+
+
+def _take_principal(conn: Connection, principal: PrincipalProjection) -> None:
+    known = conn.execute(select(PRINCIPALS.c.revision).where(PRINCIPALS.c.id == principal.id))
+    held = known.scalar()
+    if held is not None and principal.revision < held:
+        return
+    if held is None:
+        conn.execute(PRINCIPALS.insert().values(id=principal.id, revision=0, body=principal))
+    conn.execute(
+        PRINCIPALS.update()
+        .where(PRINCIPALS.c.id == principal.id)
+        .values(revision=principal.revision, body=principal)
+    )
+    changes.append(conn, PrincipalChange(principal=principal))

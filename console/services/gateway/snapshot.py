@@ -17,8 +17,8 @@ import msgspec
 
 from console.model.enforcement import LockKind, TombstoneKind
 from console.model.grant import GrantProjection
-from console.model.principal import PrincipalProjection
 from console.model.price import Price, price_of
+from console.model.principal import PrincipalProjection
 from console.services.gateway.exchange import (
     BundleChange,
     BundleFact,
@@ -29,8 +29,8 @@ from console.services.gateway.exchange import (
     LockChange,
     LockFact,
     MoveChange,
-    PrincipalChange,
     PriceChange,
+    PrincipalChange,
     ReleaseChange,
     RotateChange,
     State,
@@ -49,9 +49,9 @@ class Snapshot:
         "_keys_of_grant",
         "_locks",
         "_network_locks",
+        "_prices",
         "_principals",
         "_principals_by_hash",
-        "_prices",
         "_targets",
         "_tombstones",
         "bundle",

@@ -1,6 +1,6 @@
 """A model API of another make, told by the request what to be: `python lab_upstream.py PORT_FILE`.
 
-The request's `user` (chat) or `metadata.user_id` (messages) names the behaviour. What it
+The request's `prompt_cache_key` names the behaviour of chat and responses. What it
 was sent is kept and answered at GET /seen, and how many streams were hung up on.
 """
 
@@ -42,7 +42,7 @@ FAST = json.dumps(WHOLE).encode()
 async def chat(request: web.Request) -> web.StreamResponse:
     raw = await request.read()
     body = json.loads(raw)
-    how = str(body.get("user", ""))
+    how = str(body.get("prompt_cache_key", ""))
     if not how:
         return web.Response(body=FAST, content_type="application/json")
     SEEN.append(
@@ -129,6 +129,78 @@ def _plain(how: str) -> web.Response | None:
             return None
 
 
+RESPONSE: dict[str, Any] = {
+    "id": "resp_lab1",
+    "object": "response",
+    "created_at": 1,
+    "status": "completed",
+    "model": "lab-model",
+    "output": [
+        {
+            "id": "msg_lab",
+            "type": "message",
+            "role": "assistant",
+            "status": "completed",
+            "content": [{"type": "output_text", "text": "lab", "annotations": []}],
+        }
+    ],
+    "parallel_tool_calls": True,
+    "tool_choice": "auto",
+    "tools": [],
+    "usage": {
+        "input_tokens": 17,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": 3,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 20,
+    },
+}
+
+
+async def responses(request: web.Request) -> web.StreamResponse:
+    body = json.loads(await request.read())
+    how = str(body.get("prompt_cache_key", ""))
+    _note(request, body)
+    if plain := _plain(how):
+        return plain
+    said = {**RESPONSE, "safety_identifier": body.get("safety_identifier")}
+    if how == "failed":
+        return web.json_response({**said, "status": "failed", "error": {"message": "no luck"}})
+    if not body.get("stream"):
+        return web.json_response(said)
+    answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await answer.prepare(request)
+    COUNTS["streamed"] += 1
+    number = 0
+
+    async def say(kind: str, **more: Any) -> None:
+        nonlocal number
+        event = {"type": kind, "sequence_number": number, **more}
+        number += 1
+        await answer.write(f"event: {kind}\ndata: {json.dumps(event)}\n\n".encode())
+
+    place = {"item_id": "msg_lab", "output_index": 0, "content_index": 0}
+    try:
+        await say("response.created", response={**said, "status": "in_progress", "output": []})
+        for n in range(400 if how == "long" else 5):
+            await say("response.output_text.delta", **place, delta=f"w{n} ", logprobs=[])
+            if how == "long":
+                await asyncio.sleep(0.02)
+            if how == "broken" and n == 2:
+                assert request.transport is not None
+                request.transport.abort()
+                return answer
+            if how == "fails" and n == 2:
+                bad = {**said, "status": "failed", "error": {"code": "x", "message": "no luck"}}
+                await say("response.failed", response=bad)
+                return answer
+        await say("response.completed", response=said)
+    except (ConnectionError, asyncio.CancelledError):
+        COUNTS["hung_up"] += 1
+        raise
+    return answer
+
+
 async def messages(request: web.Request) -> web.StreamResponse:
     body = await request.json()
     SEEN.append(
@@ -172,6 +244,7 @@ async def main(port_file: Path) -> None:
     app = web.Application(client_max_size=64 * 1024 * 1024)
     app.router.add_post("/v1/chat/completions", chat)
     app.router.add_post("/v1/messages", messages)
+    app.router.add_post("/v1/responses", responses)
     app.router.add_get("/seen", seen)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()

@@ -22,6 +22,7 @@ import msgspec
 
 from console.model.grant import GrantedCapability, GrantProjection, Lapse
 from console.model.ids import new_id
+from console.model.principal import PrincipalProjection
 
 REPO = Path(__file__).resolve().parents[3]
 
@@ -236,6 +237,16 @@ class Rig:
             "PUT",
             "/internal/v1/projection",
             {"from": self._seq - len(items), "items": items, "as_of": datetime.now(UTC)},
+        )
+
+    def project_principal(self, principal: PrincipalProjection) -> None:
+        """Tell the gateway of a principal, as policy would."""
+        self._seq += 1
+        item = {"seq": self._seq, "kind": "principal", "body": principal}
+        self.call(
+            "PUT",
+            "/internal/v1/projection",
+            {"from": self._seq - 1, "items": [item], "as_of": datetime.now(UTC)},
         )
 
     def silence_policy(self) -> None:

@@ -42,7 +42,7 @@ def client(gateway: Rig, key: str) -> Any:
 
 def ask(client: openai.OpenAI, how: str, stream: bool = False) -> Any:
     return client.chat.completions.with_raw_response.create(
-        model="lab-1", messages=ASK, user=how, stream=stream
+        model="lab-1", messages=ASK, prompt_cache_key=how, stream=stream
     )
 
 
@@ -153,7 +153,8 @@ def test_when_the_caller_hangs_up_the_upstream_is_let_go_and_usage_is_recorded(
     gateway: Rig, key: str, lab: Lab
 ) -> None:
     before = lab.said()["hung_up"]
-    body = json.dumps({"model": "lab-1", "messages": ASK, "stream": True, "user": "long"})
+    asked = {"model": "lab-1", "messages": ASK, "stream": True, "prompt_cache_key": "long"}
+    body = json.dumps(asked)
     parts = urlsplit(gateway.url)
     with socket.create_connection((parts.hostname, parts.port), timeout=5) as sock:
         sock.sendall(

@@ -7,6 +7,7 @@ import asyncio
 import signal
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 from aiohttp import web
@@ -17,15 +18,20 @@ from console.services import settings
 from console.services.client import Client
 from console.services.gateway.point.follow import Following
 from console.services.gateway.point.point import Point
+from console.services.gateway.point.proxy import Callers, Front, Trust
 from console.services.gateway.point.request import MOST_BYTES
-from console.services.gateway.point.serve import Listener, Routing
+from console.services.gateway.point.responses import answers_key
+from console.services.gateway.point.serve import Keys, Listener, Routing
 from console.services.gateway.point.spool import STEPS, Spool
 from console.services.gateway.point.upstream import Upstreams, UpstreamSpec
 from console.services.gateway.point.watch import GuardedSelector, guarded_loop
 from console.services.gateway.probe import new_key
 from console.services.policy.shipped import bundle_in
+from console.services.principals import salt_of
 from console.services.settings import Settings, Upstream
 from console.services.store import Store
+
+_BACKLOG = 1024
 
 
 def main() -> int:
@@ -56,7 +62,11 @@ async def _serve(read: Settings, name: str, selector: GuardedSelector) -> None:
         raise PilotError(
             "bad-config", f"pilot.toml has no point {name}; it has {known}", exit=ExitCode.USAGE
         )
-    probe_key = settings.secret_file(read.home.keys / "probe.key", new_key)
+    keys = Keys(
+        settings.secret_file(read.home.keys / "probe.key", new_key),
+        salt_of(read.home),
+        answers_key(read.home),
+    )
     specs = {each.name: _spec(each) for each in read.upstreams.values()}
     store = Store.open(read.home.store(f"point-{name}"), STEPS, durable=False, readers=1)
     control = Client(socket=read.home.socket("gateway"))
@@ -65,9 +75,15 @@ async def _serve(read: Settings, name: str, selector: GuardedSelector) -> None:
     upstreams = Upstreams()
     routing = Routing(specs, read.models, next(iter(specs.values())))
     following = Following(point, spool, control)
-    listener = Listener(point, spool, upstreams, routing, probe_key, limiter=following.limiter)
+    plane = read.data_plane
+    trust = Trust(plane.proxies, plane.proxy_protocol, plane.trusted_hops, plane.forwarded_header)
+    callers = Callers(trust)
+    listener = Listener(
+        point, spool, upstreams, routing, keys, limiter=following.limiter, callers=callers
+    )
     selector.guard = point.guard
-    server, url = await _listen(listener, read.data_plane.host, port)
+    front = _Front(trust, callers, read.data_plane.host, port)
+    server, url = await _listen(listener, front)
     work = asyncio.create_task(_work(following, spool, url))
     told = asyncio.create_task(stop.wait())
     try:
@@ -114,7 +130,41 @@ async def _work(following: Following, spool: Spool, url: str) -> None:
             group.create_task(each)
 
 
-async def _listen(listener: Listener, host: str, port: int) -> tuple[web.ServerRunner, str]:
+class _Front(NamedTuple):
+    """Where the point listens, and whom it believes about a caller's address."""
+
+    trust: Trust
+    callers: Callers
+    host: str
+    port: int
+
+
+class _ProxiedSite(web.TCPSite):
+    """A listener whose connections may begin with a PROXY protocol header."""
+
+    def __init__(self, runner: web.ServerRunner, front: _Front) -> None:
+        super().__init__(runner, front.host, front.port, backlog=_BACKLOG)
+        self._front = front
+        self._unread: set[Front] = set()
+
+    async def start(self) -> None:
+        """Listen."""
+        await web.BaseSite.start(self)
+        server = self._runner.server
+        assert server is not None
+        trust, callers, host, port = self._front
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: Front(trust, callers, server, self._unread), host, port, backlog=_BACKLOG
+        )
+
+    async def stop(self) -> None:
+        """Close the listener, and what waits for a header."""
+        await super().stop()
+        for each in list(self._unread):
+            each.drop()
+
+
+async def _listen(listener: Listener, front: _Front) -> tuple[web.ServerRunner, str]:
     """Open the data-plane listener; return it and its address."""
     loop = asyncio.get_running_loop()
 
@@ -126,7 +176,12 @@ async def _listen(listener: Listener, host: str, port: int) -> tuple[web.ServerR
     server = web.Server(listener.handle, request_factory=request, handler_cancellation=True)
     runner = web.ServerRunner(server, access_log=None, handle_signals=False, shutdown_timeout=1.0)
     await runner.setup()
-    site = web.TCPSite(runner, host, port, backlog=1024)
+    host, port = front.host, front.port
+    site = (
+        _ProxiedSite(runner, front)
+        if front.trust.protocol
+        else web.TCPSite(runner, host, port, backlog=_BACKLOG)
+    )
     try:
         await site.start()
     except OSError as error:

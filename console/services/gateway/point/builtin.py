@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from console.model.access import RouteName
+from console.services.gateway.point import builtin_responses
 from console.services.gateway.point.request import Body
 
 _TEXT = """
@@ -48,7 +49,8 @@ class Composed:
 
     def __init__(self, body: Body) -> None:
         text = _text_of(body)
-        digest = hashlib.sha256(f"{body.model}\x00{text}".encode()).digest()
+        before = bytes(body.members.get("previous_response_id", b"")).decode()
+        digest = hashlib.sha256(f"{body.model}\x00{text}{before}".encode()).digest()
         asked = _ASKED_WORDS.search(text)
         wanted = int(asked[1]) if asked else 12 + digest[0] % 36
         limit = _limit_of(body)
@@ -87,6 +89,8 @@ def whole(body: Body) -> bytes:
             ],
             "usage": _chat_usage(composed),
         }
+    elif body.route is RouteName.RESPONSES:
+        said = builtin_responses.whole(composed, body)
     else:
         said = {
             **_message(composed, body.model),
@@ -100,8 +104,14 @@ def whole(body: Body) -> bytes:
 async def stream(body: Body, chunk_seconds: float) -> AsyncGenerator[bytes, None]:
     """Yield the streamed answer, one word to a chunk, `chunk_seconds` apart."""
     composed = Composed(body)
-    events = _chat_events(composed, body) if body.route is RouteName.CHAT else None
-    for event in events or _messages_events(composed, body):
+    match body.route:
+        case RouteName.CHAT:
+            events = _chat_events(composed, body)
+        case RouteName.RESPONSES:
+            events = [_event(each) for each in builtin_responses.events(composed, body)]
+        case _:
+            events = _messages_events(composed, body)
+    for event in events:
         yield event
         # A pause after each event, though it be none: whoever cuts the stream gets a turn.
         await asyncio.sleep(chunk_seconds)
@@ -198,10 +208,11 @@ def _messages_usage(composed: Composed, output: int) -> dict[str, int]:
 
 
 def _text_of(body: Body) -> str:
+    asked = body.members.get("messages") or body.members["input"]
     try:
-        messages = _read.decode(body.members["messages"])
+        messages = _read.decode(asked)
     except msgspec.MsgspecError:
-        return bytes(body.members["messages"]).decode("utf-8", "replace")
+        return bytes(asked).decode("utf-8", "replace")
     out = []
     for message in messages:
         if isinstance(message.content, str):
@@ -212,7 +223,7 @@ def _text_of(body: Body) -> str:
 
 
 def _limit_of(body: Body) -> int | None:
-    for name in ("max_completion_tokens", "max_tokens"):
+    for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
         if (raw := body.members.get(name)) is not None:
             try:
                 limit: int | None = _limit.decode(raw)

@@ -1,6 +1,7 @@
-"""The two SDK dialects: how a refusal, a stream's error and a model list are written.
+"""The SDK dialects: how a refusal, a stream's error and a model list are written.
 
-OpenAI: `{"error": {"message", "type", "param", "code"}}`. Anthropic:
+OpenAI: `{"error": {"message", "type", "param", "code"}}`; in a stream of its Responses API
+that and the members of its `error` event. Anthropic:
 `{"type": "error", "error": {"type", "message"}, "request_id"}`, with our `code` beside
 the message. Both SDKs choose their exception by the status alone.
 """
@@ -20,6 +21,7 @@ class Dialect(Enum):
     """Whose SDK the caller most likely is."""
 
     OPENAI = "openai"
+    RESPONSES = "responses"
     ANTHROPIC = "anthropic"
 
 
@@ -27,6 +29,8 @@ def dialect_of(path: str, headers: Mapping[str, str]) -> Dialect:
     """Tell the dialect by the route; where both speak it, by Anthropic's version header."""
     if path.startswith("/v1/messages"):
         return Dialect.ANTHROPIC
+    if path.startswith("/v1/responses"):
+        return Dialect.RESPONSES
     if path.startswith("/v1/chat"):
         return Dialect.OPENAI
     return Dialect.ANTHROPIC if "anthropic-version" in headers else Dialect.OPENAI
@@ -36,7 +40,7 @@ def error_body(dialect: Dialect, *, status: int, code: str, message: str, reques
     """Return the JSON body of an error."""
     kind = error_type(status)
     said: dict[str, Any]
-    if dialect is Dialect.OPENAI:
+    if dialect is not Dialect.ANTHROPIC:
         said = {"error": {"message": message, "type": kind, "param": None, "code": code}}
     else:
         said = {
@@ -51,6 +55,10 @@ def error_event(
     dialect: Dialect, *, status: int, code: str, message: str, request_id: str
 ) -> bytes:
     """Return the server-sent event that ends a stream with an error."""
+    if dialect is Dialect.RESPONSES:
+        about = {"message": message, "param": None, "code": code}
+        event = {"type": "error", **about, "error": {"type": error_type(status), **about}}
+        return b"event: error\ndata: " + msgspec.json.encode(event) + b"\n\n"
     body = error_body(dialect, status=status, code=code, message=message, request_id=request_id)
     if dialect is Dialect.OPENAI:
         return b"data: " + body + b"\n\n"
@@ -70,7 +78,7 @@ def error_headers(code: str, request_id: str, *, retry: bool) -> dict[str, str]:
 def model_list(dialect: Dialect, models: Sequence[str]) -> bytes:
     """Return the models that a key opens, as `GET /v1/models` answers them."""
     said: dict[str, Any]
-    if dialect is Dialect.OPENAI:
+    if dialect is not Dialect.ANTHROPIC:
         said = {
             "object": "list",
             "data": [

@@ -89,6 +89,10 @@ class InFlight:
             call.drop()
             call.end(refusal(call))
 
+    def by_principal(self) -> dict[str, int]:
+        """Return how many calls run for each principal, by its salted hash."""
+        return dict(Counter(c.asked.principal for c in self._running.values() if c.asked.principal))
+
     @property
     def cutting(self) -> int:
         """How many calls were ended and have not let go yet."""

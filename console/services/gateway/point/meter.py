@@ -1,4 +1,4 @@
-"""Reading usage out of what passes through, in both dialects, whole and streamed.
+"""Reading usage out of what passes through, in each dialect, whole and streamed.
 
 The upstream's own numbers are taken where it gives them. Where it does not (an answer
 without usage, a stream that broke, a caller that hung up), tokens are estimated from the
@@ -83,6 +83,33 @@ class _Messages(msgspec.Struct):
     error: _Error | None = None
 
 
+class _Item(msgspec.Struct):
+    content: list[_Block] | None = None
+    arguments: str | None = None
+
+
+class _Incomplete(msgspec.Struct):
+    reason: str = ""
+
+
+class _Response(msgspec.Struct):
+    output: list[_Item] | None = None
+    status: str = ""
+    usage: _MessagesUsage | None = None
+    error: _Error | None = None
+    incomplete_details: _Incomplete | None = None
+
+
+class _ResponsesEvent(msgspec.Struct):
+    type: str = ""
+    delta: str | None = None
+    message: str | None = None
+    response: _Response | None = None
+    error: _Error | None = None
+
+
+_responses = msgspec.json.Decoder(_Response)
+_responses_event = msgspec.json.Decoder(_ResponsesEvent)
 _chat = msgspec.json.Decoder(_Chat)
 _messages = msgspec.json.Decoder(_Messages)
 
@@ -134,6 +161,12 @@ class Meter:
                 whole = chat.choices is not None
                 error = chat.error
                 self._chat(chat)
+            elif self._route is RouteName.RESPONSES:
+                response = _responses.decode(body)
+                error = response.error
+                whole = response.output is not None and response.status != "failed"
+                self._response(response)
+                self._count(response)
             else:
                 messages = _messages.decode(body)
                 whole = messages.content is not None
@@ -147,7 +180,7 @@ class Meter:
         if error is not None and not whole:
             raise UpstreamSaidError(error.message)
         if not whole:
-            raise NotAnAnswerError("it has neither choices nor content")
+            raise NotAnAnswerError("it has neither choices, content nor output")
         self.finished = True
 
     def event(self, event: bytes) -> bool:
@@ -155,7 +188,7 @@ class Meter:
 
         Raises NotAnAnswerError where its data is no JSON, UpstreamSaidError where it is an error.
         """
-        data = _data_of(event)
+        data = data_of(event)
         if data is None:
             return False
         if self._route is RouteName.CHAT:
@@ -163,8 +196,40 @@ class Meter:
                 self.finished = True
                 return False
             return self._chat_event(data)
-        self._messages_event(data)
+        if self._route is RouteName.RESPONSES:
+            self._responses_event(data)
+        else:
+            self._messages_event(data)
         return False
+
+    def _responses_event(self, data: bytes) -> None:
+        try:
+            said = _responses_event.decode(data)
+        except msgspec.ValidationError:
+            return
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as failed:
+            raise NotAnAnswerError(str(failed)) from None
+        if said.type == "error" or said.error is not None:
+            raise UpstreamSaidError(said.message or (said.error.message if said.error else ""))
+        if said.type.endswith(".delta"):
+            self._characters += len(said.delta or "")
+        if said.response is not None:
+            if said.type == "response.failed":
+                error = said.response.error
+                raise UpstreamSaidError(error.message if error else "")
+            if said.type in {"response.completed", "response.incomplete"}:
+                self._response(said.response)
+                self.finished = True
+
+    def _response(self, response: _Response) -> None:
+        self._usage(response.usage)
+        why = response.incomplete_details
+        self.finish_reason = why.reason if why and why.reason else response.status
+
+    def _count(self, response: _Response) -> None:
+        for item in response.output or ():
+            self._characters += len(item.arguments or "")
+            self._characters += sum(len(block.text or "") for block in item.content or ())
 
     def _chat_event(self, data: bytes) -> bool:
         try:
@@ -242,7 +307,7 @@ class Events:
         return self._held
 
 
-def _data_of(event: bytes) -> bytes | None:
+def data_of(event: bytes) -> bytes | None:
     """Return the event's data (its `data` lines, joined), or None where it has none."""
     lines = [
         line[5:].removeprefix(b" ") for line in _LINES.split(event) if line.startswith(b"data:")

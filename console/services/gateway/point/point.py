@@ -41,7 +41,7 @@ class Point:
         return Moment(datetime.now(UTC), self.lease.holds, self.lease.policy_age)
 
     def open_models(self, asked: Asked) -> list[str]:
-        """Return the models that the asking key could call now, on any route."""
+        """Return the models that the asking key could call now, on any route and for any user."""
         key = self.snapshot.key_by_hash(asked.key_sha256)
         grant = self.snapshot.grant(key.grant_id) if key else None
         if grant is None:
@@ -50,7 +50,9 @@ class Point:
             model
             for model in models_of(grant)
             if any(
-                self.judge(asked._replace(route=route, model=model)).allow for route in RouteName
+                self.judge(asked._replace(route=route, model=model, principal=user)).allow
+                for route in RouteName
+                for user in grant.principals.values() or ("",)
             )
         ]
 

@@ -12,6 +12,7 @@ import hashlib
 import time
 from collections.abc import Mapping
 from contextlib import aclosing, suppress
+from typing import NamedTuple
 
 from aiohttp import web
 from aiohttp.web_exceptions import HTTPRequestEntityTooLarge
@@ -23,10 +24,17 @@ from console.model.traffic import Check
 from console.services.gateway import probe
 from console.services.gateway.codes import CODES
 from console.services.gateway.decide import MODELS_ROUTE, Asked, Verdict
-from console.services.gateway.point import answers, dialects, limits
+from console.services.gateway.point import answers, dialects, limits, responses
 from console.services.gateway.point.inflight import Running
-from console.services.gateway.point.meter import Events, Meter, NotAnAnswerError, UpstreamSaidError
+from console.services.gateway.point.meter import (
+    Events,
+    Meter,
+    NotAnAnswerError,
+    UpstreamSaidError,
+    data_of,
+)
 from console.services.gateway.point.point import Point
+from console.services.gateway.point.proxy import Callers
 from console.services.gateway.point.records import Draft
 from console.services.gateway.point.request import MOST_BYTES, PATHS, Body, RefusedError, read
 from console.services.gateway.point.spool import Spool
@@ -36,6 +44,7 @@ from console.services.gateway.point.upstream import (
     Upstreams,
     UpstreamSpec,
 )
+from console.services.principals import hash_of
 
 _BEFORE_SCOPE = frozenset({"lease", "credential", "tombstone", "locks", "grant"})
 """Checks whose refusal goes before a fault of the request itself."""
@@ -62,6 +71,15 @@ class Routing:
         return self._specs[name], there or model
 
 
+class Keys(NamedTuple):
+    """The point's secrets, each from its file in the installation's keys."""
+
+    probe: bytes
+    principals: bytes
+    """The salt of principals."""
+    answers: bytes
+
+
 class Listener:
     """Answers the data plane of one point."""
 
@@ -71,16 +89,18 @@ class Listener:
         spool: Spool,
         upstreams: Upstreams,
         routing: Routing,
-        probe_key: bytes,
+        keys: Keys,
         *,
         limiter: limits.Limiter,
+        callers: Callers,
     ) -> None:
         self._point = point
         self._spool = spool
         self._upstreams = upstreams
         self._routing = routing
-        self._probe_key = probe_key
+        self._keys = keys
         self._limiter = limiter
+        self._callers = callers
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, whatever it is."""
@@ -89,12 +109,12 @@ class Listener:
             point=self._point.name,
             path=answers.clean(request.path, 100),
             dialect=dialects.dialect_of(request.path, request.headers),
-            address=request.remote or "",
+            address=self._callers.address(request.transport, request.remote or "", request.headers),
             user_agent=answers.clean(request.headers.get("User-Agent", ""), 200),
         )
         token = answers.token_of(request.headers).encode("utf-8", "replace").decode()
         if token.startswith(probe.PREFIX):
-            question = probe.read(self._probe_key, token, time.time())
+            question = probe.read(self._keys.probe, token, time.time())
             if question is not None and PATHS.get(request.path) == question.route:
                 return self._probed(draft, question)
         asked = Asked(
@@ -122,7 +142,9 @@ class Listener:
             if not verdict.allow and verdict.checks[-1].name in _BEFORE_SCOPE:
                 return await self._decline(request, draft, verdict)
             return await self._refuse(request, draft, refused.code, refused.message)
-        asked = asked._replace(model=body.model)
+        if body.user:
+            draft.principal = hash_of(self._keys.principals, early.key.partner, body.user)
+        asked = asked._replace(model=body.model, principal=draft.principal)
         draft.stream = body.stream
         verdict = self._point.judge(asked)
         draft.decided(asked, verdict, self._point.snapshot.sequence)
@@ -134,7 +156,17 @@ class Listener:
             return await self._refuse(
                 request, draft, "route_unknown", "This model is not served on this route."
             )
-        return await self._serve(request, draft, asked, verdict, body=body, spec=spec, there=there)
+        naming = _naming(self._keys.answers, verdict, body, spec.name)
+        body = body.naming(draft.principal)
+        if body.previous:
+            earlier = _earlier(self._keys.answers, verdict, body, spec.name)
+            if earlier is None:
+                said = f"Previous response with id '{answers.clean(body.previous, 200)}' not found."
+                return await self._refuse(request, draft, "answer_unknown", said)
+            body = body.following(earlier)
+        return await self._serve(
+            request, draft, asked, verdict, body=body, spec=spec, there=there, naming=naming
+        )
 
     async def _serve(
         self,
@@ -146,11 +178,12 @@ class Listener:
         body: Body,
         spec: UpstreamSpec,
         there: str,
+        naming: responses.Naming | None,
     ) -> web.StreamResponse:
         task = asyncio.current_task()
         assert task is not None
         self._limiter.price(draft, body.model)
-        meter = Meter(body.route, len(body.members["messages"]))
+        meter = Meter(body.route, body.asked_bytes)
         running = Running(
             id=draft.id, asked=asked, verdict=verdict, task=task, drop=answers.dropper(request)
         )
@@ -189,10 +222,13 @@ class Listener:
                         reply=reply,
                         sent=sent,
                         wants_usage=body.wants_usage,
+                        naming=naming,
                     )
                 whole = await reply.read()
                 draft.upstream_ms = (time.perf_counter() - began) * 1000
                 meter.whole(whole)
+                if naming is not None:
+                    whole = naming.whole(whole)
             except asyncio.CancelledError:
                 if running.cut is None:
                     draft.code = "caller_gone"
@@ -257,6 +293,7 @@ class Listener:
         reply: Reply,
         sent: web.StreamResponse,
         wants_usage: bool,
+        naming: responses.Naming | None,
     ) -> web.StreamResponse:
         """Pass events on, each as it comes. A stream that ends early ends with an error event."""
         meter = draft.meter
@@ -267,7 +304,9 @@ class Listener:
                 passed = []
                 for event in events.feed(chunk):
                     only_usage = meter.event(event)
-                    if not only_usage or wants_usage:
+                    if naming is not None:
+                        passed.append(naming.event(event, data_of(event)))
+                    elif not only_usage or wants_usage:
                         passed.append(event)
                 if not self._point.may_go_on(running):
                     return await self._cut(request, draft, running, sent)
@@ -364,6 +403,7 @@ class Listener:
                 credential_id=question.credential,
                 capability=question.capability,
                 address=question.address or draft.address,
+                principal=question.principal,
             )
         )
         answer: web.StreamResponse
@@ -408,6 +448,20 @@ class Listener:
             await self._finish(draft)
         finally:
             running.committing = False
+
+
+def _naming(key: bytes, verdict: Verdict, body: Body, upstream: str) -> responses.Naming | None:
+    """Return how the answer is written for its caller, where that differs."""
+    if body.route is not RouteName.RESPONSES or verdict.grant is None:
+        return None
+    return responses.Naming(key, verdict.grant.id, upstream, body.previous, body.user)
+
+
+def _earlier(key: bytes, verdict: Verdict, body: Body, upstream: str) -> str | None:
+    """Return the upstream's id of the answer that a call goes on from, if the grant made it."""
+    grant = verdict.grant
+    grants = (grant.id, *grant.lineage) if grant is not None else ()
+    return responses.opened(key, grants, upstream, body.previous)
 
 
 async def _body(request: web.BaseRequest, route: RouteName) -> Body:

@@ -22,9 +22,13 @@ MOST_ANSWER_BYTES = 32 * 1024 * 1024
 _IDLE_SECONDS = 4.0
 """Idle connections are let go before common servers do (5 s), so a call rarely meets a dead one."""
 
-_PATHS = {RouteName.CHAT: "/chat/completions", RouteName.MESSAGES: "/messages"}
+_PATHS = {
+    RouteName.CHAT: "/chat/completions",
+    RouteName.MESSAGES: "/messages",
+    RouteName.RESPONSES: "/responses",
+}
 _ROUTES = {
-    "openai": frozenset({RouteName.CHAT}),
+    "openai": frozenset({RouteName.CHAT, RouteName.RESPONSES}),
     "anthropic": frozenset({RouteName.MESSAGES}),
     "builtin": frozenset(RouteName),
 }
