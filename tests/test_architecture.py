@@ -36,7 +36,8 @@ RULES: dict[str, set[str]] = {
     "config": {"errors", "model"},
     "credentials": {"errors", "model", "config"},
     "net": {"errors", "model", "api", "credentials", "config"},
-    "session": {"errors", "model", "api", "engines", "trust", "config", "credentials", "net"},
+    "pinned": {"errors", "model", "api", "engines", "trust", "config"},
+    "session": {"errors", "model", "api", "engines", "config", "credentials", "net", "pinned"},
     "services": {"errors", "model", "api", "engines", "trust"},
     "cli": {
         "errors", "model", "api", "operations", "present", "config", "credentials", "net",
@@ -64,7 +65,7 @@ ONLY: dict[str, tuple[str, ...]] = {
     "cryptography": ("trust/", "services/"),
     "msgspec": (
         "model/", "api/", "engines/", "operations/", "present/", "credentials/", "net/", "cli/",
-        "tui/", "services/", "session.py",
+        "tui/", "services/", "session.py", "pinned.py",
     ),
 }  # fmt: skip
 """Library to the only places that may import it. Any other is not one of ours."""

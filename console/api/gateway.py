@@ -92,9 +92,10 @@ CALL_LIST = Route(
     "call.list", "gateway", "GET", "/v1/calls", Page[CallRecord],
     query=(
         "partner", "grant", "credential", "model", "capability", "principal", "network",
-        "outcome", "code", "since", "until", *PAGING,
+        "outcome", "code", "text", "since", "until", *PAGING,
     ),
 )  # fmt: skip
+"""Newest first. `text` are words of the model and the user agent, as the caller wrote them."""
 CALL_SHOW = Route("call.show", "gateway", "GET", "/v1/calls/{call}", CallRecord)
 CALL_EXPLAIN = Route("call.explain", "gateway", "GET", "/v1/calls/{call}/explanation", Explanation)
 USAGE = Route(

@@ -11,9 +11,14 @@ BUILTINS: dict[str, tuple[str, str]] = {
     "up": ("console.cli.builtin.services", "run the services on this machine"),
     "down": ("console.cli.builtin.services", "stop them"),
     "status": ("console.cli.builtin.services", "how they are"),
+    "backup": ("console.cli.builtin.backup", "the whole pilot as one file, while it serves"),
+    "restore": ("console.cli.builtin.backup", "a backup into a state folder: it starts locked"),
     "demo": ("console.cli.builtin.demo", "a whole pilot on this machine, with live traffic"),
     "auth": ("console.cli.builtin.auth", "who the APIs take you for"),
     "config": ("console.cli.builtin.config", "profiles, and where each value comes from"),
+    "tail": ("console.cli.builtin.tail", "events, or calls, as they happen"),
+    "wait": ("console.cli.builtin.wait", "until something is in a state, or in the log"),
+    "repin": ("console.cli.builtin.repin", "accept a log that took the place of the pinned one"),
     "pick": ("console.cli.builtin.pick", "choose one on the terminal, and print its name"),
     "api": ("console.cli.builtin.api", "one request to an API, as it is"),
     "doctor": ("console.cli.builtin.doctor", "what is wrong with this installation"),
@@ -23,6 +28,13 @@ BUILTINS: dict[str, tuple[str, str]] = {
 }
 """Command to module and summary. Each module has `run(argv, context)`, and `parser_of(name)`
 where it takes flags."""
+
+BY_HAND: dict[tuple[str, str], tuple[str, ...]] = {
+    ("audit", "tail"): ("tail", "audit"),
+    ("call", "tail"): ("tail", "call"),
+    ("log", "repin"): ("repin",),
+}
+"""Noun and verb to the command that is meant: verbs that are no operations."""
 
 HIDDEN: dict[str, str] = {"__complete": "console.cli.builtin.complete"}
 """What programs call, and nobody types."""

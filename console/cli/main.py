@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from console.cli.commands import BUILTINS, HIDDEN, root_help
+from console.cli.commands import BUILTINS, BY_HAND, HIDDEN, root_help
 from console.cli.startup import started
 from console.cli.stderr import Stderr
 from console.cli.terminal import Terminal
@@ -151,6 +151,8 @@ def _operation(noun: str, words: list[str], line: CommandLine) -> int:
     if rest[0] in {"-h", "--help"}:
         _say(noun_help(noun, list(operations.values())))
         return ExitCode.DONE
+    if meant := BY_HAND.get((noun, rest[0])):
+        return _builtin(meant[0], [*leading, *meant[1:], *rest[1:]], line)
     if rest[0] not in operations:
         raise no_such("verb", rest[0], operations, see=f"see pilotctl {noun} --help")
     op = operations[rest[0]]
@@ -175,8 +177,10 @@ def _builtin(name: str, words: list[str], line: CommandLine) -> int:
 
 def noun_help(noun: str, operations: Sequence[Operation]) -> str:
     """Return the text of `pilotctl NOUN --help`."""
-    room = max(len(op.verb) for op in operations) + 2
-    verbs = "\n".join(f"  {op.verb:<{room}}{op.summary}" for op in operations)
+    said = {op.verb: op.summary for op in operations}
+    said |= {verb: BUILTINS[meant[0]][1] for (of, verb), meant in BY_HAND.items() if of == noun}
+    room = max(map(len, said)) + 2
+    verbs = "\n".join(f"  {verb:<{room}}{summary}" for verb, summary in said.items())
     return f"pilotctl {noun} VERB [FLAGS]\n\n{NOUNS[noun][1]}\n\nverbs:\n{verbs}\n"
 
 

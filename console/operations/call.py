@@ -34,12 +34,16 @@ class ListCalls(Listing, kw_only=True, frozen=True):
     capability: CapabilityFilter = ""
     principal: Annotated[str, Param("Only of this principal, by its salted hash.")] = ""
     network: Annotated[
-        str, Param("Only from this network: a /24, or a /48 of IPv6.", kind=Kind.NETWORK)
+        str,
+        Param("Only from this address, /24, or /48 of IPv6.", kind=Kind.NETWORK),
     ] = ""
     outcome: Annotated[
         str, Param("Only with this outcome.", kind=Kind.CHOICE, choices=tuple(Outcome))
     ] = ""
     code: Annotated[str, Param("Only with this code, like grant_revoked.")] = ""
+    text: Annotated[
+        str, Param("Only with these words in the model or the user agent; `word*` begins with.")
+    ] = ""
     since: Since = None
     until: Until = None
 
@@ -60,6 +64,7 @@ def list_calls(p: ListCalls, at: Engines, _plan: Plan | None) -> Flow[Page[CallR
             network=p.network,
             outcome=p.outcome,
             code=p.code,
+            text=p.text,
             since=p.since,
             until=p.until,
         ),

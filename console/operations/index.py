@@ -24,6 +24,7 @@ NOUNS: dict[str, tuple[str, str]] = {
     "usage": ("console.operations.usage", "what calls add up to"),
     "price": ("console.operations.price", "what a model's tokens cost, by the day"),
     "partner": ("console.operations.partner", "vetted organisations"),
+    "principal": ("console.operations.principal", "partners' users, known by a salted hash"),
     "pilot": ("console.operations.pilot", "partner-only programmes and their stages"),
     "capability": ("console.operations.capability", "what grants are about"),
     "terms": ("console.operations.terms", "usage terms, and who accepted them"),

@@ -100,6 +100,11 @@ def old_version(row: Any) -> str | None:
     return f"{count} call{'' if count == 1 else 's'} since, last from {row.last_network or '?'}"
 
 
+def _signs_in(row: Any) -> str:
+    user = [f"user {row.user}"] if row.user else []
+    return ", ".join([*user, *(f"token …{each.hint}" for each in row.tokens)]) or "nothing yet"
+
+
 def _matchers(row: Any) -> str:
     return " ".join(f"{each.field}={each.pattern}" for each in row.matchers)
 
@@ -323,6 +328,26 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         _number("out", "output_tokens", priority=3),
         _number("estimated", "estimated_calls", priority=4),
         _age("last", "last_at", 3),
+    ),
+    "OperatorAccount": (
+        _text("slug", priority=0, width=8),
+        _text("state", priority=0),
+        Column("roles", lambda row: ", ".join(row.roles), 0, width=8, most=40),
+        Column("groups", lambda row: ", ".join(row.groups) or "none", 2, most=30),
+        _text("kind", priority=2),
+        Column("signs in by", _signs_in, 1, most=40),
+        _age("used", "used_at", 3),
+        _text("why", "state_reason", priority=3),
+    ),
+    "OperatorSession": (
+        _text("operator", priority=0, width=8),
+        _text("service", priority=0),
+        _text("by", priority=1),
+        _text("source", priority=2),
+        _number("requests", priority=2),
+        _age("last", "last_at", 0),
+        _age("since", "first_at", 3),
+        _text("agent", priority=4, most=40),
     ),
     "Price": (
         _text("model", priority=0, width=10),

@@ -127,6 +127,17 @@ class Monitor:
                     return pin
             return self._pin(signed, key)
 
+    def hand_over(self, origin: str, old: VerifierKey, new: VerifierKey) -> None:
+        """Hold a log, from its pinned head on, to the key that its old key announced.
+
+        The caller has proven the announcement. Doing it again changes nothing.
+        """
+        with self._locked(origin):
+            pin = self.pinned(origin)
+            if pin is None or pin.fingerprint != old.fingerprint:
+                return
+            self._write(pin._replace(fingerprint=new.fingerprint), new)
+
     def evidence(self, origin: str) -> list[Path]:
         """Return the notes kept of a log that failed, oldest first; empty for an honest log."""
         kept = self._home(origin).glob("evidence-*.note")
@@ -184,6 +195,10 @@ class Monitor:
         pin = Pin(
             head.origin, head.size, head.root, signed.note, key.fingerprint, int(self._clock())
         )
+        self._write(pin, key)
+        return pin
+
+    def _write(self, pin: Pin, key: VerifierKey) -> None:
         held = {
             **pin._asdict(),
             "root": b64encode(pin.root).decode(),
@@ -191,7 +206,6 @@ class Monitor:
             "key": str(key),
         }
         replace_file(self._home(pin.origin) / _PIN, json.dumps(held, indent=1).encode())
-        return pin
 
     @contextmanager
     def _locked(self, origin: str) -> Iterator[None]:

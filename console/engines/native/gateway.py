@@ -126,6 +126,7 @@ class Calls:
         network: str = "",
         outcome: str = "",
         code: str = "",
+        text: str = "",
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> Flow[Page[CallRecord]]:
@@ -140,6 +141,7 @@ class Calls:
             network=network,
             outcome=outcome,
             code=code,
+            text=text,
             since=time(since),
             until=time(until),
         )

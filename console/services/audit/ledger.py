@@ -9,7 +9,7 @@ when it continues.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select, update
 from sqlalchemy.dialects.sqlite import insert
@@ -97,34 +97,33 @@ def own_waiting(conn: Connection) -> bool | None:
     return newest > place(conn, OWN).last_seq or None
 
 
+def row(idx: int, leaf: Leaf) -> dict[str, Any]:
+    """Return what is stored of a leaf at an index."""
+    return {
+        "idx": idx,
+        "event_id": leaf.event_id,
+        "source": leaf.source,
+        "sequence": leaf.sequence,
+        "at": leaf.at,
+        "actor": leaf.actor,
+        "action": leaf.action,
+        "kind": leaf.kind,
+        "target": leaf.target,
+        "partner": leaf.partner,
+        "outcome": leaf.outcome,
+        "reason": leaf.reason,
+        "request_id": leaf.request_id,
+        "contains": leaf.contains,
+        "body": leaf.body,
+    }
+
+
 def append(conn: Connection, leaves: Sequence[Leaf]) -> None:
     """Put checked leaves at the end of the log."""
     state = tree(conn)
     first = state.size
     numbered = list(enumerate(leaves, first))
-    conn.execute(
-        LEAVES.insert(),
-        [
-            {
-                "idx": idx,
-                "event_id": leaf.event_id,
-                "source": leaf.source,
-                "sequence": leaf.sequence,
-                "at": leaf.at,
-                "actor": leaf.actor,
-                "action": leaf.action,
-                "kind": leaf.kind,
-                "target": leaf.target,
-                "partner": leaf.partner,
-                "outcome": leaf.outcome,
-                "reason": leaf.reason,
-                "request_id": leaf.request_id,
-                "contains": leaf.contains,
-                "body": leaf.body,
-            }
-            for idx, leaf in numbered
-        ],
-    )
+    conn.execute(LEAVES.insert(), [row(idx, leaf) for idx, leaf in numbered])
     search.index(conn, numbered)
     state.extend(leaf_hashes(leaf.body for leaf in leaves))
     conn.execute(update(TREE).values(state=state.to_bytes()))

@@ -3,7 +3,9 @@
 The store is the truth and the folder follows it: files are written after the commit, and
 the head that operators are given is always one whose files are on the disk. What a crash
 left undone is done at the next start. A folder that holds more than the store, or another
-tree under our own signature, is never overwritten: that would be a split view.
+tree under our own signature, is never overwritten: that would be a split view. When the
+store says that another key signs, the publisher follows; the files of a log that ended are
+put aside whole, in `log.ended/`.
 """
 
 from __future__ import annotations
@@ -11,22 +13,25 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from hashlib import sha256
+from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from console.errors import ExitCode, PilotError
 from console.model.text import now
-from console.services.audit import ledger
+from console.services.audit import handover, ledger
 from console.services.audit.schema import LEAVES, TREE
 from console.services.store import Store
 from console.trust.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from console.trust.merkle import HASH_SIZE, CompactRange, leaf_hashes
-from console.trust.note import SignerKey
+from console.trust.note import SignerKey, VerifierKey
 from console.trust.tiles import CHECKPOINT, WIDTH, bundles_of, tiles_of
 from console.trust.writer import TileWriter
 
@@ -34,6 +39,9 @@ REFRESH_SECONDS = 2.0
 """A checkpoint is signed anew at least this often."""
 
 _CHUNK = 20 * WIDTH
+
+Follow: TypeAlias = Callable[[str], SignerKey | None]
+"""Finds the signing key of that verifier key, and makes it the one in force."""
 
 
 class Head(NamedTuple):
@@ -48,7 +56,15 @@ class Head(NamedTuple):
 class Publisher:
     """The one writer of the log's folder. Build it with `open`, which repairs the folder."""
 
-    def __init__(self, store: Store, folder: Path, signer: SignerKey, writer: TileWriter) -> None:
+    def __init__(
+        self,
+        store: Store,
+        folder: Path,
+        signer: SignerKey,
+        writer: TileWriter,
+        follow: Follow | None = None,
+    ) -> None:
+        self._follow = follow
         self.folder = folder
         self.signer = signer
         self.fault = ""
@@ -59,15 +75,25 @@ class Publisher:
         self._head = self._sign()
 
     @classmethod
-    def open(cls, store: Store, folder: Path, signer: SignerKey) -> Publisher:
-        """Make the folder say what the store says.
+    def open(
+        cls, store: Store, folder: Path, signer: SignerKey, follow: Follow | None = None
+    ) -> Publisher:
+        """Make the folder say what the store says. `follow` finds the key that follows another.
 
         Raises `PilotError`: `log-key-changed` where the store's log was signed with another
         key, `log-rolled-back` where the folder shows more than the store has, and
         `log-split` where it shows something else.
         """
+        known = store.read_now(lambda conn: conn.execute(select(TREE.c.key)).scalar())
+        if known and known != str(signer.verifier) and follow is not None:
+            signer = follow(known) or signer
         state = store.write_now(lambda conn: _claimed(conn, str(signer.verifier)))
-        published = _published(folder, signer)
+        name = signer.verifier.name
+        before, ended = store.read_now(
+            lambda conn: (handover.keys_before(conn, name), handover.ended_keys(conn, name))
+        )
+        _put_aside(folder, [signer.verifier, *before], ended)
+        published = _published(folder, [signer.verifier, *before])
         size = published.size if published else 0
         if size > state.size:
             raise PilotError(
@@ -79,7 +105,7 @@ class Publisher:
         writer = _intact(folder, size)
         if writer is None or (published and writer.root != published.root):
             writer = _rebuilt(store, folder, state.size, published)
-        made = cls(store, folder, signer, writer)
+        made = cls(store, folder, signer, writer, follow)
         made.publish()
         return made
 
@@ -94,7 +120,9 @@ class Publisher:
         Blocks. Raises OSError where the disk refuses: the head stays what it was.
         """
         with self._lock:
-            state = self._store.read_now(ledger.tree)
+            state, key = self._store.read_now(_state)
+            if key != str(self.signer.verifier):
+                self._adopt(key)
             while self._writer.size < state.size:
                 start, end = self._writer.size, min(self._writer.size + _CHUNK, state.size)
                 self._writer.append(_bodies(self._store, start, end))
@@ -126,8 +154,23 @@ class Publisher:
             else:
                 self.fault, pause = "", 0.0
 
+    def _adopt(self, key: str) -> None:
+        """Go on with the key that the store calls for; in an empty folder if it is a new log."""
+        signer = self._follow(key) if self._follow else None
+        if signer is None:
+            raise PilotError(
+                "log-key-changed",
+                "the store says that another key signs, and it is not in keys/",
+                exit=ExitCode.LOG_FAILED,
+            )
+        if signer.verifier.name != self.signer.verifier.name:
+            _put_aside(self.folder, [], [self.signer.verifier])
+            self._writer = TileWriter(self.folder, 0)
+        self.signer = signer
+
     def _grown(self, conn: Connection) -> bool | None:
-        return ledger.tree(conn).size > self._head.size or None
+        state, key = _state(conn)
+        return state.size > self._head.size or key != str(self.signer.verifier) or None
 
     def _sign(self) -> Head:
         state = self._writer.state
@@ -155,11 +198,31 @@ def _claimed(conn: Connection, key: str) -> CompactRange:
     return state
 
 
-def _published(folder: Path, signer: SignerKey) -> Checkpoint | None:
+def _state(conn: Connection) -> tuple[CompactRange, str]:
+    return ledger.tree(conn), str(conn.execute(select(TREE.c.key)).scalar_one())
+
+
+def _published(folder: Path, keys: list[VerifierKey]) -> Checkpoint | None:
     """Return the folder's checkpoint if we signed it; None where there is nothing to go by."""
-    with suppress(OSError, PilotError):
-        return open_checkpoint((folder / CHECKPOINT).read_bytes(), signer.verifier).checkpoint
+    for key in keys:
+        with suppress(OSError, PilotError):
+            return open_checkpoint((folder / CHECKPOINT).read_bytes(), key).checkpoint
     return None
+
+
+def _put_aside(folder: Path, ours: list[VerifierKey], ended: list[VerifierKey]) -> None:
+    """Move the files of a log that ended out of the way, whole: they stay verifiable."""
+    if _published(folder, ours) is not None or (old := _published(folder, ended)) is None:
+        return
+    mark = sha256(old.origin.encode()).hexdigest()[:8]
+    place = folder.with_name(f"{folder.name}.ended") / f"{mark}-{old.size}"
+    place.parent.mkdir(mode=0o755, exist_ok=True)
+    for number in count():
+        there = place.with_name(f"{place.name}-{number}") if number else place
+        if not there.exists():
+            break
+    folder.rename(there)
+    folder.mkdir(mode=0o755)
 
 
 def _noted(folder: Path) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from sqlalchemy import (
     Boolean,
     Column,
+    Connection,
     Index,
     Integer,
     LargeBinary,
@@ -217,6 +218,14 @@ DELIVERIES = Table(
 )
 """Pages, in the transaction of what they tell, until they are delivered or given up."""
 
+
+def _pairs_are_searched(conn: Connection) -> None:
+    """Index the events that are there by what is now indexed of an event."""
+    from console.services.audit.search import reindex  # noqa: PLC0415  # it reads this module
+
+    reindex(conn)
+
+
 STEPS: tuple[Step, ...] = (
     SHARED,
     tables(LEAVES, TREE, SOURCES, ACTIONS, HOURS, CURSORS, WINDOWS, ALERTS, REVOKED, ADMITTED),
@@ -236,4 +245,5 @@ STEPS: tuple[Step, ...] = (
         "UPDATE alerts SET rank = rank + 10 WHERE state != 'resolved'",
     ),
     tables(*EVERYWHERE),
+    _pairs_are_searched,
 )

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
+from itertools import combinations
 from typing import Any
 
 import msgspec
@@ -21,12 +22,16 @@ from sqlalchemy.dialects.sqlite import insert
 from console.api.problems import refusal
 from console.model.audit import Event
 from console.model.stored import Page
-from console.services.audit.leaf import Leaf
+from console.services.audit.leaf import Leaf, read_leaf
 from console.services.audit.schema import ACTIONS, HOURS, LEAVES, SEARCH
-from console.services.web import Ask, page
+from console.services.web import Ask, page, sparse_page
 
 FACETS = ("actor", "action", "target", "partner", "outcome", "source")
 """Columns that are searched by their exact value (`action` also by how it begins)."""
+
+PAIRED = ("actor", "action", "partner", "outcome")
+"""Facets with few values: each two of them are also indexed together, so that a pair that
+never occurred is a list that is empty."""
 
 MOST_WORDS = 400
 """Words of one event that are indexed, and far more than a query needs."""
@@ -43,6 +48,10 @@ def facet(name: str, value: str) -> str:
     return "q_" + sha256(f"{name}\0{value}".encode()).hexdigest()[:16]
 
 
+def _pair(one: str, first: str, other: str, second: str) -> str:
+    return facet(f"{one}\0{other}", f"{first}\0{second}")
+
+
 def words(said: str) -> Iterator[str]:
     """Split text into tokens: folded words; one that is not ASCII becomes its hash."""
     for word in _WORD.findall(said.casefold()):
@@ -55,6 +64,8 @@ def index(conn: Connection, leaves: Sequence[tuple[int, Leaf]]) -> None:
     hours: dict[int, list[int]] = {}
     for idx, leaf in leaves:
         tokens = dict.fromkeys(facet(name, getattr(leaf, name)) for name in FACETS)
+        for one, other in combinations(PAIRED, 2):
+            tokens[_pair(one, getattr(leaf, one), other, getattr(leaf, other))] = None
         said = " ".join(
             (leaf.action, leaf.actor, leaf.kind, leaf.target, leaf.name, leaf.partner, leaf.reason)
         )
@@ -84,28 +95,52 @@ def index(conn: Connection, leaves: Sequence[tuple[int, Leaf]]) -> None:
     )
 
 
+def reindex(conn: Connection) -> None:
+    """Index every event anew."""
+    conn.execute(text("INSERT INTO search(search) VALUES ('delete-all')"))
+    conn.execute(HOURS.delete())
+    for rows in chunks(conn):
+        index(conn, [(row.idx, read_leaf(row.body)) for row in rows])
+
+
+def chunks(conn: Connection) -> Iterator[Sequence[Row[Any, Any]]]:
+    """Yield the log's entries, in order, some thousands at a time."""
+    end = conn.execute(select(func.max(LEAVES.c.idx))).scalar()
+    for start in range(0, -1 if end is None else end + 1, 5000):
+        query = select(LEAVES.c.idx, LEAVES.c.body).where(
+            LEAVES.c.idx >= start, LEAVES.c.idx < start + 5000
+        )
+        yield conn.execute(query.order_by(LEAVES.c.idx)).all()
+
+
 def events(conn: Connection, ask: Ask) -> Page[Event]:
     """Answer `audit.list`."""
     said = ask.query
     filters: list[ColumnElement[bool]] = []
     terms: list[str] = []
+    exact: dict[str, str] = {}
     for name in FACETS:
         if not (value := said.get(name, "")):
             continue
         if name == "action":
             known = _actions(conn, value)
-            terms.append(_any(facet(name, each) for each in known) or facet(name, value))
+            if len(known) == 1:
+                exact[name] = known[0]
+            else:
+                terms.append(_any(facet(name, each) for each in known) or facet(name, value))
             filters.append(LEAVES.c.action.in_(known))
         else:
-            terms.append(facet(name, value))
+            exact[name] = value
             filters.append(LEAVES.c[name] == value)
+    terms += _exact(exact)
     terms += _asked(said.get("text", ""))
-    found = SEARCH.c.rowid if terms else LEAVES.c.idx
-    filters += _period(conn, said, found)
+    found: ColumnElement[Any] = SEARCH.c.rowid if terms else LEAVES.c.idx
+    times, (first, last) = _period(conn, said)
+    query = _query(terms).where(*filters, *times)
     if after := said.get("after", ""):
-        filters.append(found > _index(after))
-    query = _query(terms).where(*filters)
-    return page(conn, query, ask, keys=[found if after else found.desc()], decode=_event)
+        query = query.where(found > _index(after), found >= first, found <= last)
+        return page(conn, query, ask, keys=[found], decode=_event)
+    return sparse_page(conn, query, ask, key=found, bounds=(first, last), decode=_event)
 
 
 def event(conn: Connection, ask: Ask) -> Event:
@@ -163,22 +198,39 @@ def _actions(conn: Connection, prefix: str) -> list[str]:
     return [each for each in every if each.startswith(prefix)]
 
 
+def _exact(values: Mapping[str, str]) -> Iterator[str]:
+    """Yield a term for each facet; two that are indexed together make one."""
+    left = dict(values)
+    for one, other in combinations(PAIRED, 2):
+        if one in values and other in values:
+            left.pop(one, None)
+            left.pop(other, None)
+            yield _pair(one, values[one], other, values[other])
+    for name, value in left.items():
+        yield facet(name, value)
+
+
 def _period(
-    conn: Connection, said: Mapping[str, str], found: ColumnElement[Any]
-) -> Iterator[ColumnElement[bool]]:
-    """Yield what `since` and `until` ask for: the exact times, and the indices they lie in."""
+    conn: Connection, said: Mapping[str, str]
+) -> tuple[list[ColumnElement[bool]], tuple[int, int]]:
+    """Return what `since` and `until` ask for: the exact times, and the indices they lie in."""
+    times: list[ColumnElement[bool]] = []
+    first = 0
+    last = conn.execute(select(func.max(LEAVES.c.idx))).scalar()
+    last = -1 if last is None else last
     if since := said.get("since", ""):
         moment = _moment("since", since)
-        yield LEAVES.c.at >= moment
+        times.append(LEAVES.c.at >= moment)
         hours = select(func.min(HOURS.c.first)).where(HOURS.c.hour >= _hour(moment))
-        first = conn.execute(hours).scalar()
-        yield found >= (2**62 if first is None else first)
+        low = conn.execute(hours).scalar()
+        first = last + 1 if low is None else low
     if until := said.get("until", ""):
         moment = _moment("until", until)
-        yield LEAVES.c.at < moment
+        times.append(LEAVES.c.at < moment)
         hours = select(func.max(HOURS.c.last)).where(HOURS.c.hour <= _hour(moment))
-        last = conn.execute(hours).scalar()
-        yield found <= (-1 if last is None else last)
+        high = conn.execute(hours).scalar()
+        last = -1 if high is None else min(last, high)
+    return times, (first, last)
 
 
 def _moment(name: str, said: str) -> datetime:

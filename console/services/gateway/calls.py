@@ -15,27 +15,16 @@ from console.model.stored import Page
 from console.model.text import rfc3339
 from console.model.traffic import CallRecord
 from console.services.events import SYSTEM, event
-from console.services.gateway import keys, usage
+from console.services.gateway import callsearch, keys, usage
 from console.services.gateway.budget import Counters
 from console.services.gateway.exchange import CallAck, CallBatch, CallFeed, CallRow
 from console.services.gateway.schema import CALLS, CREDENTIALS, POINTS
 from console.services.store import Store, emit, signal
-from console.services.web import Ask, page
+from console.services.web import Ask
 from console.trust.merkle import leaf_hash, root_of
 
 TOPIC = "calls"
 
-_FILTERS = {
-    "partner": "partner",
-    "grant": "grant_id",
-    "credential": "credential_id",
-    "model": "model",
-    "outcome": "outcome",
-    "code": "code",
-    "capability": "capability",
-    "principal": "principal",
-    "network": "network",
-}
 _MOST_DIGESTED = 20_000
 _MOST_AT_ONCE = 2000
 
@@ -94,6 +83,7 @@ def take(
         raise refusal("invalid", f"a record of another point than {point}")
     if not new:
         return CallAck(acknowledged=held)
+    above = conn.execute(select(func.max(CALLS.c.row))).scalar() or 0
     conn.exec_driver_sql(
         _INSERT,
         [
@@ -117,7 +107,9 @@ def take(
             for record, body in new
         ],
     )
-    usage.add(conn, [record for record, _ in new])
+    records = [record for record, _ in new]
+    callsearch.index(conn, callsearch.fresh(conn, above, records, usage.network_of))
+    usage.add(conn, records)
     if counters is not None:
         counters.recorded(conn, [record for record, _ in new])
     _note_use(conn, (record for record, _ in new))
@@ -161,17 +153,7 @@ def _used(credential: Credential, calls: list[CallRecord]) -> Credential:
 
 def listing(conn: Connection, ask: Ask) -> Page[CallRecord]:
     """Answer `call.list`, newest first."""
-    query = select(CALLS.c.row, CALLS.c.body)
-    for name, column in _FILTERS.items():
-        if wanted := ask.query.get(name):
-            query = query.where(CALLS.c[column] == wanted)
-    if since := ask.query.get("since"):
-        query = query.where(CALLS.c.started_at >= moment(since, "since"))
-    if until := ask.query.get("until"):
-        query = query.where(CALLS.c.started_at < moment(until, "until"))
-    return page(
-        conn, query, ask, keys=[CALLS.c.row.desc()], decode=lambda row: _record.decode(row.body)
-    )
+    return callsearch.listing(conn, ask, moment)
 
 
 def find(conn: Connection, id: str) -> CallRecord:

@@ -12,6 +12,8 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    column,
+    table,
     text,
 )
 
@@ -19,7 +21,8 @@ from console.model.enforcement import Credential, Lock, Receipt, Tombstone
 from console.model.grant import GrantProjection
 from console.model.price import Price
 from console.model.principal import PrincipalProjection
-from console.services.gateway.exchange import BundleFact
+from console.services.gateway.exchange import BundleFact, Notice
+from console.services.operators.tables import EVERYWHERE
 from console.services.store import SHARED, Document, Instant, grown, tables
 
 _META = MetaData()
@@ -101,6 +104,35 @@ TOMBSTONES = Table(
     UniqueConstraint("kind", "id"),
     sqlite_autoincrement=True,
 )
+PARTNERS = Table(
+    "partners",
+    _META,
+    Column("slug", Text, primary_key=True),
+    Column("revision", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+)
+"""Where policy says that each partner stands."""
+
+SUSPENSIONS = Table(
+    "suspensions",
+    _META,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("receipt_id", Text, nullable=False),
+    Index("suspensions_on", "kind", "target", "state"),
+)
+"""What operators suspended: `active` until policy says that it was resumed, then `lifted`."""
+
+NOTICES = Table(
+    "notices",
+    _META,
+    Column("seq", Integer, primary_key=True),
+    Column("body", Document(Notice), nullable=False),
+)
+"""What policy is to take over from here, beside the tombstones."""
+
 POINTS = Table(
     "points",
     _META,
@@ -205,6 +237,30 @@ a call may still cost that no record tells of yet.
 """
 
 
+CALL_HOURS = Table(
+    "call_hours",
+    _META,
+    Column("hour", Integer, primary_key=True),
+    Column("first", Integer, nullable=False),
+    Column("last", Integer, nullable=False),
+)
+"""Hours since 1970, and the lowest and highest row of a call that began in them."""
+
+CALL_SEARCH = table("call_search", column("rowid", Integer), column("tokens", Text))
+"""FTS5 over the facets and words of calls (`callsearch.py`); `rowid` is the call's row."""
+
+
+def _calls_are_searched(conn: Connection) -> None:
+    """Make the calls that are there findable."""
+    from console.services.gateway.callsearch import reindex  # noqa: PLC0415  # it reads this module
+
+    conn.exec_driver_sql(
+        "CREATE VIRTUAL TABLE call_search USING fts5("
+        "tokens, content='', detail=none, columnsize=0, tokenize=\"ascii tokenchars '_'\")"
+    )
+    reindex(conn)
+
+
 def _usage_was_narrower(conn: Connection) -> None:
     """Take over what was counted before principals, networks and costs were."""
     if not conn.exec_driver_sql("PRAGMA table_info('usage')").all():
@@ -225,4 +281,7 @@ STEPS = (
     tables(*_META.sorted_tables),
     grown(*_META.sorted_tables),
     _usage_was_narrower,
+    tables(*EVERYWHERE),
+    grown(CALL_HOURS),
+    _calls_are_searched,
 )

@@ -19,6 +19,7 @@ import msgspec
 from console.errors import ExitCode, PilotError
 from console.model.text import now, rfc3339
 from console.services import settings
+from console.services.backup.swap import finish
 from console.services.settings import Home, Settings
 from console.services.supervisor.child import PATIENCE, as_error
 from console.services.supervisor.keeper import (
@@ -54,6 +55,7 @@ def start(
     where something cannot start; then nothing is left running.
     """
     refuse_long_path(control_socket(Home(home.absolute())))
+    finish(Home(home.absolute()))
     read = settings.load(home)
     lock = Lock(read.home)
     try:

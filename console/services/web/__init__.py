@@ -6,8 +6,8 @@ the main function of a service's process.
 """
 
 from console.services.web.ask import Answer, Ask, fresh
-from console.services.web.paging import page
+from console.services.web.paging import page, sparse_page
 from console.services.web.process import run
 from console.services.web.server import Web
 
-__all__ = ["Answer", "Ask", "Web", "fresh", "page", "run"]
+__all__ = ["Answer", "Ask", "Web", "fresh", "page", "run", "sparse_page"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
@@ -21,6 +22,11 @@ from console.services.web.ask import Ask
 T = TypeVar("T")
 
 FEWEST, USUAL, MOST = 1, 100, 500
+
+WINDOW = 200_000
+"""Rows that a search for something rare looks through first."""
+PATIENCE = 0.25
+"""Seconds after which such a search answers with what it has."""
 
 
 def page(
@@ -51,6 +57,53 @@ def page(
         source=ask.service,
         items=[decode(row) for row in rows],
         next_cursor=_closed(last, scope) if more else "",
+    )
+
+
+def sparse_page(
+    conn: Connection,
+    query: Select[Any],
+    ask: Ask,
+    *,
+    key: ColumnElement[Any],
+    bounds: tuple[int, int],
+    decode: Callable[[Row[Any]], T],
+    seconds: float = PATIENCE,
+) -> Page[T]:
+    """The same, newest first by one whole-number `key`, for a query that may find next to nothing.
+
+    It is asked in ranges of the key within `bounds`, each larger than the one before. When
+    it has taken `seconds` the page is partial, with a cursor that goes on where it stopped.
+    """
+    limit = _limit(ask.query.get("limit", ""))
+    scope = _scope(ask, [key])
+    least, top = bounds
+    if cursor := ask.query.get("cursor", ""):
+        top = min(top, int(_opened(cursor, scope, [key])[0]) - 1)
+    rows: list[Row[Any]] = []
+    room, began = WINDOW, time.monotonic()
+    while top >= least and len(rows) <= limit:
+        low = max(least, top - room + 1)
+        part = query.where(key >= low, key <= top).order_by(key.desc())
+        rows += conn.execute(part.limit(limit + 1 - len(rows))).all()
+        top, room = low - 1, room * 4
+        if time.monotonic() - began > seconds:
+            break
+    more, stopped = len(rows) > limit, len(rows) <= limit and top >= least
+    rows = rows[:limit]
+    following = ""
+    if more:
+        following = _closed([rows[-1]._mapping[key]], scope)
+    elif stopped:
+        following = _closed([top + 1], scope)
+    told = f"{top - least + 1} older rows were not searched yet: go on from the cursor"
+    return Page(
+        as_of=ask.now,
+        source=ask.service,
+        items=[decode(row) for row in rows],
+        next_cursor=following,
+        partial=stopped,
+        warnings=[told] if stopped else [],
     )
 
 

@@ -1,0 +1,422 @@
+"""Restoring a backup: a rollback that brings nothing back to life.
+
+Everything is made ready in a folder of its own, and nothing that is there changes before all
+of it is. Then the gateway's store holds a lock on everything, each revocation that the newest
+copy or the log knows of, and, where neither could be read, the end of every key.
+"""
+
+from __future__ import annotations
+
+import getpass
+import io
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import msgspec
+from sqlalchemy import Connection, select
+
+from console.errors import ExitCode, PilotError
+from console.model.backup import Manifest, Restored
+from console.model.enforcement import LockKind, LockTarget, NewLock, Revoke, TombstoneKind
+from console.model.operator import Operator, Role
+from console.model.text import now
+from console.services import settings
+from console.services.audit import handover, ledger
+from console.services.audit.schema import STEPS as AUDIT_STEPS
+from console.services.audit.schema import TREE
+from console.services.audit.signing import new_signer
+from console.services.backup import newest
+from console.services.backup.archive import unpack
+from console.services.backup.seal import unseal
+from console.services.backup.swap import exchange, finish
+from console.services.events import event
+from console.services.gateway import changes
+from console.services.gateway.locks import Locks
+from console.services.gateway.points import Points
+from console.services.gateway.schema import STEPS as GATEWAY_STEPS
+from console.services.gateway.tombstones import Tombstones
+from console.services.home import Home, prepare
+from console.services.policy.marks import set_mark
+from console.services.policy.tables import STEPS as POLICY_STEPS
+from console.services.store import Step, Store, emit
+from console.services.supervisor.keeper import Lock
+from console.services.web import Ask
+from console.trust.checkpoint import Checkpoint, open_checkpoint
+from console.trust.note import SignerKey, VerifierKey
+from console.trust.writer import replace_file
+
+MESSAGE = "This service is being restored. Access resumes once it has been checked."
+
+
+class Order(NamedTuple):
+    """What is to be restored, and what the operator says about it."""
+
+    archive: Path
+    reason: str
+    passphrase: bytes | None = None
+    vkey: str = ""
+    """The key of the log that the backup must be of; the home's own without it."""
+    heads: Sequence[bytes] = ()
+    """Checkpoints that were seen elsewhere: what consoles pinned."""
+    keep_keys: bool = False
+    """Keys stay although nothing newer than the backup could be read."""
+    dry_run: bool = False
+
+
+def restore(path: Path, order: Order) -> Restored:
+    """Restore a backup into the state folder at `path`, whose services do not run.
+
+    Raises `PilotError`; then nothing has changed. A crash later on is finished by whoever
+    starts the pilot.
+    """
+    home = prepare(path)
+    lock = Lock(home)
+    try:
+        if not lock.take():
+            raise PilotError(
+                "running",
+                f"the services in {home.path} are running",
+                exit=ExitCode.CONFLICT,
+                hint="stop them first: pilotctl down",
+            )
+        finish(home)
+        return _restore(home, order)
+    finally:
+        lock.close()
+
+
+def _restore(home: Home, order: Order) -> Restored:
+    with _staging(home) as folder:
+        manifest = unpack(order.archive, folder / "backup", _trusted(home, order.vkey))
+        made = _Restore(home, order, manifest, folder).make()
+        if order.dry_run:
+            return made
+        staged = folder / "new"
+        aside = home.path / f".replaced-{now():%Y%m%dT%H%M%S%fZ}"
+        # Below the state folder itself, so that each move is one rename.
+        ready = home.path / f"{folder.name}.ready"
+        staged.rename(ready)
+        exchange(home, ready, aside, sorted(each.name for each in ready.iterdir()))
+    return msgspec.structs.replace(made, changed=True, aside=str(aside))
+
+
+class _Restore:
+    """One restore: it makes the new state below `folder / "new"`."""
+
+    def __init__(self, home: Home, order: Order, manifest: Manifest, folder: Path) -> None:
+        self._home = home
+        self._order = order
+        self._manifest = manifest
+        self._backup = folder / "backup"
+        self._new = Home(folder / "new")
+        self._by = getpass.getuser()
+        self._at = now()
+        self._warnings: list[str] = []
+        self._used: list[str] = []
+
+    def make(self) -> Restored:
+        """Make everything ready, and say what it is."""
+        self._new.path.mkdir(mode=0o700)
+        self._keys()
+        for each in sorted((self._backup / "stores").iterdir()):
+            # A point's own store, where it is there, knows which calls it has recorded.
+            if not (each.name.startswith("point-") and (self._home.path / each.name).exists()):
+                each.rename(self._new.path / each.name)
+        if not self._home.config.exists() and (self._backup / "pilot.toml").exists():
+            (self._backup / "pilot.toml").rename(self._new.config)
+        continued = self._audit_there()
+        with (
+            _opened(self._new.store("audit"), AUDIT_STEPS) as audit,
+            _opened(self._new.store("gateway"), GATEWAY_STEPS) as gateway,
+            _opened(self._new.store("policy"), POLICY_STEPS) as policy,
+        ):
+            backed_up = self._manifest.tree_size
+            replayed = 0
+            if not continued:
+                replayed, why = newest.replay_tiles(self._home, audit, self._log_key)
+                if why:
+                    self._warnings.append(why)
+                elif replayed:
+                    self._used.append("published log")
+            else:
+                replayed = max(0, audit.read_now(ledger.tree).size - backed_up)
+            for name, store in (("policy", policy), ("gateway", gateway), ("audit", audit)):
+                newest.fill_outbox(store, name, audit, self._home.store(name))
+            policy.write_now(lambda conn: set_mark(conn, "closings_seen", 0))
+            tombstones, ended = self._end(gateway, audit, replayed=replayed)
+            lock = gateway.write_now(self._locked(gateway))
+            old = self._restarted(audit)
+            audit.write_now(lambda conn: emit(conn, self._event(conn, tombstones, ended, lock)))
+            while audit.write_now(ledger.take_own):
+                pass
+            size = audit.read_now(ledger.tree).size
+            key = VerifierKey.parse(
+                audit.read_now(lambda conn: conn.execute(select(TREE.c.key)).scalar_one())
+            )
+        return Restored(
+            home=str(self._home.path),
+            backup_of=self._manifest.created_at,
+            changed=False,
+            newest_copy=self._used,
+            log="new" if old else "continued",
+            origin=key.name,
+            tree_size=size,
+            old_origin=old.origin if old else "",
+            old_size=old.size if old else 0,
+            replayed=replayed,
+            tombstones=tombstones,
+            keys_ended=ended,
+            lock_id=lock,
+            warnings=self._warnings,
+        )
+
+    @property
+    def _log_key(self) -> VerifierKey:
+        return VerifierKey.parse(self._manifest.log_key)
+
+    def _known(self) -> list[Checkpoint]:
+        """Return the heads of the backup's log that were ever seen, by its own signature."""
+        notes = [self._manifest.log_head.encode(), *self._order.heads]
+        if there := newest.head_there(self._home, self._log_key):
+            notes.append(there)
+        found = []
+        for note in notes:
+            with suppress(PilotError):
+                found.append(open_checkpoint(note, self._log_key).checkpoint)
+        return found
+
+    def _newest_note(self) -> bytes:
+        """Return the largest signed head of the backup's log that is known."""
+        notes = [self._manifest.log_head.encode(), *self._order.heads]
+        if there := newest.head_there(self._home, self._log_key):
+            notes.append(there)
+        sized = []
+        for note in notes:
+            with suppress(PilotError):
+                sized.append((open_checkpoint(note, self._log_key).checkpoint.size, note))
+        return max(sized)[1]
+
+    def _audit_there(self) -> bool:
+        """Take the audit store that is there for the newest copy, if it is whole."""
+        copy = self._new.path.parent / "audit.there.db"
+        why = newest.whole_log(self._home, copy, self._known())
+        if why:
+            self._warnings.append(why)
+            return False
+        copy.replace(self._new.store("audit"))
+        self._used.append("audit store")
+        return True
+
+    def _keys(self) -> None:
+        """Have the keys that are there, else the sealed ones, else none."""
+        if (self._home.keys / "log.key").exists():
+            return
+        sealed = self._backup / "keys.sealed"
+        if not sealed.exists():
+            self._warnings.append("the backup holds no keys: those of a new pilot are made")
+            return
+        if self._order.passphrase is None:
+            raise PilotError(
+                "missing-value",
+                "the keys in the backup are sealed, and there are none in the state folder",
+                exit=ExitCode.USAGE,
+                hint="give the passphrase with --passphrase-file",
+            )
+        plain = unseal(sealed.read_bytes(), self._order.passphrase)
+        self._new.keys.mkdir(mode=0o700)
+        with tarfile.open(fileobj=io.BytesIO(plain)) as tar:
+            for info in tar:
+                content = tar.extractfile(info)
+                if content is not None and Path(info.name).name == info.name:
+                    replace_file(self._new.keys / info.name, content.read())
+
+    def _end(self, gateway: Store, audit: Store, *, replayed: int) -> tuple[int, int]:
+        """Keep every revocation that is known of; end all keys where none could be known."""
+        there = newest.ended_there(self._home)
+        ended = list(there or ())
+        ended += newest.ended_in_log(audit)
+        buried = gateway.write_now(lambda conn: newest.bury(conn, ended))
+        if there is not None:
+            self._used.append("gateway store")
+            gateway.write_now(lambda conn: newest.keep_locks(self._home, conn))
+            return buried, 0
+        self._warnings.append("there is no gateway store that can be read")
+        if replayed or "audit store" in self._used:
+            return buried, 0
+        if self._order.keep_keys:
+            self._warnings.append(
+                "--keep-keys: a key that was revoked after the backup lives again behind the lock"
+            )
+            return buried, 0
+        return buried, gateway.write_now(self._all_ended(gateway))
+
+    def _all_ended(self, gateway: Store) -> Callable[[Connection], int]:
+        views = changes.Views()
+        marks = Tombstones(views, Points(gateway, views))
+
+        def end(conn: Connection) -> int:
+            snapshot = views.at(conn)
+            living = [
+                key.id
+                for key in snapshot.each_key()
+                if not snapshot.tombstoned(TombstoneKind.CREDENTIAL.value, key.id)
+            ]
+            for each in living:
+                why = self._words(unsure=True)
+                body = Revoke(kind=TombstoneKind.CREDENTIAL, id=each, reason=why)
+                marks.revoke(conn, self._ask(body))
+            return len(living)
+
+        return end
+
+    def _locked(self, gateway: Store) -> Callable[[Connection], str]:
+        views = changes.Views()
+        locks = Locks(views, Points(gateway, views))
+        target = LockTarget(kind=LockKind.EVERYTHING, id="*")
+        body = NewLock(target=target, reason=self._words(), message=MESSAGE)
+        return lambda conn: locks.add(conn, self._ask(body)).id
+
+    def _restarted(self, audit: Store) -> Checkpoint | None:
+        """Begin a new log where signed entries are lost, or its key is."""
+        state = audit.read_now(ledger.tree)
+        key = audit.read_now(lambda conn: conn.execute(select(TREE.c.key)).scalar_one())
+        lost = [
+            head
+            for head in self._known()
+            if head.origin == VerifierKey.parse(key).name
+            and (head.size > state.size or (head.size == state.size and head.root != state.root))
+        ]
+        if not lost and key in (str(each.verifier) for each in self._signers()):
+            return None
+        note = self._newest_note()
+        old = open_checkpoint(note, self._log_key).checkpoint
+        audit.write_now(
+            lambda conn: handover.begin_anew(
+                conn,
+                self._shelf(),
+                old_head=note,
+                old_key=self._manifest.log_key,
+                origin=self._origin(),
+                by=self._by,
+                reason=self._words(),
+                at=self._at,
+                facts={"backup_of": self._manifest.created_at.isoformat()},
+            )
+        )
+        return old
+
+    def _origin(self) -> str:
+        """Name the new log after the one that ended, without the mark of an earlier key."""
+        with suppress(PilotError):
+            return settings.load(self._home.path).log.origin
+        return ""
+
+    def _signers(self) -> Iterator[SignerKey]:
+        for keys in (self._new.keys, self._home.keys):
+            for path in keys.glob("log.key*"):
+                with suppress(PilotError, OSError, ValueError):
+                    yield SignerKey.parse(path.read_text())
+
+    def _shelf(self) -> Home:
+        """Return the home whose keys folder takes a new key: one that is moved into place."""
+        if not self._new.keys.exists():
+            self._new.keys.mkdir(mode=0o700)
+            for path in self._home.keys.iterdir():
+                if path.is_file():
+                    replace_file(self._new.keys / path.name, path.read_bytes())
+            if not (self._new.keys / "log.key").exists():
+                # It signs nothing: the store calls for the one that follows.
+                replace_file(
+                    self._new.keys / "log.key", new_signer().secret_text().encode() + b"\n"
+                )
+        return self._new
+
+    def _words(self, *, unsure: bool = False) -> str:
+        what = f"restored from the backup of {self._manifest.created_at:%Y-%m-%d %H:%M} UTC"
+        if unsure:
+            return f"{what}: whether it was revoked since cannot be known"
+        return f"{what}: {self._order.reason}"[:1000]
+
+    def _event(self, conn: Connection, tombstones: int, ended: int, lock: str) -> dict[str, Any]:
+        return event(
+            "backup.restore",
+            service="audit",
+            actor=self._by,
+            kind="backup",
+            target=self._order.archive.name,
+            name=self._order.archive.name,
+            reason=self._order.reason,
+            severity="critical",
+            facts={
+                "backup_of": self._manifest.created_at.isoformat(),
+                "backup_tree_size": self._manifest.tree_size,
+                "tree_size": ledger.tree(conn).size,
+                "newest_copy": self._used,
+                "tombstones_kept": tombstones,
+                "keys_ended": ended,
+                "lock": lock,
+            },
+            at=self._at,
+        )
+
+    def _ask(self, body: Any) -> Ask:
+        """Return the request that an operator would make, for the gateway's own handlers."""
+        who = Operator(name=self._by, uid=0, roles=[Role.ADMIN.value])
+        return Ask(
+            service="gateway",
+            route=None,
+            operator=who,
+            uid=0,
+            path={},
+            query={},
+            body=body,
+            raw=b"",
+            revision=None,
+            request_id="",
+            validate_only=False,
+            now=self._at,
+            request=cast("Any", None),
+        )
+
+
+def _trusted(home: Home, vkey: str) -> list[VerifierKey]:
+    """Return the keys that may have signed the backup: the one named, else the home's own."""
+    if vkey:
+        return [VerifierKey.parse(vkey)]
+    there = home.path / "log.vkey"
+    if not there.exists():
+        return []
+    keys = [VerifierKey.parse(there.read_text().strip())]
+    with suppress(PilotError, OSError), _opened(home.store("audit"), AUDIT_STEPS) as audit:
+        name = keys[0].name
+        keys += audit.read_now(lambda conn: handover.keys_before(conn, name))
+        keys += audit.read_now(lambda conn: handover.ended_keys(conn, name))
+    return keys
+
+
+@contextmanager
+def _opened(path: Path, steps: Sequence[Step]) -> Iterator[Store]:
+    if not path.exists():
+        raise PilotError("not-found", f"there is no store {path.name}", exit=ExitCode.NOT_FOUND)
+    store = Store.open(path, steps, readers=1)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def _staging(home: Home) -> Iterator[Path]:
+    for left in home.path.glob(".restore-*"):  # of a restore that never came to its moves
+        shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=".restore-", dir=home.path))
+    (folder / "backup").mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
