@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.events import Resize
 from textual.screen import ModalScreen
 
 from console.errors import ExitCode, PilotError
@@ -36,7 +37,8 @@ from console.tui.work import begin, ready
 PLAN_PAUSE = 0.25
 PLACEHOLDER = "-"
 """What the plan is asked with while the reason has not been typed: plans do not read it."""
-SUGGESTED = 4
+BESIDE = 5
+"""Lines of the dialogue that do not scroll: border, title, buttons, keys."""
 
 
 class Confirmed(NamedTuple):
@@ -56,7 +58,7 @@ class Act(ModalScreen[None]):
     Act { align: center middle; background: transparent; }
     Act > Vertical { width: 92%; max-width: 100; height: auto; max-height: 96%;
                      background: $background; border: solid $foreground; padding: 0 1; }
-    Act VerticalScroll { height: auto; max-height: 100%; scrollbar-size: 0 0; }
+    Act VerticalScroll { height: auto; scrollbar-size: 0 0; }
     Act Horizontal { height: 1; }
     Act .label, Act #name-label { height: 1; }
     Act #keys { height: 1; }
@@ -108,8 +110,15 @@ class Act(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """Lay out title, plan, fields, command line and buttons."""
-        with Vertical(), VerticalScroll(can_focus=False):
+        with Vertical():
             yield Lines(self._palette, id="title")
+            yield from self._composed_middle()
+            yield Buttons(self._palette, self.op.title.split()[0].lower())
+            yield Lines(self._palette, id="keys")
+
+    def _composed_middle(self) -> ComposeResult:
+        """Lay out what scrolls where the screen is too small for it: plan, fields, command."""
+        with VerticalScroll(can_focus=False):
             yield Lines(self._palette, id="plan")
             for field in self._asked:
                 with Horizontal():
@@ -133,8 +142,11 @@ class Act(ModalScreen[None]):
                 yield Entry(self._palette, id="name")
             yield Lines(self._palette, id="suggest")
             yield Lines(self._palette, id="cli")
-            yield Buttons(self._palette, self.op.title.split()[0].lower())
-            yield Lines(self._palette, id="keys")
+
+    def on_resize(self, _: Resize) -> None:
+        """Leave the title and the buttons on the screen, whatever the plan takes."""
+        room = self.size.height * 96 // 100 - BESIDE
+        self.query_one(VerticalScroll).styles.max_height = max(3, room)
 
     def on_mount(self) -> None:
         """Start with the first thing to fill in; with nothing to fill in, on Cancel."""
@@ -144,7 +156,17 @@ class Act(ModalScreen[None]):
         self.query_one("#name-row").display = False
         more = [] if self._whole else [Ink("  ctrl+t", "key"), Ink(" every parameter")]
         self.query_one("#keys", Lines).set(
-            [[Ink("tab", "key"), Ink(" on"), Ink("  esc", "key"), Ink(" cancel"), *more]]
+            [
+                [
+                    Ink("tab", "key"),
+                    Ink(" on"),
+                    Ink("  esc", "key"),
+                    Ink(" cancel"),
+                    Ink("  pgup pgdn", "key"),
+                    Ink(" the plan"),
+                    *more,
+                ]
+            ]
         )
         entries = list(self.query(Entry))
         first = next((each for each in entries if each.id != "name" and not each.value), None)
@@ -188,6 +210,9 @@ class Act(ModalScreen[None]):
             self.focus_next()
         elif key in {"shift+tab", "up"}:
             self.focus_previous()
+        elif key in {"pageup", "pagedown"}:
+            by = 4 if key == "pagedown" else -4
+            self.query_one(VerticalScroll).scroll_relative(y=by, animate=False)
         elif key == "ctrl+t" and not self._whole:
             values = self._typed()
             self.app.pop_screen()
