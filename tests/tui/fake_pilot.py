@@ -290,7 +290,7 @@ class FakePilot:
             "key": Credential, "lock": Lock, "alert": Alert, "call": CallRecord, "audit": Event,
             "usage": UsageRow, "point": Point,
         }  # fmt: skip
-        noun, verb = route.id.split(".")
+        noun, _, verb = route.id.partition(".")
         special = getattr(self, f"_{noun}_{verb}", None)
         if special is not None:
             return special(call)

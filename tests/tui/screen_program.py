@@ -16,11 +16,11 @@ def _plant_a_bug(secret: str) -> None:
 
     kept = Console._operate
 
-    def broken(self, key, character):
-        if character == "~":
+    def broken(self, key):
+        if key == "~":
             local = secret
             raise ValueError(f"could not use {local}")
-        return kept(self, key, character)
+        return kept(self, key)
 
     Console._operate = broken
 

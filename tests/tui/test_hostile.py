@@ -3,7 +3,10 @@
 import asyncio
 import json
 import re
+import sys
+import time
 import unicodedata
+from pathlib import Path
 
 import pytest
 from fake_pilot import FakePilot
@@ -38,7 +41,7 @@ KEEP = re.compile(
 OURS = re.compile(
     rb"\x1b\[(\?(1049|25|1004|2004|7|2026|2048)[hl]|\?20(26|48)\$p|[><]\d*u"
     rb"|\d*;?\d*H|\d*C|[\d;]*m|2J"
-    rb"|\d+;\d+r\x1b\[\d*H(?:\n+|(?:\x1bM)+)\x1b\[r)"
+    rb"|\d+;\d+r\x1b\[\d*H(?:(?:\r?\n)+|(?:\x1bM)+)\x1b\[r)"
 )
 """Every escape sequence that the console itself may send."""
 
@@ -111,6 +114,142 @@ def test_no_byte_of_a_payload_comes_out_of_a_terminal(tmp_path):
         text = left.decode()
         for character in set(text) - {"\r", "\n"}:
             assert unicodedata.category(character) not in {"Cc", "Cf"}, repr(character)
+
+
+SEQUENCE = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])"
+    r"|[\x00-\x09\x0b-\x1f\x7f-\x9f]"
+)
+"""A control sequence or a control, in what terminals are tested with."""
+
+
+def sequences():
+    """Return every sequence that the terminal vectors hold, a few at a time: a cell's width."""
+    files = sorted(vectors("xterm-escape").glob("*.in"))
+    found = [each for file in files for each in SEQUENCE.findall(file.read_bytes().decode("latin"))]
+    groups = [""]
+    for each in dict.fromkeys(found):
+        if len(groups[-1]) + len(each) > 14:
+            groups.append("")
+        groups[-1] += each
+    return groups
+
+
+def hostile(folder, payloads, size=(100, 30)):
+    given = folder / "payloads.json"
+    given.write_text(json.dumps(payloads))
+    environ = {"FAKE_PAYLOADS": str(given), "FAKE_CELLS": str(folder / "cells.json")}
+    argv = [sys.executable, str(Path(__file__).with_name("hostile_program.py"))]
+    return Terminal(folder, size, environ=environ, argv=argv)
+
+
+def squeezed(lines):
+    return [line.replace(" ", "") for line in lines]
+
+
+def as_its_cells_say(screen, folder, what):
+    """Wait until the terminal shows what the console's cells hold; return the report of it."""
+    file, end = folder / "cells.json", time.monotonic() + 8
+    while True:
+        file.unlink(missing_ok=True)
+        screen.keys("`")
+        while not file.exists():
+            assert time.monotonic() < end, (what, screen.text)
+            screen.pump(0.02)
+        screen.pump(0.05)
+        report = json.loads(file.read_text())
+        if squeezed(report["cells"]) == squeezed(screen.screen.display):
+            return report
+        assert time.monotonic() < end, (what, report["cells"], screen.screen.display)
+
+
+def no_control_came_out(screen, what):
+    """Check, and forget, what the terminal was sent: our own sequences and plain text."""
+    left = OURS.sub(b"", screen.raw)
+    at = left.find(b"\x1b")
+    assert at < 0, (what, left[max(0, at - 60) : at + 60])
+    for character in set(left.decode("utf-8", "replace")) - {"\r", "\n"}:
+        assert unicodedata.category(character) not in {"Cc", "Cf"}, (what, repr(character))
+    screen.raw = b""
+
+
+def through_everything(folder, payloads, places):
+    """Show each payload in each place, and in what answers and asks; return what was told."""
+    with hostile(folder, payloads) as screen:
+        screen.see("gw", "policy")
+        for at, place in enumerate(places):
+            screen.keys(f":{place}\r")
+            screen.pump(0.3)
+            for _ in payloads:
+                screen.keys("^")
+                screen.pump(0.03)
+            report = as_its_cells_say(screen, folder, place)
+            assert report["turn"] == 0, "every payload had its turn"
+            no_control_came_out(screen, place)
+            if at % 4 == 0:
+                screen.keys("\r")  # a row's own story, with a hostile name in the crumbs
+                screen.pump(0.3)
+                as_its_cells_say(screen, folder, f"a row of {place}")
+                for _ in payloads:
+                    screen.keys("^")
+                    screen.pump(0.03)
+                no_control_came_out(screen, f"a row of {place}")
+        for ask in ("L", ":grant create\r", ":partner create\r", ":alert close\r"):
+            screen.keys(ask).see("same as")
+            for payload in payloads:
+                screen.keys(f"\x1b[200~{payload}.\x1b[201~")
+                screen.pump(0.03)
+            screen.pump(0.3)
+            no_control_came_out(screen, ask)
+            screen.keys("\x1b")
+            screen.pump(0.4)
+        for payload in payloads:
+            screen.keys(f":x\x1b[200~{payload}.\x1b[201~\r")
+            screen.pump(0.03)
+        as_its_cells_say(screen, folder, "what a command answers")
+        no_control_came_out(screen, "what a command answers")
+        screen.keys("^~")
+        assert screen.wait() == 1
+        assert "a bug stopped the console (ValueError)" in screen.raw.decode()
+        ending = screen.raw.rpartition(b"pilotctl: a bug")[2]
+        assert not re.search(rb"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f]", ending)
+        (crashed,) = folder.rglob("crash-*.txt")
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", crashed.read_text())
+        return report["told"]
+
+
+def odd(payloads):
+    """Return an odd number of them: names are hostile with every second turn, so that each
+    payload stands in them in every second view."""
+    return payloads if len(payloads) % 2 else [*payloads, "\x1b[2J"]
+
+
+MAIN = ("now", "grants", "alerts", "audit", "partner acme")
+
+
+def all_places():
+    app = Console(FakePilot(), all_operations(), PALETTES, PALETTES["dark"])
+    return [*app.views, "partner acme", "help", "log"]
+
+
+def test_no_sequence_of_the_terminal_vectors_comes_out_of_the_main_views(tmp_path):
+    groups = sequences()
+    through_everything(tmp_path, odd(groups[:: len(groups) // 8]), MAIN)
+
+
+@pytest.mark.long
+def test_no_sequence_of_the_terminal_vectors_comes_out_of_any_view(tmp_path):
+    """Each sequence in every text of every noun, and in names in every second view."""
+    groups = odd([*sequences(), *PAYLOADS.values()])
+    told = through_everything(tmp_path, groups, all_places())
+    assert len(told) > 150, "the whole model"
+
+
+@pytest.mark.long
+def test_no_whole_terminal_vector_comes_out(tmp_path):
+    files = sorted(vectors("xterm-escape").glob("*.in"))
+    whole = [file.read_bytes().decode("latin") for file in files]
+    through_everything(tmp_path, odd(whole), MAIN)
 
 
 def test_no_naughty_string_breaks_a_line(tmp_path):
