@@ -74,11 +74,13 @@ def program(home: Home, name: str) -> Path:
             found = each.lstat()
         except OSError as error:
             raise ValueError(f"{each}: {error.strerror}") from error
+        if not (stat.S_ISREG(found.st_mode) if each == path else stat.S_ISDIR(found.st_mode)):
+            raise ValueError(f"{each} is not a {'program' if each == path else 'folder'}")
         if found.st_uid not in {0, os.geteuid()}:
             raise ValueError(f"{each} belongs to another user")
         if found.st_mode & 0o022:
             raise ValueError(f"{each} can be changed by others: chmod go-w")
-    if not stat.S_ISREG(found.st_mode) or not os.access(path, os.X_OK):
+    if not os.access(path, os.X_OK):
         raise ValueError(f"{path} is not a program")
     return path
 

@@ -23,6 +23,7 @@ import aiohttp
 import msgspec
 from sqlalchemy import Connection, func, select
 
+from console.errors import PilotError
 from console.model.oncall import Delivery, DeliveryState, OncallTarget
 from console.model.text import now
 from console.services.audit import oncall, pages
@@ -74,6 +75,7 @@ class Pager:
         self._home = home
         self._client = Client()
         self._busy: dict[str, str] = {}
+        self._ended = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -85,7 +87,7 @@ class Pager:
                     task = asyncio.create_task(self._attempt(each))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
-                await self._store.signalled(pages.TOPIC, await self._idle())
+                await self._rest()
         finally:
             for task in list(self._tasks):
                 task.cancel()
@@ -112,6 +114,20 @@ class Pager:
                 due.append(_Due(row.body, row.target, row.payload))
         return due
 
+    async def _rest(self) -> None:
+        """Wait until something may be due: in time, by a change, or as an attempt ends."""
+        self._ended.clear()
+        due = self._store.until(
+            pages.TOPIC, lambda conn: bool(self._due(conn)) or None, await self._idle()
+        )
+        waiting = [asyncio.ensure_future(each) for each in (due, self._ended.wait())]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiting:
+                each.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+
     async def _idle(self) -> float:
         """Return the seconds until something may be due."""
 
@@ -135,8 +151,12 @@ class Pager:
             else:
                 outcome = await self._run(due)
             await self._store.write(lambda conn: self._settle(conn, due, outcome))
+        except PilotError:
+            # It cannot be settled now, so it will be sent again: not at once.
+            await asyncio.sleep(self.pace.first)
         finally:
             del self._busy[due.delivery.id]
+            self._ended.set()
 
     def _settle(self, conn: Connection, due: _Due, outcome: _Outcome) -> None:
         at = now()

@@ -176,7 +176,11 @@ class RuleBook:
     def add(self, conn: Connection, ask: Ask) -> DetectionRule:
         """Answer `rule.add`: the text becomes a file of the own folder."""
         said: AddRule = ask.body
-        name = name_in(said.text)
+        try:
+            name = name_in(said.text)
+            rule = read_rule(Path(f"{name}.toml"), said.text.encode())
+        except PilotError as error:
+            raise refusal("invalid", error.message, mend=error.hint) from error
         if name in self._shipped:
             raise refusal(
                 "exists",
@@ -187,10 +191,6 @@ class RuleBook:
             raise refusal(
                 "exists", f"there is a rule {name}", mend=f"`pilotctl rule remove {name}` first"
             )
-        try:
-            rule = read_rule(Path(f"{name}.toml"), said.text.encode())
-        except PilotError as error:
-            raise refusal("invalid", error.message, mend=error.hint) from error
         if not ask.validate_only:
             _write(self.folder / f"{name}.toml", said.text)
         before = _new(rule, "own", ask.operator.name, ask.now)

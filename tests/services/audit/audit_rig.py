@@ -125,6 +125,8 @@ class Rig:
         self.home = settings.prepare(home)
         self.policy, self.gateway = Peer("policy"), Peer("gateway")
         self.client = Client(socket=self.home.socket("audit"))
+        self.audit: Audit | None = None
+        """The service itself, where it runs in this process."""
 
     async def get(self, path: str, **query: Any) -> Any:
         return await self.client.get(path, Any, query={k: str(v) for k, v in query.items()})
@@ -196,6 +198,7 @@ async def running(home: Path, *, peers: bool = True) -> AsyncIterator[Rig]:
     """The service in this process."""
     rig = Rig(home)
     audit = Audit(settings.load(home), load_rules())
+    rig.audit = audit
     stop = asyncio.Event()
     if peers:
         await rig.policy.start(rig.home.socket("policy"))
