@@ -31,7 +31,7 @@ MADE_BY_OPERATORS = {
 }
 WHOLE = {
     "Answer", "Bundle", "EventProof", "Explained", "Explanation", "GrantPlan", "IssuedKey", "IssuedToken", "OperatorCut",
-    "LogCheck", "LogHandover", "LogHead", "LogSuccession", "UsagePicture",
+    "LogCheck", "PilotFile", "LogHandover", "LogHead", "LogSuccession", "UsagePicture",
 }  # fmt: skip
 """Results that are shown member by member."""
 
@@ -40,6 +40,16 @@ OF_EVERY_COMMAND = {
     "ids-from", "no-wait", "output", "profile", "secret-file", "timeout", "wait", "yes",
 }  # fmt: skip
 """Flags that the command line gives to operations: no parameter may be called so."""
+
+PILOT = """
+slug = "a"
+title = "A"
+models = ["m"]
+[stages.limited]
+most_partners = 1
+longest = "30d"
+"""
+"""The one file that is read on this side of the wire; any other is sent as it is."""
 
 each_operation = pytest.mark.parametrize("op", OPERATIONS, ids=lambda op: op.id)
 
@@ -52,6 +62,8 @@ def sample(kind: Kind, choices: tuple[str, ...]) -> Any:
             return AT
         case Kind.STAGE:
             return SANDBOX
+        case Kind.FILE:
+            return PILOT
         case Kind.LIMITS:
             return Limits(parallel=1)
         case Kind.NUMBER | Kind.DURATION | Kind.MONEY:

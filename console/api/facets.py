@@ -58,8 +58,10 @@ from console.model.audit import (
     SnoozeAlert,
 )
 from console.model.enforcement import (
+    AdmitPoint,
     Blast,
     Credential,
+    DeregisterPoint,
     IssuedKey,
     IssueKey,
     Lock,
@@ -292,6 +294,8 @@ class Points(Protocol):
     """The data-plane processes."""
 
     def find(self, paging: Paging) -> Flow[Page[Point]]: ...
+    def deregister(self, point: str, change: DeregisterPoint) -> Flow[Receipt]: ...
+    def admit(self, point: str, change: AdmitPoint) -> Flow[Point]: ...
 
 
 class Receipts(Protocol):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from console.api.route import PAGING, Route
 from console.model.enforcement import (
+    AdmitPoint,
     Blast,
     Credential,
+    DeregisterPoint,
     IssuedKey,
     IssueKey,
     Lock,
@@ -85,6 +87,15 @@ PARTNER_OFFBOARD = Route(
 
 POINT_LIST = Route("point.list", "gateway", "GET", "/v1/points", Page[Point], query=PAGING)
 
+POINT_DEREGISTER = Route(
+    "point.deregister", "gateway", "POST", "/v1/points/{point}/deregistration", Receipt,
+    Role.RESPONDER, Direction.CLOSES, DeregisterPoint, created=True,
+)  # fmt: skip
+POINT_ADMIT = Route(
+    "point.admit", "gateway", "POST", "/v1/points/{point}/admission", Point,
+    Role.OPERATOR, Direction.OPENS, AdmitPoint,
+)  # fmt: skip
+
 RECEIPT_LIST = Route("receipt.list", "gateway", "GET", "/v1/receipts", Page[Receipt], query=PAGING)
 RECEIPT_SHOW = Route("receipt.show", "gateway", "GET", "/v1/receipts/{receipt}", Receipt)
 
@@ -96,6 +107,15 @@ CALL_LIST = Route(
     ),
 )  # fmt: skip
 """Newest first. `text` are words of the model and the user agent, as the caller wrote them."""
+CALL_TAIL = Route(
+    "call.tail", "gateway", "GET", "/v1/tail/calls", CallRecord,
+    query=(
+        "partner", "grant", "credential", "model", "capability", "principal", "network",
+        "outcome", "code", "text", "from",
+    ),
+    streams=True,
+)  # fmt: skip
+"""Server-sent events: the id is the row at the gateway, `Last-Event-ID` resumes after it."""
 CALL_SHOW = Route("call.show", "gateway", "GET", "/v1/calls/{call}", CallRecord)
 CALL_EXPLAIN = Route("call.explain", "gateway", "GET", "/v1/calls/{call}/explanation", Explanation)
 USAGE = Route(

@@ -114,7 +114,7 @@ class Output:
         elif self._fields:
             self.lines(detail_lines(self._selected(value)))
         else:
-            self.lines(_whole(value))
+            self.lines(_whole(value, self._terminal))
 
     def _table(self, page: Page[Any], kind: Any) -> None:
         columns = columns_of(kind) if not self._fields else tuple(map(_field_column, self._fields))
@@ -157,12 +157,19 @@ class Output:
             ) from error
 
 
-def _whole(value: Any) -> list[str]:
+def _whole(value: Any, terminal: Terminal) -> list[str]:
     """Return one object in the words that its type has for people."""
     if type(value).__name__ == "Receipt":
         from console.present.receipt import receipt_lines  # noqa: PLC0415  # most need no receipt
 
         return receipt_lines(value)
+    if type(value).__name__ == "UsagePicture":
+        from console.present.picture import picture_lines  # noqa: PLC0415  # nor a picture
+
+        plain = terminal.stdout_tty and terminal.dumb
+        return picture_lines(value, terminal.columns if terminal.stdout_tty else 80, plain=plain)
+    if type(value).__name__ == "PilotFile":
+        return list(value.text.splitlines())
     return detail_lines(value)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from console.model.access import StageKey
+from console.model.access import StageKey, Suspension
 from console.model.limits import UNLIMITED, Limits
 from console.model.stored import Request, Stored
 from console.model.text import Cidr, Note, Reason, Slug, Time
@@ -133,6 +133,13 @@ class Grant(Stored, kw_only=True, frozen=True):
     """The successor that holds its credentials now."""
     lineage: list[str] = []
     """Every grant that it succeeds, the newest first."""
+    suspension: Suspension | None = None
+    """Who suspended it, while an operator's suspension lasts."""
+    resumed: str = ""
+    """The suspension that was lifted last."""
+
+
+PrincipalId = Annotated[str, Meta(max_length=64)]
 
 
 class NewGrant(Request, kw_only=True, frozen=True):
@@ -148,6 +155,11 @@ class NewGrant(Request, kw_only=True, frozen=True):
     purpose: Reason
     not_before: Time | None = None
     expires_at: Time
+    limits: Limits | None = None
+    """Those of the stage where it is left out."""
+    principal_limits: Limits | None = None
+    principals: Annotated[list[PrincipalId], Meta(max_length=1000)] = []
+    """Ids of the principals that alone may call; empty lets any."""
     reason: Reason
     labels: dict[str, Note] = {}
 
@@ -162,7 +174,55 @@ class RenewGrant(Request, kw_only=True, frozen=True):
     """What `grant renew` sends: a successor like the grant, with another end."""
 
     expires_at: Time
+    stage: StageKey | None = None
+    """Another stage of the pilot; the grant's own where it is left out."""
     reason: Reason
+
+
+class AmendGrant(Request, kw_only=True, frozen=True):
+    """What `grant amend` and `grant narrow` send: each member that is given replaces its own."""
+
+    limits: Limits | None = None
+    principal_limits: Limits | None = None
+    networks: Annotated[list[Cidr], Meta(max_length=200)] | None = None
+    principals: Annotated[list[PrincipalId], Meta(max_length=1000)] | None = None
+    purpose: Reason | None = None
+    reason: Reason
+
+
+class SuspendAccess(Request, kw_only=True, frozen=True):
+    """What `grant suspend` and `partner suspend` send, to the gateway alone."""
+
+    reason: Reason
+
+
+class ResumeGrant(Request, kw_only=True, frozen=True):
+    """What `grant resume` sends."""
+
+    reason: Reason
+
+
+class OffboardPartner(Request, kw_only=True, frozen=True):
+    """What `partner offboard` sends, to the gateway alone."""
+
+    reason: Reason
+
+
+class QuietGrant(msgspec.Struct, kw_only=True, frozen=True):
+    """An open grant that nobody used for a while: access to reclaim."""
+
+    id: str
+    """The grant's id."""
+    partner: str
+    pilot: str
+    stage: str
+    capabilities: list[str]
+    tier: int
+    credentials: int
+    """Living keys under it."""
+    last_used_at: datetime | None = None
+    """The last call that was served, under it or what it renews; None for never."""
+    expires_at: datetime | None = None
 
 
 class GrantPlan(msgspec.Struct, kw_only=True, frozen=True):
@@ -220,3 +280,10 @@ class GrantProjection(msgspec.Struct, kw_only=True, frozen=True):
     """The gateway moves that grant's living credentials to this one as it opens."""
     lineage: list[str] = []
     """Every grant that this one succeeds, the newest first: a lock on one of them holds it."""
+    resumed: str = ""
+    """The suspension that was lifted last: the gateway lifts it as it applies this."""
+    content: str = "none"
+    """What the pilot keeps of what is sent and answered: `none`, `hashed` or `sealed`."""
+    content_days: int = 0
+    credit_micros: int | None = None
+    """The pilot's credit pool, over all its grants."""

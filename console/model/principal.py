@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from console.model.stored import Request, Stored
-from console.model.text import Name, Note, Reason, Slug
+from console.model.text import Note, Reason, Slug
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=256)]
 """What the partner calls its user in a call. It is hashed at once and never stored."""

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 
 from console.api.engines import Engines
-from console.api.flow import Flow, Report
+from console.api.flow import Flow
 from console.errors import ExitCode, PilotError
 from console.model.access import StageKey
 from console.model.enforcement import LockKind, LockTarget, Receipt, Revoke, TombstoneKind
@@ -18,14 +18,27 @@ from console.model.grant import (
     GrantPlan,
     GrantState,
     NewGrant,
-    RenewGrant,
+    QuietGrant,
 )
 from console.model.operator import Direction, Role
 from console.model.stored import Page
 from console.model.text import Slug
-from console.operations.closing import FIRST_PAUSE, LONGEST_PAUSE, ends, follow, pause, stays
+from console.operations import limits_text
+from console.operations.closing import ends, follow, stays
+from console.operations.grant_life import (
+    GrantId,
+    LimitsOfAll,
+    LimitsOfEach,
+    amend,
+    narrow,
+    renew,
+    resume,
+    suspend,
+    until_taken,
+)
 from console.operations.listing import pages
 from console.operations.params import (
+    AsOf,
     CapabilityFilter,
     Listing,
     PartnerFilter,
@@ -34,11 +47,6 @@ from console.operations.params import (
 )
 from console.operations.spec import Effect, Kind, Operation, Param, Plan, Section, operation
 from console.operations.values import to_the_second
-
-GrantId = Annotated[
-    str,
-    Param("The grant's id.", kind=Kind.ID, completes="grant.list", positional=True),
-]
 
 
 class ListGrants(Listing, kw_only=True, frozen=True):
@@ -51,16 +59,64 @@ class ListGrants(Listing, kw_only=True, frozen=True):
         str,
         Param("Only in this state.", kind=Kind.CHOICE, choices=tuple(GrantState)),
     ] = ""
+    as_of: AsOf = None
 
 
 @operation("grant.list", title="List grants", result=Page[Grant])
 def list_grants(p: ListGrants, at: Engines, _plan: Plan | None) -> Flow[Page[Grant]]:
-    """List grants, newest first."""
+    """List grants, newest first; with --as-of as they were: who held this on 3 March."""
     return pages(
         p,
         lambda paging: at.grants.find(
-            paging, pilot=p.pilot, partner=p.partner, capability=p.capability, state=p.state
+            paging,
+            pilot=p.pilot,
+            partner=p.partner,
+            capability=p.capability,
+            state=p.state,
+            as_of=p.as_of,
         ),
+    )
+
+
+class ListExpiring(Listing, kw_only=True, frozen=True):
+    """How soon the listed grants end."""
+
+    within: Annotated[
+        datetime | None,
+        Param("Only what ends before then: 30d, or a time.", kind=Kind.WHEN),
+    ] = None
+    partner: PartnerFilter = ""
+    pilot: PilotFilter = ""
+
+
+@operation("grant.expiring", title="List expiring grants", result=Page[Grant])
+def list_expiring(p: ListExpiring, at: Engines, _plan: Plan | None) -> Flow[Page[Grant]]:
+    """List the live grants that end soon, the soonest first: what to renew."""
+    return pages(
+        p,
+        lambda paging: at.grants.expiring(
+            paging, before=p.within, partner=p.partner, pilot=p.pilot
+        ),
+    )
+
+
+class ListQuiet(Listing, kw_only=True, frozen=True):
+    """Since when nobody used the listed grants."""
+
+    since: Annotated[
+        datetime | None,
+        Param("Unused since then: a distance back, or a time; 30d without it.", kind=Kind.SINCE),
+    ] = None
+    partner: PartnerFilter = ""
+    pilot: PilotFilter = ""
+
+
+@operation("grant.quiet", title="List quiet grants", result=Page[QuietGrant])
+def list_quiet(p: ListQuiet, at: Engines, _plan: Plan | None) -> Flow[Page[QuietGrant]]:
+    """List the open grants that nobody used for a while: what to reclaim."""
+    return pages(
+        p,
+        lambda paging: at.usage.quiet(paging, since=p.since, partner=p.partner, pilot=p.pilot),
     )
 
 
@@ -68,16 +124,23 @@ class ShowGrant(msgspec.Struct, kw_only=True, frozen=True):
     """Which grant is shown."""
 
     grant: GrantId
+    as_of: AsOf = None
+
+
+class CheckGrant(msgspec.Struct, kw_only=True, frozen=True):
+    """Which grant is decided anew."""
+
+    grant: GrantId
 
 
 @operation("grant.show", title="Show grant", result=Grant, subject="grant")
 def show(p: ShowGrant, at: Engines, _plan: Plan | None) -> Flow[Grant]:
     """Show a grant: what it opens, until when, and what is missing while it does not."""
-    return at.grants.show(p.grant)
+    return at.grants.show(p.grant, as_of=p.as_of)
 
 
 @operation("grant.check", title="Check grant", result=GrantPlan, subject="grant")
-def check(p: ShowGrant, at: Engines, _plan: Plan | None) -> Flow[GrantPlan]:
+def check(p: CheckGrant, at: Engines, _plan: Plan | None) -> Flow[GrantPlan]:
     """Decide a grant anew, and change nothing.
 
     Says what is missing, how to mend each of it, and what the policies decide now. With
@@ -139,6 +202,18 @@ class CreateGrant(msgspec.Struct, kw_only=True, frozen=True):
         datetime,
         Param("When it ends: 90d, or a time.", kind=Kind.WHEN, flag="expires"),
     ]
+    limits: LimitsOfAll = None
+    principal_limits: LimitsOfEach = None
+    principals: Annotated[
+        list[str],
+        Param(
+            "A principal that may call; anybody of the partner without it.",
+            kind=Kind.ID,
+            completes="principal.list",
+            repeats=True,
+            flag="principal",
+        ),
+    ] = []
     reason: Why
 
 
@@ -153,6 +228,9 @@ def _new(p: CreateGrant) -> NewGrant:
         purpose=p.purpose,
         not_before=p.not_before,
         expires_at=p.expires_at,
+        limits=p.limits,
+        principal_limits=p.principal_limits,
+        principals=p.principals,
         reason=p.reason,
     )
 
@@ -175,6 +253,8 @@ def plan_create(p: CreateGrant, at: Engines) -> Flow[Plan]:
                     f"in {grant.pilot}, stage {grant.stage}",
                     f"models: {', '.join(grant.models) or 'ALL of the capabilities'}",
                     f"networks: {', '.join(grant.networks) or 'ALL'}",
+                    f"principals: {', '.join(grant.principals) or 'ALL'}",
+                    f"limits: {limits_text.write(grant.limits)}",
                     f"from {to_the_second(grant.not_before)} to {to_the_second(grant.expires_at)}",
                     f"it becomes {plan.becomes.replace('_', ' ')} at once",
                     *held,
@@ -211,26 +291,7 @@ def create(p: CreateGrant, at: Engines, _plan: Plan | None) -> Flow[Grant]:
     approval (exit 8).
     """
     grant = yield from at.grants.create(_new(p))
-    return (yield from _until_taken(grant, at))
-
-
-def _until_taken(grant: Grant, at: Engines) -> Flow[Grant]:
-    """Wait until the gateway has taken a grant that is on its way there."""
-    wait = FIRST_PAUSE
-    yield Report(f"{grant.id} is {grant.state.replace('_', ' ')}", grant)
-    if grant.state != GrantState.PROVISIONING or (yield from pause(0)) <= 0:
-        return grant
-    while grant.state == GrantState.PROVISIONING:
-        if (yield from pause(wait)) <= 0:
-            break
-        wait = min(wait * 2, LONGEST_PAUSE)
-        try:
-            grant = yield from at.grants.show(grant.id)
-        except PilotError as error:
-            # It was created: not seeing it now is no reason to say that it was not.
-            if error.exit is not ExitCode.UNAVAILABLE:
-                break
-    return grant
+    return (yield from until_taken(grant, at))
 
 
 class ActivateOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -280,81 +341,7 @@ def activate(p: ActivateOne, at: Engines, plan: Plan | None) -> Flow[Grant]:
     plan = plan or (yield from plan_activate(p, at))
     assert plan.revision is not None
     grant = yield from at.grants.activate(p.grant, ActivateGrant(reason=p.reason), plan.revision)
-    return (yield from _until_taken(grant, at))
-
-
-class RenewOne(msgspec.Struct, kw_only=True, frozen=True):
-    """Which grant is extended, and until when."""
-
-    grant: GrantId
-    expires_at: Annotated[
-        datetime,
-        Param("When the successor ends: 90d, or a time.", kind=Kind.WHEN, flag="expires"),
-    ]
-    reason: Why
-
-
-def plan_renew(p: RenewOne, at: Engines) -> Flow[Plan]:
-    """Let policy judge the successor without making it."""
-    old = yield from at.grants.show(p.grant)
-    change = RenewGrant(expires_at=p.expires_at, reason=p.reason)
-    new = yield from at.grants.renew(p.grant, change, old.revision, validate=True)
-    opens = new.state == GrantState.PROVISIONING
-    return Plan(
-        title=f"Renew {old.id} of {old.partner}",
-        sections=[
-            Section(
-                "What it does",
-                [
-                    f"a successor: {', '.join(new.capabilities)} (tier {new.tier})",
-                    f"until {to_the_second(new.expires_at)}, in stage {new.stage}",
-                    f"it was until {to_the_second(old.expires_at)}",
-                    "the keys go on under it, and calls in flight too: nobody changes a key"
-                    if opens
-                    else f"it is {new.state.replace('_', ' ')}: the keys move when it opens",
-                ],
-            ),
-            Section(
-                "What ends",
-                [
-                    f"{old.id}, as renewed, once the gateway has moved its keys"
-                    if opens
-                    else f"nothing now: {old.id} goes on to its own end"
-                ],
-            ),
-        ],
-        gaps=new.gaps,
-        revision=old.revision,
-        subject=old,
-        partners=1,
-    )
-
-
-@operation(
-    "grant.renew",
-    title="Renew grant",
-    result=Grant,
-    effect=Effect.CHANGE,
-    direction=Direction.OPENS,
-    role=Role.OPERATOR,
-    plan=plan_renew,
-    key="N",
-    subject="grant",
-    converges=True,
-)
-def renew(p: RenewOne, at: Engines, plan: Plan | None) -> Flow[Grant]:
-    """Extend a grant by a successor that keeps its keys.
-
-    The successor is judged anew. The gateway moves the keys in the change that opens it:
-    no call is refused in between, and streams go on. Where evidence is missing it is a
-    draft (exit 8), and from tier 3 up it waits for approval (exit 8): the old grant goes on
-    until then. A lock on the old grant holds the successor as well.
-    """
-    plan = plan or (yield from plan_renew(p, at))
-    assert plan.revision is not None
-    change = RenewGrant(expires_at=p.expires_at, reason=p.reason)
-    grant = yield from at.grants.renew(p.grant, change, plan.revision)
-    return (yield from _until_taken(grant, at))
+    return (yield from until_taken(grant, at))
 
 
 class RevokeGrant(msgspec.Struct, kw_only=True, frozen=True):
@@ -428,4 +415,18 @@ def revoke(p: RevokeGrant, at: Engines, _plan: Plan | None) -> Flow[Receipt]:
     return (yield from follow(receipt, at))
 
 
-OPERATIONS: tuple[Operation, ...] = (list_grants, show, check, create, activate, renew, revoke)
+OPERATIONS: tuple[Operation, ...] = (
+    list_grants,
+    list_expiring,
+    list_quiet,
+    show,
+    check,
+    create,
+    activate,
+    renew,
+    amend,
+    narrow,
+    suspend,
+    resume,
+    revoke,
+)

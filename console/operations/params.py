@@ -23,6 +23,11 @@ Until = Annotated[
     Param("Only up to then: a distance back (2h, 7d) or a time.", kind=Kind.SINCE),
 ]
 
+AsOf = Annotated[
+    datetime | None,
+    Param("As it was then: a time, or a distance back (30d).", kind=Kind.SINCE),
+]
+
 PartnerFilter = Annotated[
     str, Param("Only of this partner.", kind=Kind.SLUG, completes="partner.list")
 ]

@@ -14,13 +14,25 @@ from console.model.operator import Direction, Role
 from console.model.stored import Page
 from console.model.text import Name, Slug
 from console.operations.listing import pages
-from console.operations.params import Listing, Why
+from console.operations.params import AsOf, Listing, Why
+from console.operations.partner_declares import (
+    add_contact,
+    add_network,
+    add_subprocessor,
+    remove_contact,
+    remove_network,
+    remove_subprocessor,
+)
+from console.operations.partner_life import (
+    PartnerSlug,
+    offboard,
+    restrict,
+    resume,
+    suspend,
+    vet,
+)
 from console.operations.spec import Effect, Kind, Operation, Param, Plan, Section, operation
 from console.operations.values import to_the_second
-
-PartnerSlug = Annotated[
-    str, Param("The partner.", kind=Kind.SLUG, completes="partner.list", positional=True)
-]
 
 
 class ListPartners(Listing, kw_only=True, frozen=True):
@@ -29,24 +41,26 @@ class ListPartners(Listing, kw_only=True, frozen=True):
     state: Annotated[
         str, Param("Only in this state.", kind=Kind.CHOICE, choices=tuple(PartnerState))
     ] = ""
+    as_of: AsOf = None
 
 
 @operation("partner.list", title="List partners", result=Page[Partner])
 def list_partners(p: ListPartners, at: Engines, _plan: Plan | None) -> Flow[Page[Partner]]:
-    """List the partners."""
-    return pages(p, lambda paging: at.partners.find(paging, state=p.state))
+    """List the partners, as they are or with --as-of as they were."""
+    return pages(p, lambda paging: at.partners.find(paging, state=p.state, as_of=p.as_of))
 
 
 class ShowPartner(msgspec.Struct, kw_only=True, frozen=True):
     """Which partner is shown."""
 
     partner: PartnerSlug
+    as_of: AsOf = None
 
 
 @operation("partner.show", title="Show partner", result=Partner, subject="partner")
 def show(p: ShowPartner, at: Engines, _plan: Plan | None) -> Flow[Partner]:
     """Show a partner: its verification, its declared networks and subprocessors."""
-    return at.partners.show(p.partner)
+    return at.partners.show(p.partner, as_of=p.as_of)
 
 
 class CreatePartner(msgspec.Struct, kw_only=True, frozen=True):
@@ -237,4 +251,21 @@ def declare(p: DeclareOne, at: Engines, plan: Plan | None) -> Flow[Partner]:
     return (yield from at.partners.declare(p.partner, change, plan.revision))
 
 
-OPERATIONS: tuple[Operation, ...] = (list_partners, show, create, verify, declare)
+OPERATIONS: tuple[Operation, ...] = (
+    list_partners,
+    show,
+    create,
+    vet,
+    verify,
+    declare,
+    add_contact,
+    remove_contact,
+    add_network,
+    remove_network,
+    add_subprocessor,
+    remove_subprocessor,
+    restrict,
+    suspend,
+    resume,
+    offboard,
+)

@@ -9,10 +9,21 @@ from msgspec import Meta
 
 from console.api.engines import Engines
 from console.api.flow import Flow
-from console.model.access import NewPilot, Pilot, SetStage, Stage
+from console.errors import ExitCode, PilotError
+from console.model.access import (
+    ContentKeeping,
+    ImportPilot,
+    NewPilot,
+    Pilot,
+    PilotFile,
+    PilotText,
+    SetStage,
+    Stage,
+)
 from console.model.operator import Direction, Role
 from console.model.stored import Page
 from console.model.text import Name, Slug
+from console.operations import pilot_toml
 from console.operations.listing import pages
 from console.operations.params import Listing, Why
 from console.operations.spec import Effect, Kind, Operation, Param, Plan, Section, operation
@@ -70,6 +81,26 @@ class CreatePilot(msgspec.Struct, kw_only=True, frozen=True):
             flag="grace",
         ),
     ] = 3600
+    credit_micros: Annotated[
+        int | None,
+        Param(
+            "What all its partners may spend together; no pool without it.",
+            kind=Kind.MONEY,
+            flag="credit",
+        ),
+    ] = None
+    content: Annotated[
+        ContentKeeping,
+        Param(
+            "What is kept of what partners send and get.",
+            kind=Kind.CHOICE,
+            choices=tuple(ContentKeeping),
+        ),
+    ] = ContentKeeping.NONE
+    content_days: Annotated[
+        Annotated[int, Meta(ge=0, le=3650)],
+        Param("How many days sealed content is kept.", kind=Kind.NUMBER),
+    ] = 0
     reason: Why
 
 
@@ -80,6 +111,9 @@ def _new(p: CreatePilot) -> NewPilot:
         models=p.models,
         stages=p.stages,
         grace_seconds=p.grace_seconds,
+        credit_micros=p.credit_micros,
+        content=p.content,
+        content_days=p.content_days,
         reason=p.reason,
     )
 
@@ -173,4 +207,87 @@ def stage(p: SetPilotStage, at: Engines, plan: Plan | None) -> Flow[Pilot]:
     return (yield from at.pilots.stage(p.pilot, change, plan.revision))
 
 
-OPERATIONS: tuple[Operation, ...] = (list_pilots, show, create, stage)
+@operation("pilot.export", title="Export pilot", result=PilotFile, subject="pilot")
+def export(p: ShowPilot, at: Engines, _plan: Plan | None) -> Flow[PilotFile]:
+    """Print a pilot as TOML: its stages, limits and capabilities; no partner, no secret."""
+    text = yield from at.pilots.export(p.pilot)
+    return PilotFile(slug=text.slug, text=pilot_toml.write(text))
+
+
+class ImportOne(msgspec.Struct, kw_only=True, frozen=True):
+    """Which file says what the pilot is."""
+
+    text: Annotated[
+        str,
+        Param(
+            "The pilot's file (TOML), as `pilot export` writes it.",
+            kind=Kind.FILE,
+            positional=True,
+            flag="file",
+            metavar="FILE",
+        ),
+    ]
+    reason: Why
+
+
+def _there(slug: str, at: Engines) -> Flow[tuple[Pilot | None, PilotText | None]]:
+    """Return the pilot of a slug, and its text, or nothing where there is none."""
+    try:
+        pilot = yield from at.pilots.show(slug)
+    except PilotError as error:
+        if error.exit is not ExitCode.NOT_FOUND:
+            raise
+        return None, None
+    text = yield from at.pilots.export(slug)
+    return pilot, text
+
+
+def plan_import(p: ImportOne, at: Engines) -> Flow[Plan]:
+    """Read the file, compare it with the pilot, and let policy check the import."""
+    new = pilot_toml.read(p.text)
+    pilot, old = yield from _there(new.slug, at)
+    change = ImportPilot(pilot=new, revision=pilot.revision if pilot else None, reason=p.reason)
+    yield from at.pilots.take_in(change, validate=True)
+    left = sorted(set(old.capabilities) - set(new.capabilities)) if old else []
+    return Plan(
+        title=f"{'Change' if pilot else 'Create'} pilot {new.slug}",
+        sections=[
+            Section("What it does", pilot_toml.changes(old, new) or ["nothing: it is so already"]),
+            Section(
+                "What stays",
+                [
+                    "grants that were made go on as they were made",
+                    *(f"capability {slug}: the file leaves it out" for slug in left),
+                ],
+            ),
+        ],
+        revision=pilot.revision if pilot else None,
+        subject=pilot,
+    )
+
+
+@operation(
+    "pilot.import",
+    title="Import pilot",
+    result=Pilot,
+    effect=Effect.CHANGE,
+    direction=Direction.OPENS,
+    role=Role.ADMIN,
+    plan=plan_import,
+)
+def take_in(p: ImportOne, at: Engines, plan: Plan | None) -> Flow[Pilot]:
+    """Make a pilot what a file says: made where there is none, changed where they differ.
+
+    The plan shows each difference. Importing what was exported changes nothing. A key that
+    is not known is refused, with its line and the nearest that there is.
+    """
+    new = pilot_toml.read(p.text)
+    revision = plan.revision if plan else None
+    if plan is None:
+        pilot, _ = yield from _there(new.slug, at)
+        revision = pilot.revision if pilot else None
+    change = ImportPilot(pilot=new, revision=revision, reason=p.reason)
+    return (yield from at.pilots.take_in(change))
+
+
+OPERATIONS: tuple[Operation, ...] = (list_pilots, show, create, stage, export, take_in)

@@ -19,7 +19,9 @@ import msgspec
 
 from console.errors import ExitCode, PilotError
 from console.model.access import Stage, StageKey
+from console.model.limits import Limits
 from console.model.text import is_slug, rfc3339
+from console.operations import limits_text
 from console.operations.spec import Field, Kind, Operation, fields
 
 Typed = str | list[str] | bool
@@ -116,6 +118,18 @@ def _one(field: Field, text: str, now: datetime, read: ReadFile) -> Any:
             return read(text)
         case Kind.STAGE:
             return stage(text)
+        case Kind.MONEY:
+            return _money(text)
+        case Kind.LIMITS:
+            return limits_text.read(text)
+
+
+def _money(text: str) -> int:
+    """Return the micro-units of an amount: nothing finer, and nothing below zero."""
+    if not re.fullmatch(r"\d{1,12}(\.\d{1,6})?", text.strip(), re.ASCII):
+        raise _bad(f"{text[:80]!r} is not an amount", "3.50")
+    units, _, part = text.strip().partition(".")
+    return int(units) * 1_000_000 + int(part.ljust(6, "0") or "0")
 
 
 def _slug(text: str) -> str:
@@ -334,8 +348,12 @@ def write(field: Field, value: Any) -> str:
         case Stage():
             longest = length(value.longest_grant_seconds)
             return f"{value.key}:most-partners={value.most_partners},longest={longest}"
+        case Limits():
+            return limits_text.write(value)
         case int() if field.param.kind is Kind.DURATION:
             return length(value)
+        case int() if field.param.kind is Kind.MONEY:
+            return limits_text.shown_money(value)
         case str() if field.param.kind is Kind.FILE:
             return field.param.metavar or "FILE"
         case _:

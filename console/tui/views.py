@@ -23,6 +23,7 @@ NOUN_OF = {
     "Pilot": "pilot", "Capability": "capability", "Partner": "partner", "Grant": "grant",
     "Credential": "credential", "Lock": "lock", "Alert": "alert", "CallRecord": "call",
     "Event": "event", "UsageTerms": "terms", "Assessment": "assessment", "Point": "point",
+    "Principal": "principal", "QuietGrant": "grant",
     "Receipt": "receipt", "Silence": "silence", "DetectionRule": "rule", "OncallTarget": "oncall",
 }  # fmt: skip
 """The type of a row to the subject of the operations that act on it."""
@@ -81,7 +82,8 @@ _FIRST = {
 }
 _PRIORITY = {
     ("Grant", "id"): 3, ("Grant", "capabilities"): 0, ("Credential", "id"): 3, ("Lock", "id"): 4,
-    ("Alert", "id"): 4, ("Alert", "title"): 0, ("CallRecord", "id"): 3, ("Receipt", "id"): 3,
+    ("Alert", "id"): 4, ("Alert", "title"): 0, ("Alert", "verdict"): 3,
+    ("Alert", "assignee"): 3, ("Acceptance", "signatory"): 0, ("CallRecord", "id"): 3, ("Receipt", "id"): 3,
     ("Assessment", "id"): 4, ("Acceptance", "id"): 4, ("UsageTerms", "id"): 4,
     ("Tombstone", "id"): 1, ("Event", "target"): 0,
 }  # fmt: skip
@@ -89,14 +91,23 @@ _LEAST = {("Alert", "title"): 28}
 """Cells without which a column says too little: others go first."""
 _EMPTY = {
     "grants": ("No grants.", "`n` makes one; `:capabilities` says what can be granted."),
-    "keys": ("No keys.", "Open a grant and issue one there: `:grants`, enter, `i`."),
+    "keys": ("No keys.", "`K` on a grant issues one: `:grants`."),
     "locks": ("No locks: nothing is held back.", "`L` on any row locks what it is about."),
     "alerts": ("No alerts.", "Detections run over calls and events; `:audit` has all of them."),
     "silences": ("No silences: every alert is heard.", "`pilotctl silence add` mutes one a while."),
     "oncall": ("Nobody is on call.", "`pilotctl oncall add NAME` pages a webhook or a program."),
     "calls": ("No calls yet.", "Partners call the points: `:points` has their addresses."),
-    "partners": ("No partners.", "`n` adds one."),
-    "pilots": ("No pilots.", "`n` adds one: its models and stages."),
+    "partners": ("No partners.", "`:partner create` adds one."),
+    "principals": ("No principals.", "A partner's user is taken in by `:principal create`."),
+    "grants expiring": ("Nothing ends soon.", "`:grants expiring within=90d` looks further."),
+    "grants quiet": ("No quiet grants.", "Every open grant was used in the last 30 days."),
+    "pilots": ("No pilots.", "`:pilot create` adds one: its models and stages."),
+    "receipts": ("No receipts.", "Each lock, suspension and revocation leaves one: its proof."),
+    "capabilities": ("No capabilities.", "`:capability create` adds one to a pilot."),
+    "terms": ("No terms.", "`:terms publish` publishes a pilot's; grants need them accepted."),
+    "acceptances": ("Nobody has accepted terms.", "`:terms accept` records that a partner did."),
+    "assessments": ("No assessments.", "`:assessment create` records one; grants need it."),
+    "points": ("No points.", "`pilotctl up` starts them; without one no call gets through."),
     "usage": ("Nothing was used in this time.", "`:usage since=7d` looks further back."),
 }
 _EVERY = {"partners": 5.0, "pilots": 10.0, "capabilities": 10.0, "terms": 10.0}

@@ -160,12 +160,14 @@ TYPED = {
     Kind.SLUG: "acme",
     Kind.ID: "grt_01J9ZK00000000000000000000",
     Kind.NUMBER: "3",
+    Kind.MONEY: "3.5",
     Kind.WHEN: "2027-01-01T00:00:00Z",
     Kind.SINCE: "2026-01-01T00:00:00Z",
     Kind.DURATION: "1d12h",
     Kind.NETWORK: "203.0.113.0/24",
     Kind.FOLDER: "/srv/log",
     Kind.STAGE: "sandbox:most-partners=10,longest=30d",
+    Kind.LIMITS: "requests=60,parallel=4,budget=2.5,per=week",
     Kind.FILE: "FILE",
 }
 

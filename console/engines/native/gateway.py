@@ -9,8 +9,10 @@ from console.api.engines import Paging
 from console.api.flow import Flow, ask
 from console.engines.native.query import query, time
 from console.model.enforcement import (
+    AdmitPoint,
     Blast,
     Credential,
+    DeregisterPoint,
     IssuedKey,
     IssueKey,
     Lock,
@@ -98,6 +100,12 @@ class Points:
 
     def find(self, paging: Paging) -> Flow[Page[Point]]:
         return ask(gateway.POINT_LIST, query=query(paging))
+
+    def deregister(self, point: str, change: DeregisterPoint) -> Flow[Receipt]:
+        return ask(gateway.POINT_DEREGISTER, path={"point": point}, body=change)
+
+    def admit(self, point: str, change: AdmitPoint) -> Flow[Point]:
+        return ask(gateway.POINT_ADMIT, path={"point": point}, body=change)
 
 
 class Receipts:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from console.api import authzen, policy
 from console.api.engines import Paging
 from console.api.flow import Flow, ask
-from console.engines.native.query import query
+from console.engines.native.query import query, time
 from console.model.access import (
+    AddContact,
     Capability,
+    ChangeNetwork,
+    ChangePartner,
+    ChangeSubprocessor,
     DeclarePartner,
+    ImportPilot,
     NewCapability,
     NewPartner,
     NewPilot,
     Partner,
     Pilot,
+    PilotText,
+    RemoveContact,
     SetStage,
     VerifyPartner,
 )
@@ -26,8 +35,17 @@ from console.model.evidence import (
     PublishTerms,
     UsageTerms,
 )
-from console.model.grant import ActivateGrant, Grant, GrantPlan, NewGrant, RenewGrant
+from console.model.grant import (
+    ActivateGrant,
+    AmendGrant,
+    Grant,
+    GrantPlan,
+    NewGrant,
+    RenewGrant,
+    ResumeGrant,
+)
 from console.model.policy import Answer, Bundle, Evaluation
+from console.model.principal import NewPrincipal, Principal, RetirePrincipal
 from console.model.stored import Page
 
 
@@ -54,6 +72,12 @@ class Pilots:
             validate_only=validate,
         )
 
+    def export(self, pilot: str) -> Flow[PilotText]:
+        return ask(policy.PILOT_EXPORT, path={"pilot": pilot})
+
+    def take_in(self, change: ImportPilot, *, validate: bool = False) -> Flow[Pilot]:
+        return ask(policy.PILOT_IMPORT, body=change, validate_only=validate)
+
 
 class Capabilities:
     """`facets.Capabilities` at policy."""
@@ -71,11 +95,13 @@ class Capabilities:
 class Partners:
     """`facets.Partners` at policy."""
 
-    def find(self, paging: Paging, *, state: str = "") -> Flow[Page[Partner]]:
-        return ask(policy.PARTNER_LIST, query=query(paging, state=state))
+    def find(
+        self, paging: Paging, *, state: str = "", as_of: datetime | None = None
+    ) -> Flow[Page[Partner]]:
+        return ask(policy.PARTNER_LIST, query=query(paging, state=state, as_of=time(as_of)))
 
-    def show(self, partner: str) -> Flow[Partner]:
-        return ask(policy.PARTNER_SHOW, path={"partner": partner})
+    def show(self, partner: str, *, as_of: datetime | None = None) -> Flow[Partner]:
+        return ask(policy.PARTNER_SHOW, path={"partner": partner}, query={"as_of": time(as_of)})
 
     def create(self, new: NewPartner, *, validate: bool = False) -> Flow[Partner]:
         return ask(policy.PARTNER_CREATE, body=new, validate_only=validate)
@@ -99,6 +125,123 @@ class Partners:
             path={"partner": partner},
             body=change,
             if_match=revision,
+            validate_only=validate,
+        )
+
+    def vet(self, partner: str, change: ChangePartner, *, validate: bool = False) -> Flow[Partner]:
+        return ask(
+            policy.PARTNER_VET,
+            path={"partner": partner},
+            body=change,
+            validate_only=validate,
+        )
+
+    def restrict(
+        self, partner: str, change: ChangePartner, *, validate: bool = False
+    ) -> Flow[Partner]:
+        return ask(
+            policy.PARTNER_RESTRICT,
+            path={"partner": partner},
+            body=change,
+            validate_only=validate,
+        )
+
+    def resume(
+        self, partner: str, change: ChangePartner, revision: int, *, validate: bool = False
+    ) -> Flow[Partner]:
+        return ask(
+            policy.PARTNER_RESUME,
+            path={"partner": partner},
+            body=change,
+            if_match=revision,
+            validate_only=validate,
+        )
+
+    def add_contact(
+        self, partner: str, change: AddContact, *, validate: bool = False
+    ) -> Flow[Partner]:
+        return ask(
+            policy.PARTNER_ADD_CONTACT,
+            path={"partner": partner},
+            body=change,
+            validate_only=validate,
+        )
+
+    def remove_contact(
+        self, partner: str, change: RemoveContact, *, validate: bool = False
+    ) -> Flow[Partner]:
+        return ask(
+            policy.PARTNER_REMOVE_CONTACT,
+            path={"partner": partner},
+            body=change,
+            validate_only=validate,
+        )
+
+    def add_network(
+        self, partner: str, change: ChangeNetwork, revision: int, *, validate: bool = False
+    ) -> Flow[Partner]:
+        return ask(
+            policy.PARTNER_ADD_NETWORK,
+            path={"partner": partner},
+            body=change,
+            if_match=revision,
+            validate_only=validate,
+        )
+
+    def remove_network(
+        self, partner: str, change: ChangeNetwork, *, validate: bool = False
+    ) -> Flow[Partner]:
+        return ask(
+            policy.PARTNER_REMOVE_NETWORK,
+            path={"partner": partner},
+            body=change,
+            validate_only=validate,
+        )
+
+    def add_subprocessor(
+        self, partner: str, change: ChangeSubprocessor, revision: int, *, validate: bool = False
+    ) -> Flow[Partner]:
+        return ask(
+            policy.PARTNER_ADD_SUBPROCESSOR,
+            path={"partner": partner},
+            body=change,
+            if_match=revision,
+            validate_only=validate,
+        )
+
+    def remove_subprocessor(
+        self, partner: str, change: ChangeSubprocessor, *, validate: bool = False
+    ) -> Flow[Partner]:
+        return ask(
+            policy.PARTNER_REMOVE_SUBPROCESSOR,
+            path={"partner": partner},
+            body=change,
+            validate_only=validate,
+        )
+
+
+class Principals:
+    """`facets.Principals` at policy."""
+
+    def find(
+        self, paging: Paging, *, partner: str = "", state: str = "", kind: str = ""
+    ) -> Flow[Page[Principal]]:
+        filters = query(paging, partner=partner, state=state, kind=kind)
+        return ask(policy.PRINCIPAL_LIST, query=filters)
+
+    def show(self, principal: str) -> Flow[Principal]:
+        return ask(policy.PRINCIPAL_SHOW, path={"principal": principal})
+
+    def create(self, new: NewPrincipal, *, validate: bool = False) -> Flow[Principal]:
+        return ask(policy.PRINCIPAL_CREATE, body=new, validate_only=validate)
+
+    def retire(
+        self, principal: str, change: RetirePrincipal, *, validate: bool = False
+    ) -> Flow[Principal]:
+        return ask(
+            policy.PRINCIPAL_RETIRE,
+            path={"principal": principal},
+            body=change,
             validate_only=validate,
         )
 
@@ -173,12 +316,19 @@ class Grants:
         partner: str = "",
         capability: str = "",
         state: str = "",
+        as_of: datetime | None = None,
     ) -> Flow[Page[Grant]]:
         filters = query(paging, pilot=pilot, partner=partner, capability=capability, state=state)
-        return ask(policy.GRANT_LIST, query=filters)
+        return ask(policy.GRANT_LIST, query={**filters, "as_of": time(as_of)})
 
-    def show(self, grant: str) -> Flow[Grant]:
-        return ask(policy.GRANT_SHOW, path={"grant": grant})
+    def show(self, grant: str, *, as_of: datetime | None = None) -> Flow[Grant]:
+        return ask(policy.GRANT_SHOW, path={"grant": grant}, query={"as_of": time(as_of)})
+
+    def expiring(
+        self, paging: Paging, *, before: datetime | None, partner: str = "", pilot: str = ""
+    ) -> Flow[Page[Grant]]:
+        filters = query(paging, before=time(before), partner=partner, pilot=pilot)
+        return ask(policy.GRANT_EXPIRING, query=filters)
 
     def plan(self, new: NewGrant) -> Flow[GrantPlan]:
         return ask(policy.GRANT_PLAN, body=new)
@@ -194,6 +344,31 @@ class Grants:
     ) -> Flow[Grant]:
         return ask(
             policy.GRANT_RENEW,
+            path={"grant": grant},
+            body=change,
+            if_match=revision,
+            validate_only=validate,
+        )
+
+    def amend(
+        self, grant: str, change: AmendGrant, revision: int, *, validate: bool = False
+    ) -> Flow[Grant]:
+        return ask(
+            policy.GRANT_AMEND,
+            path={"grant": grant},
+            body=change,
+            if_match=revision,
+            validate_only=validate,
+        )
+
+    def narrow(self, grant: str, change: AmendGrant, *, validate: bool = False) -> Flow[Grant]:
+        return ask(policy.GRANT_NARROW, path={"grant": grant}, body=change, validate_only=validate)
+
+    def resume(
+        self, grant: str, change: ResumeGrant, revision: int, *, validate: bool = False
+    ) -> Flow[Grant]:
+        return ask(
+            policy.GRANT_RESUME,
             path={"grant": grant},
             body=change,
             if_match=revision,

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -19,6 +20,7 @@ from console.services import settings
 from console.services.events import SYSTEM, event
 from console.services.gateway import (
     calls,
+    callsearch,
     changes,
     explain,
     prices,
@@ -44,6 +46,7 @@ from console.services.gateway.exchange import (
     State,
 )
 from console.services.gateway.keys import Keys
+from console.services.gateway.leaving import Leaving
 from console.services.gateway.locks import Locks
 from console.services.gateway.offboarding import Offboarding
 from console.services.gateway.points import Points
@@ -57,7 +60,7 @@ from console.services.operators import cutting, kept
 from console.services.operators.roster import Identities
 from console.services.settings import Settings
 from console.services.store import Store, emit
-from console.services.web import Ask, Web, run
+from console.services.web import Ask, Streams, Web, run
 
 DIGEST_SECONDS = 10.0
 _LONGEST_WAIT = 30.0
@@ -75,6 +78,7 @@ class Control:
         proxied: bool = False,
     ) -> None:
         self.store = store
+        self._streams = Streams(store, calls.TOPIC)
         self.models = models
         self.views = changes.Views()
         self.points = Points(store, self.views)
@@ -86,6 +90,7 @@ class Control:
         """Put every route of the contract, and the internal ones, on the server."""
         keys = Keys(self.views, self.points)
         locks = Locks(self.views, self.points, self.models)
+        leaving = Leaving(self.points)
         marks = Tombstones(self.views, self.points)
         pauses = Suspensions(self.views, self.points)
         for route, handler in (
@@ -106,6 +111,8 @@ class Control:
             (api.PARTNER_OFFBOARD, Offboarding(self.views, self.points).offboard),
             (api.GRANT_QUIET, partial(quiet.listing, self.views)),
             (api.POINT_LIST, self.points.listing),
+            (api.POINT_DEREGISTER, leaving.deregister),
+            (api.POINT_ADMIT, leaving.admit),
             (api.RECEIPT_LIST, receipts.listing),
             (api.RECEIPT_SHOW, receipts.show),
             (api.CALL_LIST, calls.listing),
@@ -118,6 +125,7 @@ class Control:
             (api.PRICE_SET, prices.put),
         ):
             web.mount(route, handler)
+        web.mount_async(api.CALL_TAIL, self.tail)
         web.internal(
             "PUT",
             "/internal/v1/projection",
@@ -131,6 +139,9 @@ class Control:
         web.internal("GET", "/internal/v1/snapshot", self.snapshot)
         web.internal("GET", "/internal/v1/changes", self.changes)
         web.internal("POST", "/internal/v1/points/{point}/lease", self.points.lease, body=LeaseAsk)
+        web.internal(
+            "POST", "/internal/v1/points/{point}/goodbye", self.points.goodbye, body=LeaseAsk
+        )
         web.internal(
             "POST",
             "/internal/v1/points/{point}/calls",
@@ -206,6 +217,14 @@ class Control:
 
         found = await self.store.until(suspension.TOPIC, ready, _wait(ask))
         return found or Notices(items=[])
+
+    async def tail(self, ask: Ask) -> Any:
+        """Answer `call.tail`."""
+        return await self._streams.serve(
+            ask,
+            lambda conn, after: callsearch.tail(conn, ask.query, calls.moment, after),
+            callsearch.last_row,
+        )
 
     async def feed(self, ask: Ask) -> CallFeed:
         """Answer call records after a row, waiting for one where asked to."""

@@ -8,7 +8,6 @@ import threading
 import msgspec
 from sqlalchemy import Connection, func, select
 
-from console.model.enforcement import TombstoneKind
 from console.services.gateway.exchange import (
     Body,
     Change,
@@ -16,6 +15,7 @@ from console.services.gateway.exchange import (
     KeyFact,
     LockFact,
     State,
+    SuspensionFact,
     TombstoneFact,
 )
 from console.services.gateway.schema import (
@@ -26,6 +26,7 @@ from console.services.gateway.schema import (
     LOCKS,
     PRICES,
     PRINCIPALS,
+    SUSPENSIONS,
     TOMBSTONES,
 )
 from console.services.gateway.snapshot import EMPTY, Snapshot
@@ -146,8 +147,12 @@ def _load(conn: Connection) -> Snapshot:
             ],
             principals=list(conn.execute(select(PRINCIPALS.c.body)).scalars()),
             tombstones=[
-                TombstoneFact(kind=TombstoneKind(row.kind).value, id=row.id)
+                TombstoneFact(kind=row.kind, id=row.id)
                 for row in conn.execute(select(TOMBSTONES.c.kind, TOMBSTONES.c.id))
+            ],
+            suspensions=[
+                SuspensionFact(id=row.id, kind=row.kind, target=row.target)
+                for row in conn.execute(select(SUSPENSIONS).where(SUSPENSIONS.c.state == "active"))
             ],
             bundle=conn.execute(
                 select(BUNDLES.c.body).order_by(BUNDLES.c.id.desc()).limit(1)

@@ -105,6 +105,11 @@ def decide(snapshot: Snapshot, asked: Asked, moment: Moment, authorize: Authoriz
         return judge.refuse("tombstone", code, f"{code.partition('_')[0]} was {said}")
     judge.passed("tombstone", "none")
 
+    if held := snapshot.suspended(key):
+        return judge.refuse(
+            "suspension", "grant_suspended", f"{held.id} of {held.kind} {held.target}"
+        )
+
     covering = covers(grant, asked.route, asked.model) if grant else []
     if lock := _lock_over(snapshot, asked, key, grant, covering):
         judge.lock_id = lock.id

@@ -39,7 +39,7 @@ class LockFact(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class TombstoneFact(msgspec.Struct, kw_only=True, frozen=True):
-    """An id that never serves again. `kind` is `grant` or `credential`."""
+    """An id that never serves again. `kind` is `grant`, `credential` or `partner` (its slug)."""
 
     kind: str
     id: str
@@ -86,6 +86,26 @@ class PrincipalChange(msgspec.Struct, kw_only=True, frozen=True, tag="principal"
     principal: PrincipalProjection
 
 
+class SuspensionFact(msgspec.Struct, kw_only=True, frozen=True):
+    """A suspension in force. `kind` is `grant` or `partner`."""
+
+    id: str
+    kind: str
+    target: str
+
+
+class SuspendChange(msgspec.Struct, kw_only=True, frozen=True, tag="suspend"):
+    """Something was suspended."""
+
+    suspension: SuspensionFact
+
+
+class LiftChange(msgspec.Struct, kw_only=True, frozen=True, tag="lift"):
+    """A suspension was lifted."""
+
+    id: str
+
+
 class LockChange(msgspec.Struct, kw_only=True, frozen=True, tag="lock"):
     """A lock was added."""
 
@@ -120,6 +140,8 @@ Body: TypeAlias = (
     GrantChange
     | KeyChange
     | MoveChange
+    | SuspendChange
+    | LiftChange
     | RotateChange
     | PrincipalChange
     | LockChange
@@ -146,6 +168,7 @@ class State(msgspec.Struct, kw_only=True, frozen=True):
     locks: list[LockFact] = []
     principals: list[PrincipalProjection] = []
     tombstones: list[TombstoneFact] = []
+    suspensions: list[SuspensionFact] = []
     bundle: BundleFact | None = None
     prices: list[Price] = []
 
@@ -329,3 +352,23 @@ class Closings(msgspec.Struct, kw_only=True, frozen=True):
 
     items: list[Closing]
     head: int
+
+
+class Notice(msgspec.Struct, kw_only=True, frozen=True):
+    """Something that the gateway did or proved by itself, other than a tombstone."""
+
+    seq: int
+    kind: str
+    """`grant-suspended`, `partner-suspended` or `partner-offboarded` (proven everywhere)."""
+    id: str
+    """The suspension, or the receipt."""
+    target: str
+    reason: str
+    by: str
+    at: datetime
+
+
+class Notices(msgspec.Struct, kw_only=True, frozen=True):
+    """Notices after a sequence, in order."""
+
+    items: list[Notice]

@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy import Connection, func, select
 
 from console.api.problems import refusal
+from console.model.access import PartnerState
 from console.model.enforcement import Credential, CredentialState, IssuedKey, IssueKey
 from console.model.grant import GrantProjection
 from console.model.ids import new_id
@@ -186,6 +187,18 @@ def refuse_closed(
                 f"{kind} {target} is locked ({lock.id}), so no key is issued",
                 mend=f"pilotctl lock show {lock.id}",
             )
+    if held := snapshot.suspended(key):
+        raise refusal(
+            "refused",
+            f"{held.kind} {held.target} is suspended ({held.id}), so no key is issued",
+            mend=f"pilotctl {held.kind} resume {held.target}",
+        )
+    if grant.partner_state == PartnerState.RESTRICTED:
+        raise refusal(
+            "refused",
+            f"{grant.partner} is restricted: nothing new opens for it",
+            mend=f"pilotctl partner resume {grant.partner}",
+        )
     if later := renewal.successor(snapshot, grant.id):
         raise refusal(
             "refused",

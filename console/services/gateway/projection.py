@@ -6,10 +6,12 @@ from datetime import datetime
 
 import msgspec
 from sqlalchemy import Connection, select
+from sqlalchemy.dialects.sqlite import insert
 
+from console.model.access import PartnerProjection
 from console.model.grant import GrantProjection
 from console.model.principal import PrincipalProjection
-from console.services.gateway import changes, renewal
+from console.services.gateway import changes, renewal, suspension
 from console.services.gateway.exchange import (
     Applied,
     BundleChange,
@@ -19,7 +21,7 @@ from console.services.gateway.exchange import (
     Projection,
 )
 from console.services.gateway.points import POLICY_AS_OF, Points
-from console.services.gateway.schema import BUNDLES, GRANTS, MARKS, PRINCIPALS
+from console.services.gateway.schema import BUNDLES, GRANTS, MARKS, PARTNERS, PRINCIPALS
 from console.services.store import Store
 from console.services.web import Ask
 
@@ -30,6 +32,7 @@ _NOTED_EVERY_SECONDS = 5.0
 _grant = msgspec.json.Decoder(GrantProjection)
 _principal = msgspec.json.Decoder(PrincipalProjection)
 _bundle = msgspec.json.Decoder(BundleFact)
+_partner = msgspec.json.Decoder(PartnerProjection)
 
 
 class Intake:
@@ -77,6 +80,8 @@ def _apply(conn: Connection, said: Projection, at: datetime) -> int:
                 _take_grant(conn, _grant.decode(item.body), at)
             case "principal":
                 _take_principal(conn, _principal.decode(item.body))
+            case "partner":
+                _take_partner(conn, _partner.decode(item.body))
             case "bundle":
                 bundle = _bundle.decode(item.body)
                 conn.execute(BUNDLES.insert().values(body=bundle))
@@ -103,6 +108,23 @@ def _take_grant(conn: Connection, grant: GrantProjection, at: datetime) -> None:
         return
     if not renewal.takes_over(conn, grant, at):
         changes.append(conn, GrantChange(grant=grant))
+    if grant.resumed:
+        suspension.lift(conn, grant.resumed)
+
+
+def _take_partner(conn: Connection, partner: PartnerProjection) -> None:
+    told = insert(PARTNERS).values(
+        slug=partner.slug, revision=partner.revision, state=partner.state
+    )
+    conn.execute(
+        told.on_conflict_do_update(
+            index_elements=["slug"],
+            set_={"revision": partner.revision, "state": partner.state},
+            where=PARTNERS.c.revision <= partner.revision,
+        )
+    )
+    if partner.resumed:
+        suspension.lift(conn, partner.resumed)
 
 
 def _take_principal(conn: Connection, principal: PrincipalProjection) -> None:

@@ -143,6 +143,7 @@ POINTS = Table(
     Column("registered_at", Instant, nullable=False),
     Column("calls_held", Integer, nullable=False),
     Column("calls_digested", Integer, nullable=False),
+    Column("gone_at", Instant),
 )
 RECEIPTS = Table(
     "receipts",

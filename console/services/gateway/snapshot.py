@@ -26,6 +26,7 @@ from console.services.gateway.exchange import (
     GrantChange,
     KeyChange,
     KeyFact,
+    LiftChange,
     LockChange,
     LockFact,
     MoveChange,
@@ -34,6 +35,8 @@ from console.services.gateway.exchange import (
     ReleaseChange,
     RotateChange,
     State,
+    SuspendChange,
+    SuspensionFact,
     TombstoneChange,
     TombstoneFact,
 )
@@ -52,6 +55,7 @@ class Snapshot:
         "_prices",
         "_principals",
         "_principals_by_hash",
+        "_suspended",
         "_targets",
         "_tombstones",
         "bundle",
@@ -76,6 +80,9 @@ class Snapshot:
         self._prices: dict[str, tuple[Price, ...]] = {}
         for price in state.prices:
             self._set_price(price)
+        self._suspended: dict[tuple[str, str], SuspensionFact] = {
+            (each.kind, each.target): each for each in state.suspensions
+        }
         self._index_locks()
 
     def after(self, changes: Iterable[Change]) -> Snapshot:
@@ -91,6 +98,7 @@ class Snapshot:
         new._principals = dict(self._principals)
         new._principals_by_hash = dict(self._principals_by_hash)
         new._tombstones = set(self._tombstones)
+        new._suspended = dict(self._suspended)
         new._prices = dict(self._prices)
         for change in changes:
             if change.seq > new.sequence:
@@ -120,6 +128,12 @@ class Snapshot:
                 self._add_key(key)
             case PrincipalChange(principal=principal):
                 self._set_principal(principal)
+            case SuspendChange(suspension=held):
+                self._suspended[held.kind, held.target] = held
+            case LiftChange(id=id):
+                self._suspended = {
+                    on: each for on, each in self._suspended.items() if each.id != id
+                }
             case LockChange(lock=lock):
                 self._locks[lock.id] = lock
             case ReleaseChange(id=id):
@@ -236,6 +250,8 @@ class Snapshot:
         for each in (key.grant_id, *(grant.lineage if grant else ())):
             if (TombstoneKind.GRANT.value, each) in self._tombstones:
                 return "grant_revoked"
+        if ("partner", key.partner) in self._tombstones:
+            return "grant_revoked"
         if (TombstoneKind.CREDENTIAL.value, key.id) in self._tombstones:
             return "key_revoked"
         return ""
@@ -243,6 +259,22 @@ class Snapshot:
     def price(self, model: str, day: date) -> Price | None:
         """Return the price of a model that holds on a day (UTC)."""
         return price_of(self._prices.get(model, ()), day)
+
+    def suspension(self, kind: str, target: str) -> SuspensionFact | None:
+        """Return the suspension of exactly this."""
+        return self._suspended.get((kind, target))
+
+    def suspended(self, key: KeyFact) -> SuspensionFact | None:
+        """Return a suspension over a credential: of its grant, of one that this renews, or of
+        its partner.
+        """
+        if not self._suspended:
+            return None
+        grant = self._grants.get(key.grant_id)
+        for each in (key.grant_id, *(grant.lineage if grant else ())):
+            if held := self._suspended.get(("grant", each)):
+                return held
+        return self._suspended.get(("partner", key.partner))
 
     def tombstoned(self, kind: str, id: str) -> bool:
         """Tell whether an id carries the permanent mark."""
@@ -257,6 +289,7 @@ class Snapshot:
             locks=list(self._locks.values()),
             principals=list(self._principals.values()),
             tombstones=[TombstoneFact(kind=k, id=i) for k, i in sorted(self._tombstones)],
+            suspensions=list(self._suspended.values()),
             bundle=self.bundle,
             prices=[price for kept in self._prices.values() for price in kept],
         )

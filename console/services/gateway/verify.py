@@ -149,6 +149,8 @@ class Verifier:
         receipt = conn.execute(select(RECEIPTS.c.body).where(RECEIPTS.c.id == id)).scalar()
         if receipt is None:
             return None, [], {}
+        if receipt.action == "point.deregister":
+            return receipt, [], {receipt.target: ""}
         questions = _questions(conn, self._views.at(conn), receipt)
         return receipt, questions, self._points.names(conn)
 
@@ -169,6 +171,8 @@ class Verifier:
                 sequence=seen.said.applied_sequence,
                 why="its lease has lapsed: it serves nothing",
             )
+        if receipt.action == "point.deregister":
+            return _waiting(name, "its lease has not lapsed yet")
         if boottime() < seen.former_ends:
             return _waiting(name, "an earlier process of this name may still hold a lease")
         said = seen.said

@@ -17,9 +17,10 @@ from console.model.grant import (
     GrantProjection,
     GrantState,
 )
+from console.model.principal import PrincipalState
 from console.services.policy import find
 from console.services.policy.gates import Facts, gaps, lapses
-from console.services.policy.tables import ACCEPTANCES, ASSESSMENTS, TERMS
+from console.services.policy.tables import ACCEPTANCES, ASSESSMENTS, PRINCIPALS, TERMS
 
 
 class Reader:
@@ -33,6 +34,7 @@ class Reader:
         self._terms: dict[str, list[UsageTerms]] = {}
         self._accepted: dict[tuple[str, str], frozenset[int]] = {}
         self._assessments: dict[str, list[Assessment]] = {}
+        self._principals: dict[str, dict[str, str]] = {}
 
     def of(self, pilot: str, partner: str, capabilities: Sequence[str]) -> Facts:
         """Return the facts about these slugs. Raises `not-found` for one that is unknown."""
@@ -43,6 +45,7 @@ class Reader:
             terms=self._versions(pilot),
             accepted=self._acceptances(pilot, partner),
             assessments=self._of_partner(partner),
+            principals=self._principals_of(partner),
         )
 
     def of_grant(self, grant: Grant) -> Facts:
@@ -85,6 +88,19 @@ class Reader:
             self._assessments[partner] = list(self._conn.execute(asked).scalars())
         return self._assessments[partner]
 
+    def _principals_of(self, partner: str) -> dict[str, str]:
+        if partner not in self._principals:
+            asked = select(PRINCIPALS.c.id, PRINCIPALS.c.hash).where(
+                PRINCIPALS.c.partner == partner,
+                PRINCIPALS.c.state == PrincipalState.ACTIVE,
+            )
+            self._principals[partner] = {row.id: row.hash for row in self._conn.execute(asked)}
+        return self._principals[partner]
+
+
+RETIRED = "retired"
+"""In the place of a retired principal's hash: no hash is like it, so it matches nobody."""
+
 
 def projection(grant: Grant, facts: Facts, at: datetime, *, state: str = "") -> GrantProjection:
     """Return what the gateway is to know of `grant` at `at`.
@@ -121,6 +137,13 @@ def projection(grant: Grant, facts: Facts, at: datetime, *, state: str = "") -> 
         subprocessors=facts.partner.subprocessors,
         renews=grant.renews,
         lineage=grant.lineage,
+        limits=grant.limits,
+        principal_limits=grant.principal_limits,
+        principals={each: facts.principals.get(each, RETIRED) for each in grant.principals},
+        resumed=grant.resumed,
+        content=facts.pilot.content,
+        content_days=facts.pilot.content_days,
+        credit_micros=facts.pilot.credit_micros,
     )
 
 

@@ -15,6 +15,7 @@ from console.errors import PilotError
 from console.model.access import Capability, Partner, Pilot
 from console.model.evidence import Assessment, UsageTerms
 from console.model.grant import Grant
+from console.model.principal import Principal
 from console.model.text import SLUG_PATTERN, is_slug
 from console.services.policy.tables import (
     ASSESSMENTS,
@@ -22,6 +23,7 @@ from console.services.policy.tables import (
     GRANTS,
     PARTNERS,
     PILOTS,
+    PRINCIPALS,
     TERMS,
 )
 
@@ -59,6 +61,12 @@ def assessment(conn: Connection, name: str) -> Assessment:
 def grant(conn: Connection, name: str) -> Grant:
     """Return the grant of this id as it is stored, or raise `not-found`."""
     found: Grant = _by_id(conn, GRANTS, "grant", name)
+    return found
+
+
+def principal(conn: Connection, name: str) -> Principal:
+    """Return the principal of this id, or raise `not-found`."""
+    found: Principal = _by_id(conn, PRINCIPALS, "principal", name)
     return found
 
 

@@ -6,8 +6,9 @@ decision is the last gate, and is made elsewhere: `decided` turns it into a gap.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import NamedTuple
 
 from console.model.access import Capability, Category, Partner, PartnerState, Pilot
@@ -44,6 +45,8 @@ class Facts(NamedTuple):
     """The versions that the partner accepted."""
     assessments: Sequence[Assessment]
     """The partner's, for any of the capabilities."""
+    principals: Mapping[str, str] = MappingProxyType({})
+    """Ids of the partner's active principals to their salted hashes."""
 
     @property
     def tier(self) -> int:

@@ -16,18 +16,22 @@ import msgspec
 from sqlalchemy import Connection, Select, func, select
 
 from console.api.problems import refusal
+from console.engines.cedar import CedarBundle
 from console.errors import PilotError
+from console.model.access import Suspension
 from console.model.grant import Grant, GrantState
 from console.model.text import now
 from console.services.client import Client
 from console.services.events import SYSTEM
+from console.services.policy import offboarding
 from console.services.policy.facts import Reader
 from console.services.policy.gates import gaps
 from console.services.policy.lifecycle import may_become
 from console.services.policy.marks import mark, set_mark
 from console.services.policy.record import Actor, record
 from console.services.policy.renewal import successors, superseded
-from console.services.policy.settle import PROJECTED, moved, save, saved, warn
+from console.services.policy.settle import PROJECTED, moved, save, stored, warn
+from console.services.policy.suspension import suspend_grant, suspend_partner
 from console.services.policy.tables import GRANTS, PROJECTION
 from console.services.store import Store
 
@@ -91,6 +95,27 @@ class Closings(msgspec.Struct, frozen=True):
     items: list[Closing]
 
 
+class Notice(msgspec.Struct, frozen=True):
+    """Something that the gateway did or proved by itself, other than a tombstone."""
+
+    seq: int
+    kind: str
+    """`grant-suspended`, `partner-suspended` or `partner-offboarded` (proven everywhere)."""
+    id: str
+    """The suspension, or the receipt."""
+    target: str
+    """A grant's id, or a partner's slug."""
+    reason: str
+    by: str
+    at: datetime
+
+
+class Notices(msgspec.Struct, frozen=True):
+    """Notices, in order."""
+
+    items: list[Notice]
+
+
 class Link(NamedTuple):
     """What is known of the line to the gateway right now."""
 
@@ -102,9 +127,10 @@ class Link(NamedTuple):
 class Gateway:
     """The gateway, from where policy stands."""
 
-    def __init__(self, store: Store, client: Client) -> None:
+    def __init__(self, store: Store, client: Client, bundle: CedarBundle) -> None:
         self._store = store
         self._client = client
+        self._bundle = bundle
         self.link = Link("not reached yet")
 
     async def provision(self) -> None:
@@ -114,6 +140,10 @@ class Gateway:
     async def follow(self) -> None:
         """Take over what the gateway ended: it closes first, and alone."""
         await _forever(self._take_over, lambda _error: None)
+
+    async def attend(self) -> None:
+        """Take over what the gateway suspended, and what it has proven to be offboarded."""
+        await _forever(self._take_notice, lambda _error: None)
 
     def _broken(self, error: PilotError) -> None:
         self.link = Link(error.message)
@@ -141,6 +171,32 @@ class Gateway:
         else:
             await asyncio.sleep(BETWEEN_SECONDS)
 
+    async def _take_notice(self) -> None:
+        seen = await self._store.read(lambda conn: mark(conn, "notices_seen"))
+        page = await self._client.get(
+            "/internal/v1/notices", Notices, query={"after": seen, "wait": 5}, timeout=15.0
+        )
+        if page.items:
+            await self._store.write(lambda conn: note(conn, self._bundle, page.items))
+        else:
+            await asyncio.sleep(BETWEEN_SECONDS)
+
+
+def note(conn: Connection, bundle: CedarBundle, notices: list[Notice]) -> None:
+    """Take the gateway's notices over, in order."""
+    for each in notices:
+        held = Suspension(id=each.id, at=each.at, by=each.by, reason=each.reason)
+        match each.kind:
+            case "grant-suspended":
+                suspend_grant(conn, each.target, held)
+            case "partner-suspended":
+                suspend_partner(conn, bundle, each.target, held)
+            case "partner-offboarded":
+                offboarding.finish(conn, each.target, each.id, each.at)
+            case _:
+                pass  # a newer gateway's kind: nothing here follows from it
+        set_mark(conn, "notices_seen", each.seq)
+
 
 def acknowledge(conn: Connection, applied: int, at: datetime) -> None:
     """Note that the gateway has the projection up to `applied`, and activate what it opened."""
@@ -152,7 +208,9 @@ def acknowledge(conn: Connection, applied: int, at: datetime) -> None:
         if gaps(facts, at, expires_at=grant.expires_at):
             continue  # it lapsed on the way: the clock suspends it
         active = moved(grant, GrantState.ACTIVE, "", actor, facts)
-        conn.execute(saved(active, facts, at))
+        # it ends what an operator began: who planned on it before is told of that operator
+        active = msgspec.structs.replace(active, updated_by=grant.updated_by)
+        stored(conn, active, facts, at)
         record(
             conn,
             actor,
@@ -190,6 +248,9 @@ def close(conn: Connection, closings: list[Closing], at: datetime) -> None:
         if closing.kind == "grant":
             for grant in successors(conn, closing.id):
                 _revoke(conn, closing, grant, reader, at)
+        elif closing.kind == "partner":
+            actor = Actor(closing.by or SYSTEM, closing.at or at)
+            offboarding.begin(conn, closing.id, actor, _why(closing))
         set_mark(conn, "closings_seen", closing.seq)
 
 
@@ -197,12 +258,15 @@ def _revoke(conn: Connection, closing: Closing, grant: Grant, reader: Reader, at
     if not may_become(grant.state, GrantState.REVOKED):
         return
     facts = reader.of_grant(grant)
-    why = closing.reason
-    if closing.event_id:
-        why = f"{why} [{closing.event_id}]" if why else closing.event_id
     actor = Actor(closing.by or SYSTEM, closing.at or at)
     # projected too: a gateway that lost its store must not be told of it as it once was
-    save(conn, moved(grant, GrantState.REVOKED, why, actor, facts), facts, at)
+    save(conn, moved(grant, GrantState.REVOKED, _why(closing), actor, facts), facts, at)
+
+
+def _why(closing: Closing) -> str:
+    if not closing.event_id:
+        return closing.reason
+    return f"{closing.reason} [{closing.event_id}]" if closing.reason else closing.event_id
 
 
 def _pending(conn: Connection) -> tuple[ProjectionBatch, int, bool]:

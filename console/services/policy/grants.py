@@ -7,12 +7,14 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import Connection, select
 
+from console.api.problems import refusal
 from console.engines.cedar import CedarBundle
 from console.model.grant import ActivateGrant, Gap, Grant, GrantPlan, GrantState
 from console.model.stored import Page
 from console.services.policy import find
 from console.services.policy.facts import Reader, shown
-from console.services.policy.lifecycle import OPENED, activates, begins, settles
+from console.services.policy.history import as_of, grant_at, grants_at
+from console.services.policy.lifecycle import LIVE, OPENED, activates, begins, settles
 from console.services.policy.proposal import (
     holders,
     overlaps,
@@ -20,40 +22,81 @@ from console.services.policy.proposal import (
     propose,
     stage_of,
     takes_another,
+    takes_new,
 )
 from console.services.policy.record import Actor, record
 from console.services.policy.renewal import still_succeeds
 from console.services.policy.settle import add, judged, moved, save
-from console.services.policy.tables import GRANT_CAPABILITIES, GRANTS
+from console.services.policy.tables import GRANT_CAPABILITIES, GRANTS, PAST_GRANTS
 from console.services.web import Ask, fresh, page
 
 
 def list_grants(conn: Connection, ask: Ask) -> Page[Grant]:
-    """List the grants, newest first."""
-    asked = select(GRANTS)
+    """List the grants, newest first, as they are or as they were."""
+    moment = as_of(ask)
+    kept = GRANTS if moment is None else PAST_GRANTS
+    asked = select(GRANTS) if moment is None else grants_at(moment)
     if name := ask.query.get("pilot"):
-        asked = asked.where(GRANTS.c.pilot == find.pilot(conn, name).slug)
+        asked = asked.where(kept.c.pilot == find.pilot(conn, name).slug)
     if name := ask.query.get("partner"):
-        asked = asked.where(GRANTS.c.partner == find.partner(conn, name).slug)
+        asked = asked.where(kept.c.partner == find.partner(conn, name).slug)
     if name := ask.query.get("capability"):
         held = select(GRANT_CAPABILITIES.c.grant_id).where(
             GRANT_CAPABILITIES.c.capability == find.capability(conn, name).slug
         )
-        asked = asked.where(GRANTS.c.id.in_(held))
+        asked = asked.where(kept.c.id.in_(held))
     if state := ask.query.get("state"):
-        asked = asked.where(GRANTS.c.state == find.one_of("state", state, GrantState))
+        asked = asked.where(kept.c.state == find.one_of("state", state, GrantState))
+    reader = Reader(conn)
+    found = page(
+        conn,
+        asked,
+        ask,
+        keys=[kept.c.created_at.desc(), kept.c.id.desc()],
+        decode=lambda row: row.body if moment else shown(row.body, reader, ask.now),
+    )
+    return found if moment is None else msgspec.structs.replace(found, as_of=moment)
+
+
+def expiring_grants(conn: Connection, ask: Ask) -> Page[Grant]:
+    """List the live grants that end before a moment, the soonest first."""
+    asked = select(GRANTS).where(
+        GRANTS.c.state.in_(LIVE), GRANTS.c.expires_at.is_not(None), GRANTS.c.expires_at > ask.now
+    )
+    if before := _moment(ask, "before"):
+        asked = asked.where(GRANTS.c.expires_at <= before)
+    if name := ask.query.get("pilot"):
+        asked = asked.where(GRANTS.c.pilot == find.pilot(conn, name).slug)
+    if name := ask.query.get("partner"):
+        asked = asked.where(GRANTS.c.partner == find.partner(conn, name).slug)
+    # a successor that is not open yet does not let its grant out of sight
     reader = Reader(conn)
     return page(
         conn,
         asked,
         ask,
-        keys=[GRANTS.c.created_at.desc(), GRANTS.c.id.desc()],
+        keys=[GRANTS.c.expires_at, GRANTS.c.id],
         decode=lambda row: shown(row.body, reader, ask.now),
     )
 
 
+def _moment(ask: Ask, name: str) -> datetime | None:
+    text = ask.query.get(name, "")
+    if not text:
+        return None
+    try:
+        moment = msgspec.convert(text, datetime)
+    except msgspec.ValidationError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise refusal("malformed", f"{name}: {text!r} is not a time like 2026-03-03T00:00:00Z")
+    return moment
+
+
 def show_grant(conn: Connection, ask: Ask) -> Grant:
-    """Show one grant, and what is missing while it is not active."""
+    """Show one grant, and what is missing while it is not active; or as it was."""
+    if moment := as_of(ask):
+        return grant_at(conn, ask.path["grant"], moment)
     return shown(find.grant(conn, ask.path["grant"]), Reader(conn), ask.now)
 
 
@@ -95,6 +138,7 @@ def activate_grant(bundle: CedarBundle, conn: Connection, ask: Ask) -> Grant:
     if state == grant.state:
         return grant
     still_succeeds(conn, grant)
+    takes_new(facts.partner)
     takes_another(conn, facts.pilot, stage_of(facts.pilot, grant.stage), grant.partner)
     opened = moved(judgement, state, "", actor, facts)
     save(conn, opened, facts, actor.at)

@@ -32,6 +32,9 @@ ENDED = frozenset({GrantState.EXPIRED, GrantState.REVOKED, GrantState.DENIED})
 WATCHED = LIVE
 """The states that time and lapsing evidence can change by themselves."""
 
+SUSPENDED_BY = "suspended_by_operator"
+"""Why a grant is suspended that an operator suspended."""
+
 LAPSES = {
     "verification_missing": "verification_lapsed",
     "assessment_missing": "assessment_lapsed",
@@ -59,6 +62,8 @@ def settles(grant: Grant, gaps: Sequence[Gap], at: datetime) -> tuple[GrantState
     ended = at >= grant.expires_at
     if ended and GrantState.EXPIRED in TRANSITIONS[state] and state is not GrantState.REVOKING:
         return GrantState.EXPIRED, "grant_expired"
+    if grant.suspension is not None:
+        return state, grant.state_reason
     if state in OPENED and gaps:
         return GrantState.SUSPENDED, LAPSES.get(gaps[0].code, gaps[0].code)
     if state is GrantState.SUSPENDED and not gaps and grant.tier < APPROVAL_TIER:
@@ -77,6 +82,13 @@ def activates(grant: Grant, gaps: Sequence[Gap]) -> GrantState:
     if state is GrantState.PENDING_APPROVAL:
         raise refusal(
             "needs-approval", f"{grant.id} is of tier {grant.tier}: it waits for approval"
+        )
+    if grant.suspension is not None:
+        raise refusal(
+            "state",
+            f"{grant.id} was suspended by {grant.suspension.by}: {grant.suspension.reason}",
+            mend=f"pilotctl grant resume {grant.id}",
+            current=grant,
         )
     if GrantState.PROVISIONING not in TRANSITIONS[state]:
         raise refusal(

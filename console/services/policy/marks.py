@@ -9,8 +9,8 @@ from sqlalchemy.dialects.sqlite import insert
 
 from console.services.policy.tables import MARKS
 
-Mark = Literal["gateway_applied", "closings_seen"]
-"""The projection that the gateway has taken; the gateway's closings that were taken here."""
+Mark = Literal["gateway_applied", "closings_seen", "notices_seen"]
+"""The projection that the gateway has taken; its closings and notices that were taken here."""
 
 
 def mark(conn: Connection, name: Mark) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 from sqlalchemy import Connection, select, update
@@ -10,47 +10,61 @@ from sqlalchemy import Connection, select, update
 from console.api.problems import refusal
 from console.engines.cedar import CedarBundle
 from console.model.access import (
-    DeclarePartner,
     NewPartner,
     Partner,
+    PartnerProjection,
     PartnerState,
     VerifyPartner,
 )
 from console.model.ids import new_id
 from console.model.stored import Page
 from console.services.policy import find
+from console.services.policy.history import (
+    as_of,
+    keep_partner,
+    partner_at,
+    partners_at,
+)
 from console.services.policy.record import Actor, record
-from console.services.policy.settle import settle_all
-from console.services.policy.tables import PARTNERS
+from console.services.policy.settle import settle_all, tell
+from console.services.policy.tables import PARTNERS, PAST_PARTNERS, PROJECTION
 from console.services.web import Ask, fresh, page
+
+_PARTNER = msgspec.json.Decoder(PartnerProjection)
 
 
 def list_partners(conn: Connection, ask: Ask) -> Page[Partner]:
     """List the partners, in one state where it is named, by slug."""
-    asked = select(PARTNERS)
+    moment = as_of(ask)
+    kept = PARTNERS if moment is None else PAST_PARTNERS
+    asked = select(PARTNERS) if moment is None else partners_at(moment)
     if state := ask.query.get("state"):
-        asked = asked.where(PARTNERS.c.state == find.one_of("state", state, PartnerState))
-    return page(conn, asked, ask, keys=[PARTNERS.c.slug], decode=lambda row: row.body)
+        asked = asked.where(kept.c.state == find.one_of("state", state, PartnerState))
+    found = page(conn, asked, ask, keys=[kept.c.slug], decode=lambda row: row.body)
+    return found if moment is None else msgspec.structs.replace(found, as_of=moment)
 
 
 def show_partner(conn: Connection, ask: Ask) -> Partner:
     """Show one partner."""
+    if moment := as_of(ask):
+        return partner_at(conn, ask.path["partner"], moment)
     return find.partner(conn, ask.path["partner"])
 
 
-def create_partner(operators: Sequence[str], conn: Connection, ask: Ask) -> Partner:
+def create_partner(operators: Callable[[], Sequence[str]], conn: Connection, ask: Ask) -> Partner:
     """Enter an organisation as a prospect: it becomes active when it is verified.
 
-    Its sponsor must be one of `operators`: whoever approves its grants is compared with it.
+    Its sponsor must be one that `operators` names: whoever approves its grants is compared with it.
     """
     body: NewPartner = ask.body
     if there := find.by_slug(conn, PARTNERS, body.slug):
         raise find.exists("partner", body.slug, there)
-    if body.sponsor not in operators:
+    names = operators()
+    if body.sponsor not in names:
         raise refusal(
             "invalid",
             f"sponsor: {body.sponsor!r} is no operator here: "
-            f"they are {', '.join(operators)}{find.nearest(body.sponsor, operators)}",
+            f"they are {', '.join(names)}{find.nearest(body.sponsor, names)}",
         )
     actor = Actor.of(ask)
     partner = Partner(
@@ -62,7 +76,7 @@ def create_partner(operators: Sequence[str], conn: Connection, ask: Ask) -> Part
         verified_until=None,
         verification="",
         egress=find.networks("egress", body.egress),
-        subprocessors=_others(body.slug, body.subprocessors),
+        subprocessors=not_itself(body.slug, body.subprocessors),
         labels=find.labels(body.labels),
         **actor.stamp(),
     )
@@ -75,6 +89,8 @@ def create_partner(operators: Sequence[str], conn: Connection, ask: Ask) -> Part
             body=partner,
         )
     )
+    keep_partner(conn, partner)
+    tell_partner(conn, partner)
     record(
         conn,
         actor,
@@ -107,7 +123,7 @@ def verify_partner(bundle: CedarBundle, conn: Connection, ask: Ask) -> Partner:
         verification=body.evidence,
         **actor.touch(partner),
     )
-    _store(conn, changed)
+    keep(conn, changed)
     record(
         conn,
         actor,
@@ -128,48 +144,47 @@ def verify_partner(bundle: CedarBundle, conn: Connection, ask: Ask) -> Partner:
     return changed
 
 
-def declare_partner(bundle: CedarBundle, conn: Connection, ask: Ask) -> Partner:
-    """Replace the networks, the subprocessors, or both, that a partner declared."""
-    body: DeclarePartner = ask.body
-    partner = find.partner(conn, ask.path["partner"])
-    fresh(ask, partner)
-    if body.egress is None and body.subprocessors is None:
-        raise refusal("invalid", "name the egress networks, the subprocessors, or both")
-    actor = Actor.of(ask)
-    changed = msgspec.structs.replace(
-        partner,
-        egress=partner.egress if body.egress is None else find.networks("egress", body.egress),
-        subprocessors=partner.subprocessors
-        if body.subprocessors is None
-        else _others(partner.slug, body.subprocessors),
-        **actor.touch(partner),
-    )
-    _store(conn, changed)
-    record(
-        conn,
-        actor,
-        "partner.declare",
-        "partner",
-        partner.id,
-        name=partner.slug,
-        partner=partner.slug,
-        reason=body.reason,
-        before={"egress": partner.egress, "subprocessors": partner.subprocessors},
-        after={"egress": changed.egress, "subprocessors": changed.subprocessors},
-    )
-    settle_all(conn, bundle, actor, partner=partner.slug)
-    return changed
-
-
-def _others(slug: str, subprocessors: list[str]) -> list[str]:
+def not_itself(slug: str, subprocessors: list[str]) -> list[str]:
+    """Return the subprocessors, each once, or raise `invalid`: nobody is its own."""
     if slug in subprocessors:
         raise refusal("invalid", f"subprocessors: {slug} cannot be its own")
     return find.unique(subprocessors)
 
 
-def _store(conn: Connection, partner: Partner) -> None:
+def keep(conn: Connection, partner: Partner) -> None:
+    """Store a changed partner and what it was, and tell the gateway where it stands."""
     conn.execute(
         update(PARTNERS)
         .where(PARTNERS.c.id == partner.id)
         .values(state=partner.state, body=partner)
     )
+    keep_partner(conn, partner)
+    tell_partner(conn, partner)
+
+
+def tell_partner(conn: Connection, partner: Partner) -> None:
+    """Queue where a partner stands for the gateway, where that is news to it."""
+    new = PartnerProjection(
+        slug=partner.slug,
+        revision=partner.revision,
+        state=partner.state,
+        resumed=partner.resumed,
+    )
+    asked = (
+        select(PROJECTION.c.body)
+        .where(PROJECTION.c.kind == "partner", PROJECTION.c.id == partner.id)
+        .order_by(PROJECTION.c.seq.desc())
+        .limit(1)
+    )
+    told = conn.execute(asked).scalar_one_or_none()
+    if told is not None:
+        last = _PARTNER.decode(told)
+        if (last.state, last.resumed) == (new.state, new.resumed):
+            return
+    tell(conn, "partner", partner.id, new)
+
+
+def tell_every_partner(conn: Connection) -> None:
+    """Queue each partner of which the gateway was never told."""
+    for partner in conn.execute(select(PARTNERS.c.body)).scalars().all():
+        tell_partner(conn, partner)

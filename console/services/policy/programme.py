@@ -32,20 +32,20 @@ def list_pilots(conn: Connection, ask: Ask) -> Page[Pilot]:
         select(PILOTS),
         ask,
         keys=[PILOTS.c.slug],
-        decode=lambda row: _with_terms(conn, row.body),
+        decode=lambda row: with_terms(conn, row.body),
     )
 
 
 def show_pilot(conn: Connection, ask: Ask) -> Pilot:
     """Show one pilot."""
-    return _with_terms(conn, find.pilot(conn, ask.path["pilot"]))
+    return with_terms(conn, find.pilot(conn, ask.path["pilot"]))
 
 
 def create_pilot(conn: Connection, ask: Ask) -> Pilot:
     """Set up a pilot with its models and stages."""
     body: NewPilot = ask.body
     if there := find.by_slug(conn, PILOTS, body.slug):
-        raise find.exists("pilot", body.slug, _with_terms(conn, there))
+        raise find.exists("pilot", body.slug, with_terms(conn, there))
     keys = [stage.key for stage in body.stages]
     for key in keys:
         if keys.count(key) > 1:
@@ -56,8 +56,11 @@ def create_pilot(conn: Connection, ask: Ask) -> Pilot:
         slug=body.slug,
         title=body.title,
         models=find.unique(body.models),
-        stages=_ordered(body.stages),
+        stages=in_order(body.stages),
         grace_seconds=body.grace_seconds,
+        credit_micros=body.credit_micros,
+        content=body.content,
+        content_days=body.content_days,
         labels=find.labels(body.labels),
         **actor.stamp(),
     )
@@ -81,11 +84,11 @@ def set_stage(conn: Connection, ask: Ask) -> Pilot:
     """Add a stage to a pilot, or replace its bounds. Grants that run keep theirs."""
     body: SetStage = ask.body
     pilot = find.pilot(conn, ask.path["pilot"])
-    fresh(ask, _with_terms(conn, pilot))
+    fresh(ask, with_terms(conn, pilot))
     actor = Actor.of(ask)
     changed = msgspec.structs.replace(
         pilot,
-        stages=_ordered([*(s for s in pilot.stages if s.key != body.stage.key), body.stage]),
+        stages=in_order([*(s for s in pilot.stages if s.key != body.stage.key), body.stage]),
         **actor.touch(pilot),
     )
     conn.execute(update(PILOTS).where(PILOTS.c.id == pilot.id).values(body=changed))
@@ -100,7 +103,7 @@ def set_stage(conn: Connection, ask: Ask) -> Pilot:
         before={"stages": pilot.stages},
         after={"stages": changed.stages},
     )
-    return _with_terms(conn, changed)
+    return with_terms(conn, changed)
 
 
 def list_capabilities(conn: Connection, ask: Ask) -> Page[Capability]:
@@ -166,11 +169,12 @@ def create_capability(conn: Connection, ask: Ask) -> Capability:
     return capability
 
 
-def _ordered(stages: list[Stage]) -> list[Stage]:
+def in_order(stages: list[Stage]) -> list[Stage]:
+    """Return stages in the order of a release."""
     return sorted(stages, key=lambda stage: _ORDER.index(stage.key))
 
 
-def _with_terms(conn: Connection, pilot: Pilot) -> Pilot:
+def with_terms(conn: Connection, pilot: Pilot) -> Pilot:
     """Return `pilot` with the id of its newest terms, which have a life of their own."""
     newest = (
         select(TERMS.c.id)

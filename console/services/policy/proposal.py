@@ -12,9 +12,10 @@ from sqlalchemy import Connection, func, select
 
 from console.api.problems import refusal
 from console.engines.cedar import CedarBundle
-from console.model.access import Capability, Category, Pilot, Stage
+from console.model.access import Capability, Category, Partner, PartnerState, Pilot, Stage
 from console.model.grant import Gap, Grant, GrantPlan, GrantState, NewGrant
 from console.model.ids import new_id
+from console.model.principal import PrincipalState
 from console.model.text import is_slug, rfc3339
 from console.services.policy import find
 from console.services.policy.facts import Reader
@@ -22,7 +23,7 @@ from console.services.policy.gates import Facts
 from console.services.policy.lifecycle import LIVE, begins
 from console.services.policy.record import Actor
 from console.services.policy.settle import judged, rests_on
-from console.services.policy.tables import GRANT_CAPABILITIES, GRANTS
+from console.services.policy.tables import GRANT_CAPABILITIES, GRANTS, PRINCIPALS
 
 SCOPED_TIER = 2
 """From this impact tier up a scope is spelled out: nothing empty, nothing wild."""
@@ -55,6 +56,7 @@ def propose(
     """
     pilot = find.pilot(conn, body.pilot)
     partner = find.partner(conn, body.partner)
+    takes_new(partner)
     capabilities = [_of(pilot, find.capability(conn, slug)) for slug in body.capabilities]
     capabilities = list({each.slug: each for each in capabilities}.values())
     stage = stage_of(pilot, body.stage)
@@ -70,7 +72,14 @@ def propose(
         partner=partner.slug,
         capabilities=[each.slug for each in capabilities],
         models=_models(body.models, capabilities, tier),
-        networks=_networks(body.networks, tier),
+        networks=networks_of(body.networks, tier),
+        limits=stage.limits if body.limits is None else body.limits,
+        principal_limits=stage.principal_limits
+        if body.principal_limits is None
+        else body.principal_limits,
+        principals=body.principals
+        if renews
+        else principals_of(conn, body.principals, partner.slug),
         purpose=body.purpose,
         not_before=begin.astimezone(UTC),
         expires_at=body.expires_at.astimezone(UTC),
@@ -209,7 +218,36 @@ def _models(wanted: Sequence[str], capabilities: Sequence[Capability], tier: int
     return find.unique(wanted)
 
 
-def _networks(wanted: Sequence[str], tier: int) -> list[str]:
+def takes_new(partner: Partner) -> None:
+    """Raise the refusal of anything new for a partner for which nothing opens."""
+    if partner.state in {PartnerState.OFFBOARDING, PartnerState.OFFBOARDED}:
+        raise refusal("state", f"partner {partner.slug} is {partner.state}, and never comes back")
+    if partner.state == PartnerState.RESTRICTED:
+        raise refusal(
+            "refused",
+            f"{partner.slug} is restricted: nothing new opens for it",
+            mend=f"pilotctl partner resume {partner.slug}",
+        )
+
+
+def principals_of(conn: Connection, wanted: Sequence[str], partner: str) -> list[str]:
+    """Return the ids of the partner's active principals, each once, or raise `invalid`."""
+    for each in wanted:
+        asked = select(PRINCIPALS.c.partner, PRINCIPALS.c.state).where(PRINCIPALS.c.id == each)
+        row = conn.execute(asked).first()
+        if row is None or row.partner != partner:
+            raise refusal(
+                "invalid",
+                f"principals: {each!r} is no principal of {partner}",
+                mend=f"pilotctl principal list --partner {partner}",
+            )
+        if row.state != PrincipalState.ACTIVE:
+            raise refusal("invalid", f"principals: {each} is {row.state}")
+    return find.unique(wanted)
+
+
+def networks_of(wanted: Sequence[str], tier: int) -> list[str]:
+    """Return the networks that calls must come from, as `tier` allows them, or raise."""
     networks = find.networks("networks", wanted)
     for network in networks:
         if tier >= SCOPED_TIER and ip_network(network).prefixlen == 0:

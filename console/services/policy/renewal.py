@@ -50,12 +50,15 @@ def renew_grant(bundle: CedarBundle, conn: Connection, ask: Ask) -> Grant:
     actor = Actor.of(ask)
     wanted = NewGrant(
         pilot=old.pilot,
-        stage=StageKey(old.stage),
+        stage=body.stage or StageKey(old.stage),
         partner=old.partner,
         capabilities=old.capabilities,
         models=old.models,
         networks=old.networks,
         purpose=old.purpose,
+        limits=old.limits,
+        principal_limits=old.principal_limits,
+        principals=old.principals,
         expires_at=body.expires_at.astimezone(UTC),
         reason=body.reason,
         labels=old.labels,
@@ -123,6 +126,12 @@ def still_succeeds(conn: Connection, grant: Grant) -> None:
             f"{grant.id} renews {old.id}, which was revoked",
             mend="re-access is a new grant: pilotctl grant create",
         )
+    if old.suspension is not None:
+        raise refusal(
+            "state",
+            f"{grant.id} renews {old.id}, which {old.suspension.by} suspended",
+            mend=f"pilotctl grant resume {old.id}",
+        )
     if old.renewed_by not in {"", grant.id}:
         raise refusal("state", f"{old.id} is renewed by {old.renewed_by} already")
 
@@ -141,6 +150,13 @@ def _renewable(conn: Connection, old: Grant) -> None:
             "state",
             f"{old.id} is {old.state.replace('_', ' ')}: only a running grant is renewed",
             mend="re-access is a new grant: pilotctl grant create",
+            current=old,
+        )
+    if old.suspension is not None:
+        raise refusal(
+            "state",
+            f"{old.id} was suspended by {old.suspension.by}: {old.suspension.reason}",
+            mend=f"pilotctl grant resume {old.id}",
             current=old,
         )
     for each in successors(conn, old.id)[1:]:

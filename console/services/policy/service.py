@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -18,7 +18,19 @@ from console.model.policy import Bundle
 from console.model.text import now
 from console.services.client import Client
 from console.services.events import SYSTEM
-from console.services.policy import evidence, grants, partners, programme, renewal
+from console.services.policy import (
+    amend,
+    declarations,
+    evidence,
+    grants,
+    partner_life,
+    partners,
+    pilot_text,
+    principals,
+    programme,
+    renewal,
+    suspension,
+)
 from console.services.policy.authzen import Api
 from console.services.policy.clock import tick_for_ever
 from console.services.policy.directory import Directory
@@ -27,6 +39,10 @@ from console.services.policy.record import SERVICE, Actor, record
 from console.services.policy.settle import settle_all, tell
 from console.services.policy.shipped import bundle_in
 from console.services.policy.tables import BUNDLES, PROJECTION, STEPS
+from console.services.principals import salt_of
+from console.services.operators import accounts, cutting, kept
+from console.services.operators.roster import Identities
+from console.services.operators.spread import spread
 from console.services.settings import Settings
 from console.services.store import Store
 from console.services.web import Ask, Web
@@ -42,18 +58,29 @@ async def serve(settings: Settings, _args: argparse.Namespace, stop: asyncio.Eve
     directory = Directory(bundle, folder)
     store = Store.open(settings.home.store(SERVICE), STEPS)
     client = Client(socket=settings.home.socket("gateway"))
-    gateway = Gateway(store, client)
-    web = Web(SERVICE, store, settings.operators)
+    gateway = Gateway(store, client, bundle)
+    identities = Identities(SERVICE, settings.operators)
+    web = Web(SERVICE, store, identities)
+    audit = Client(socket=settings.home.socket("audit"))
     tasks: list[asyncio.Task[None]] = []
     try:
         await store.write(lambda conn: put_in_force(conn, bundle))
-        mount(web, bundle, gateway, [each.name for each in settings.operators])
+        await store.write(partners.tell_every_partner)
+        await store.write(lambda conn: accounts.stand(conn, settings.operators, now()))
+        await store.read(lambda conn: kept.refresh(conn, identities))
+        mount(web, bundle, gateway, identities.names, salt_of(settings.home))
+        accounts.mount(web, identities)
+        cutting.mount(web, "policy", store, identities, learn=accounts.learn)
+        web.on_first_use(partial(cutting.note_first_use, store, identities))
         Api(store, directory).mount(web)
         await web.start(socket=settings.home.socket(SERVICE))
         tasks = [
             asyncio.create_task(gateway.provision()),
             asyncio.create_task(gateway.follow()),
+            asyncio.create_task(gateway.attend()),
             asyncio.create_task(tick_for_ever(store, bundle)),
+            asyncio.create_task(cutting.follow(web, store, identities)),
+            asyncio.create_task(spread(store, {"gateway": client, "audit": audit})),
         ]
         await stop.wait()
     finally:
@@ -64,11 +91,21 @@ async def serve(settings: Settings, _args: argparse.Namespace, stop: asyncio.Eve
                 await task
         await web.stop()
         await client.close()
+        await audit.close()
         store.close()
 
 
-def mount(web: Web, bundle: CedarBundle, gateway: Gateway, operators: Sequence[str]) -> None:
-    """Serve every route of `api.policy`. `operators` are the names of those who may sponsor."""
+def mount(
+    web: Web,
+    bundle: CedarBundle,
+    gateway: Gateway,
+    operators: Callable[[], Sequence[str]],
+    salt: bytes,
+) -> None:
+    """Serve every route of `api.policy`.
+
+    `operators` names those who may sponsor now, `salt` what identifiers are hashed with.
+    """
     web.mount(routes.STATUS, partial(status, gateway))
     web.mount(routes.BUNDLE_SHOW, partial(show_bundle, bundle))
 
@@ -76,6 +113,8 @@ def mount(web: Web, bundle: CedarBundle, gateway: Gateway, operators: Sequence[s
     web.mount(routes.PILOT_SHOW, programme.show_pilot)
     web.mount(routes.PILOT_CREATE, programme.create_pilot)
     web.mount(routes.PILOT_STAGE, programme.set_stage)
+    web.mount(routes.PILOT_EXPORT, pilot_text.export_pilot)
+    web.mount(routes.PILOT_IMPORT, partial(pilot_text.import_pilot, bundle))
     web.mount(routes.CAPABILITY_LIST, programme.list_capabilities)
     web.mount(routes.CAPABILITY_SHOW, programme.show_capability)
     web.mount(routes.CAPABILITY_CREATE, programme.create_capability)
@@ -84,7 +123,21 @@ def mount(web: Web, bundle: CedarBundle, gateway: Gateway, operators: Sequence[s
     web.mount(routes.PARTNER_SHOW, partners.show_partner)
     web.mount(routes.PARTNER_CREATE, partial(partners.create_partner, operators))
     web.mount(routes.PARTNER_VERIFY, partial(partners.verify_partner, bundle))
-    web.mount(routes.PARTNER_DECLARE, partial(partners.declare_partner, bundle))
+    web.mount(routes.PARTNER_DECLARE, partial(declarations.declare_partner, bundle))
+    web.mount(routes.PARTNER_VET, partner_life.vet_partner)
+    web.mount(routes.PARTNER_RESTRICT, partial(partner_life.restrict_partner, bundle))
+    web.mount(routes.PARTNER_RESUME, partial(partner_life.resume_partner, bundle))
+    web.mount(routes.PARTNER_ADD_CONTACT, declarations.add_contact)
+    web.mount(routes.PARTNER_REMOVE_CONTACT, declarations.remove_contact)
+    web.mount(routes.PARTNER_ADD_NETWORK, partial(declarations.add_network, bundle))
+    web.mount(routes.PARTNER_REMOVE_NETWORK, partial(declarations.remove_network, bundle))
+    web.mount(routes.PARTNER_ADD_SUBPROCESSOR, partial(declarations.add_subprocessor, bundle))
+    web.mount(routes.PARTNER_REMOVE_SUBPROCESSOR, partial(declarations.remove_subprocessor, bundle))
+
+    web.mount(routes.PRINCIPAL_LIST, principals.list_principals)
+    web.mount(routes.PRINCIPAL_SHOW, principals.show_principal)
+    web.mount(routes.PRINCIPAL_CREATE, partial(principals.create_principal, salt))
+    web.mount(routes.PRINCIPAL_RETIRE, partial(principals.retire_principal, bundle))
 
     web.mount(routes.TERMS_LIST, evidence.list_terms)
     web.mount(routes.TERMS_SHOW, evidence.show_terms)
@@ -103,6 +156,10 @@ def mount(web: Web, bundle: CedarBundle, gateway: Gateway, operators: Sequence[s
     web.mount(routes.GRANT_CREATE, partial(grants.create_grant, bundle))
     web.mount(routes.GRANT_PLAN, partial(grants.plan_grant, bundle))
     web.mount(routes.GRANT_ACTIVATE, partial(grants.activate_grant, bundle))
+    web.mount(routes.GRANT_EXPIRING, grants.expiring_grants)
+    web.mount(routes.GRANT_AMEND, partial(amend.amend_grant, bundle))
+    web.mount(routes.GRANT_NARROW, partial(amend.narrow_grant, bundle))
+    web.mount(routes.GRANT_RESUME, partial(suspension.resume_grant, bundle))
     web.mount(routes.GRANT_RENEW, partial(renewal.renew_grant, bundle))
     web.mount(routes.GRANT_DECIDE, partial(grants.decide_grant, bundle))
 

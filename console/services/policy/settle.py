@@ -19,6 +19,7 @@ from console.model.grant import Gap, Grant, GrantProjection, GrantState
 from console.model.text import rfc3339
 from console.services.policy.facts import Reader, projection
 from console.services.policy.gates import Facts, decided, gaps, next_moment, warnings_due
+from console.services.policy.history import keep_grant
 from console.services.policy.lifecycle import OPENED, WATCHED, may_become, settles
 from console.services.policy.record import Actor, record
 from console.services.policy.tables import (
@@ -60,7 +61,7 @@ def settle(
     state, why = settles(grant, missing, actor.at)
     if state != grant.state:
         fresh = moved(fresh, state, why, actor, facts)
-        conn.execute(saved(fresh, facts, actor.at))
+        stored(conn, fresh, facts, actor.at)
         record(
             conn,
             actor,
@@ -125,9 +126,11 @@ def add(conn: Connection, grant: Grant, facts: Facts, at: datetime) -> None:
             state=grant.state,
             look_at=_look_at(grant, facts, at),
             created_at=grant.created_at,
+            expires_at=grant.expires_at,
             body=grant,
         )
     )
+    keep_grant(conn, grant)
     conn.execute(
         GRANT_CAPABILITIES.insert(),
         [{"grant_id": grant.id, "capability": slug} for slug in grant.capabilities],
@@ -137,7 +140,7 @@ def add(conn: Connection, grant: Grant, facts: Facts, at: datetime) -> None:
 
 def save(conn: Connection, grant: Grant, facts: Facts, at: datetime) -> None:
     """Store a changed grant, and tell the gateway."""
-    conn.execute(saved(grant, facts, at))
+    stored(conn, grant, facts, at)
     project(conn, grant, facts, at)
 
 
@@ -198,13 +201,14 @@ def settle_each(
         settle(conn, grant, reader, bundle, actor)
 
 
-def saved(grant: Grant, facts: Facts, at: datetime) -> Any:
-    """Return the statement that stores a changed grant, and when it is next looked at."""
-    return (
+def stored(conn: Connection, grant: Grant, facts: Facts, at: datetime) -> None:
+    """Store a changed grant, what it was, and when it is next looked at."""
+    conn.execute(
         update(GRANTS)
         .where(GRANTS.c.id == grant.id)
         .values(state=grant.state, look_at=_look_at(grant, facts, at), body=grant)
     )
+    keep_grant(conn, grant)
 
 
 def _look_at(grant: Grant, facts: Facts, at: datetime) -> datetime | None:

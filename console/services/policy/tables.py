@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import Column, Index, Integer, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy import Column, Connection, Index, Integer, MetaData, Table, Text, UniqueConstraint
 
 from console.model.access import Capability, Partner, Pilot
 from console.model.evidence import Acceptance, Assessment, UsageTerms
 from console.model.grant import Grant
-from console.services.store import SHARED, Document, Instant, tables
+from console.model.principal import Principal
+from console.services.operators.tables import AT_POLICY, EVERYWHERE
+from console.services.store import SHARED, Document, Instant, grown, sql, tables
 
 _META = MetaData()
 
@@ -90,7 +92,9 @@ GRANTS = Table(
     Column("look_at", Instant, nullable=True),
     Column("created_at", Instant, nullable=False),
     Column("body", Document(Grant), nullable=False),
+    Column("expires_at", Instant, nullable=True),
     Index("grants_of", "partner", "state"),
+    Index("grants_ending", "expires_at"),
     Index("grants_in", "pilot", "stage", "state"),
     Index("grants_due", "look_at"),
 )
@@ -103,6 +107,46 @@ GRANT_CAPABILITIES = Table(
     Column("capability", Text, primary_key=True),
     Index("capability_grants", "capability"),
 )
+
+PRINCIPALS = Table(
+    "principals",
+    _META,
+    Column("id", Text, primary_key=True),
+    Column("partner", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("body", Document(Principal), nullable=False),
+    UniqueConstraint("partner", "hash"),
+)
+
+PAST_GRANTS = Table(
+    "past_grants",
+    _META,
+    Column("id", Text, primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("pilot", Text, nullable=False),
+    Column("partner", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("body", Document(Grant), nullable=False),
+    Index("past_grants_of", "partner", "at"),
+)
+"""Each grant as it was from a moment on: see `history`."""
+
+PAST_PARTNERS = Table(
+    "past_partners",
+    _META,
+    Column("id", Text, primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("slug", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("body", Document(Partner), nullable=False),
+)
+"""Each partner as it was from a moment on."""
 
 WARNINGS = Table(
     "warnings",
@@ -124,7 +168,7 @@ PROJECTION = Table(
     Index("projection_of", "kind", "id", "seq"),
     sqlite_autoincrement=True,
 )
-"""What the gateway is to know, in order: kinds `grant` (GrantProjection) and `bundle`."""
+"""What the gateway is to know, in order: kinds `grant`, `partner`, `principal` and `bundle`."""
 
 MARKS = Table(
     "marks",
@@ -144,21 +188,39 @@ BUNDLES = Table(
 )
 """Which policy bundle was in force from when."""
 
+_FIRST = (
+    PILOTS,
+    CAPABILITIES,
+    PARTNERS,
+    TERMS,
+    ACCEPTANCES,
+    ASSESSMENTS,
+    GRANTS,
+    GRANT_CAPABILITIES,
+    WARNINGS,
+    PROJECTION,
+    MARKS,
+    BUNDLES,
+)
+_LATER = (PRINCIPALS, PAST_GRANTS, PAST_PARTNERS)
+
+
+def _history(conn: Connection) -> None:
+    """Fill the history of a store that had none."""
+    from console.services.policy.history import backfill  # noqa: PLC0415 - it stands on this module
+
+    backfill(conn)
+
+
 STEPS = (
     SHARED,
-    tables(
-        PILOTS,
-        CAPABILITIES,
-        PARTNERS,
-        TERMS,
-        ACCEPTANCES,
-        ASSESSMENTS,
-        GRANTS,
-        GRANT_CAPABILITIES,
-        WARNINGS,
-        PROJECTION,
-        MARKS,
-        BUNDLES,
+    tables(*_FIRST),
+    grown(*_FIRST, *_LATER),
+    sql(
+        "UPDATE grants SET expires_at = strftime('%Y-%m-%dT%H:%M:%f000Z', "
+        "json_extract(CAST(body AS TEXT), '$.expires_at')) WHERE expires_at IS NULL"
     ),
+    _history,
+    tables(*EVERYWHERE, *AT_POLICY),
 )
 """The store's migrations, in order. Only ever appended to."""

@@ -232,6 +232,7 @@ class FakeGateway:
         self.applied = 0
         self.beats = 0
         self.closings: list[dict[str, Any]] = []
+        self.notices: list[dict[str, Any]] = []
         self.takes = True
         self._runner: web.AppRunner | None = None
 
@@ -239,6 +240,7 @@ class FakeGateway:
         app = web.Application()
         app.router.add_put("/internal/v1/projection", self._projection)
         app.router.add_get("/internal/v1/closings", self._closings)
+        app.router.add_get("/internal/v1/notices", self._notices)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         await web.UnixSite(self._runner, str(self.socket)).start()
@@ -262,13 +264,28 @@ class FakeGateway:
         return web.json_response({"applied": self.applied})
 
     async def _closings(self, request: web.Request) -> web.Response:
+        return await self._after(request, self.closings)
+
+    async def _notices(self, request: web.Request) -> web.Response:
+        return await self._after(request, self.notices)
+
+    async def _after(self, request: web.Request, kept: list[dict[str, Any]]) -> web.Response:
         after = int(request.query["after"])
         for _ in range(10):
-            new = [each for each in self.closings if each["seq"] > after]
+            new = [each for each in kept if each["seq"] > after]
             if new:
                 break
             await asyncio.sleep(0.02)
         return web.json_response({"items": new})
+
+    def says(self, kind: str, target: str, id: str = "sus_1") -> None:  # noqa: A002 - its name
+        """Tell a notice, as the gateway does."""
+        self.notices.append(
+            {
+                "seq": len(self.notices) + 1, "kind": kind, "id": id, "target": target,
+                "reason": "looked odd", "by": "responder", "at": ahead(),
+            }
+        )  # fmt: skip
 
     @property
     def grants(self) -> list[str]:

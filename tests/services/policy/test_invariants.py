@@ -14,28 +14,60 @@ import msgspec
 from aiohttp import web
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
 from sqlalchemy import Connection, select
 
 from console.errors import PilotError
 from console.model.access import (
     Category,
+    ChangePartner,
     NewCapability,
     NewPartner,
     NewPilot,
     RouteName,
     Stage,
     StageKey,
+    Suspension,
     VerifyPartner,
 )
 from console.model.evidence import AcceptTerms, DecideAssessment, NewAssessment, PublishTerms
-from console.model.grant import TRANSITIONS, ActivateGrant, Grant, GrantProjection, NewGrant
+from console.model.grant import (
+    TRANSITIONS,
+    ActivateGrant,
+    AmendGrant,
+    Grant,
+    GrantProjection,
+    NewGrant,
+    RenewGrant,
+    ResumeGrant,
+)
+from console.model.ids import new_id
+from console.model.limits import Limits
 from console.model.operator import Operator
-from console.services.policy import evidence, grants, partners, programme
+from console.services.policy import (
+    amend,
+    evidence,
+    find,
+    grants,
+    history,
+    offboarding,
+    partner_life,
+    partners,
+    programme,
+    renewal,
+    suspension,
+)
 from console.services.policy.clock import due, tick
 from console.services.policy.facts import Reader
 from console.services.policy.gates import gaps
 from console.services.policy.gateway import Closing, acknowledge, close
+from console.services.policy.record import Actor
 from console.services.policy.service import put_in_force
 from console.services.policy.shipped import bundle_in
 from console.services.policy.tables import ASSESSMENTS, GRANTS, PROJECTION, STEPS
@@ -48,6 +80,8 @@ ROOT = Operator(name="root", uid=0, roles=["admin"])
 SLUGS = ("low", "high")
 DAYS = st.floats(0.01, 40)
 YEAR = 366 * 86400
+LATE = datetime(2030, 1, 20, tzinfo=UTC)
+"""A partner ends late in its story, so that there is one."""
 
 
 class Policy(RuleBasedStateMachine):
@@ -61,6 +95,7 @@ class Policy(RuleBasedStateMachine):
         self.seen: dict[str, str] = {}
         self.events = 0
         self.closings = 0
+        self.past: dict[datetime, dict[str, str]] = {}
         self.store.write_now(lambda conn: put_in_force(conn, BUNDLE))
         stage = Stage(key=StageKey.LIMITED, most_partners=5, longest_grant_seconds=YEAR)
         self.do(
@@ -83,7 +118,7 @@ class Policy(RuleBasedStateMachine):
                 ),
             )
         self.do(
-            partial(partners.create_partner, ["s"]),
+            partial(partners.create_partner, lambda: ["s"]),
             NewPartner(slug="acme", name="A", sponsor="s", reason="r"),
         )
         body = PublishTerms(pilot="p", title="T", text="t", reason="r")
@@ -190,6 +225,68 @@ class Policy(RuleBasedStateMachine):
             body = ActivateGrant(reason="r")
             self.do(self.judged(grants.activate_grant), body, grant=names[pick % len(names)])
 
+    @rule(pick=st.integers(0, 5), days=DAYS)
+    def renew(self, pick: int, days: float) -> None:
+        if names := sorted(self.seen):
+            body = RenewGrant(expires_at=self.at + timedelta(days=days), reason="r")
+            name = names[pick % len(names)]
+            made = self.do(self.judged(renewal.renew_grant), body, grant=name)
+            assert made is None or (made.renews, made.lineage[0]) == (name, name)
+
+    @rule(
+        pick=st.integers(0, 5),
+        limit=st.one_of(st.none(), st.integers(1, 9)),
+        networks=st.sampled_from([[], ["10.0.0.0/8"], ["10.1.0.0/16"]]),
+        narrow=st.booleans(),
+    )
+    def amend(self, pick: int, limit: int | None, networks: list[str], narrow: bool) -> None:
+        names = sorted(self.seen)
+        if not names:
+            return
+        name = names[pick % len(names)]
+        before = self.store.read_now(lambda conn: find.grant(conn, name))
+        limits = Limits(requests_per_minute=limit)
+        body = AmendGrant(limits=limits, networks=networks, reason="r")
+        handler = amend.narrow_grant if narrow else amend.amend_grant
+        new = self.do(self.judged(handler), body, grant=name)
+        if narrow and new is not None:
+            assert amend.widens(before, new) == []
+            assert (before.state, new.state) != ("suspended", "provisioning")
+
+    @rule(pick=st.integers(0, 9))
+    def gateway_suspends(self, pick: int) -> None:
+        if pick < len(names := sorted(self.seen)):
+            held = Suspension(id=new_id("suspension"), at=self.at, by="oncall", reason="odd")
+            self.store.write_now(lambda conn: suspension.suspend_grant(conn, names[pick], held))
+
+    @rule(pick=st.integers(0, 5))
+    def resume(self, pick: int) -> None:
+        if names := sorted(self.seen):
+            body = ResumeGrant(reason="r")
+            name = names[pick % len(names)]
+            self.do(self.judged(suspension.resume_grant), body, grant=name)
+
+    @rule(pick=st.integers(0, 2))
+    def partner_stops_and_goes(self, pick: int) -> None:
+        held = Suspension(id=new_id("suspension"), at=self.at, by="oncall", reason="odd")
+        body = ChangePartner(reason="r")
+        if pick == 0:
+            self.store.write_now(
+                lambda conn: suspension.suspend_partner(conn, BUNDLE, "acme", held)
+            )
+        elif pick == 1:
+            self.do(self.judged(partner_life.restrict_partner), body, partner="acme")
+        else:
+            self.do(self.judged(partner_life.resume_partner), body, partner="acme")
+
+    @precondition(lambda self: hasattr(self, "at") and self.at > LATE)
+    @rule()
+    def offboard(self) -> None:
+        def end(conn: Connection) -> None:
+            offboarding.begin(conn, "acme", Actor("oncall", self.at), "over")
+
+        self.store.write_now(end)
+
     @rule(part=st.sampled_from([1, 1, 1, 0.5]))
     def gateway_takes(self, part: float) -> None:
         head = self.store.read_now(
@@ -238,18 +335,31 @@ class Policy(RuleBasedStateMachine):
                 assert grant.decision is not None
                 assert grant.decision.allow
             if grant.state == "suspended":
-                assert missing, "suspended below tier 3, and nothing is missing"
+                assert missing or grant.suspension, "suspended, and nothing is missing"
+            if grant.suspension is not None:
+                assert grant.state not in {"active", "provisioning"}, "open while suspended"
+            if grant.renewed_by:
+                later = next(each for each in held if each.id == grant.renewed_by)
+                assert later.renews == grant.id
+                assert grant.state in {"expired", "revoked"}
+            for each in held:
+                if grant.id in each.lineage and grant.state == "revoked":
+                    assert each.state == "revoked", "what succeeds a revoked grant is revoked"
             before = self.seen.get(grant.id, "")
             told = [each for each in new if each["target"] == grant.id]
             moves = [each for each in told if each["action"] != "grant.warn"]
             # of several moves at once each has its own event; the gateway's closing has none here
-            assert bool(moves) == (before not in {grant.state, ""} or not before) or (
-                grant.state == "revoked" and not moves
-            )
+            if before != grant.state and grant.state not in {"revoked", "suspended"}:
+                assert moves, "a change of state without its event"
+            if not moves and before not in {grant.state, ""}:
+                assert grant.state == "revoked" or grant.suspension is not None
             if before in {"revoked", "denied"}:
                 assert grant.state == before
             _follows(before, [each["after"]["state"] for each in moves if "state" in each["after"]])
             self.seen[grant.id] = grant.state
+            partner = find.partner(conn, "acme")
+            if partner.state in {"suspended", "offboarding", "prospect"}:
+                assert grant.state not in {"active", "provisioning"}, partner.state
             told_last = conn.execute(
                 select(PROJECTION.c.body)
                 .where(PROJECTION.c.id == grant.id)
@@ -259,6 +369,10 @@ class Policy(RuleBasedStateMachine):
             if told_last is not None and grant.state not in {"active", "provisioning"}:
                 there = msgspec.json.decode(told_last, type=GrantProjection)
                 assert there.state != "active", "the gateway is told of every closing"
+        self.past[self.at] = {grant.id: grant.state for grant in held}
+        for moment in list(self.past)[-4:]:
+            was = {each.id: each.state for each in conn.execute(history.grants_at(moment))}
+            assert was == self.past[moment], "as-of is not what was stored then"
 
 
 def _follows(before: str, states: list[str]) -> None:
@@ -271,7 +385,7 @@ def _follows(before: str, states: list[str]) -> None:
 
 Policy.TestCase.settings = settings(
     max_examples=12,
-    stateful_step_count=20,
+    stateful_step_count=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

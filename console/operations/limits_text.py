@@ -1,0 +1,95 @@
+"""Limits as a person writes them: `requests=60,tokens=100000,parallel=4,budget=250,per=month`."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from difflib import get_close_matches
+
+import msgspec
+
+from console.errors import ExitCode, PilotError
+from console.model.limits import UNLIMITED, Limits, Period
+
+NONE = "none"
+"""The text of no limit at all."""
+
+MICROS = 1_000_000
+
+_EXAMPLE = "requests=60,tokens=100000,parallel=4,budget=250,per=month"
+_COUNTS = {
+    "requests": "requests_per_minute",
+    "tokens": "tokens_per_minute",
+    "parallel": "parallel",
+}
+_NAMES = (*_COUNTS, "budget", "per")
+
+
+def read(text: str) -> Limits:
+    """Return the limits that `text` describes; `none` is no limit. Raises exit 2."""
+    if text.strip().lower() == NONE:
+        return UNLIMITED
+    given = dict(part.strip().partition("=")[::2] for part in text.split(",") if part.strip())
+    unknown = sorted(set(given) - set(_NAMES))
+    if unknown:
+        near = get_close_matches(unknown[0], _NAMES, 1, 0.4)
+        raise _bad(
+            f"there is no limit {unknown[0][:40]!r}", f"did you mean {near[0]}? " if near else ""
+        )
+    if not given:
+        raise _bad(f"{text[:80]!r} names no limit")
+    members: dict[str, object] = {}
+    for name, value in given.items():
+        if name in _COUNTS:
+            members[_COUNTS[name]] = _count(name, value)
+        elif name == "budget":
+            members["budget_micros"] = money(value)
+        else:
+            members["budget_period"] = value.strip().lower()
+    if "budget_period" in members and "budget_micros" not in members:
+        raise _bad("a period is one of a budget: budget=250,per=month")
+    try:
+        return msgspec.convert(members, Limits)
+    except msgspec.ValidationError as error:
+        periods = ", ".join(Period)
+        raise _bad(f"{text[:80]!r} is out of bounds ({error}); per takes {periods}") from error
+
+
+def write(limits: Limits) -> str:
+    """Return limits as `read` reads them back."""
+    parts = [
+        f"{name}={value}"
+        for name, member in _COUNTS.items()
+        if (value := getattr(limits, member)) is not None
+    ]
+    if limits.budget_micros is not None:
+        parts += [f"budget={shown_money(limits.budget_micros)}", f"per={limits.budget_period}"]
+    return ",".join(parts) or NONE
+
+
+def money(text: str) -> int:
+    """Return an amount in micro-units: `250` or `0.5`. Raises exit 2."""
+    try:
+        micros = Decimal(text.strip()) * MICROS
+    except InvalidOperation:
+        micros = Decimal(-1)
+    if not micros.is_finite() or micros <= 0 or micros != int(micros) or micros > 10**15:
+        raise _bad(f"{text[:40]!r} is no amount")
+    return int(micros)
+
+
+def shown_money(micros: int) -> str:
+    """Return micro-units as an amount, without zeros that say nothing."""
+    whole, rest = divmod(micros, MICROS)
+    return f"{whole}" if not rest else f"{whole}.{rest:06d}".rstrip("0")
+
+
+def _count(name: str, value: str) -> int:
+    if not (value.strip().isascii() and value.strip().isdigit()):
+        raise _bad(f"{name}={value[:40]!r} is not a whole number")
+    return int(value.strip()[:18])
+
+
+def _bad(message: str, hint: str = "") -> PilotError:
+    return PilotError(
+        "bad-value", message, exit=ExitCode.USAGE, hint=f"{hint}for example {_EXAMPLE}, or none"
+    )

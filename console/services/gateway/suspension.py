@@ -1,0 +1,192 @@
+"""Suspensions: what an operator stops for now, in one write here, with or without policy.
+
+A suspension decides every call from the next one on and cuts the streams in flight, like
+a lock; unlike a lock it is taken over by policy, as the state of the grant or partner,
+and only policy's word that it was resumed lifts it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection, func, select
+
+from console.api.problems import refusal
+from console.model.access import Suspension
+from console.model.enforcement import LockKind, LockTarget, Receipt
+from console.model.grant import GrantState, SuspendAccess
+from console.model.ids import new_id
+from console.services.events import event
+from console.services.gateway import changes, receipts
+from console.services.gateway.blast import blast
+from console.services.gateway.exchange import (
+    LiftChange,
+    Notice,
+    Notices,
+    SuspendChange,
+    SuspensionFact,
+)
+from console.services.gateway.points import Points
+from console.services.gateway.schema import NOTICES, PARTNERS, SUSPENSIONS
+from console.services.gateway.snapshot import Snapshot
+from console.services.store import emit, signal
+from console.services.web import Ask
+
+TOPIC = "notices"
+_MOST_AT_ONCE = 500
+_LIVE = frozenset({GrantState.ACTIVE, GrantState.PROVISIONING, GrantState.SUSPENDED})
+
+
+class Suspensions:
+    """The routes that suspend."""
+
+    def __init__(self, views: changes.Views, points: Points) -> None:
+        self._views = views
+        self._points = points
+
+    def grant(self, conn: Connection, ask: Ask) -> Receipt:
+        """Answer `grant.suspend`. Again for the same grant is the receipt that is there."""
+        name = ask.path["grant"]
+        snapshot = self._views.at(conn)
+        grant = snapshot.grant(name)
+        if grant is None:
+            raise refusal(
+                "not-found", f"the gateway knows no grant {name}", mend="pilotctl grant list"
+            )
+        if snapshot.tombstoned("grant", name) or grant.state not in _LIVE:
+            raise refusal(
+                "state",
+                f"{name} is {grant.state.replace('_', ' ')}: there is nothing to suspend",
+                mend=f"pilotctl grant show {name}",
+            )
+        return self._suspend(conn, ask, snapshot, LockTarget(kind=LockKind.GRANT, id=name))
+
+    def partner(self, conn: Connection, ask: Ask) -> Receipt:
+        """Answer `partner.suspend`. Again for the same partner is the receipt that is there."""
+        name = ask.path["partner"]
+        snapshot = self._views.at(conn)
+        if not knows_partner(conn, snapshot, name):
+            raise refusal(
+                "not-found", f"the gateway knows no partner {name!r}", mend="pilotctl partner list"
+            )
+        if snapshot.tombstoned("partner", name):
+            raise refusal("state", f"partner {name} was offboarded: nothing of it serves")
+        return self._suspend(conn, ask, snapshot, LockTarget(kind=LockKind.PARTNER, id=name))
+
+    def _suspend(
+        self, conn: Connection, ask: Ask, snapshot: Snapshot, target: LockTarget
+    ) -> Receipt:
+        body: SuspendAccess = ask.body
+        if held := snapshot.suspension(target.kind, target.id):
+            return receipts.find(conn, _receipt_of(conn, held.id))
+        action = f"{target.kind.value}.suspend"
+        ends = blast(conn, snapshot, target)
+        partner = ends.partners[0] if ends.partners else ""
+        fact = SuspensionFact(id=new_id("suspension"), kind=target.kind.value, target=target.id)
+        made = Suspension(id=fact.id, at=ask.now, by=ask.operator.name, reason=body.reason)
+        sequence = changes.append(conn, SuspendChange(suspension=fact))
+        receipt = new_id("receipt")
+        conn.execute(
+            SUSPENSIONS.insert().values(
+                id=fact.id, kind=fact.kind, target=fact.target, state="active", receipt_id=receipt
+            )
+        )
+        event_id = emit(
+            conn,
+            event(
+                action,
+                service="gateway",
+                actor=made.by,
+                kind=fact.kind,
+                target=fact.target,
+                partner=partner,
+                reason=made.reason,
+                request_id=ask.request_id,
+                after={"suspension": made, "ends": ends},
+                at=ask.now,
+            ),
+        )
+        give(conn, f"{fact.kind}-suspended", made, fact.target)
+        return receipts.begin(
+            conn,
+            points=self._points,
+            id=receipt,
+            action=action,
+            kind=fact.kind,
+            target=fact.target,
+            partner=partner,
+            reason=made.reason,
+            by=made.by,
+            at=ask.now,
+            sequence=sequence,
+            credentials=ends.credentials,
+            event_id=event_id,
+        )
+
+
+def knows_partner(conn: Connection, snapshot: Snapshot, slug: str) -> bool:
+    """Tell whether policy told of a partner, or a grant or key names it."""
+    told = select(PARTNERS.c.slug).where(PARTNERS.c.slug == slug)
+    return (
+        conn.execute(told).first() is not None
+        or any(grant.partner == slug for grant in snapshot.grants())
+        or any(key.partner == slug for key in snapshot.each_key())
+    )
+
+
+def lift(conn: Connection, id: str) -> None:
+    """Lift a suspension that policy says was resumed. One that is lifted stays so."""
+    lifted = conn.execute(
+        SUSPENSIONS.update()
+        .where(SUSPENSIONS.c.id == id, SUSPENSIONS.c.state == "active")
+        .values(state="lifted")
+    )
+    if lifted.rowcount:
+        changes.append(conn, LiftChange(id=id))
+
+
+def active(conn: Connection) -> list[SuspensionFact]:
+    """Return the suspensions in force."""
+    asked = select(SUSPENSIONS).where(SUSPENSIONS.c.state == "active").order_by(SUSPENSIONS.c.id)
+    return [
+        SuspensionFact(id=row.id, kind=row.kind, target=row.target) for row in conn.execute(asked)
+    ]
+
+
+def give(conn: Connection, kind: str, what: Suspension, target: str) -> None:
+    """Leave a notice for policy."""
+    seq = int(conn.execute(select(func.max(NOTICES.c.seq))).scalar() or 0) + 1
+    notice = Notice(
+        seq=seq,
+        kind=kind,
+        id=what.id,
+        target=target,
+        reason=what.reason,
+        by=what.by,
+        at=what.at,
+    )
+    conn.execute(NOTICES.insert().values(seq=seq, body=notice))
+    signal(conn, TOPIC)
+
+
+def notices(conn: Connection, after: int) -> Notices:
+    """Return the notices after a sequence, for policy to follow."""
+    asked = (
+        select(NOTICES.c.body)
+        .where(NOTICES.c.seq > after)
+        .order_by(NOTICES.c.seq)
+        .limit(_MOST_AT_ONCE)
+    )
+    return Notices(items=list(conn.execute(asked).scalars()))
+
+
+def proven(conn: Connection, receipt: Receipt, at: datetime) -> None:
+    """Tell policy, where a receipt that was verified is that of a partner's end."""
+    if receipt.action == "partner.offboard":
+        what = Suspension(id=receipt.id, at=at, by=receipt.by, reason=receipt.reason)
+        give(conn, "partner-offboarded", what, receipt.target)
+
+
+def _receipt_of(conn: Connection, id: str) -> str:
+    asked = select(SUSPENSIONS.c.receipt_id).where(SUSPENSIONS.c.id == id)
+    return str(conn.execute(asked).scalar_one())
