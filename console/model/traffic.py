@@ -134,3 +134,14 @@ class UsageRow(msgspec.Struct, kw_only=True, frozen=True):
     def tokens(self) -> int:
         """Tokens in and out."""
         return self.input_tokens + self.output_tokens
+
+
+class UsagePicture(msgspec.Struct, kw_only=True, frozen=True):
+    """Usage over a period, to be drawn: by the hour, and by one kind of group."""
+
+    as_of: datetime
+    by: str
+    since: datetime
+    until: datetime
+    hours: list[UsageRow]
+    groups: list[UsageRow]

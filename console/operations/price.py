@@ -13,6 +13,7 @@ from console.model.operator import Role
 from console.model.price import USUAL_OUTPUT, Output, PerMillion, Price, SetPrice
 from console.model.stored import Page
 from console.model.text import Slug
+from console.operations.limits_text import shown_money
 from console.operations.listing import pages
 from console.operations.params import Listing, Why
 from console.operations.spec import Effect, Kind, Operation, Param, Plan, Section, operation
@@ -50,12 +51,11 @@ class NewPrice(msgspec.Struct, kw_only=True, frozen=True):
     model: Annotated[Slug, Param("The model.", kind=Kind.SLUG, positional=True)]
     input_micros: Annotated[
         PerMillion,
-        Param("Micro-units for a million input tokens: 3000000 is 3.00.", kind=Kind.NUMBER,
-              flag="input-price"),
-    ]  # fmt: skip
+        Param("For a million input tokens, in units: 3.50.", kind=Kind.MONEY, flag="input-price"),
+    ]
     output_micros: Annotated[
         PerMillion,
-        Param("Micro-units for a million output tokens.", kind=Kind.NUMBER, flag="output-price"),
+        Param("For a million output tokens, in units.", kind=Kind.MONEY, flag="output-price"),
     ]
     starts: Annotated[
         datetime | None,
@@ -98,14 +98,8 @@ def plan_set(p: NewPrice, at: Engines) -> Flow[Plan]:
 
 
 def _said(price: Price) -> str:
-    return f"{money(price.input_micros)} in, {money(price.output_micros)} out a million tokens"
-
-
-def money(micros: int) -> str:
-    """Return micro-units as units, with two decimals or as many as there are."""
-    whole, part = divmod(abs(micros), 1_000_000)
-    digits = f"{part:06d}".rstrip("0").ljust(2, "0")
-    return f"{'-' if micros < 0 else ''}{whole:,}.{digits}"
+    read, written = shown_money(price.input_micros), shown_money(price.output_micros)
+    return f"{read} in, {written} out a million tokens"
 
 
 @operation(

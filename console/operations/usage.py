@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, NamedTuple
 
 import msgspec
-from msgspec import Meta
 
 from console.api.engines import Engines, Paging
 from console.api.flow import Flow
@@ -14,7 +13,7 @@ from console.model.focus import Charge
 from console.model.price import BudgetState, Forecast
 from console.model.stored import Page
 from console.model.text import now
-from console.model.traffic import UsageBy, UsageRow
+from console.model.traffic import UsageBy, UsagePicture, UsageRow
 from console.operations.focus import charges
 from console.operations.params import (
     CapabilityFilter,
@@ -28,10 +27,9 @@ from console.operations.spec import Kind, Operation, Param, Plan, operation
 
 RATE_DAYS = 7
 """A forecast goes on at the mean of so many days."""
+GROUPS_DRAWN = tuple(each for each in UsageBy if each not in {UsageBy.HOUR, UsageBy.DAY})
 MOST_DAYS = 36_500
 """Further ahead than a hundred years is never."""
-
-Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}$(?!\n)")]
 
 
 class ShowUsage(msgspec.Struct, kw_only=True, frozen=True):
@@ -78,6 +76,43 @@ def show(p: ShowUsage, at: Engines, _plan: Plan | None) -> Flow[Page[UsageRow]]:
         principal=p.principal,
         network=p.network,
         pilot=p.pilot,
+    )
+
+
+class PlotUsage(msgspec.Struct, kw_only=True, frozen=True):
+    """What is drawn, and over which time."""
+
+    by: Annotated[str, Param("What the bars are.", kind=Kind.CHOICE, choices=GROUPS_DRAWN)] = (
+        UsageBy.PARTNER
+    )
+    since: Since = None
+    until: Until = None
+    partner: PartnerFilter = ""
+    model: Annotated[str, Param("Only of this model.")] = ""
+    pilot: PilotFilter = ""
+
+
+@operation("usage.plot", title="Plot usage", result=UsagePicture)
+def draw(p: PlotUsage, at: Engines, _plan: Plan | None) -> Flow[UsagePicture]:
+    """Plot usage: tokens by the hour, bars by group, and a heat map of the week's hours.
+
+    Over the last seven days where `--since` is left out. It reads without colour.
+    """
+    until = p.until or now()
+    since = p.since or until - timedelta(days=RATE_DAYS)
+    hours = yield from at.usage.by(
+        UsageBy.HOUR, since=since, until=until, partner=p.partner, model=p.model, pilot=p.pilot
+    )
+    groups = yield from at.usage.by(
+        p.by, since=since, until=until, partner=p.partner, model=p.model, pilot=p.pilot
+    )
+    return UsagePicture(
+        as_of=groups.as_of,
+        by=p.by,
+        since=since,
+        until=until,
+        hours=hours.items,
+        groups=groups.items,
     )
 
 
@@ -176,7 +211,7 @@ class ExportUsage(msgspec.Struct, kw_only=True, frozen=True):
     partner: PartnerFilter = ""
     pilot: PilotFilter = ""
     currency: Annotated[
-        Currency, Param("The currency that the prices are in (ISO 4217).", metavar="CODE")
+        str, Param("The currency that the prices are in (ISO 4217).", metavar="CODE")
     ] = "USD"
 
 
@@ -221,4 +256,4 @@ def _midnight(since: datetime | None) -> datetime | None:
     return since.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-OPERATIONS: tuple[Operation, ...] = (show, budgets, forecast, export)
+OPERATIONS: tuple[Operation, ...] = (show, draw, budgets, forecast, export)

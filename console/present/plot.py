@@ -69,7 +69,10 @@ def _lead(top: float) -> int:
 
 def amount_of(value: float, top: float) -> str:
     """Return a scale's number, with as many digits as its top needs."""
-    return f"{value:.1f}" if top < 10 and value != int(value) else amount(value)
+    if top < 10 and value != int(value):
+        return f"{value:.1f}"
+    # one unit for the whole scale
+    return f"{value / 1000:g} k" if 10_000 <= top < 1_000_000 else amount(value)
 
 
 def nice(top: float) -> float:
@@ -97,7 +100,8 @@ def _shared(bars: Sequence[Bar], room: int) -> list[Bar]:
     for at in range(room):
         group = bars[len(bars) * at // room : max(len(bars) * at // room + 1,
                                                   len(bars) * (at + 1) // room)]  # fmt: skip
-        out.append(Bar(group[0].label, max(bar.value for bar in group)))
+        label = next((bar.label for bar in group if bar.label), "")
+        out.append(Bar(label, max(bar.value for bar in group)))
     return out
 
 

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 from console.errors import PilotError
 from console.model.traffic import UsageBy, UsageRow
 from console.operations.spec import Operation
-from console.operations.values import length, seconds
-from console.present.amounts import amount, bar, change, counted, percent
+from console.operations.values import seconds
+from console.present.amounts import amount, bar, change, counted, money, percent
 from console.present.columns import short
+from console.present.heat import heat, weekly
 from console.present.plot import Bar, hours_between, plot
 from console.present.times import age
 from console.tui.fitting import TableColumn
@@ -23,42 +24,47 @@ from console.tui.views import Drill, Sight, Source, View, ViewKey
 
 PERIODS = ("6h", "24h", "3d", "7d", "30d")
 GROUPS = tuple(str(each) for each in UsageBy)
-BY, SINCE = str(UsageBy.PARTNER), "24h"
+BY_NAME, BY, SINCE = "by", str(UsageBy.PARTNER), "24h"
 SHARE_CELLS = 10
-_CALLS_TAKE = {"partner": "partner", "grant": "grant", "key": "credential", "model": "model"}
-_NAMELESS = {"partner": "no partner known", "model": "no model of ours"}
+_CALLS_TAKE = {
+    "partner": "partner", "grant": "grant", "key": "credential", "model": "model",
+    "capability": "capability", "principal": "principal", "network": "network",
+}  # fmt: skip
+_NARROWED = ("partner", "grant", "key", "model", "capability", "principal", "network")
+_NAMELESS = {
+    "partner": "no partner known", "model": "no model of ours", "principal": "nobody named",
+    "network": "no address",
+}  # fmt: skip
+_WEEK = {"by": "hour", "since": "7d"}
+_HEAT_LINES = 22
+"""So many lines the view must have for a heat map above its rows."""
 
 
 class Used(NamedTuple):
-    """One group's usage beside the whole, and beside the time before."""
+    """One group's usage beside the whole."""
 
     row: UsageRow
     whole: int
     """Tokens of every group."""
-    before: int | None
-    """Its tokens in the period before; None where that was not asked."""
     by: str
     """What it is a group of."""
 
     @property
     def tokens(self) -> int:
         """Tokens in and out."""
-        return tokens(self.row)
+        return self.row.tokens
+
+    @property
+    def beyond(self) -> int:
+        """Tokens above what its seven days before come to; the least where that is unknown."""
+        return -1 if self.row.norm_tokens is None else self.row.tokens - self.row.norm_tokens
 
 
-def tokens(row: UsageRow) -> int:
-    """Return the tokens in and out of a group."""
-    return row.input_tokens + row.output_tokens
-
-
-def used(now: Sequence[Any], before: Sequence[Any] | None, by: str) -> list[Used]:
-    """Return the groups of `by`, the largest first; hours newest first."""
-    earlier = None if before is None else {row.group: tokens(row) for row in before}
-    whole = sum(tokens(row) for row in now)
-    out = [
-        Used(row, whole, None if earlier is None else earlier.get(row.group, 0), by) for row in now
-    ]
-    if by == UsageBy.HOUR:
+def used(now: Sequence[Any], by: str) -> list[Used]:
+    """Return the groups of `by`, the largest first; times newest first."""
+    whole = sum(row.tokens for row in now)
+    out = [Used(row, whole, by) for row in now]
+    if by in {UsageBy.HOUR, UsageBy.DAY}:
         return sorted(out, key=lambda each: each.row.group, reverse=True)
     return sorted(out, key=lambda each: (-each.tokens, -each.row.calls, each.row.group))
 
@@ -92,7 +98,7 @@ def hourly_plot(
         label = ""
         if here.hour % every == 0:
             label = f"{here:%b %d}" if days else f"{here:%H:%M}"
-        bars.append(Bar(label, float(tokens(row))))
+        bars.append(Bar(label, float(row.tokens)))
     marked = next((at for at, (hour, _) in enumerate(hours) if hour == chosen), None)
     drawn = plot(bars, cells, height, chosen=marked)
     out: list[Line] = [
@@ -112,6 +118,20 @@ def _nothing(hour: datetime) -> UsageRow:
     )  # fmt: skip
 
 
+def weekly_heat(
+    rows: Sequence[Any], since: datetime, now: datetime, *, cells: int
+) -> list[Line]:  # fmt: skip
+    """Return tokens by weekday and hour, in local time: told by shape, and by each day's sum."""
+    hours = by_hour(rows, since.astimezone(UTC), now.astimezone(UTC))
+    drawn = heat(weekly((hour.astimezone(), float(row.tokens)) for hour, row in hours), cells)
+    out: list[Line] = [[Ink(" "), Ink(drawn.head, "dim")]]
+    out += [
+        [Ink(" "), Ink(day, "dim"), Ink(shades, "bars"), Ink(total)]
+        for day, shades, total in drawn.rows
+    ]
+    return [*out, [Ink(" "), Ink(drawn.legend, "dim")]]
+
+
 # the view
 
 
@@ -127,19 +147,8 @@ def _grouped(raw: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _hours(raw: Mapping[str, str]) -> Mapping[str, str]:
-    return {**_grouped(raw), "by": str(UsageBy.HOUR)}
-
-
-def _before(raw: Mapping[str, str]) -> Mapping[str, str] | None:
-    """Return what the same length of time before is asked with; None where there is none."""
-    asked = _grouped(raw)
-    if "until" in asked or asked["by"] == UsageBy.HOUR:
-        return None
-    try:
-        twice = length(2 * seconds(asked["since"]))
-    except PilotError:
-        return None
-    return {**asked, "since": twice, "until": asked["since"]}
+    alone = {name: value for name, value in _grouped(raw).items() if name != "also"}
+    return {**alone, "by": str(UsageBy.HOUR)}
 
 
 def _above(sight: Sight) -> list[Line]:
@@ -150,16 +159,22 @@ def _above(sight: Sight) -> list[Line]:
     if sight.height < 14:
         return []
     chosen = moment_of(sight.row.row.group) if isinstance(sight.row, Used) else None
-    total = sum(tokens(row) for row in rows)
+    total = sum(row.tokens for row in rows)
     calls = sum(row.calls for row in rows)
-    denied = sum(row.denied for row in rows)
+    denied = sum(row.denied + row.blocked for row in rows)
+    cost = sum(row.cost_micros for row in rows)
     guessed = sum(row.estimated_calls for row in rows)
     said = (
-        f"{amount(total)} tokens  {counted(calls, 'call')}  denied {percent(denied, calls) or '0'}"
+        f"{amount(total)} tokens  {counted(calls, 'call')}  refused {percent(denied, calls) or '0'}"
+        f"  cost {money(cost)}"
     )
     head = [Ink(" tokens an hour", "title"), Ink(f"  {said}", "dim")]
     if guessed:
-        head.append(Ink(f"  {amount(guessed)} estimated", "dim"))
+        head.append(Ink(f"  {amount(guessed)} est.", "dim"))
+    long = until - since > timedelta(days=3)
+    if long and sight.raw.get("by") == UsageBy.HOUR and sight.height >= _HEAT_LINES:
+        head[0] = Ink(" tokens by the hour of the week", "title")
+        return [head, *weekly_heat(rows, since, until, cells=sight.room - 2), []]
     return [
         head,
         *hourly_plot(rows, since, until, cells=sight.room - 2, height=height, chosen=chosen),
@@ -175,23 +190,36 @@ def _cycled(
     return {**raw, name: known[(place + 1) % len(known)]}
 
 
+def _week(raw: Mapping[str, str]) -> Mapping[str, str]:
+    """Turn to the week's hours, and from them back to the groups of a day."""
+    turned = {BY_NAME: BY, "since": SINCE} if _WEEK.items() <= raw.items() else _WEEK
+    return {**raw, **turned}
+
+
 def _opens(row: Any, raw: Mapping[str, str]) -> Drill | None:
     if not isinstance(row, Used):
         return None
     by = raw.get("by", BY)
-    options = {name: raw[name] for name in ("since", "until", "partner") if name in raw}
+    options = {name: raw[name] for name in ("since", "until") if name in raw}
+    options |= {_CALLS_TAKE[name]: raw[name] for name in _NARROWED if name in raw}
     options.setdefault("since", SINCE)
-    if by == UsageBy.HOUR:
-        hour = moment_of(row.row.group)
-        if hour is None:
+    if by in {UsageBy.HOUR, UsageBy.DAY}:
+        begins = _begins(row.row.group)
+        if begins is None:
             return None
-        options |= {"since": _iso(hour), "until": _iso(hour + timedelta(hours=1))}
+        length = timedelta(days=1) if by == UsageBy.DAY else timedelta(hours=1)
+        options |= {"since": _iso(begins), "until": _iso(begins + length)}
         return Drill("calls", options)
     if by not in _CALLS_TAKE:
         return Drill("", {}, f"calls cannot be narrowed to a {by}; g groups by another")
     if not row.row.group:
         return Drill("", {}, "these calls name nobody: :calls outcome=denied has them")
     return Drill("calls", {**options, _CALLS_TAKE[by]: row.row.group})
+
+
+def _begins(group: str) -> datetime | None:
+    """Return when the hour or the day (UTC) of a group began."""
+    return moment_of(group) or moment_of(f"{group}T00:00:00Z")
 
 
 def _iso(moment: datetime) -> str:
@@ -212,7 +240,10 @@ def _columns(by: str) -> tuple[TableColumn, ...]:
         if by == UsageBy.HOUR:
             moment = moment_of(each.row.group)
             return f"{moment.astimezone():%a %d  %H:%M}" if moment else each.row.group
-        return short(each.row.group) or _NAMELESS.get(by, "none")
+        if by == UsageBy.PRINCIPAL and each.row.group:
+            return f"{each.row.group[:16]}…"
+        name = short(each.row.group) or _NAMELESS.get(by, "none")
+        return f"{name} / {short(each.row.second) or 'none'}" if each.row.second else name
 
     def number(value: Any) -> str:
         return amount(value) if value else "0"
@@ -233,13 +264,17 @@ def _columns(by: str) -> tuple[TableColumn, ...]:
         TableColumn("denied", lambda each, _: percent(each.row.denied, each.row.calls),
                     lambda each: "bad" if each.row.denied * 5 > each.row.calls else "",
                     lambda each: each.row.denied / (each.row.calls or 1), 1, 6, 7, "right"),
+        TableColumn("blocked", lambda each, _: percent(each.row.blocked, each.row.calls),
+                    lambda each: "bad" if each.row.blocked * 5 > each.row.calls else "",
+                    lambda each: each.row.blocked / (each.row.calls or 1), 3, 7, 7, "right"),
         TableColumn("errors", lambda each, _: percent(each.row.errors, each.row.calls),
                     lambda each: "bad" if each.row.errors * 5 > each.row.calls else "",
                     lambda each: each.row.errors / (each.row.calls or 1), 3, 6, 7, "right"),
-        TableColumn("before", lambda each, _: "" if each.before is None
-                    else change(each.tokens, each.before), plain,
-                    lambda each: -1 if each.before is None else each.tokens - each.before,
-                    2, 6, 8, "right"),
+        TableColumn("cost", lambda each, _: money(each.row.cost_micros), plain,
+                    lambda each: each.row.cost_micros, 1, 6, 10, "right"),
+        TableColumn("vs 7 d", lambda each, _: "" if each.row.norm_tokens is None
+                    else change(each.tokens, each.row.norm_tokens), plain,
+                    lambda each: each.beyond, 2, 6, 8, "right"),
         TableColumn("in", lambda each, _: number(each.row.input_tokens), lambda _: "dim",
                     lambda each: each.row.input_tokens, 4, 6, 8, "right"),
         TableColumn("out", lambda each, _: number(each.row.output_tokens), lambda _: "dim",
@@ -257,11 +292,10 @@ def usage_view(op: Operation) -> View:
         (
             Source(op, {}, asks=_grouped),
             Source(op, {}, lambda _, __: (), _hours),
-            Source(op, {}, lambda _, __: (), _before),
         ),
         every,
         _subject,
-        lambda each: each.row.group if isinstance(each, Used) else str(each),
+        lambda each: f"{each.row.group} {each.row.second}" if isinstance(each, Used) else str(each),
         5.0,
         ("Nothing was used in this time.", "t looks further back; :points has the addresses that",
          "partners call."),
@@ -272,13 +306,12 @@ def usage_view(op: Operation) -> View:
                     partial(_cycled, GROUPS, "by", BY)),
             ViewKey("t", "time", "look over the next longer time",
                     partial(_cycled, PERIODS, "since", SINCE)),
+            ViewKey("w", "week", "the hours of the week as a heat map, and back", _week),
             ViewKey("e", "export CSV", "save what is shown as CSV", act="export"),
         ),
         opens=_opens,
         shaped=lambda raw: _columns(raw.get("by", BY)),
-        joined=lambda parts, raw: used(
-            parts[0], parts[2] if _before(raw) is not None else None, raw.get("by", BY)
-        ),
+        joined=lambda parts, raw: used(parts[0], raw.get("by", BY)),
         called=lambda raw: f"usage by {raw.get('by', BY)}, last {raw.get('since', SINCE)}"
         + (f", {raw['partner']}" if "partner" in raw else ""),
     )  # fmt: skip
@@ -288,4 +321,4 @@ def sparks(rows: Sequence[Any], since: datetime, now: datetime, cells: int) -> l
     """Return tokens over a period in `cells` equal parts, the newest last."""
     hours = by_hour(rows, since.astimezone(UTC), now.astimezone(UTC))
     edges = [len(hours) * at // cells for at in range(cells + 1)]
-    return [float(sum(tokens(row) for _, row in hours[low:high])) for low, high in pairwise(edges)]
+    return [float(sum(row.tokens for _, row in hours[low:high])) for low, high in pairwise(edges)]

@@ -184,8 +184,13 @@ class StillPilot(FakePilot):
                 for h in range(hours)
             ]
         else:
-            older = 1.7 if "until" in call.query else 1.0
-            rows = [self._used(name, (8 - older * at) / (1 + at)) for at, name in enumerate(names)]
+            rows = [
+                msgspec.structs.replace(
+                    self._used(name, (8 - at) / (1 + at)),
+                    norm_tokens=int(291_000 * (8 - 1.7 * at) / (1 + at)),
+                )
+                for at, name in enumerate(names)
+            ]
         return Page(as_of=NOW, source="still", items=rows)
 
     def _used(self, group: str, weight: float) -> UsageRow:
@@ -193,6 +198,7 @@ class StillPilot(FakePilot):
         return UsageRow(group=group, calls=calls, allowed=calls - calls // 30, denied=calls // 30,
                         errors=calls // 90, input_tokens=int(260_000 * weight),
                         output_tokens=int(31_000 * weight), estimated_calls=calls // 200,
+                        cost_micros=int(1_240_000 * weight),
                         first_at=NOW - timedelta(days=1),
                         last_at=NOW - timedelta(seconds=40))  # fmt: skip
 

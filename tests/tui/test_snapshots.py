@@ -30,7 +30,10 @@ NARROW = {
     "policy": "policy", "pilot": "pilot aurora", "empty": "calls nobody",
     "grants": "grants", "locks": "locks",
 }  # fmt: skip
-WIDE = {"now": "now", "alerts": "alerts", "audit": "audit", "usage": "usage", "keys": "keys"}
+WIDE = {
+    "now": "now", "alerts": "alerts", "audit": "audit", "usage": "usage", "keys": "keys",
+    "usage-week": "usage by=hour since=7d",
+}  # fmt: skip
 
 
 def plain(svg: str) -> str:

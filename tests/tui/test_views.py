@@ -68,11 +68,14 @@ def a_row(group, **more):
     return UsageRow(group=group, **{**counts, **more})
 
 
-def test_usage_is_largest_first_beside_the_whole_and_the_time_before():
-    now = [a_row("a", input_tokens=10), a_row("b", input_tokens=30, output_tokens=60)]
-    rows = used(now, [a_row("b", input_tokens=45)], "partner")
+def test_usage_is_largest_first_beside_the_whole_and_its_norm():
+    now = [
+        a_row("a", input_tokens=10),
+        a_row("b", input_tokens=30, output_tokens=60, norm_tokens=45),
+    ]
+    rows = used(now, "partner")
     assert [each.row.group for each in rows] == ["b", "a"]
-    assert [each.before for each in rows] == [45, 0]
+    assert [each.beyond for each in rows] == [45, -1]
     assert {each.whole for each in rows} == {100}
 
 
@@ -84,11 +87,19 @@ def test_hours_without_calls_are_hours_too():
 
 def test_an_hour_opens_exactly_its_own_calls():
     view = of("usage")
-    row = used([a_row("2026-11-23T05:00:00Z", calls=7)], None, "hour")[0]
+    row = used([a_row("2026-11-23T05:00:00Z", calls=7)], "hour")[0]
     drill = view.opens(row, {"by": "hour", "since": "24h"})
     assert drill.view == "calls"
     assert drill.options == {"since": "2026-11-23T05:00:00Z", "until": "2026-11-23T06:00:00Z"}
-    assert view.opens(row._replace(by="capability"), {"by": "capability"}).why
+    assert view.opens(row._replace(by="pilot"), {"by": "pilot"}).why
+    day = used([a_row("2026-11-23", calls=7)], "day")[0]
+    assert view.opens(day, {"by": "day", "partner": "acme"}).options == {
+        "partner": "acme", "since": "2026-11-23T00:00:00Z", "until": "2026-11-24T00:00:00Z",
+    }  # fmt: skip
+    network = used([a_row("203.0.113.0/24", calls=7)], "network")[0]
+    assert view.opens(network, {"by": "network", "since": "6h", "key": "crd_1"}).options == {
+        "network": "203.0.113.0/24", "since": "6h", "credential": "crd_1",
+    }  # fmt: skip
 
 
 def proven(events, pilot):
@@ -218,6 +229,22 @@ def test_usage_turns_by_group_and_time_in_its_place():
         assert len(app.places) == 1
 
     run(StillPilot(), story)
+
+
+def test_usage_groups_by_everything_in_turn_and_shows_the_hours_of_the_week():
+    async def story(hands: Hands):
+        await hands.command("usage")
+        await hands.see("usage by partner")
+        for group in ("grant", "key", "model", "capability", "principal", "network", "pilot",
+                      "hour", "day", "partner"):  # fmt: skip
+            await hands.press("g")
+            await hands.see(f"usage by {group}")
+        await hands.press("w")
+        await hands.see("tokens by the hour of the week", "Mon", "Sun", "blank = none")
+        await hands.press("w")
+        await hands.see("tokens an hour", "usage by partner, last 24h")
+
+    run(StillPilot(), story, (100, 40))
 
 
 def test_the_row_under_the_cursor_is_told_beside_the_table_where_there_is_room():
