@@ -17,6 +17,7 @@ ENVIRONMENT
   PILOTCTL_CONFIG     the configuration file; else $XDG_CONFIG_HOME/pilotctl/config.toml
   PILOTCTL_PROFILE    the profile; else default_profile in the file; else `local`
   PILOTCTL_TOKEN      the API token; wins over the profile's source
+  PILOTCTL_BREAK_GLASS  a file with a sealed token: it can only close, and wins over any other
   PILOTCTL_POLICY     address of the policy API, in place of the profile's
   PILOTCTL_GATEWAY    address of the gateway API, in place of the profile's
   PILOTCTL_AUDIT      address of the audit API, in place of the profile's

@@ -97,7 +97,10 @@ def load_profile(
         values[setting.name] = found
     if read_only:
         values["read_only"] = Value(True, "flag --read-only")
-    if environ.get("PILOTCTL_TOKEN"):
+    if sealed := environ.get("PILOTCTL_BREAK_GLASS"):
+        token = {"source": "file", "path": sealed}
+        values["token"] = Value(token, "environment PILOTCTL_BREAK_GLASS")
+    elif environ.get("PILOTCTL_TOKEN"):
         token = {"source": "env", "variable": "PILOTCTL_TOKEN"}
         values["token"] = Value(token, "environment PILOTCTL_TOKEN")
     explicit = chosen_by.startswith(("flag", "environment"))

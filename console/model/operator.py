@@ -34,6 +34,8 @@ class Operator(msgspec.Struct, kw_only=True, frozen=True):
     uid: int
     roles: list[str]
     groups: list[str] = []
+    kind: str = "person"
+    """`person`, `service` or `break-glass`: see `model.account`."""
 
 
 class ServiceStatus(msgspec.Struct, kw_only=True, frozen=True):

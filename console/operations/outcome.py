@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from console.errors import ExitCode
+from console.model.account import IssuedToken, OperatorCut
 from console.model.audit import LogCheck
 from console.model.enforcement import IssuedKey, Receipt
 from console.model.grant import Grant, GrantPlan, GrantState
@@ -50,6 +51,11 @@ def outcome(op: Operation, result: Any, *, waited: bool = True) -> Ending:
             return Ending(ExitCode.DONE, "issued before: the key itself was shown then, once")
         case IssuedKey() if result.receipt_id:
             return _of_rotation(result, waited=waited)
+        case OperatorCut() if result.state != "cut":
+            away = "; ".join(f"{each.service}: {each.why}" for each in result.services if each.why)
+            return Ending(ExitCode.UNVERIFIED, f"not cut off everywhere yet: {away}")
+        case IssuedToken() if result.secret is None:
+            return Ending(ExitCode.DONE, "issued before: the token itself was shown then, once")
         case Page() if result.partial:
             why = "; ".join(result.warnings) or "some rows could not be had"
             return Ending(ExitCode.UNVERIFIED, why)

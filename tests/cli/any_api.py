@@ -9,13 +9,9 @@ from msgspec import inspect
 from pilot_rig import AT
 from tiny_api import Asked, TinyApi, Told
 
-from console.api import audit, authzen, gateway, policy
+from console.api.contract import ROUTES
 from console.api.route import Route
 from console.model.operator import Role
-
-ROUTES: tuple[Route, ...] = (
-    *policy.ROUTES, *authzen.ROUTES, *gateway.ROUTES, *audit.ROUTES,
-)  # fmt: skip
 
 
 class AnyApi:

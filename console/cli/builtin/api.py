@@ -14,7 +14,8 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from console.api import audit, authzen, gateway, policy
+from console.api import gateway
+from console.api.contract import ROUTES
 from console.api.flow import Call, Flow
 from console.api.route import Route
 from console.cli.execute import check_permitted, command_line
@@ -25,7 +26,6 @@ from console.model.operator import Role
 if TYPE_CHECKING:
     from console.cli.context import Context
 
-_ROUTES: tuple[Route, ...] = (*policy.ROUTES, *authzen.ROUTES, *gateway.ROUTES, *audit.ROUTES)
 _METHODS = ("GET", "POST", "PUT", "DELETE")
 
 
@@ -111,7 +111,7 @@ def _find(method: str, text: str) -> tuple[Route, dict[str, str], dict[str, str]
     if api not in {"policy", "gateway", "audit"}:
         raise usage(f"{text!r} does not begin with an API", "like gateway/v1/points")
     others = []
-    for route in _ROUTES:
+    for route in ROUTES:
         if route.api != api:
             continue
         pattern = re.sub(
@@ -128,7 +128,7 @@ def _find(method: str, text: str) -> tuple[Route, dict[str, str], dict[str, str]
             others.append(route.method)
     if others:
         raise usage(f"{target} takes {', '.join(others)}, not {method}")
-    known = [f"{route.api}{route.path}" for route in _ROUTES]
+    known = [f"{route.api}{route.path}" for route in ROUTES]
     raise no_such("path", target, known, see="pilotctl spec --api NAME lists them")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from console import __version__
-from console.api import audit, authzen, gateway, policy
+from console.api.contract import CONTRACT
 from console.api.problems import Problem
 from console.api.route import Route
 from console.cli.commands import BUILTINS
@@ -20,11 +20,7 @@ from console.operations.spec import Operation, fields
 if TYPE_CHECKING:
     from console.cli.context import Context
 
-_APIS: dict[str, tuple[Route, ...]] = {
-    "policy": (*policy.ROUTES, *authzen.ROUTES),
-    "gateway": gateway.ROUTES,
-    "audit": audit.ROUTES,
-}
+_APIS: dict[str, tuple[Route, ...]] = {str(api): routes for api, routes in CONTRACT.items()}
 
 
 def run(argv: list[str], context: Context) -> int:
@@ -117,6 +113,7 @@ def _path_item(route: Route, by_kind: dict[str, dict[str, Any]]) -> dict[str, An
     if route.if_match:
         parameters.append(_parameter("If-Match", "header", required=True))
     media = "application/octet-stream" if route.answer is bytes else "application/json"
+    media = "text/event-stream" if route.streams else media
     item: dict[str, Any] = {
         "operationId": route.id,
         "x-role": route.role,

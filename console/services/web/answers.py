@@ -78,10 +78,3 @@ def of_http(error: web.HTTPException, request: web.Request, request_id: str) -> 
     return problem(
         refusal("malformed", f"the request was refused: HTTP {error.status}"), request_id
     )
-
-
-def stranger(uid: int | None) -> str:
-    """Say why a caller is not taken for an operator."""
-    if uid is None:
-        return "this connection does not say which user it belongs to: use the Unix socket"
-    return f"the user with uid {uid} is not an operator here"

@@ -18,6 +18,7 @@ BODY_SECONDS = 20.0
 """How long a caller may take to send a body."""
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_BEARER = re.compile(r"[Bb]earer ([\x21-\x7e]{1,512})")
 _KEY = re.compile(r'"([\x21\x23-\x5b\x5d-\x7e]{1,128})"|([\x21\x23-\x5b\x5d-\x7e]{1,128})')
 _ETAG = re.compile(r'"(\d{1,15})"')
 
@@ -29,6 +30,20 @@ def request_id(request: web.Request) -> str:
     """
     said = request.headers.get("X-Request-Id", "")
     return said if _REQUEST_ID.fullmatch(said) else new_id("request")
+
+
+def bearer(request: web.Request) -> str:
+    """Return the bearer token that was sent (RFC 6750), an empty string for none.
+
+    Raises the problem `not-an-operator` for any other kind of credential.
+    """
+    said = request.headers.get("Authorization", "")
+    if not said:
+        return ""
+    found = _BEARER.fullmatch(said)
+    if found is None:
+        raise refusal("not-an-operator", "the Authorization header holds no bearer token")
+    return found[1]
 
 
 def too_large(most: int) -> PilotError:

@@ -26,8 +26,9 @@ from sqlalchemy import Connection
 from console.api.problems import refusal
 from console.api.route import Route
 from console.errors import PilotError
-from console.model.operator import Operator, Role, may
+from console.model.operator import Direction, Operator, Role, may
 from console.model.text import now
+from console.services.operators.roster import Caller, Identities, closes_only
 from console.services.store import Store, idempotency, outbox
 from console.services.web import asked
 from console.services.web.answers import (
@@ -37,7 +38,6 @@ from console.services.web.answers import (
     linked,
     of_http,
     problem,
-    stranger,
 )
 from console.services.web.ask import Answer, Ask
 from console.services.web.decode import loosely, strictly
@@ -65,18 +65,23 @@ _SILENT.propagate = False
 class Web:
     """One service's HTTP server on a Unix socket, and on loopback TCP where asked."""
 
-    def __init__(self, service: str, store: Store, operators: Sequence[Operator]) -> None:
+    def __init__(
+        self, service: str, store: Store, operators: Sequence[Operator] | Identities
+    ) -> None:
         self.service = service
         self.port: int | None = None
         """The TCP port that was bound, where one was asked for."""
         self._store = store
-        self._operators = {each.uid: each for each in operators}
+        self._identities = (
+            operators if isinstance(operators, Identities) else Identities(service, operators)
+        )
+        self._first_use: Callable[[Ask, str], Awaitable[None]] | None = None
         self._app = web.Application(
             middlewares=[self._guard], client_max_size=MOST_INTERNAL_BYTES, logger=_SILENT
         )
         self._runner: web.AppRunner | None = None
         self._socket: Path | None = None
-        self._waiting: set[asyncio.Task[Any]] = set()
+        self._waiting: dict[asyncio.Task[Any], Operator] = {}
         self._forgetting: asyncio.Task[None] | None = None
         self.internal("GET", "/internal/v1/outbox", self._outbox)
 
@@ -149,6 +154,17 @@ class Web:
             self._socket.unlink(missing_ok=True)
             self._socket = None
 
+    def on_first_use(self, do: Callable[[Ask, str], Awaitable[None]]) -> None:
+        """Call `do` with the request, and by what, when a token begins a session here."""
+        self._first_use = do
+
+    def end_cut(self) -> None:
+        """End every answer that still waits or streams for someone who was cut off."""
+        for task, operator in list(self._waiting.items()):
+            entry = self._identities.entry(operator.name)
+            if entry is not None and self._identities.is_cut(entry):
+                task.cancel()
+
     def _add(self, route: Route, do: Callable[[Ask], Awaitable[Any]]) -> None:
         async def handle(request: web.Request) -> web.StreamResponse:
             return await self._contract(route, do, request)
@@ -188,9 +204,8 @@ class Web:
         self, route: Route, do: Callable[[Ask], Awaitable[Any]], request: web.Request
     ) -> web.StreamResponse:
         uid = peer_uid(request)
-        operator = None if uid is None else self._operators.get(uid)
-        if operator is None or uid is None:
-            raise refusal("not-an-operator", stranger(uid), mend="ask an admin to add the user")
+        caller = self._identities.caller(uid, asked.bearer(request), now())
+        operator = caller.operator
         if not may(operator.roles, route.role):
             raise refusal(
                 "role-missing",
@@ -198,13 +213,23 @@ class Web:
                 f"{route.id} asks for {route.role.value}",
                 mend=f"ask someone with the role {route.role.value}, or an admin",
             )
+        if (
+            closes_only(operator)
+            and route.role is not Role.VIEWER
+            and route.direction is not Direction.CLOSES
+        ):
+            raise refusal(
+                "refused",
+                f"{operator.name} is for closing alone: {route.id} closes nothing",
+                mend="sign in as yourself",
+            )
         raw = await asked.body(request, MOST_BYTES)
         query, validate_only = asked.query(request, route)
         ask = Ask(
             service=self.service,
             route=route,
             operator=operator,
-            uid=uid,
+            uid=operator.uid,
             path=dict(request.match_info),
             query=query,
             body=None if route.body is None else strictly(asked.json(request, raw), route.body),
@@ -215,7 +240,17 @@ class Web:
             now=now(),
             request=request,
         )
+        await self._seen(caller, ask)
         return linked(answered(answer := await do(ask), route), answer, request)
+
+    async def _seen(self, caller: Caller, ask: Ask) -> None:
+        """Count the request; a token's first use is recorded before it does anything."""
+        source = ask.request.remote or "this machine"
+        agent = ask.request.headers.get("User-Agent", "")
+        if self._identities.saw(caller, source, agent, ask.now) and (
+            caller.token_id and self._first_use is not None
+        ):
+            await self._first_use(ask, caller.by)
 
     async def _read(self, handler: Handler, ask: Ask) -> Any:
         return await self._store.read(lambda conn: handler(conn, ask))
@@ -223,11 +258,11 @@ class Web:
     async def _wait(self, handler: AsyncHandler, ask: Ask) -> Any:
         task = asyncio.current_task()
         assert task is not None
-        self._waiting.add(task)
+        self._waiting[task] = ask.operator
         try:
             return await handler(ask)
         finally:
-            self._waiting.discard(task)
+            self._waiting.pop(task, None)
 
     async def _write(self, handler: Handler, ask: Ask) -> Any:
         assert ask.route is not None

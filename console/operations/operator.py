@@ -1,0 +1,354 @@
+"""Operators: who may use the operator APIs, with which roles, and who was cut off."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+
+from console.api.engines import Engines, Paging
+from console.api.flow import Flow
+from console.errors import PilotError
+from console.model.account import (
+    AccountKind,
+    AccountState,
+    CutOperator,
+    IssuedToken,
+    IssueToken,
+    NewOperator,
+    OperatorAccount,
+    OperatorCut,
+    OperatorSession,
+    RestoreOperator,
+    SetOperator,
+)
+from console.model.operator import Direction, Role
+from console.model.stored import Page
+from console.operations.listing import pages
+from console.operations.params import Listing, Why
+from console.operations.spec import Effect, Kind, Operation, Param, Plan, Section, operation
+from console.operations.values import to_the_second
+
+OperatorId = Annotated[
+    str,
+    Param("The operator's name.", kind=Kind.SLUG, completes="operator.list", positional=True),
+]
+Roles = Annotated[
+    list[Role],
+    Param("What they may do.", kind=Kind.CHOICE, choices=tuple(Role), repeats=True, flag="role"),
+]
+Groups = Annotated[
+    list[str],
+    Param("A group; approvers of one change come from distinct ones.", repeats=True, flag="group"),
+]
+Ends = Annotated[
+    datetime | None,
+    Param("When it ends: 90d, or a time; when it is ended without.", kind=Kind.WHEN, flag="ends"),
+]
+
+
+class ListOperators(Listing, kw_only=True, frozen=True):
+    """Which operators are listed."""
+
+    kind: Annotated[
+        str, Param("Only of this kind.", kind=Kind.CHOICE, choices=tuple(AccountKind))
+    ] = ""
+    state: Annotated[
+        str, Param("Only in this state.", kind=Kind.CHOICE, choices=tuple(AccountState))
+    ] = ""
+    role: Annotated[str, Param("Only with this role.", kind=Kind.CHOICE, choices=tuple(Role))] = ""
+
+
+@operation("operator.list", title="List operators", result=Page[OperatorAccount])
+def list_operators(
+    p: ListOperators, at: Engines, _plan: Plan | None
+) -> Flow[Page[OperatorAccount]]:
+    """List operators: roles, groups, tokens, and who was cut off."""
+    return pages(
+        p,
+        lambda paging: at.operators.find(paging, kind=p.kind, state=p.state, role=p.role),
+    )
+
+
+class OneOperator(msgspec.Struct, kw_only=True, frozen=True):
+    """Which operator."""
+
+    operator: OperatorId
+
+
+@operation("operator.show", title="Show operator", result=OperatorAccount, subject="operator")
+def show(p: OneOperator, at: Engines, _plan: Plan | None) -> Flow[OperatorAccount]:
+    """Show an operator: roles, groups, and the tokens by their last characters."""
+    return at.operators.show(p.operator)
+
+
+@operation(
+    "operator.sessions", title="List sessions", result=Page[OperatorSession], role=Role.AUDITOR
+)
+def sessions(p: Listing, at: Engines, _plan: Plan | None) -> Flow[Page[OperatorSession]]:
+    """List who has used each service since it started: by what, from where, how often."""
+    return pages(p, at.operators.sessions)
+
+
+class AddOperator(msgspec.Struct, kw_only=True, frozen=True):
+    """Who is added, and what they may do."""
+
+    operator: Annotated[str, Param("The new operator's name.", positional=True)]
+    roles: Roles
+    groups: Groups = []
+    user: Annotated[
+        str, Param("The OS user that they are on this machine's sockets; none without it.")
+    ] = ""
+    kind: Annotated[
+        AccountKind,
+        Param(
+            "Who uses it.", kind=Kind.CHOICE,
+            choices=(AccountKind.PERSON.value, AccountKind.SERVICE.value),
+        ),
+    ] = AccountKind.PERSON  # fmt: skip
+    reason: Why
+
+
+def _new(p: AddOperator) -> NewOperator:
+    return NewOperator(
+        name=p.operator, kind=p.kind, user=p.user, roles=p.roles, groups=p.groups, reason=p.reason
+    )
+
+
+def plan_add(p: AddOperator, at: Engines) -> Flow[Plan]:
+    """Ask policy whether it could be."""
+    account = yield from at.operators.add(_new(p), validate=True)
+    by = f"as the OS user {account.user}" if account.user else "by a token (operator token)"
+    return Plan(
+        title=f"Add operator {account.slug}",
+        sections=[
+            Section(
+                "What it does",
+                [
+                    f"{account.slug} may use the operator APIs, {by}",
+                    f"roles: {', '.join(account.roles)}",
+                    f"groups: {', '.join(account.groups) or 'none'}",
+                ],
+            )
+        ],
+        subject=account,
+    )
+
+
+@operation(
+    "operator.add",
+    title="Add operator",
+    result=OperatorAccount,
+    effect=Effect.CHANGE,
+    direction=Direction.OPENS,
+    role=Role.ADMIN,
+    plan=plan_add,
+)
+def add(p: AddOperator, at: Engines, _plan: Plan | None) -> Flow[OperatorAccount]:
+    """Add an operator: an OS user of this machine, or one who signs in by a token."""
+    return at.operators.add(_new(p))
+
+
+class ChangeOperator(msgspec.Struct, kw_only=True, frozen=True):
+    """What they may do from now on."""
+
+    operator: OperatorId
+    roles: Roles = []
+    groups: Groups = []
+    reason: Why
+
+
+def _change(p: ChangeOperator) -> SetOperator:
+    return SetOperator(roles=p.roles or None, groups=p.groups or None, reason=p.reason)
+
+
+def _listed(groups: list[str]) -> str:
+    return ", ".join(groups) or "none"
+
+
+def plan_set(p: ChangeOperator, at: Engines) -> Flow[Plan]:
+    """Look at the present roles and groups."""
+    now = yield from at.operators.show(p.operator)
+    after = yield from at.operators.change(p.operator, _change(p), now.revision, validate=True)
+    return Plan(
+        title=f"Change operator {now.slug}",
+        sections=[
+            Section(
+                "What it does",
+                [
+                    f"roles: {', '.join(now.roles)} -> {', '.join(after.roles)}",
+                    f"groups: {_listed(now.groups)} -> {_listed(after.groups)}",
+                ],
+            )
+        ],
+        revision=now.revision,
+        subject=now,
+    )
+
+
+@operation(
+    "operator.set",
+    title="Change operator",
+    result=OperatorAccount,
+    effect=Effect.CHANGE,
+    direction=Direction.OPENS,
+    role=Role.ADMIN,
+    plan=plan_set,
+    subject="operator",
+)
+def change(p: ChangeOperator, at: Engines, plan: Plan | None) -> Flow[OperatorAccount]:
+    """Give an operator other roles or groups. What is left out stays."""
+    plan = plan or (yield from plan_set(p, at))
+    assert plan.revision is not None
+    return (yield from at.operators.change(p.operator, _change(p), plan.revision))
+
+
+class CutOne(msgspec.Struct, kw_only=True, frozen=True):
+    """Who is cut off."""
+
+    operator: OperatorId
+    reason: Why
+
+
+def plan_cut(p: CutOne, at: Engines) -> Flow[Plan]:
+    """Look at their sessions, where that can be had: it must work while anything is down."""
+    try:
+        found = yield from at.operators.sessions(Paging())
+        theirs = [each for each in found.items if each.operator == p.operator]
+    except PilotError:
+        theirs = []
+    return Plan(
+        title=f"Cut off operator {p.operator}",
+        sections=[
+            Section(
+                "What ends",
+                [
+                    f"everything {p.operator} is signed in with: the OS user, every token",
+                    "at the gateway, policy and audit, each by itself and at once",
+                    "answers that are still streaming to them",
+                    *(f"a session at {each.service}, by {each.by}" for each in theirs[:12]),
+                ],
+            ),
+            Section("What stays", ["what they did, and the keys and grants of partners"]),
+        ],
+        name=p.operator,
+        irreversible="Letting them in again is operator restore, by an admin, with new tokens.",
+    )
+
+
+@operation(
+    "operator.cut",
+    title="Cut off operator",
+    result=OperatorCut,
+    effect=Effect.DESTRUCTIVE,
+    direction=Direction.CLOSES,
+    role=Role.RESPONDER,
+    plan=plan_cut,
+    subject="operator",
+)
+def cut(p: CutOne, at: Engines, _plan: Plan | None) -> Flow[OperatorCut]:
+    """Cut an operator off, at every service, at once.
+
+    Each service refuses them from its own answer on. One that does not answer is named, and
+    learns of it from the others; until then: exit 9.
+    """
+    return at.operators.cut(p.operator, CutOperator(reason=p.reason))
+
+
+class RestoreOne(msgspec.Struct, kw_only=True, frozen=True):
+    """Who is let in again."""
+
+    operator: OperatorId
+    reason: Why
+
+
+def plan_restore(p: RestoreOne, at: Engines) -> Flow[Plan]:
+    """Look at who was cut off, and why."""
+    now = yield from at.operators.show(p.operator)
+    return Plan(
+        title=f"Let operator {now.slug} in again",
+        sections=[
+            Section(
+                "What it does",
+                [
+                    f"{now.slug} is {now.state}: {now.state_reason or 'no reason is kept'}",
+                    f"their roles again: {', '.join(now.roles)}",
+                    "the tokens of before stay dead",
+                ],
+            )
+        ],
+        revision=now.revision,
+        subject=now,
+    )
+
+
+@operation(
+    "operator.restore",
+    title="Restore operator",
+    result=OperatorAccount,
+    effect=Effect.CHANGE,
+    direction=Direction.OPENS,
+    role=Role.ADMIN,
+    plan=plan_restore,
+    subject="operator",
+)
+def restore(p: RestoreOne, at: Engines, plan: Plan | None) -> Flow[OperatorAccount]:
+    """Let an operator in again who was cut off. Their old tokens stay dead."""
+    plan = plan or (yield from plan_restore(p, at))
+    assert plan.revision is not None
+    return (
+        yield from at.operators.restore(p.operator, RestoreOperator(reason=p.reason), plan.revision)
+    )
+
+
+class IssueOne(msgspec.Struct, kw_only=True, frozen=True):
+    """Whose token it is, and until when."""
+
+    operator: OperatorId
+    ends_at: Ends = None
+    replace: Annotated[bool, Param("End their other tokens at once.", kind=Kind.FLAG)] = False
+    reason: Why
+
+
+def plan_token(p: IssueOne, at: Engines) -> Flow[Plan]:
+    """Look at whose token it would be."""
+    now = yield from at.operators.show(p.operator)
+    others = len(now.tokens)
+    stays = "they end at once" if p.replace else "they go on"
+    return Plan(
+        title=f"Issue a token of {now.slug}",
+        sections=[
+            Section(
+                "What it does",
+                [
+                    f"whoever has it is {now.slug}: {', '.join(now.roles)}",
+                    f"until {to_the_second(p.ends_at)}" if p.ends_at else "until it is ended",
+                ],
+            ),
+            Section("What stays", [f"other tokens: {others}, {stays}" if others else "no other"]),
+        ],
+        subject=now,
+    )
+
+
+@operation(
+    "operator.token",
+    title="Issue operator token",
+    result=IssuedToken,
+    effect=Effect.CHANGE,
+    direction=Direction.OPENS,
+    role=Role.ADMIN,
+    plan=plan_token,
+    subject="operator",
+    secret="secret",  # noqa: S106 - the name of the result's member
+)
+def token(p: IssueOne, at: Engines, _plan: Plan | None) -> Flow[IssuedToken]:
+    """Issue a bearer token of an operator. It is shown once, and stored nowhere."""
+    new = IssueToken(ends_at=p.ends_at, replace=p.replace, reason=p.reason)
+    return at.operators.token(p.operator, new)
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    list_operators, show, sessions, add, change, token, cut, restore,
+)  # fmt: skip

@@ -1,0 +1,370 @@
+"""The accounts, as policy keeps them: added, given roles and tokens, cut off, let in again."""
+
+from __future__ import annotations
+
+import pwd
+import secrets
+from collections.abc import Iterable
+from difflib import get_close_matches
+from functools import partial
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.dialects.sqlite import insert
+
+from console.api import operators as routes
+from console.api.problems import refusal
+from console.errors import PilotError
+from console.model.account import (
+    AccountKind,
+    AccountState,
+    IssuedToken,
+    NewOperator,
+    OperatorAccount,
+    OperatorToken,
+    SetOperator,
+)
+from console.model.ids import new_id
+from console.model.operator import Operator
+from console.model.stored import Page
+from console.services.events import event
+from console.services.operators import kept
+from console.services.operators.roster import (
+    Entry,
+    Identities,
+    Mark,
+    Roster,
+    RosterToken,
+    hash_of,
+    roles_of_break_glass,
+)
+from console.services.operators.tables import ACCOUNTS, TOKENS
+from console.services.store import emit
+from console.services.web import Ask, Web, fresh, page
+
+PREFIX = "opt-pilot-"
+BREAK_GLASS_PREFIX = "glass-pilot-"
+
+
+def mount(web: Web, identities: Identities) -> None:
+    """Serve the routes that policy alone has."""
+    web.mount(routes.OPERATOR_LIST, listing)
+    web.mount(routes.OPERATOR_SHOW, show)
+    web.mount(routes.OPERATOR_ADD, partial(add, identities))
+    web.mount(routes.OPERATOR_SET, change)
+    web.mount(routes.OPERATOR_RESTORE, restore)
+    web.mount(routes.OPERATOR_TOKEN, issue)
+    web.mount(routes.BREAK_GLASS_SEAL, seal)
+
+
+def stand(conn: Connection, standing: Iterable[Operator], ask_at: Any) -> None:
+    """Keep an account for each operator of `pilot.toml`: its user and roles are from there."""
+    named = {each.name: each for each in standing}
+    changed = False
+    for each in named.values():
+        found = _found(conn, each.name)
+        account = OperatorAccount(
+            id=found.id if found else new_id("operator"),
+            revision=found.revision if found else 1,
+            created_at=found.created_at if found else ask_at, created_by="system",
+            updated_at=found.updated_at if found else ask_at, updated_by="system",
+            slug=each.name, kind=AccountKind.PERSON.value, user=each.name, roles=each.roles,
+            groups=each.groups, state=found.state if found else AccountState.ACTIVE.value,
+            state_reason=found.state_reason if found else "",
+            generation=found.generation if found else 0, standing=True,
+            tokens=found.tokens if found else [],
+        )  # fmt: skip
+        if account != found:
+            _store(conn, account)
+            changed = True
+    for row in conn.execute(select(ACCOUNTS.c.body)).scalars().all():
+        if row.standing and row.slug not in named and row.state == AccountState.ACTIVE:
+            gone = msgspec.structs.replace(
+                row, state=AccountState.CUT.value, state_reason="no longer in pilot.toml",
+                standing=False, tokens=[],
+            )  # fmt: skip
+            conn.execute(delete(TOKENS).where(TOKENS.c.name == row.slug))
+            _store(conn, gone)
+            changed = True
+    if changed:
+        _publish(conn)
+
+
+def listing(conn: Connection, ask: Ask) -> Page[OperatorAccount]:
+    """Answer `operator list`, the newest first."""
+    query = select(ACCOUNTS)
+    for name in ("kind", "state"):
+        if wanted := ask.query.get(name):
+            query = query.where(ACCOUNTS.c[name] == wanted)
+    found = page(
+        conn, query, ask, keys=[ACCOUNTS.c.created_at.desc(), ACCOUNTS.c.name],
+        decode=lambda row: row.body,
+    )  # fmt: skip
+    if role := ask.query.get("role"):
+        found = msgspec.structs.replace(
+            found, items=[each for each in found.items if role in each.roles]
+        )
+    return found
+
+
+def show(conn: Connection, ask: Ask) -> OperatorAccount:
+    """Answer `operator show`."""
+    return _account(conn, ask.path["operator"])
+
+
+def add(identities: Identities, conn: Connection, ask: Ask) -> OperatorAccount:
+    """Answer `operator add`."""
+    body: NewOperator = ask.body
+    if _found(conn, body.name) or identities.entry(body.name):
+        raise refusal("exists", f"there is an operator {body.name} already")
+    if body.kind is AccountKind.BREAK_GLASS:
+        raise refusal(
+            "refused", "a break-glass account is sealed, not added",
+            mend="pilotctl break-glass seal",
+        )  # fmt: skip
+    uid = _uid(body.user)
+    if uid is not None and any(
+        each.user and _uid(each.user) == uid and each.state == AccountState.ACTIVE
+        for each in conn.execute(select(ACCOUNTS.c.body)).scalars()
+    ):
+        raise refusal("exists", f"the OS user {body.user} is another operator already")
+    account = OperatorAccount(
+        id=new_id("operator"), created_at=ask.now, created_by=ask.operator.name,
+        updated_at=ask.now, updated_by=ask.operator.name, slug=body.name, kind=body.kind.value,
+        user=body.user, roles=sorted({each.value for each in body.roles}),
+        groups=sorted(set(body.groups)), state=AccountState.ACTIVE.value,
+    )  # fmt: skip
+    _store(conn, account)
+    _record(conn, ask, "operator.add", account)
+    _publish(conn)
+    return account
+
+
+def change(conn: Connection, ask: Ask) -> OperatorAccount:
+    """Answer `operator set`: other roles, or other groups."""
+    body: SetOperator = ask.body
+    before = _living(conn, ask)
+    if before.standing:
+        raise refusal(
+            "refused", f"{before.slug} is named in pilot.toml: its roles are changed there",
+            mend="edit [[operators]] in pilot.toml, then pilotctl down and up",
+        )  # fmt: skip
+    if before.kind == AccountKind.BREAK_GLASS:
+        raise refusal("refused", "a break-glass account can only close; that cannot be changed")
+    roles = before.roles if body.roles is None else sorted({each.value for each in body.roles})
+    groups = before.groups if body.groups is None else sorted(set(body.groups))
+    after = _changed(before, ask, roles=roles, groups=groups)
+    _store(conn, after)
+    _record(conn, ask, "operator.set", after, before)
+    _publish(conn)
+    return after
+
+
+def restore(conn: Connection, ask: Ask) -> OperatorAccount:
+    """Answer `operator restore`: a new generation of the account, without its old tokens."""
+    before = _account(conn, ask.path["operator"])
+    fresh(ask, before)
+    if before.kind == AccountKind.BREAK_GLASS:
+        raise refusal("refused", "a spent break-glass account stays so",
+                      mend="pilotctl break-glass seal")  # fmt: skip
+    if before.state == AccountState.ACTIVE:
+        return before
+    after = _changed(
+        before, ask, state=AccountState.ACTIVE.value, state_reason="", tokens=[],
+        generation=before.generation + 1,
+    )  # fmt: skip
+    _store(conn, after)
+    _record(conn, ask, "operator.restore", after, before)
+    _publish(conn)
+    return after
+
+
+def issue(conn: Connection, ask: Ask) -> IssuedToken:
+    """Answer `operator token`. The token exists in this answer and nowhere else."""
+    before = _living(conn, ask)
+    if before.kind == AccountKind.BREAK_GLASS:
+        raise refusal("refused", "a break-glass account has its one token",
+                      mend="pilotctl break-glass seal --replace")  # fmt: skip
+    after, token, raw = _with_token(conn, ask, before, PREFIX, replace=ask.body.replace)
+    _record(conn, ask, "operator.token", after, before)
+    _publish(conn)
+    return IssuedToken(account=after, token=token, secret=raw)
+
+
+def seal(conn: Connection, ask: Ask) -> IssuedToken:
+    """Answer `break-glass seal`: an account that can only close, for the worst night."""
+    if ask.body.replace:
+        for each in conn.execute(select(ACCOUNTS.c.body)).scalars().all():
+            if each.kind == AccountKind.BREAK_GLASS and each.state == AccountState.ACTIVE:
+                mark = _mark(each, ask.operator.name, "replaced", ask)
+                kept.add(conn, [mark])
+                learn(conn, [mark])
+    count = len(conn.execute(select(ACCOUNTS.c.name).where(
+        ACCOUNTS.c.kind == AccountKind.BREAK_GLASS.value)).all())  # fmt: skip
+    plain = OperatorAccount(
+        id=new_id("operator"), created_at=ask.now, created_by=ask.operator.name,
+        updated_at=ask.now, updated_by=ask.operator.name, slug=f"break-glass-{count + 1}",
+        kind=AccountKind.BREAK_GLASS.value, user="", roles=roles_of_break_glass(), groups=[],
+        state=AccountState.ACTIVE.value,
+    )  # fmt: skip
+    account, token, raw = _with_token(conn, ask, plain, BREAK_GLASS_PREFIX, replace=False)
+    _record(conn, ask, "break-glass.seal", account)
+    _publish(conn)
+    return IssuedToken(account=account, token=token, secret=raw)
+
+
+def learn(conn: Connection, marks: Iterable[Mark]) -> None:
+    """Take over what any service says for ever of an account: that it was cut, or used."""
+    changed = False
+    for mark in marks:
+        account = _found(conn, mark.name)
+        if account is None or account.generation != mark.generation:
+            continue
+        kept.add(conn, [mark])
+        if mark.kind == "used" and account.used_at is None:
+            _store(conn, msgspec.structs.replace(account, used_at=mark.at))
+        if mark.kind == "cut" and account.state == AccountState.ACTIVE:
+            conn.execute(delete(TOKENS).where(TOKENS.c.name == account.slug))
+            after = msgspec.structs.replace(
+                account, state=AccountState.CUT.value, tokens=[], updated_at=mark.at,
+                updated_by=mark.by, revision=account.revision + 1, state_reason=mark.reason[:200],
+            )  # fmt: skip
+            _store(conn, after)
+            changed = True
+    if changed:
+        _publish(conn)
+
+
+def _with_token(
+    conn: Connection, ask: Ask, account: OperatorAccount, prefix: str, *, replace: bool
+) -> tuple[OperatorAccount, OperatorToken, str]:
+    raw = prefix + secrets.token_urlsafe(32)
+    ends_at = ask.body.ends_at
+    if ends_at is not None and ends_at <= ask.now:
+        raise refusal("invalid", "the token would have ended already")
+    token = OperatorToken(
+        id=new_id("token"), hint=raw[-4:], created_at=ask.now, created_by=ask.operator.name,
+        ends_at=ends_at,
+    )  # fmt: skip
+    if replace:
+        conn.execute(delete(TOKENS).where(TOKENS.c.name == account.slug))
+    row = {"id": token.id, "name": account.slug, "sha256": hash_of(raw), "ends_at": ends_at}
+    conn.execute(TOKENS.insert().values(row))
+    after = _changed(account, ask, tokens=[*([] if replace else account.tokens), token])
+    _store(conn, after)
+    return after, token, raw
+
+
+def _account(conn: Connection, name: str) -> OperatorAccount:
+    found = _found(conn, name)
+    if found is None:
+        names = list(conn.execute(select(ACCOUNTS.c.name)).scalars())
+        near = get_close_matches(name, names, 1, 0.5)
+        hint = f": did you mean {near[0]}?" if near else ""
+        raise refusal("not-found", f"there is no operator {name}{hint}",
+                      mend="pilotctl operator list")  # fmt: skip
+    return found
+
+
+def _living(conn: Connection, ask: Ask) -> OperatorAccount:
+    account = _account(conn, ask.path["operator"])
+    fresh(ask, account)
+    if account.state != AccountState.ACTIVE:
+        raise refusal("state", f"{account.slug} was cut off",
+                      mend=f"pilotctl operator restore {account.slug}")  # fmt: skip
+    return account
+
+
+def _found(conn: Connection, name: str) -> OperatorAccount | None:
+    body: OperatorAccount | None = conn.execute(
+        select(ACCOUNTS.c.body).where(ACCOUNTS.c.name == name)
+    ).scalar_one_or_none()
+    return body
+
+
+def _changed(account: OperatorAccount, ask: Ask, **members: Any) -> OperatorAccount:
+    return msgspec.structs.replace(
+        account, revision=account.revision + 1, updated_at=ask.now, updated_by=ask.operator.name,
+        **members,
+    )  # fmt: skip
+
+
+def _store(conn: Connection, account: OperatorAccount) -> None:
+    row = {
+        "name": account.slug, "kind": account.kind, "state": account.state,
+        "created_at": account.created_at, "body": account,
+    }  # fmt: skip
+    written = insert(ACCOUNTS).values(row)
+    conn.execute(
+        written.on_conflict_do_update(
+            index_elements=["name"],
+            set_={"kind": written.excluded.kind, "state": written.excluded.state,
+                  "body": written.excluded.body},
+        )
+    )  # fmt: skip
+
+
+def _publish(conn: Connection) -> None:
+    """Make the next roster of what is kept now: every service decides by it from then on."""
+    tokens: dict[str, list[RosterToken]] = {}
+    for row in conn.execute(select(TOKENS)):
+        held = RosterToken(id=row.id, hint="", sha256=row.sha256, ends_at=row.ends_at)
+        tokens.setdefault(row.name, []).append(held)
+    entries = []
+    for each in conn.execute(select(ACCOUNTS.c.body).order_by(ACCOUNTS.c.name)).scalars():
+        hints = {token.id: token.hint for token in each.tokens}
+        mine = [
+            msgspec.structs.replace(token, hint=hints.get(token.id, ""))
+            for token in tokens.get(each.slug, [])
+        ]
+        entries.append(
+            Entry(
+                name=each.slug, kind=each.kind, uid=_uid_or_none(each), roles=each.roles,
+                groups=each.groups, generation=each.generation, tokens=mine,
+            )
+        )  # fmt: skip
+    kept.keep(conn, Roster(sequence=kept.roster(conn).sequence + 1, entries=entries))
+
+
+def _mark(account: OperatorAccount, by: str, reason: str, ask: Ask) -> Mark:
+    return Mark(
+        name=account.slug, generation=account.generation, kind="cut", at=ask.now, by=by,
+        reason=reason,
+    )  # fmt: skip
+
+
+def _uid(user: str) -> int | None:
+    """Return the id of an OS user; None for no name. Raises the problem `invalid`."""
+    if not user:
+        return None
+    try:
+        return pwd.getpwnam(user).pw_uid
+    except (KeyError, ValueError):
+        raise refusal("invalid", f"there is no user {user!r} on this machine") from None
+
+
+def _uid_or_none(account: OperatorAccount) -> int | None:
+    if account.state != AccountState.ACTIVE:
+        return None
+    try:
+        return _uid(account.user)
+    except PilotError:
+        return None
+
+
+def _record(
+    conn: Connection,
+    ask: Ask,
+    action: str,
+    account: OperatorAccount,
+    before: OperatorAccount | None = None,
+) -> None:
+    emit(
+        conn,
+        event(
+            action, service="policy", actor=ask.operator.name, kind="operator",
+            target=account.slug, name=account.slug, reason=ask.body.reason,
+            request_id=ask.request_id, at=ask.now, before=before, after=account,
+        ),
+    )  # fmt: skip

@@ -1,0 +1,75 @@
+"""The roster and the marks of one service, as its store keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, select
+from sqlalchemy.dialects.sqlite import insert
+
+from console.services.operators.roster import Identities, Mark, Roster
+from console.services.operators.tables import MARKS, ROSTER
+from console.services.store import signal
+
+TOPIC = "operators"
+"""Signalled when the roster or a mark changed."""
+
+_ONLY = 1
+
+
+def roster(conn: Connection) -> Roster:
+    """Return the newest roster that was kept; an empty one before the first."""
+    found: Roster | None = conn.execute(
+        select(ROSTER.c.body).where(ROSTER.c.id == _ONLY)
+    ).scalar_one_or_none()
+    return found or Roster(sequence=0, entries=[])
+
+
+def marks(conn: Connection) -> list[Mark]:
+    """Return everything that is so for ever."""
+    return [
+        Mark(name=row.name, generation=row.generation, kind=row.kind, at=row.at, by=row.by,
+             reason=row.reason)
+        for row in conn.execute(select(MARKS).order_by(MARKS.c.at))
+    ]  # fmt: skip
+
+
+def keep(conn: Connection, told: Roster) -> bool:
+    """Keep a roster unless a newer one is kept, and every mark it tells; whether any was new."""
+    newer = told.sequence > roster(conn).sequence
+    if newer:
+        row = {"id": _ONLY, "body": Roster(sequence=told.sequence, entries=told.entries)}
+        written = insert(ROSTER).values(row)
+        conn.execute(
+            written.on_conflict_do_update(
+                index_elements=["id"], set_={"body": written.excluded.body}
+            )
+        )
+    marked = add(conn, told.marks)
+    if newer or marked:
+        signal(conn, TOPIC)
+    return newer or marked
+
+
+def add(conn: Connection, new: Iterable[Mark], event_id: str = "") -> bool:
+    """Keep marks; one that is kept already stays as it was. Tell whether any was new."""
+    added = False
+    for each in new:
+        row = {
+            "name": each.name, "generation": each.generation, "kind": each.kind, "at": each.at,
+            "by": each.by, "reason": each.reason, "event_id": event_id,
+        }  # fmt: skip
+        added |= conn.execute(insert(MARKS).values(row).on_conflict_do_nothing()).rowcount > 0
+    if added:
+        signal(conn, TOPIC)
+    return added
+
+
+def add_all(conn: Connection, new: Iterable[Mark]) -> None:
+    """Keep marks, and nothing else of them."""
+    add(conn, new)
+
+
+def refresh(conn: Connection, identities: Identities) -> None:
+    """Let `identities` decide by what is kept."""
+    identities.take(roster(conn), marks(conn))

@@ -1,0 +1,195 @@
+"""Who may use a service: the standing operators, the roster that policy told, and the cuts.
+
+Every service decides alone, from what it keeps: with policy down nobody is locked out, and
+whoever was cut off here stays so whatever policy says later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+
+from console.api.problems import refusal
+from console.errors import PilotError
+from console.model.account import AccountKind, OperatorSession
+from console.model.operator import Operator, Role
+
+LONGEST_AGENT = 120
+MOST_SESSIONS = 5000
+
+
+class RosterToken(msgspec.Struct, frozen=True, kw_only=True):
+    """A token as services know it."""
+
+    id: str
+    hint: str
+    sha256: str
+    ends_at: datetime | None = None
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """An account as services know it. `uid` is None where it is no OS user."""
+
+    name: str
+    kind: str
+    uid: int | None
+    roles: list[str]
+    groups: list[str]
+    generation: int
+    tokens: list[RosterToken] = []
+
+
+class Mark(msgspec.Struct, frozen=True, kw_only=True):
+    """What is so for ever of one generation of an account: `cut`, or `used`."""
+
+    name: str
+    generation: int
+    kind: str
+    at: datetime
+    by: str
+    reason: str
+
+
+class Roster(msgspec.Struct, frozen=True, kw_only=True):
+    """Every account that policy keeps. A lower sequence is older, and ignored."""
+
+    sequence: int
+    entries: list[Entry]
+    marks: list[Mark] = []
+
+
+class Caller(NamedTuple):
+    """Someone who was let in, and by what."""
+
+    operator: Operator
+    by: str
+    token_id: str = ""
+
+
+class Identities:
+    """Who may use one service now. Kept in memory; `take` follows each change of what is kept."""
+
+    def __init__(self, service: str, standing: Sequence[Operator]) -> None:
+        self.service = service
+        self.standing = tuple(standing)
+        self._sessions: dict[tuple[str, str, str, str], OperatorSession] = {}
+        self.take(Roster(sequence=0, entries=[]), ())
+
+    def take(self, roster: Roster, marks: Iterable[Mark]) -> None:
+        """Decide by this roster and these marks from now on."""
+        named = {entry.name: entry for entry in roster.entries}
+        entries = [_standing(each, named.get(each.name)) for each in self.standing]
+        names = {entry.name for entry in entries}
+        entries += [entry for entry in roster.entries if entry.name not in names]
+        self._cut = {(mark.name, mark.generation) for mark in marks if mark.kind == "cut"}
+        self._entries = {entry.name: entry for entry in entries}
+        # a standing operator wins over an account that claims the same user
+        self._by_uid = {entry.uid: entry for entry in reversed(entries) if entry.uid is not None}
+        self._by_token = {
+            token.sha256: (entry, token) for entry in entries for token in entry.tokens
+        }
+
+    def entry(self, name: str) -> Entry | None:
+        """Return an account as this service knows it."""
+        return self._entries.get(name)
+
+    def names(self) -> list[str]:
+        """Return the names of everybody who is not cut off, break-glass accounts apart."""
+        return [
+            entry.name
+            for entry in self._entries.values()
+            if entry.kind != AccountKind.BREAK_GLASS and not self.is_cut(entry)
+        ]
+
+    def is_cut(self, entry: Entry) -> bool:
+        """Tell whether this generation of the account was cut off."""
+        return (entry.name, entry.generation) in self._cut
+
+    def mark_cut(self, entry: Entry) -> None:
+        """Let nobody in by this generation of the account from now on."""
+        self._cut.add((entry.name, entry.generation))
+
+    def caller(self, uid: int | None, bearer: str, at: datetime) -> Caller:
+        """Return who asks: by the token if one was sent, else by the OS user.
+
+        Raises the problem `not-an-operator`.
+        """
+        if bearer:
+            found = self._by_token.get(hash_of(bearer))
+            if found is None:
+                raise _nobody("no operator has this token")
+            entry, token = found
+            if token.ends_at is not None and at >= token.ends_at:
+                raise _nobody(f"this token of {entry.name} has ended")
+            return Caller(self._let_in(entry, -1), f"token …{token.hint}", token.id)
+        if uid is None:
+            raise _nobody("a token is needed here: there is no OS user at the other end")
+        known = self._by_uid.get(uid)
+        if known is None:
+            raise _nobody(f"the OS user with the id {uid} is no operator here")
+        return Caller(self._let_in(known, uid), f"user {known.name}")
+
+    def saw(self, caller: Caller, source: str, agent: str, at: datetime) -> bool:
+        """Count a request; tell whether it is the first of a session."""
+        key = (caller.operator.name, caller.by, source, agent[:LONGEST_AGENT])
+        known = self._sessions.get(key)
+        if known is None and len(self._sessions) >= MOST_SESSIONS:
+            del self._sessions[next(iter(self._sessions))]
+        self._sessions[key] = OperatorSession(
+            operator=key[0], by=key[1], source=key[2], agent=key[3], service=self.service,
+            first_at=known.first_at if known else at, last_at=at,
+            requests=known.requests + 1 if known else 1,
+        )  # fmt: skip
+        return known is None
+
+    def sessions(self) -> list[OperatorSession]:
+        """Return who has used this service since it started, the newest use first."""
+        return sorted(self._sessions.values(), key=lambda each: each.last_at, reverse=True)
+
+    def end_sessions(self, name: str) -> int:
+        """Forget the sessions of someone who was cut off; return how many there were."""
+        theirs = [key for key in self._sessions if key[0] == name]
+        for key in theirs:
+            del self._sessions[key]
+        return len(theirs)
+
+    def _let_in(self, entry: Entry, uid: int) -> Operator:
+        if self.is_cut(entry):
+            raise _nobody(f"{entry.name} was cut off")
+        return Operator(
+            name=entry.name, uid=uid, roles=entry.roles, groups=entry.groups, kind=entry.kind
+        )
+
+
+def hash_of(raw: str) -> str:
+    """Return what is stored of a token: its SHA-256, hex."""
+    return hashlib.sha256(raw.encode()).hexdigest()
+
+
+def closes_only(operator: Operator) -> bool:
+    """Tell whether someone may look and close, and nothing else."""
+    return operator.kind == AccountKind.BREAK_GLASS
+
+
+def roles_of_break_glass() -> list[str]:
+    """Return what a break-glass account may do: what a responder may, and only closing."""
+    return [Role.RESPONDER.value]
+
+
+def _standing(operator: Operator, entry: Entry | None) -> Entry:
+    kept: Mapping[str, object] = {} if entry is None else {
+        "generation": entry.generation, "tokens": entry.tokens,
+    }  # fmt: skip
+    plain = Entry(
+        name=operator.name, kind=AccountKind.PERSON.value, uid=operator.uid,
+        roles=operator.roles, groups=operator.groups, generation=0,
+    )  # fmt: skip
+    return msgspec.structs.replace(plain, **kept)
+
+
+def _nobody(why: str) -> PilotError:
+    return refusal("not-an-operator", why, mend="ask an admin: pilotctl operator add")

@@ -1,0 +1,46 @@
+"""Policy tells the other services who its operators are, and learns whom they cut off."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+
+from sqlalchemy import Connection
+
+from console.errors import PilotError
+from console.services.client import Client
+from console.services.operators import accounts, kept
+from console.services.operators.cutting import ROSTER_PATH
+from console.services.operators.roster import Roster
+from console.services.store import Store
+
+EVERY_SECONDS = 2.0
+"""A service that was away hears of the roster, and is heard, at least this often."""
+
+_LOG = logging.getLogger(__name__)
+
+
+async def spread(store: Store, peers: Mapping[str, Client]) -> None:
+    """Tell every peer the roster at each change and regularly, for ever."""
+    while True:
+        told = await store.read(whole)
+        answers = await asyncio.gather(*(_tell(peer, told) for peer in peers.values()))
+        marks = [mark for answer in answers if answer for mark in answer.marks]
+        with suppress(PilotError):
+            await store.write(lambda conn, new=marks: accounts.learn(conn, new))  # type: ignore[misc]
+        await store.signalled(kept.TOPIC, EVERY_SECONDS)
+
+
+def whole(conn: Connection) -> Roster:
+    """Return the roster as policy keeps it, with every mark it knows."""
+    roster = kept.roster(conn)
+    return Roster(sequence=roster.sequence, entries=roster.entries, marks=kept.marks(conn))
+
+
+async def _tell(peer: Client, told: Roster) -> Roster | None:
+    try:
+        return await peer.send("PUT", ROSTER_PATH, told, Roster, timeout=5.0)
+    except PilotError:
+        return None
