@@ -105,8 +105,10 @@ def _look(wanted: str) -> _Look:
     """Settle what must be before the toolkit is imported, and choose theme and colours."""
     settle(os.environ)
     from console.config.paths import state_folder  # noqa: PLC0415  # the screen alone needs these
+    from console.tui.pasted import install  # noqa: PLC0415
     from console.tui.themes import Depth, Themes, depth_of, own_themes  # noqa: PLC0415
 
+    install()
     depth = depth_of(os.environ)
     if os.environ.get("NO_COLOR") == "":
         # to the toolkit an empty value asks for no colour, by the convention it does not
