@@ -219,6 +219,20 @@ class Point(msgspec.Struct, kw_only=True, frozen=True):
     version: str = ""
 
 
+class DeregisterPoint(Request, kw_only=True, frozen=True):
+    """What `point deregister` sends."""
+
+    serving: bool = False
+    """Also where it still serves; without, that is refused."""
+    reason: Reason
+
+
+class AdmitPoint(Request, kw_only=True, frozen=True):
+    """What `point admit` sends: a deregistered point may serve again."""
+
+    reason: Reason
+
+
 class PointProof(msgspec.Struct, kw_only=True, frozen=True):
     """What is known of one point for one receipt."""
 
@@ -254,7 +268,7 @@ class Receipt(msgspec.Struct, kw_only=True, frozen=True):
 
     id: str
     action: str
-    """`grant.revoke`, `key.revoke`, `key.retire` or `lock.add`."""
+    """`grant.revoke`, `key.revoke`, `key.retire`, `lock.add` or `point.deregister`."""
     kind: str
     target: str
     partner: str = ""

@@ -61,8 +61,8 @@ ACTIONS: dict[str, Class] = {
     **_acts(
         ENTITY, 3, "Update", "pilot.stage", "partner.verify", "partner.declare", "terms.accept"
     ),
-    **_acts(ENTITY, 6, "Enroll", "point.register"),
-    **_acts(ENTITY, 7, "Unenroll", "point.gone"),
+    **_acts(ENTITY, 6, "Enroll", "point.register", "point.admit"),
+    **_acts(ENTITY, 7, "Unenroll", "point.gone", "point.deregister"),
     **_acts(ENTITY, 10, "Activate", "assessment.accept", "service.start"),
     **_acts(
         ENTITY, 11, "Deactivate", "assessment.reject", "assessment.withdraw", "assessment.expire",

@@ -74,10 +74,15 @@ class Points:
         )
 
     def names(self, conn: Connection) -> dict[str, str]:
-        """Return the registered points and their addresses."""
+        """Return the points that may serve, now or later, and their addresses.
+
+        One that was deregistered counts until its lease is over.
+        """
+        rows = conn.execute(
+            select(POINTS.c.name, POINTS.c.url, POINTS.c.gone_at).order_by(POINTS.c.name)
+        )
         return {
-            row.name: row.url
-            for row in conn.execute(select(POINTS.c.name, POINTS.c.url).order_by(POINTS.c.name))
+            row.name: row.url for row in rows if row.gone_at is None or self.seen(row.name).serving
         }
 
     def urls(self, conn: Connection) -> list[str]:
@@ -113,21 +118,24 @@ class Points:
 
     def listing(self, conn: Connection, ask: Ask) -> Page[Point]:
         """Answer `point.list`."""
+        return page(conn, select(POINTS), ask, keys=[POINTS.c.name], decode=self.shown)
 
-        def shown(row: Row[Any]) -> Point:
-            seen = self.seen(row.name)
-            return Point(
-                name=row.name,
-                url=row.url,
-                state=PointState.SERVING if seen.current else PointState.FENCED,
-                applied_sequence=seen.said.applied_sequence,
-                lease_until=seen.lease_until,
-                last_seen_at=seen.last_seen_at,
-                in_flight=sum(seen.said.in_flight.values()),
-                version=row.version,
-            )
-
-        return page(conn, select(POINTS), ask, keys=[POINTS.c.name], decode=shown)
+    def shown(self, row: Row[Any]) -> Point:
+        """Return a point as it is now."""
+        seen = self.seen(row.name)
+        state = PointState.SERVING if seen.current else PointState.FENCED
+        if row.gone_at is not None and not seen.serving:
+            state = PointState.GONE
+        return Point(
+            name=row.name,
+            url=row.url,
+            state=state,
+            applied_sequence=seen.said.applied_sequence,
+            lease_until=seen.lease_until,
+            last_seen_at=seen.last_seen_at,
+            in_flight=sum(seen.said.in_flight.values()),
+            version=row.version,
+        )
 
     async def register(self, ask: Ask) -> Registered:
         """Take a point in, or take one back after its restart."""
@@ -135,6 +143,12 @@ class Points:
 
         def enter(conn: Connection) -> Registered:
             known = conn.execute(select(POINTS).where(POINTS.c.name == said.name)).first()
+            if known is not None and known.gone_at is not None:
+                raise refusal(
+                    "state",
+                    f"{said.name} was deregistered",
+                    mend=f"pilotctl point admit {said.name}",
+                )
             facts = {
                 "url": said.url,
                 "version": said.version,
@@ -183,7 +197,10 @@ class Points:
         name, said = ask.path["point"], ask.body
 
         def look(conn: Connection) -> tuple[str | None, int, float | None]:
-            known = conn.execute(select(POINTS.c.incarnation).where(POINTS.c.name == name)).scalar()
+            row = conn.execute(select(POINTS).where(POINTS.c.name == name)).first()
+            if row is not None and row.gone_at is not None:
+                raise refusal("state", f"{name} was deregistered")
+            known = row.incarnation if row is not None else None
             return known, changes.head(conn), self.policy_age(conn, datetime.now(UTC))
 
         known, head, policy_age = await self._store.read(look)
@@ -199,6 +216,20 @@ class Points:
         until = now + timedelta(seconds=LEASE_SECONDS)
         self._note(name, boottime() + LEASE_SECONDS, until, now, said)
         return Lease(sequence=head, lease_seconds=LEASE_SECONDS, policy_age=policy_age)
+
+    async def goodbye(self, ask: Ask) -> Lease:
+        """Take back the lease of a point that leaves: it has let go of every call before."""
+        name, said = ask.path["point"], ask.body
+        known = await self._store.read(
+            lambda conn: conn.execute(
+                select(POINTS.c.incarnation).where(POINTS.c.name == name)
+            ).scalar()
+        )
+        if known != said.incarnation:
+            raise refusal("state", f"another process is the point {name} now")
+        now = datetime.now(UTC)
+        self._note(name, 0.0, now, now, LeaseAsk(applied_sequence=said.applied_sequence))
+        return Lease(sequence=said.applied_sequence, lease_seconds=0.0)
 
     def _note(self, name: str, ends: float, until: datetime, at: datetime, said: LeaseAsk) -> None:
         self._seen[name] = Seen(

@@ -42,8 +42,12 @@ def begin(
     credentials: int,
     event_id: str,
     lock_id: str = "",
+    only: str = "",
 ) -> Receipt:
-    """Store the receipt of a closing in its own transaction: every point is yet to be proven."""
+    """Store the receipt of a closing in its own transaction: every point is yet to be proven,
+    or `only` the one that it is about.
+    """
+    names = [only] if only else list(points.names(conn))
     receipt = Receipt(
         id=id,
         action=action,
@@ -56,7 +60,7 @@ def begin(
         recorded_at=at,
         sequence=sequence,
         credentials=credentials,
-        points=[PointProof(point=name, state="waiting") for name in points.names(conn)],
+        points=[PointProof(point=name, state="waiting") for name in names],
         prober=PROBER,
         event_id=event_id,
         state="verifying",
@@ -67,6 +71,15 @@ def begin(
     )
     signal(conn, TOPIC)
     return receipt
+
+
+def newest(conn: Connection, action: str, target: str) -> Receipt:
+    """Return the last receipt of an action on a target. Raises the problem `not-found`."""
+    rows = conn.execute(select(RECEIPTS.c.body).order_by(RECEIPTS.c.requested_at.desc())).scalars()
+    for receipt in rows:
+        if (receipt.action, receipt.target) == (action, target):
+            return receipt  # type: ignore[no-any-return]
+    raise refusal("not-found", f"there is no receipt of {action} {target}")
 
 
 def listing(conn: Connection, ask: Ask) -> Page[Receipt]:

@@ -89,6 +89,8 @@ def _serving(gateway: Path, name: str) -> Callable[[], Awaitable[bool]]:
             except PilotError:
                 return False
         found = next((each for each in points if each.name == name), None)
+        if found is not None and found.state == PointState.GONE.value:
+            return True  # it was deregistered: there is nothing to wait for
         if found is None or found.state != PointState.SERVING.value:
             return False
         return await _accepts(found.url)

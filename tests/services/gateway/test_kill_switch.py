@@ -311,7 +311,7 @@ def test_killed_at_random_moments_under_load_nothing_is_lost_doubled_or_let_thro
         store = sqlite3.connect(rig.home / "gateway.db")
         rows = store.execute("SELECT sequence, id FROM calls ORDER BY sequence").fetchall()
         changes = store.execute("SELECT count(*) FROM tombstones").fetchone()[0]
-        usage = store.execute("SELECT sum(calls) FROM usage").fetchone()[0]
+        usage = store.execute("SELECT sum(calls) FROM used").fetchone()[0]
         store.close()
         assert [row[0] for row in rows] == list(range(1, len(rows) + 1)), seed
         assert set(answered) <= {row[1] for row in rows}, seed

@@ -24,6 +24,7 @@ from console.services.gateway.point.responses import answers_key
 from console.services.gateway.point.serve import Keys, Listener, Routing
 from console.services.gateway.point.spool import STEPS, Spool
 from console.services.gateway.point.upstream import Upstreams, UpstreamSpec
+from console.services.gateway.point.upstream_key import UpstreamKey
 from console.services.gateway.point.watch import GuardedSelector, guarded_loop
 from console.services.gateway.probe import new_key
 from console.services.policy.shipped import bundle_in
@@ -32,6 +33,8 @@ from console.services.settings import Settings, Upstream
 from console.services.store import Store
 
 _BACKLOG = 1024
+GOODBYE_SECONDS = 3.0
+"""How long calls in flight may go on once the point was told to stop."""
 
 
 def main() -> int:
@@ -93,6 +96,10 @@ async def _serve(read: Settings, name: str, selector: GuardedSelector) -> None:
                 work.result()
             except BaseExceptionGroup as group:
                 raise _cause(group) from group
+        for site in list(server.sites):
+            await site.stop()
+        await point.let_end(GOODBYE_SECONDS)
+        await following.say_goodbye()
     finally:
         point.lease.drop()
         work.cancel()
@@ -197,12 +204,12 @@ async def _listen(listener: Listener, front: _Front) -> tuple[web.ServerRunner, 
 
 
 def _spec(upstream: Upstream) -> UpstreamSpec:
-    """Return what the data plane needs of an upstream. Its key is read once, here."""
+    """Return what the data plane needs of an upstream. Its key is read anew when it changes."""
     return UpstreamSpec(
         upstream.name,
         upstream.kind,
         upstream.base_url,
-        upstream.key(),
+        UpstreamKey(upstream.key, upstream.key_file),
         chunk_seconds=upstream.chunk_ms / 1000,
         read_seconds=float(upstream.read_seconds),
     )

@@ -33,6 +33,7 @@ LEASE_EVERY_SECONDS = 0.5
 _RETRY_SECONDS = 0.2
 _POLL_SECONDS = 20
 _LEASE_TIMEOUT = 2.0
+_GOODBYE_TIMEOUT = 0.5
 _BATCH = 500
 
 
@@ -116,6 +117,21 @@ class Following:
                 for wait in waits:
                     wait.cancel()
                 await asyncio.gather(*waits, return_exceptions=True)
+
+    async def say_goodbye(self) -> None:
+        """Give the lease back: the point serves nothing any more, so no receipt need wait."""
+        self._point.lease.drop()
+        with suppress(PilotError):
+            await self._control.send(
+                "POST",
+                f"/internal/v1/points/{self._point.name}/goodbye",
+                LeaseAsk(
+                    applied_sequence=self._point.snapshot.sequence,
+                    incarnation=self._incarnation,
+                ),
+                Lease,
+                timeout=_GOODBYE_TIMEOUT,
+            )
 
     async def _renew(self) -> bool:
         """Ask once. False where a change has to be applied first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -12,11 +13,14 @@ from console.model.grant import Decision, GrantProjection
 from console.services.gateway.decide import Asked, Moment, Verdict, decide, models_of
 from console.services.gateway.exchange import BundleFact, Change, State
 from console.services.gateway.point.inflight import InFlight, Running
-from console.services.gateway.point.lease import LeaseHeld
+from console.services.gateway.point.lease import LeaseHeld, boottime
 from console.services.gateway.snapshot import EMPTY, Snapshot
 
 _JUDGED_ONE_BY_ONE = 64
 """Up to so many changes at once, each is told apart by the calls that it ended."""
+
+
+_LOOKS_EVERY_SECONDS = 0.05
 
 
 class Point:
@@ -28,6 +32,8 @@ class Point:
         self.calls = InFlight()
         self.snapshot: Snapshot = EMPTY
         self.probes = 0
+        self.leaving = False
+        """It was told to stop: what is in flight may end, and nothing begins."""
         self._shipped = bundle
         self._bundle = bundle
         self._answers: dict[str, tuple[GrantProjection, dict[tuple[str, str, str], Decision]]] = {}
@@ -93,6 +99,13 @@ class Point:
             return True
         call.cut = verdict
         return False
+
+    async def let_end(self, seconds: float) -> None:
+        """Let nothing begin, and wait until the calls in flight have ended, at most so long."""
+        self.leaving = True
+        end = boottime() + seconds
+        while len(self.calls) and self.lease.holds and boottime() < end:  # noqa: ASYNC110 - once in a life
+            await asyncio.sleep(_LOOKS_EVERY_SECONDS)
 
     def guard(self) -> None:
         """Drop what is in flight if the lease is gone. Runs whenever the process wakes."""

@@ -129,6 +129,9 @@ class Listener:
             draft.attribute(self._point.snapshot, asked)
             said = f"{request.method} {draft.path} is not served here."
             return await self._refuse(request, draft, "route_unknown", said)
+        if self._point.leaving:
+            draft.attribute(self._point.snapshot, asked)
+            return await self._refuse(request, draft, "point_fenced", "This point is stopping.")
         early = self._point.judge(asked)
         if early.key is None:
             draft.decided(asked, early, self._point.snapshot.sequence)
@@ -431,7 +434,7 @@ class Listener:
         with suppress(PilotError):
             await self._finish(draft)
         answer = answers.error(draft, CODES[code].status, code, message or CODES[code].says)
-        if request.can_read_body and not request.content.at_eof():
+        if self._point.leaving or (request.can_read_body and not request.content.at_eof()):
             answer.force_close()  # the rest of the body is not read
         return answer
 

@@ -17,6 +17,7 @@ import msgspec
 from console.model.access import RouteName
 from console.services.gateway.point import builtin
 from console.services.gateway.point.request import Body
+from console.services.gateway.point.upstream_key import NO_KEY, UpstreamKey
 
 MOST_ANSWER_BYTES = 32 * 1024 * 1024
 _IDLE_SECONDS = 4.0
@@ -65,7 +66,7 @@ class UpstreamSpec(NamedTuple):
     name: str
     kind: str
     base_url: str = ""
-    key: str = ""
+    key: UpstreamKey = NO_KEY
     chunk_seconds: float = 0.02
     connect_seconds: float = 5.0
     read_seconds: float = 120.0
@@ -129,6 +130,8 @@ class Upstreams:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise UpstreamFailedError("upstream_unreachable", type(error).__name__) from None
         if answer.status != 200:
+            if answer.status in {401, 403}:
+                spec.key.doubt()
             try:
                 raise await _refused(answer)
             finally:
@@ -222,7 +225,7 @@ def _headers(spec: UpstreamSpec, body: Body, request_id: str) -> dict[str, str]:
         "User-Agent": "pilotctl-gateway",
         "X-Request-Id": request_id,
     }
-    key = spec.key
+    key = spec.key.current()
     if spec.kind == "anthropic":
         headers["anthropic-version"] = ANTHROPIC_VERSION
         if key:

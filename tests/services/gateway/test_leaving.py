@@ -1,0 +1,217 @@
+"""Points that leave: with a goodbye, for good, and in again; and an upstream's key changed live."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+import pytest
+
+from console.errors import PilotError
+from console.services.gateway.point.upstream_key import UpstreamKey
+from tests.services.gateway.conftest import Lab
+from tests.services.gateway.rig import RefusedError, Rig, projection
+from tests.services.gateway.test_kill_switch import post
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    config = '[upstreams.builtin]\nkind = "builtin"\nchunk_ms = 5\n'
+    with Rig(tmp_path_factory.mktemp("l"), config, points=2) as rig:
+        yield rig
+
+
+def whole(rig: Rig) -> None:
+    """Start what a test stopped."""
+    for name in rig.names:
+        if name not in rig.processes:
+            rig.start(name)
+    rig.wait(rig.all_serving, "both serve")
+    rig.refresh()
+
+
+def stream(url: str, key: str, words: int) -> tuple[http.client.HTTPConnection, Any]:
+    conn = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
+    messages = [{"role": "user", "content": f"{words} words"}]
+    body = json.dumps({"model": "aurora-1", "messages": messages, "stream": True})
+    conn.request("POST", "/v1/chat/completions", body, {"Authorization": f"Bearer {key}"})
+    answer = conn.getresponse()
+    assert answer.read(10)
+    return conn, answer
+
+
+def state_of(rig: Rig, name: str) -> str:
+    points = rig.get("/v1/points")["items"]
+    return next(str(p["state"]) for p in points if p["name"] == name)
+
+
+def test_a_point_told_to_stop_lets_calls_end_begins_none_and_gives_its_lease_back(
+    pair: Rig,
+) -> None:
+    whole(pair)
+    grant = projection()
+    pair.project(grant)
+    credential, key = pair.issue(grant)
+    url = pair.urls["gw-2"]
+    conn, answer = stream(url, key, 200)
+    idle = http.client.HTTPConnection(urlsplit(url).netloc, timeout=5)
+    idle.connect()
+    stopping = threading.Thread(target=pair.stop, args=("gw-2",))
+    stopping.start()
+    time.sleep(0.3)
+    with pytest.raises(ConnectionRefusedError):
+        post(url, key)
+    idle.request("POST", "/v1/chat/completions", "{}", {"Authorization": f"Bearer {key}"})
+    refused = idle.getresponse()
+    assert (refused.status, refused.headers["x-pilotctl-code"]) == (503, "point_fenced")
+    idle.close()
+    assert answer.read().endswith(b"data: [DONE]\n\n"), "the call in flight came to its end"
+    conn.close()
+    stopping.join()
+    began = time.monotonic()
+    receipt = pair.receipt(pair.revoke("credential", credential)["id"])
+    assert time.monotonic() - began < 2.0, "no receipt waits for a lease that was given back"
+    states = {p["point"]: (p["state"], p["method"]) for p in receipt["points"]}
+    assert states == {"gw-1": ("refused", "probe"), "gw-2": ("lapsed", "lease")}
+    whole(pair)
+    assert post(pair.urls["gw-2"], key)[1]["x-pilotctl-code"] == "key_revoked"
+
+
+def test_a_call_that_will_not_end_is_dropped_when_the_time_is_over_and_recorded(
+    pair: Rig,
+) -> None:
+    whole(pair)
+    grant = projection()
+    pair.project(grant)
+    _, key = pair.issue(grant)
+    conn, answer = stream(pair.urls["gw-2"], key, 9000)
+    began = time.monotonic()
+    pair.stop("gw-2")
+    assert 2.5 < time.monotonic() - began < 5.0
+    with suppress(http.client.HTTPException, ConnectionError):
+        assert b"[DONE]" not in answer.read()
+    conn.close()
+    whole(pair)
+    record = pair.wait(
+        lambda: next(
+            (c for c in pair.get(f"/v1/calls?grant={grant.id}")["items"] if c["ended_at"]), None
+        ),
+        "its record came",
+    )
+    assert record["code"] in {"point_fenced", "point_restarted", "caller_gone"}
+    assert record["estimated"]
+
+
+def test_a_point_is_deregistered_proven_by_its_lease_and_admitted_again(pair: Rig) -> None:
+    whole(pair)
+    grant = projection()
+    pair.project(grant)
+    credential, key = pair.issue(grant)
+    url, path = pair.urls["gw-2"], "/v1/points/gw-2/deregistration"
+    with pytest.raises(RefusedError, match="serves, with 0 calls in flight"):
+        pair.call("POST", path, {"reason": "test"})
+    conn, answer = stream(url, key, 9000)
+    receipt = pair.call("POST", path, {"reason": "test", "serving": True})
+    assert pair.processes.pop("gw-2").wait(10), "it was refused its lease"
+    assert "was deregistered" in pair.said("gw-2")
+    proven = pair.receipt(receipt["id"])
+    assert [(p["point"], p["state"], p["method"]) for p in proven["points"]] == [
+        ("gw-2", "lapsed", "lease")
+    ]
+    with suppress(http.client.HTTPException, ConnectionError):
+        assert b"[DONE]" not in answer.read()
+    conn.close()
+    assert state_of(pair, "gw-2") == "gone"
+    assert pair.call("POST", path, {"reason": "again"})["id"] == receipt["id"]
+    ended = pair.receipt(pair.revoke("credential", credential)["id"])
+    assert [p["point"] for p in ended["points"]] == ["gw-1"]
+    pair.start("gw-2")
+    time.sleep(1.0)
+    assert state_of(pair, "gw-2") == "gone", "it cannot come back by itself"
+    pair.kill("control")
+    pair.start("control")
+    pair.wait(lambda: state_of(pair, "gw-1") == "serving", "control is back")
+    pair.wait(lambda: state_of(pair, "gw-2") == "gone", "it stays out", 5)
+    pair.call("POST", "/v1/points/gw-2/admission", {"reason": "test"})
+    whole(pair)
+    assert post(pair.urls["gw-2"], key)[1]["x-pilotctl-code"] == "key_revoked"
+    actions = [e["unmapped"]["action"] for e in pair.outbox()]
+    assert actions.count("point.deregister") == actions.count("point.admit") == 1
+    with pytest.raises(RefusedError, match="was not deregistered"):
+        pair.call("POST", "/v1/points/gw-2/admission", {"reason": "test"})
+    with pytest.raises(RefusedError, match="no point gw-9"):
+        pair.call("POST", "/v1/points/gw-9/deregistration", {"reason": "test"})
+
+
+def test_an_upstreams_key_is_rotated_without_a_restart(gateway: Rig, lab: Lab) -> None:
+    usual = projection()
+    capability = msgspec.structs.replace(usual.capabilities[0], models=["lab-1"])
+    grant = projection(capabilities=[capability], models=["lab-1"])
+    gateway.project(grant)
+    _, key = gateway.issue(grant)
+    asked = {
+        "model": "lab-1", "messages": [{"role": "user", "content": "x"}], "prompt_cache_key": "k",
+    }  # fmt: skip
+
+    def used() -> str:
+        assert post(gateway.url, key, asked)[0] == 200
+        return str(lab.said()["seen"][-1]["headers"]["authorization"])
+
+    path = gateway.home / "keys" / "lab.key"
+    before = path.read_text()
+    try:
+        assert used() == f"Bearer {before.strip()}"
+        _replace(path, "another-key\n")
+        end = time.monotonic() + 5
+        while used() != "Bearer another-key":
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        path.chmod(0o644)
+        path.write_text("open-to-all\n")
+        time.sleep(1.2)
+        assert used() == "Bearer another-key", "a file that others can read is not taken"
+    finally:
+        path.unlink()
+        _replace(path, before)
+
+
+def _replace(path: Path, text: str) -> None:
+    new = path.with_suffix(".new")
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    new.rename(path)
+
+
+def test_a_refused_key_is_looked_for_at_once_and_a_broken_file_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "key"
+    path.write_text("one")
+
+    def read() -> str:
+        text = path.read_text()
+        if text == "broken":
+            raise PilotError("bad-config", "broken")
+        return text
+
+    key = UpstreamKey(read, str(path))
+    _replace(path, "two")
+    assert key.current() == "one", "it is looked at once a second at most"
+    key.doubt()
+    assert key.current() == "two"
+    for bad in ("broken", ""):
+        _replace(path, bad)
+        key.doubt()
+        assert key.current() == "two"
+    path.unlink()
+    key.doubt()
+    assert key.current() == "two"
