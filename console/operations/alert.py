@@ -349,7 +349,7 @@ def plan_reopen(p: ReopenOne, at: Engines) -> Flow[Plan]:
     effect=Effect.CHANGE,
     role=Role.RESPONDER,
     plan=plan_reopen,
-    key="R",
+    key="u",
     subject="alert",
 )
 def reopen(p: ReopenOne, at: Engines, _plan: Plan | None) -> Flow[Alert]:

@@ -98,7 +98,7 @@ class AddOncall(msgspec.Struct, kw_only=True, frozen=True):
     hours: Annotated[Note, Param("When: `mon-fri 08:00-18:00 Europe/Berlin`; always without.")] = ""
     timeout_seconds: Annotated[
         Annotated[int, Meta(ge=1, le=60)],
-        Param("How long one attempt may take.", kind=Kind.DURATION, flag="patience"),
+        Param("Seconds that one attempt may take.", kind=Kind.NUMBER, flag="patience"),
     ] = 10
     reason: Why
 

@@ -169,6 +169,7 @@ TYPED = {
     Kind.STAGE: "sandbox:most-partners=10,longest=30d",
     Kind.LIMITS: "requests=60,parallel=4,budget=2.5,per=week",
     Kind.FILE: "FILE",
+    Kind.FLAG: "yes",
 }
 
 
@@ -191,6 +192,9 @@ def test_the_command_that_is_copied_means_the_same(op):
         name, equals, value = word.partition("=")
         if name in by_flag:
             field = by_flag[name]
+            if field.param.kind is Kind.FLAG:
+                again[field.name] = ["yes"]
+                continue
             again.setdefault(field.name, []).append(value if equals else next(rest))
         else:
             again[places.pop(0).name] = [word]
