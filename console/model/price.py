@@ -38,6 +38,11 @@ class Price(Stored, kw_only=True, frozen=True):
     max_output_tokens: int = USUAL_OUTPUT
     """What is reserved, and asked for, where a limited caller names no maximum."""
 
+    @property
+    def slug(self) -> str:
+        """What people type to mean it: its model."""
+        return self.model
+
     def cost(self, input_tokens: int, output_tokens: int) -> int:
         """Return what tokens cost in micro-units, rounded up: never too little."""
         whole = input_tokens * self.input_micros + output_tokens * self.output_micros

@@ -22,9 +22,9 @@ def charges(
     """Return the charges of a partner in a pilot; `rows` are by day and then by model."""
     out = []
     for row in rows:
-        if not row.tokens and not row.cost_micros:
+        day = day_of(row)
+        if day is None or not (row.tokens or row.cost_micros):
             continue
-        day = date.fromisoformat(row.group)
         price = price_of((each for each in prices if each.model == row.second), day)
         known = 0 if price is None else row.input_tokens * price.input_micros // TOKENS_PRICED
         read = min(row.cost_micros, known) if row.output_tokens else row.cost_micros
@@ -42,6 +42,14 @@ def charges(
                     )
                 )  # fmt: skip
     return out
+
+
+def day_of(row: UsageRow) -> date | None:
+    """Return the day that a row's group names; None where an API names something else."""
+    try:
+        return date.fromisoformat(row.group)
+    except ValueError:
+        return None
 
 
 class _Line(NamedTuple):

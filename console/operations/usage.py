@@ -14,7 +14,7 @@ from console.model.price import BudgetState, Forecast
 from console.model.stored import Page
 from console.model.text import now
 from console.model.traffic import UsageBy, UsagePicture, UsageRow
-from console.operations.focus import charges
+from console.operations.focus import charges, day_of
 from console.operations.params import (
     CapabilityFilter,
     GrantFilter,
@@ -232,6 +232,7 @@ def export(p: ExportUsage, at: Engines, _plan: Plan | None) -> Flow[Page[Charge]
         prices = yield from at.prices.find(Paging(prices.next_cursor, 500))
         known += prices.items
     items: list[Charge] = []
+    lost = 0
     for each in whose.items:
         if not each.cost_micros and not each.tokens:
             continue
@@ -240,12 +241,14 @@ def export(p: ExportUsage, at: Engines, _plan: Plan | None) -> Flow[Page[Charge]
             pilot=each.group,
         )  # fmt: skip
         items += charges(each.group, each.second, rows.items, known, p.currency)
+        lost += sum(day_of(row) is None for row in rows.items)
+    warnings = [*whose.warnings, *([f"{lost} rows name no day: left out"] if lost else [])]
     return Page(
         as_of=whose.as_of,
         source=whose.source,
         items=items,
-        partial=whose.partial,
-        warnings=whose.warnings,
+        partial=whose.partial or lost > 0,
+        warnings=warnings,
     )
 
 

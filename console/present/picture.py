@@ -36,7 +36,10 @@ def _hours(picture: Any) -> list[tuple[datetime, float]]:
     """Return the tokens of every hour of the period, in local time, empty ones too."""
     known: dict[datetime, float] = {}
     for row in picture.hours:
-        moment = datetime.fromisoformat(row.group).astimezone(UTC)
+        try:
+            moment = datetime.fromisoformat(row.group).astimezone(UTC)
+        except ValueError:
+            continue  # an API that names no hour: its tokens are in the groups all the same
         known[moment] = known.get(moment, 0.0) + row.tokens
     between = hours_between(picture.since.astimezone(UTC), picture.until.astimezone(UTC))
     return [(hour.astimezone(), known.get(hour, 0.0)) for hour in between]

@@ -73,6 +73,8 @@ def sample(kind: inspect.Type, items: int) -> Any:
             return next(iter(kind.cls)).value
         case inspect.DateTimeType():
             return AT
+        case inspect.DateType():
+            return AT[:10]
         case inspect.BoolType():
             return False
         case inspect.IntType():

@@ -13,11 +13,9 @@ import ipaddress
 import re
 import socket
 import struct
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 from weakref import WeakKeyDictionary
-
-from multidict import CIMultiDictProxy
 
 from console.services.gateway.snapshot import within
 
@@ -126,6 +124,14 @@ class Trust(NamedTuple):
         return any(within(peer, network) for network in self.proxies)
 
 
+class Headers(Protocol):
+    """The headers of a request, by name in any case; one that is there twice has both."""
+
+    def getall(self, key: str, default: list[str], /) -> list[str]:
+        """Return every value of a header, or the default."""
+        ...
+
+
 class Callers:
     """Tells each request's true address."""
 
@@ -141,7 +147,7 @@ class Callers:
         self,
         transport: asyncio.BaseTransport | None,
         peer: str,
-        headers: CIMultiDictProxy[str],
+        headers: Headers,
     ) -> str:
         """Return the caller's address: empty where a declared proxy does not know it.
 
@@ -160,16 +166,14 @@ class Callers:
         return forwarded(headers, trust.header, trust.hops, nearest)
 
 
-def forwarded(
-    headers: CIMultiDictProxy[str] | Mapping[str, str], name: str, hops: int, nearest: str
-) -> str:
+def forwarded(headers: Headers, name: str, hops: int, nearest: str) -> str:
     """Return the address that the outermost of `hops` trusted proxies saw.
 
     The last entry is the one that the nearest proxy added. Fewer entries than hops: the
     first, which a trusted proxy added all the same. An entry that is no address (hidden,
     unknown) is nobody's: an empty string.
     """
-    lines = headers.getall(name, []) if isinstance(headers, CIMultiDictProxy) else []
+    lines = headers.getall(name, [])
     entries = _forwarded_nodes(lines) if name == "forwarded" else _listed(lines)
     if not entries:
         return nearest
