@@ -54,6 +54,12 @@ EVENT_LIST = Route(
     ),
 )  # fmt: skip
 """Newest first; with `after` (an index) oldest first from there, for a tail."""
+EVENT_TAIL = Route(
+    "audit.tail", "audit", "GET", "/v1/tail/events", Event,
+    query=("actor", "action", "target", "partner", "outcome", "source", "text", "from"),
+    streams=True,
+)  # fmt: skip
+"""Server-sent events: the id is the index in the log, `Last-Event-ID` resumes after it."""
 EVENT_SHOW = Route("audit.show", "audit", "GET", "/v1/events/{event}", Event)
 
 ALERT_LIST = Route(

@@ -30,6 +30,8 @@ class Route(NamedTuple):
     if_match: bool = False
     created: bool = False
     """Answers 201 where it makes something."""
+    streams: bool = False
+    """Answers with server-sent events, each with one `answer`: no flow asks it."""
 
     @property
     def writes(self) -> bool:

@@ -10,7 +10,8 @@ import math
 import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import httpx
@@ -103,6 +104,29 @@ class Apis:
                 return Answer(response.status_code, _headers(response), bytes(body))
         except httpx.HTTPError as error:
             self._heard.discard(api)
+            raise _lost(error) from error
+
+    @contextmanager
+    def stream(
+        self, api: str, request: Request, silence: float
+    ) -> Iterator[tuple[int, Iterator[bytes]]]:
+        """Open an answer that does not end: its status, and its bytes as they come.
+
+        Raises `Lost` where there is none, where it breaks off, and after `silence` seconds
+        without a byte.
+        """
+        client = self._client(api)
+        _look(self.endpoint(api).address, 5.0)
+        bounds = httpx.Timeout(silence, connect=5.0)
+        try:
+            with client.stream(
+                request.method,
+                request.target,
+                headers={**request.headers, **self._credential()},
+                timeout=bounds,
+            ) as response:
+                yield response.status_code, response.iter_raw()
+        except httpx.HTTPError as error:
             raise _lost(error) from error
 
     async def asend(self, api: str, request: Request, within: float = math.inf) -> Answer:

@@ -13,12 +13,11 @@ from base64 import b64decode
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-import msgspec
-
 from console.api.engines import TrustedHead
 from console.errors import ExitCode, PilotError
 from console.model.audit import Event, EventProof
 from console.operations.closing import check_proof
+from console.operations.proving import contradiction
 from console.tui.link import Link
 
 AT_ONCE = 6
@@ -37,41 +36,6 @@ class LogHealth(NamedTuple):
     """Why the log does not hold, in words. It stops what opens."""
     why: str = ""
     """Why audit cannot be asked, in words."""
-
-
-class _Facts(msgspec.Struct):
-    actor: str = ""
-    kind: str = ""
-    target: str = ""
-    outcome: str = ""
-    partner: str = ""
-
-
-class _Metadata(msgspec.Struct):
-    uid: str = ""
-    event_code: str = ""
-    log_name: str = ""
-
-
-class _Leaf(msgspec.Struct):
-    metadata: _Metadata
-    unmapped: _Facts = msgspec.field(default_factory=_Facts)
-
-
-def contradiction(event: Event) -> str:
-    """Return what a listed event says otherwise than its own bytes; empty where nothing."""
-    try:
-        leaf = msgspec.json.decode(event.body.encode(), type=_Leaf)
-    except (msgspec.MsgspecError, UnicodeEncodeError):
-        return "its bytes are not an event"
-    said = {
-        "id": leaf.metadata.uid, "action": leaf.metadata.event_code,
-        "source": leaf.metadata.log_name, "actor": leaf.unmapped.actor,
-        "kind": leaf.unmapped.kind, "target": leaf.unmapped.target,
-        "outcome": leaf.unmapped.outcome, "partner": leaf.unmapped.partner,
-    }  # fmt: skip
-    wrong = [name for name, value in said.items() if getattr(event, name) != value]
-    return f"listed with another {', '.join(wrong)} than in the log" if wrong else ""
 
 
 class Proofs:

@@ -24,7 +24,8 @@ from console.model.audit import Event
 from console.model.stored import Page
 from console.services.audit.leaf import Leaf, read_leaf
 from console.services.audit.schema import ACTIONS, HOURS, LEAVES, SEARCH
-from console.services.web import Ask, page, sparse_page
+from console.services.web import Ask, Found, page, sparse_page
+from console.services.web.stream import BATCH
 
 FACETS = ("actor", "action", "target", "partner", "outcome", "source")
 """Columns that are searched by their exact value (`action` also by how it begins)."""
@@ -116,6 +117,34 @@ def chunks(conn: Connection) -> Iterator[Sequence[Row[Any, Any]]]:
 def events(conn: Connection, ask: Ask) -> Page[Event]:
     """Answer `audit.list`."""
     said = ask.query
+    query, found = _asked_for(conn, said)
+    times, (first, last) = _period(conn, said)
+    query = query.where(*times)
+    if after := said.get("after", ""):
+        query = query.where(found > _index(after), found >= first, found <= last)
+        return page(conn, query, ask, keys=[found], decode=_event)
+    return sparse_page(conn, query, ask, key=found, bounds=(first, last), decode=_event)
+
+
+def tail(conn: Connection, said: Mapping[str, str], after: int) -> Found:
+    """Return the events after an index that a filter finds, oldest first, for a stream."""
+    query, found = _asked_for(conn, said)
+    newest = last_index(conn)
+    rows = conn.execute(
+        query.where(found > after, found <= newest).order_by(found).limit(BATCH)
+    ).all()
+    reached = rows[-1].idx if len(rows) == BATCH else max(after, newest)
+    return Found([(row.idx, _event(row)) for row in rows], reached)
+
+
+def last_index(conn: Connection) -> int:
+    """Return the newest event's index, -1 in an empty log."""
+    last = conn.execute(select(func.max(LEAVES.c.idx))).scalar()
+    return -1 if last is None else int(last)
+
+
+def _asked_for(conn: Connection, said: Mapping[str, str]) -> tuple[Select[Any], ColumnElement[Any]]:
+    """Return the query for a filter, times apart, and the column that holds the index."""
     filters: list[ColumnElement[bool]] = []
     terms: list[str] = []
     exact: dict[str, str] = {}
@@ -135,12 +164,7 @@ def events(conn: Connection, ask: Ask) -> Page[Event]:
     terms += _exact(exact)
     terms += _asked(said.get("text", ""))
     found: ColumnElement[Any] = SEARCH.c.rowid if terms else LEAVES.c.idx
-    times, (first, last) = _period(conn, said)
-    query = _query(terms).where(*filters, *times)
-    if after := said.get("after", ""):
-        query = query.where(found > _index(after), found >= first, found <= last)
-        return page(conn, query, ask, keys=[found], decode=_event)
-    return sparse_page(conn, query, ask, key=found, bounds=(first, last), decode=_event)
+    return _query(terms).where(*filters), found
 
 
 def event(conn: Connection, ask: Ask) -> Event:
@@ -216,8 +240,7 @@ def _period(
     """Return what `since` and `until` ask for: the exact times, and the indices they lie in."""
     times: list[ColumnElement[bool]] = []
     first = 0
-    last = conn.execute(select(func.max(LEAVES.c.idx))).scalar()
-    last = -1 if last is None else last
+    last = last_index(conn)
     if since := said.get("since", ""):
         moment = _moment("since", since)
         times.append(LEAVES.c.at >= moment)

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -44,7 +45,7 @@ from console.services.operators import cutting, kept
 from console.services.operators.roster import Identities
 from console.services.settings import Settings
 from console.services.store import Store
-from console.services.web import Ask, Web
+from console.services.web import Ask, Reads, Streams, Web
 
 SOURCES = ("policy", "gateway")
 """The services whose outboxes are followed, beside audit's own."""
@@ -76,15 +77,17 @@ class Audit:
         self.calls = Follower("gateway calls", home.socket("gateway"))
         self.pager = Pager(self.store, home)
         self._operators = frozenset(each.name for each in settings.operators)
+        self._streams = Streams(self.store, ledger.TOPIC)
         self._home = home
         self._origin = settings.log.origin
         self._socket = home.socket("audit")
+        self._listen = settings.listen.get("audit")
         self._mount()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set. A task of it that fails ends the service, loudly."""
         await self.store.read(lambda conn: kept.refresh(conn, self._identities))
-        await self.web.start(socket=self._socket)
+        await self.web.start(socket=self._socket, listen=self._listen)
         tasks = [
             asyncio.create_task(each)
             for each in (
@@ -151,6 +154,12 @@ class Audit:
             notes=notes,
         )
 
+    async def tail(self, ask: Ask) -> Any:
+        """Answer `audit.tail`."""
+        return await self._streams.serve(
+            ask, lambda conn, after: search.tail(conn, ask.query, after), search.last_index
+        )
+
     def _mount(self) -> None:
         proofs = Proofs(self.publisher)
         targets = oncall.Oncall(self._home)
@@ -178,9 +187,7 @@ class Audit:
             (api.PROOF, proofs.proof),
             (api.TILE, proofs.file),
             (api.EVENT_LIST, search.events),
-            (api.EVENT_SHOW, search.event),
             (api.ALERT_LIST, alerts.listing),
-            (api.ALERT_SHOW, alerts.show),
             (api.ALERT_ACKNOWLEDGE, triage.acknowledge),
             (api.ALERT_ASSIGN, assign),
             (api.ALERT_SNOOZE, triage.snooze),
@@ -207,6 +214,12 @@ class Audit:
             (api.ONCALL_TEST, targets.attempt),
         ):
             self.web.mount(route, handler)
+        self.web.mount_async(api.EVENT_TAIL, self.tail)
+        reads = Reads("audit", self.store)
+        self.web.mount_async(
+            api.EVENT_SHOW, reads.of(search.event, "event", "event", quiet="read.")
+        )
+        self.web.mount_async(api.ALERT_SHOW, reads.of(alerts.show, "alert", "alert"))
         self.web.mount_async(api.RULE_TEST, trials.test)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -45,6 +46,7 @@ from console.services.gateway.exchange import (
     Register,
     State,
 )
+from console.services.gateway.forgetting import forget
 from console.services.gateway.keys import Keys
 from console.services.gateway.leaving import Leaving
 from console.services.gateway.locks import Locks
@@ -60,9 +62,11 @@ from console.services.operators import cutting, kept
 from console.services.operators.roster import Identities
 from console.services.settings import Settings
 from console.services.store import Store, emit
-from console.services.web import Ask, Streams, Web, run
+from console.services.web import Ask, Reads, Streams, Web, run
 
 DIGEST_SECONDS = 10.0
+FORGET_SECONDS = 3600.0
+"""How often it is looked for calls that are older than they are kept."""
 _LONGEST_WAIT = 30.0
 
 
@@ -76,15 +80,23 @@ class Control:
         models: Iterable[str] = (),
         *,
         proxied: bool = False,
+        certificate: Certificate | None = None,
+        keep_days: int = 0,
     ) -> None:
         self.store = store
+        self.keep_days = keep_days
+        """How long call records are kept; 0 for ever."""
+        self._forgot = -FORGET_SECONDS
         self._streams = Streams(store, calls.TOPIC)
+        self._reads = Reads("gateway", store)
         self.models = models
         self.views = changes.Views()
         self.points = Points(store, self.views)
         self.counters = Counters(store, self.views, self.points)
         self.rotation = Rotation(store, self.views, self.points)
-        self.verifier = Verifier(store, self.views, self.points, probe_key, proxied=proxied)
+        self.verifier = Verifier(
+            store, self.views, self.points, probe_key, proxied=proxied, certificate=certificate
+        )
 
     def mount(self, web: Web) -> None:
         """Put every route of the contract, and the internal ones, on the server."""
@@ -115,9 +127,6 @@ class Control:
             (api.POINT_ADMIT, leaving.admit),
             (api.RECEIPT_LIST, receipts.listing),
             (api.RECEIPT_SHOW, receipts.show),
-            (api.CALL_LIST, calls.listing),
-            (api.CALL_SHOW, calls.show),
-            (api.CALL_EXPLAIN, explain.explain),
             (api.USAGE, usage.listing),
             (api.BUDGETS, self.counters.listing),
             (api.PRICE_LIST, prices.listing),
@@ -125,6 +134,10 @@ class Control:
             (api.PRICE_SET, prices.put),
         ):
             web.mount(route, handler)
+        reads = self._reads
+        web.mount_async(api.CALL_LIST, reads.deeper(calls.listing, "calls"))
+        web.mount_async(api.CALL_SHOW, reads.of(calls.show, "call", "call"))
+        web.mount_async(api.CALL_EXPLAIN, reads.of(explain.explain, "call", "call"))
         web.mount_async(api.CALL_TAIL, self.tail)
         web.internal(
             "PUT",
@@ -220,6 +233,7 @@ class Control:
 
     async def tail(self, ask: Ask) -> Any:
         """Answer `call.tail`."""
+        await self._reads.note(ask, "calls", "tail", sort="call")
         return await self._streams.serve(
             ask,
             lambda conn, after: callsearch.tail(conn, ask.query, calls.moment, after),
@@ -238,12 +252,23 @@ class Control:
             return found
         return await self.store.read(lambda conn: calls.feed(conn, after, limit))
 
+    async def forget_calls(self) -> None:
+        """Drop the calls that are older than they are kept, some at a time."""
+        before = datetime.now(UTC) - timedelta(days=self.keep_days)
+        while True:
+            if not await self.store.write(lambda conn: forget(conn, before)):
+                return
+            await asyncio.sleep(0.05)  # others write in between
+
     async def digest_regularly(self) -> None:
         """Commit to new call records, at most once in ten seconds."""
         while True:
             await asyncio.sleep(DIGEST_SECONDS)
             await self.store.write(lambda conn: calls.digest(conn, datetime.now(UTC)))
             await self.store.write(changes.forget_old)
+            if self.keep_days and time.monotonic() - self._forgot > FORGET_SECONDS:
+                await self.forget_calls()
+                self._forgot = time.monotonic()
 
 
 def _number(ask: Ask, name: str, otherwise: int = 0) -> int:
@@ -279,13 +304,20 @@ async def serve(read: Settings, _args: argparse.Namespace, stop: asyncio.Event) 
     web = Web("gateway", store, identities)
     cutting.mount(web, "gateway", store, identities)
     web.on_first_use(partial(cutting.note_first_use, store, identities))
-    control = Control(store, probe_key, read.models, proxied=read.data_plane.proxy_protocol)
+    control = Control(
+        store,
+        probe_key,
+        read.models,
+        proxied=read.data_plane.proxy_protocol,
+        certificate=read.data_plane.certificate,
+        keep_days=read.retention.calls_days,
+    )
     control.mount(web)
     tasks: list[asyncio.Task[None]] = []
     try:
         await store.write(_started)
         await store.read(lambda conn: kept.refresh(conn, identities))
-        await web.start(socket=read.home.socket("gateway"))
+        await web.start(socket=read.home.socket("gateway"), listen=read.listen.get("gateway"))
         tasks = [
             asyncio.create_task(control.verifier.run()),
             asyncio.create_task(control.digest_regularly()),

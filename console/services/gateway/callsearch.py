@@ -17,14 +17,15 @@ from itertools import combinations
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, literal_column, select, text
+from sqlalchemy import ColumnElement, Connection, Select, func, literal_column, select, text
 from sqlalchemy.dialects.sqlite import insert
 
 from console.api.problems import refusal
 from console.model.stored import Page
 from console.model.traffic import CallRecord
 from console.services.gateway.schema import CALL_HOURS, CALL_SEARCH, CALLS
-from console.services.web import Ask, sparse_page
+from console.services.web import Ask, Found, sparse_page
+from console.services.web.stream import BATCH
 
 FACETS = {
     "partner": "partner",
@@ -207,12 +208,20 @@ def reindex(conn: Connection) -> None:
         after = rows[-1].row
 
 
-def rows_after(
-    conn: Connection, query: Select[Any], after: int, upto: int, limit: int
-) -> Sequence[Row[Any]]:
-    """Return what a filter finds between two rows, oldest first, for a tail."""
-    between = query.where(CALLS.c.row > after, CALLS.c.row <= upto)
-    return conn.execute(between.order_by(CALLS.c.row).limit(limit)).all()
+def tail(conn: Connection, said: Mapping[str, str], moment: Any, after: int) -> Found:
+    """Return the calls after a row that a filter finds, oldest first, for a stream."""
+    query, terms = asked(said, moment)
+    key: ColumnElement[Any] = CALLS.c.row if terms is None else CALL_SEARCH.c.rowid
+    newest = last_row(conn)
+    found = query.where(key > after, key <= newest).order_by(key).limit(BATCH)
+    rows = conn.execute(found).all()
+    reached = rows[-1].row if len(rows) == BATCH else max(after, newest)
+    return Found([(row.row, _record.decode(row.body)) for row in rows], reached)
+
+
+def last_row(conn: Connection) -> int:
+    """Return the newest call's row, 0 where there is none."""
+    return conn.execute(select(func.max(CALLS.c.row))).scalar() or 0
 
 
 def fresh(

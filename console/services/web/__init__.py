@@ -8,6 +8,19 @@ the main function of a service's process.
 from console.services.web.ask import Answer, Ask, fresh
 from console.services.web.paging import page, sparse_page
 from console.services.web.process import run
+from console.services.web.reads import Reads
 from console.services.web.server import Web
+from console.services.web.stream import Found, Streams
 
-__all__ = ["Answer", "Ask", "Web", "fresh", "page", "run", "sparse_page"]
+__all__ = [
+    "Answer",
+    "Ask",
+    "Found",
+    "Reads",
+    "Streams",
+    "Web",
+    "fresh",
+    "page",
+    "run",
+    "sparse_page",
+]

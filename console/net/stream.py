@@ -1,0 +1,178 @@
+"""Following a stream of an API: resumed after an outage, and without a gap or said to have one.
+
+A stream is not a flow (it does not end), so it has its own driver. Each message names the id
+before it: what does not continue where the last one ended is asked for again.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from console.api.flow import Call
+from console.api.problems import as_error
+from console.api.route import Route
+from console.errors import ExitCode, PilotError
+from console.model.ids import ulid
+from console.net.client import Apis, Lost
+from console.net.wire import MOST_BYTES, Request, printable, request_of
+
+SILENCE_SECONDS = 20.0
+"""A stream that says nothing for so long is taken for dead: services beat every five."""
+LONGEST_PAUSE = 15.0
+_MOST_GAPS = 3
+_MOST_LINE = 1 << 20
+
+
+class Message(NamedTuple):
+    """One row, with its number in the log or the table; None for a sign of life."""
+
+    id: int
+    row: Any
+
+
+class Tail:
+    """One stream, followed until its reader stops. `last` is the number reached."""
+
+    def __init__(
+        self,
+        apis: Apis,
+        route: Route,
+        query: Mapping[str, str],
+        *,
+        after: int | None = None,
+        on_trouble: Callable[[str], None] = lambda _: None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.last = after
+        self._apis = apis
+        self._route = route
+        self._query = query
+        self._on_trouble = on_trouble
+        self._sleep = sleep
+        self._pause = 0.0
+        self._reached = False
+        """Whether a stream was ever open: before that, trouble is an error."""
+
+    def __iter__(self) -> Iterator[list[Message]]:
+        """Yield messages as they come, those that came together in one list.
+
+        Raises `PilotError` where the first attempt fails or the API refuses, and `stream-gap`
+        (exit 9) where rows are missing however often they are asked for.
+        """
+        gaps = 0
+        while True:
+            try:
+                for messages in self._once():
+                    gaps, self._pause = 0, 0.0
+                    yield messages
+                why = "ended the stream"
+            except _Gap as gap:
+                gaps += 1
+                why = str(gap)
+                if gaps >= _MOST_GAPS:
+                    raise PilotError(
+                        "stream-gap",
+                        f"the {self._route.api} API leaves rows out: {why}",
+                        exit=ExitCode.UNVERIFIED,
+                    ) from None
+            except Lost as lost:
+                why = lost.why
+                if not self._reached:
+                    raise self._unreachable(lost) from None
+            self._rest(why)
+
+    def _once(self) -> Iterator[list[Message]]:
+        with self._apis.stream(self._route.api, self._request(), SILENCE_SECONDS) as (
+            status,
+            chunks,
+        ):
+            if status != 200:
+                raise self._refused(status, chunks)
+            self._reached = True
+            for events in _events(chunks):
+                if messages := [self._message(each) for each in events]:
+                    yield messages
+
+    def _request(self) -> Request:
+        call = Call(self._route, query={k: v for k, v in self._query.items() if v})
+        request = request_of(call, key="", request_id=f"rid_{ulid()}")
+        headers = {**request.headers, "accept": "text/event-stream, application/problem+json"}
+        if self.last is not None:
+            headers["last-event-id"] = str(self.last)
+        return request._replace(headers=headers)
+
+    def _message(self, event: dict[str, str]) -> Message:
+        try:
+            number = int(event["id"])
+            data = msgspec.json.decode(event["data"].encode())
+            previous, row = data["previous"], data["row"]
+            if row is not None:
+                row = msgspec.convert(row, self._route.answer)
+        except (KeyError, ValueError, TypeError, msgspec.MsgspecError):
+            raise Lost("sent something else than its stream", sent=True) from None
+        if self.last is not None and previous != self.last:
+            raise _Gap(f"it went on after {previous}, and the last one was {self.last}")
+        if number < previous or (row is not None and number <= previous):
+            raise _Gap(f"it went back from {previous} to {number}")
+        self.last = number
+        return Message(number, row)
+
+    def _rest(self, why: str) -> None:
+        """Wait before it is tried again: longer each time, and not all consoles at once."""
+        self._pause = min(LONGEST_PAUSE, self._pause * 2 or 0.2)
+        self._on_trouble(f"the {self._route.api} API {why}: trying again")
+        self._sleep(self._pause * random.uniform(0.5, 1.0))  # noqa: S311 - nobody guesses it
+
+    def _refused(self, status: int, chunks: Iterator[bytes]) -> PilotError | Lost:
+        body = bytearray()
+        for chunk in chunks:
+            body += chunk
+            if len(body) > _MOST_LINE:
+                break
+        if self._reached and status >= 500:
+            return Lost(f"answered with status {status}", sent=True)
+        source = self._apis.endpoint(self._route.api).words
+        return as_error(status, bytes(body), source=printable(source), request_id="")
+
+    def _unreachable(self, lost: Lost) -> PilotError:
+        endpoint = self._apis.endpoint(self._route.api)
+        return PilotError(
+            "unreachable",
+            f"the {endpoint.api} API at {endpoint.address} {lost.why}",
+            exit=ExitCode.UNAVAILABLE,
+            hint="start the services with: pilotctl up",
+            source=endpoint.words,
+        )
+
+
+class _Gap(Exception):  # noqa: N818 - it is a finding, and asked about again
+    """Rows are missing, or came again."""
+
+
+def _events(chunks: Iterator[bytes]) -> Iterator[list[dict[str, str]]]:
+    """Parse server-sent events; those that arrived together are yielded together."""
+    rest = b""
+    event: dict[str, str] = {}
+    for chunk in chunks:
+        rest += chunk
+        if len(rest) > MOST_BYTES:
+            raise Lost("sent a line without end", sent=True)
+        *lines, rest = rest.split(b"\n")
+        found = []
+        for line in lines:
+            text = line.rstrip(b"\r").decode("utf-8", "replace")
+            if not text:
+                if "data" in event:
+                    found.append(event)
+                event = {}
+                continue
+            name, _, value = text.partition(":")
+            if name:
+                value = value.removeprefix(" ")
+                event[name] = f"{event[name]}\n{value}" if name in event else value
+        yield found
