@@ -29,8 +29,8 @@ OPERATIONS = all_operations()
 FORMATS = ("table", "json", "jsonl", "csv", "name")
 ENDS = {0, 3, 5, 6, 7, 8, 9, 11}
 """What an answer that means nothing may end in: never a bug (1), never our own usage (2)."""
-PROVES = {"audit.verify", "audit.proof", "audit.show"}
-"""They check signatures: a sample of one is refused, which is their work."""
+PROVES = {"audit.verify", "audit.proof", "audit.show", "usage.export"}
+"""They check what they are told: a sample of a signature is refused, one of a day left out."""
 
 each_operation = pytest.mark.parametrize("op", OPERATIONS, ids=lambda op: op.id)
 each_list = pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def written(field: Field, folder: Path) -> str:
             return "2h"
         case Kind.DURATION:
             return "30d"
-        case Kind.NUMBER:
+        case Kind.NUMBER | Kind.MONEY:
             return "1"
         case Kind.NETWORK:
             return "203.0.113.0/24"
