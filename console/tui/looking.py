@@ -26,6 +26,8 @@ WIDE = 110
 LEAST_PANE, MOST_PANE = 46, 84
 PANE_PAUSE = 0.15
 """Seconds that the cursor rests on a row before the row's story is asked for."""
+PANE_PATIENCE = 0.3
+"""Seconds that the pane waits for the story of another row, before it tells what is known."""
 PANE_EVERY = 3.0
 MOST_ROWS = 100_000
 
@@ -38,6 +40,7 @@ class Looking(Frame):
         self._pane: tuple[str, str] = ("", "")
         self._pane_lines: list[ReadLine] = []
         self._proving = False
+        self._moved = False
 
     # around the rows
 
@@ -76,6 +79,13 @@ class Looking(Frame):
 
     def on_table_moved(self) -> None:
         """Tell the row that the cursor came to."""
+        if self.places and self.place.view is not None and not self._moved:
+            # the key is answered by the cursor; what stands around it comes after
+            self._moved = True
+            self.call_after_refresh(self._after_move)
+
+    def _after_move(self) -> None:
+        self._moved = False
         if self.places and self.place.view is not None:
             self.around()
             self._ask_further()
@@ -108,9 +118,11 @@ class Looking(Frame):
             self._pane, self._pane_lines = ("", ""), []
             self.workers.cancel_group(self, "pane")
         elif self._pane != (subject.noun, subject.id):
+            # the story of the row before, which says whose it is, stays until this one is
+            # known: half a story in between would cost a slow link two kilobytes a step
+            if self._pane[0] != subject.noun:
+                self._pane_lines = []
             self._pane = (subject.noun, subject.id)
-            value = subject.value
-            self._pane_lines = fields_of(value, room - 2) if value is not None else []
             begin(self, partial(self._follow_pane, subject, room - 2), "pane")
         self._show_pane(subject, room)
 
@@ -159,16 +171,28 @@ class Looking(Frame):
 
     async def _follow_pane(self, subject: Subject, room: int) -> None:
         await asyncio.sleep(PANE_PAUSE)
-        while True:
-            try:
-                _, lines = await self.told(subject, room)
-            except PilotError as error:
-                lines = [*self._pane_lines, ReadLine([Ink(error.message, "bad")])]
-            if self._pane != (subject.noun, subject.id):
-                return
+        late = asyncio.get_running_loop().call_later(
+            PANE_PATIENCE, lambda: self._tell(subject, room, self._known(subject, room))
+        )
+        try:
+            while True:
+                try:
+                    _, lines = await self.told(subject, room)
+                except PilotError as error:
+                    lines = [*self._known(subject, room), ReadLine([Ink(error.message, "bad")])]
+                late.cancel()
+                self._tell(subject, room, lines)
+                await asyncio.sleep(PANE_EVERY)
+        finally:
+            late.cancel()
+
+    def _known(self, subject: Subject, room: int) -> list[ReadLine]:
+        return [] if subject.value is None else fields_of(subject.value, room)
+
+    def _tell(self, subject: Subject, room: int, lines: list[ReadLine]) -> None:
+        if self._pane == (subject.noun, subject.id):
             self._pane_lines = lines
             self._show_pane(subject, room + 2)
-            await asyncio.sleep(PANE_EVERY)
 
     async def told(self, subject: Subject, room: int) -> tuple[Any, list[ReadLine]]:
         """Return an object now, and its reading."""

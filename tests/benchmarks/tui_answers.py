@@ -12,7 +12,8 @@ import random
 import re
 import time
 from collections import Counter
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pyte
 
@@ -28,48 +29,103 @@ _NOISE = re.compile(rb"\x1b\[\?[0-9;]*\$p|\x1b\[[><=][0-9]*u|\x1b\[>[0-9;]*[mq]|
 
 
 class Typed(NamedTuple):
-    """A key: when, and the number of the row that it leads to."""
+    """A key: when, by the program's own clock too, and the number of the row it leads to."""
 
     at: float
+    used: float
+    """Seconds of processor that the program had used."""
     row: int
 
 
-def type_at_random(on: Pty, count: int, mean: float, chance: random.Random) -> list[Typed]:
+class Answer(NamedTuple):
+    """What a key waited: by the clock on the wall, and of it what the program worked.
+
+    The second is the same on a busy machine; it holds the work that the key had to wait for.
+    """
+
+    wall: float
+    work: float
+
+
+class Watched(Pty):
+    """A program whose use of the processor is noted with all that it writes."""
+
+    def __init__(self, argv: Sequence[str], environ: Mapping[str, str], **more: Any) -> None:
+        super().__init__(argv, environ, emulate=False, **more)
+        self.used_at: list[float] = []
+        """For each chunk, the seconds of processor used when it had come."""
+
+    def used(self) -> float:
+        """Return the seconds of processor that the program has used."""
+        # clock_getcpuclockid(3): the processor clock of another process
+        return time.clock_gettime((~self.pid << 3) | 2)
+
+    def _read(self) -> bool:
+        more = super()._read()
+        self.used_at += [self.used()] * (len(self.chunks) - len(self.used_at)) if more else []
+        return more
+
+
+class Picture:
+    """What a program's chunks have drawn so far."""
+
+    def __init__(self, on: Pty) -> None:
+        self.screen = pyte.Screen(*on.size)
+        self._stream = pyte.ByteStream(self.screen)
+        self._on, self._fed = on, 0
+
+    def feed(self, data: bytes) -> None:
+        """Draw more."""
+        self._stream.feed(_NOISE.sub(b"", data))
+
+    def row(self) -> int:
+        """Draw all that came, and return the row that the cursor is on."""
+        for _, data in self._on.chunks[self._fed :]:
+            self.feed(data)
+        self._fed = len(self._on.chunks)
+        return cursor_row(self.screen)
+
+
+def type_at_random(on: Watched, count: int, mean: float, chance: random.Random) -> list[Typed]:
     """Move the cursor about, `mean` seconds apart on average; return what was typed.
 
     The cursor begins and stays between rows `RUN` and 2 * `RUN` of the list.
     """
-    for _ in range(RUN):
+    picture = Picture(on)
+    for _ in range(100):
+        if picture.row() == RUN:
+            break
         on.keys(DOWN)
-        on.pump(0.05)
+        on.settle(0.1, 2)
+    assert picture.row() == RUN, "the cursor did not come to where the typing begins"
     on.settle(0.5, 3)
     row, typed = RUN, []
     for number in range(count):
         down = number // RUN % 2 == 0
         row += 1 if down else -1
-        typed.append(Typed(on.keys(DOWN if down else UP), row))
+        used = on.used()
+        typed.append(Typed(on.keys(DOWN if down else UP), used, row))
         on.pump(min(1.0, chance.expovariate(1 / mean)))
     on.settle(0.5, 5)
     return typed
 
 
-def answers(on: Pty, typed: list[Typed]) -> list[float]:
-    """Return the seconds from each key to its answer."""
-    screen = pyte.Screen(*on.size)
-    stream = pyte.ByteStream(screen)
-    found: list[float] = []
+def answers(on: Watched, typed: list[Typed]) -> list[Answer]:
+    """Return what each key waited for its answer."""
+    picture = Picture(on)
+    found: list[Answer] = []
     waiting: list[Typed] = []
     keys = iter(typed)
     ahead = next(keys, None)
-    for at, data in on.chunks:
+    for (at, data), used in zip(on.chunks, on.used_at, strict=True):
         while ahead is not None and ahead.at <= at:
             waiting.append(ahead)
             ahead = next(keys, None)
-        stream.feed(_NOISE.sub(b"", data))
+        picture.feed(data)
         if waiting:
-            row = cursor_row(screen)
+            row = cursor_row(picture.screen)
             done = max((n for n, each in enumerate(waiting) if each.row == row), default=-1)
-            found += [at - each.at for each in waiting[: done + 1]]
+            found += [Answer(at - each.at, used - each.used) for each in waiting[: done + 1]]
             del waiting[: done + 1]
     assert not waiting, f"{len(waiting)} of {len(typed)} keys were never answered"
     return found
@@ -95,6 +151,5 @@ def floor(on: Pty, count: int, mean: float, chance: random.Random) -> list[float
     found = []
     for _ in range(count):
         found.append(on.first_byte("x", 20))
-        end = time.monotonic() + min(1.0, chance.expovariate(1 / mean))
-        on.pump(max(0.0, end - time.monotonic()))
+        on.pump(min(1.0, chance.expovariate(1 / mean)))
     return found
