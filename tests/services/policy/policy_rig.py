@@ -278,7 +278,7 @@ class FakeGateway:
             await asyncio.sleep(0.02)
         return web.json_response({"items": new})
 
-    def says(self, kind: str, target: str, id: str = "sus_1") -> None:  # noqa: A002 - its name
+    def says(self, kind: str, target: str, id: str = "sus_1") -> None:
         """Tell a notice, as the gateway does."""
         self.notices.append(
             {
