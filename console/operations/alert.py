@@ -266,12 +266,17 @@ def plan_escalate(p: EscalateOne, at: Engines) -> Flow[Plan]:
         for each in page.items
         if each.level == level and severity in each.severities
     ]
-    to = f"its severity becomes {p.severity}" if p.severity else f"it goes to level {level}"
+    if p.severity:
+        to = f"its severity becomes {p.severity}"
+    elif level == alert.level:
+        to, told = f"it is at level {level}, the last at which somebody is on call", []
+    else:
+        to = f"it goes to level {level}"
     return Plan(
         title=f"Escalate {alert.id}",
         sections=[
             Section("What it does", [*_about(alert), to]),
-            Section("Who is paged", told or ["nobody is on call there: `pilotctl oncall list`"]),
+            Section("Who is paged", told or ["nobody: `pilotctl oncall list`"]),
         ],
         subject=alert,
     )
@@ -349,7 +354,7 @@ def plan_reopen(p: ReopenOne, at: Engines) -> Flow[Plan]:
     effect=Effect.CHANGE,
     role=Role.RESPONDER,
     plan=plan_reopen,
-    key="u",
+    key="w",
     subject="alert",
 )
 def reopen(p: ReopenOne, at: Engines, _plan: Plan | None) -> Flow[Alert]:

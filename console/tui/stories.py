@@ -12,7 +12,7 @@ import msgspec
 
 from console.model.audit import Alert, Event, EventProof
 from console.present.amounts import counted
-from console.present.times import ago
+from console.present.times import ago, until
 from console.tui.brief import history_lines, severity_word
 from console.tui.ink import Ink
 from console.tui.lines import ReadLine, wrap
@@ -49,8 +49,24 @@ def _alert_head(value: Any, now: datetime) -> list[ReadLine]:
                 ),
             ]
         ),
+        *_quiet_lines(value, now),
+        *(
+            ReadLine([Ink(f"{one.by}, {ago(one.at, now)}: ", "dim"), Ink(one.text)])
+            for one in value.comments[-3:]
+        ),
         ReadLine([]),
     ]
+
+
+def _quiet_lines(alert: Alert, now: datetime) -> list[ReadLine]:
+    """Say why nobody is paged about it, where that is so."""
+    said = []
+    if alert.snoozed_until is not None:
+        twice = 2 * alert.snoozed_at_count
+        said.append(f"snoozed: wakes {until(alert.snoozed_until, now)}, or at x{twice:,}")
+    if alert.silenced_by:
+        said.append(f"silenced by {', '.join(alert.silenced_by)}")
+    return [ReadLine([Ink(each, "warn")]) for each in said]
 
 
 def _calls_behind(value: Any) -> list[str]:

@@ -18,7 +18,7 @@ from console.api.flow import Call, Many, Reply, Report, Wait
 from console.engines.native import native
 from console.errors import ExitCode, PilotError
 from console.model.access import Capability, Partner, Pilot, Stage, StageKey
-from console.model.audit import Alert, Event, Evidence, LogHead
+from console.model.audit import Alert, Comment, Event, Evidence, LogHead
 from console.model.enforcement import (
     Blast,
     Credential,
@@ -387,6 +387,22 @@ class FakePilot:
 
     def _alert_close(self, call: Call) -> Alert:
         return self._changed_alert(call, state="resolved", verdict=str(call.body.verdict))
+
+    def _alert_assign(self, call: Call) -> Alert:
+        return self._changed_alert(call, assignee=call.body.assignee)
+
+    def _alert_snooze(self, call: Call) -> Alert:
+        return self._changed_alert(call, state="snoozed", snoozed_until=call.body.until)
+
+    def _alert_escalate(self, call: Call) -> Alert:
+        return self._changed_alert(call, severity=str(call.body.severity or "critical"), level=2)
+
+    def _alert_comment(self, call: Call) -> Alert:
+        told = Comment(at=datetime.now(UTC), by="mhr", text=call.body.text)
+        return self._changed_alert(call, comments=[told])
+
+    def _alert_reopen(self, call: Call) -> Alert:
+        return self._changed_alert(call, state="reopened", verdict="")
 
     def _changed_alert(self, call: Call, **changes: Any) -> Any:
         found = self._one(Alert, call.path["alert"])
