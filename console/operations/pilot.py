@@ -20,10 +20,11 @@ from console.model.access import (
     SetStage,
     Stage,
 )
+from console.model.limits import Limits
 from console.model.operator import Direction, Role
 from console.model.stored import Page
 from console.model.text import Name, Slug
-from console.operations import pilot_toml
+from console.operations import limits_text, pilot_toml
 from console.operations.listing import pages
 from console.operations.params import Listing, Why
 from console.operations.spec import Effect, Kind, Operation, Param, Plan, Section, operation
@@ -157,7 +158,7 @@ def create(p: CreatePilot, at: Engines, _plan: Plan | None) -> Flow[Pilot]:
 
 
 class SetPilotStage(msgspec.Struct, kw_only=True, frozen=True):
-    """Which stage gets which bounds."""
+    """Which stage gets which bounds; what is not given stays."""
 
     pilot: PilotSlug
     stage: Annotated[
@@ -168,25 +169,63 @@ class SetPilotStage(msgspec.Struct, kw_only=True, frozen=True):
             positional=True,
         ),
     ]
+    criteria: Annotated[
+        list[Name] | None,
+        Param(
+            "What must be so before a partner enters.",
+            kind=Kind.LONG_TEXT,
+            repeats=True,
+            flag="criterion",
+        ),
+    ] = None
+    limits: Annotated[
+        Limits | None,
+        Param("What a grant in it gets that names none: requests=60,parallel=4.", kind=Kind.LIMITS),
+    ] = None
+    principal_limits: Annotated[
+        Limits | None, Param("The same for each of its principals.", kind=Kind.LIMITS)
+    ] = None
     reason: Why
+
+
+def _stage_of(pilot: Pilot, key: str) -> Stage | None:
+    return next((each for each in pilot.stages if each.key == key), None)
+
+
+def _merged(p: SetPilotStage, before: Stage | None) -> Stage:
+    """Return the stage with what it keeps of before."""
+    old = before or p.stage
+    return msgspec.structs.replace(
+        p.stage,
+        criteria=old.criteria if p.criteria is None else p.criteria,
+        limits=old.limits if p.limits is None else p.limits,
+        principal_limits=old.principal_limits if p.principal_limits is None else p.principal_limits,
+    )
 
 
 def plan_stage(p: SetPilotStage, at: Engines) -> Flow[Plan]:
     """Compare the stage with what it is now."""
     pilot = yield from at.pilots.show(p.pilot)
-    before = next((each for each in pilot.stages if each.key == p.stage.key), None)
+    before = _stage_of(pilot, p.stage.key)
     return Plan(
         title=f"Set stage {p.stage.key} of {pilot.slug}",
         sections=[
-            Section(
-                "What it does",
-                [_bounds(p.stage), f"before: {_bounds(before)}" if before else "it is added"],
-            ),
+            Section("What it does", _told(_merged(p, before))),
+            Section("What it replaces", _told(before) if before else ["nothing: it is added"]),
             Section("What stays", ["grants that were made go on as they were made"]),
         ],
         revision=pilot.revision,
         subject=pilot,
     )
+
+
+def _told(stage: Stage) -> list[str]:
+    return [
+        _bounds(stage),
+        f"limits: {limits_text.write(stage.limits)}",
+        f"limits of each principal: {limits_text.write(stage.principal_limits)}",
+        *(f"criterion: {each}" for each in stage.criteria),
+    ]
 
 
 @operation(
@@ -200,10 +239,11 @@ def plan_stage(p: SetPilotStage, at: Engines) -> Flow[Plan]:
     subject="pilot",
 )
 def stage(p: SetPilotStage, at: Engines, plan: Plan | None) -> Flow[Pilot]:
-    """Add a stage to a pilot, or replace its bounds."""
+    """Add a stage to a pilot, or replace its bounds, criteria and limits."""
     plan = plan or (yield from plan_stage(p, at))
     assert plan.revision is not None
-    change = SetStage(stage=p.stage, reason=p.reason)
+    pilot = plan.subject or (yield from at.pilots.show(p.pilot))
+    change = SetStage(stage=_merged(p, _stage_of(pilot, p.stage.key)), reason=p.reason)
     return (yield from at.pilots.stage(p.pilot, change, plan.revision))
 
 
