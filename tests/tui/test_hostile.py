@@ -144,7 +144,7 @@ def hostile(folder, payloads, size=(100, 30)):
 
 
 def squeezed(lines):
-    return [line.replace(" ", "") for line in lines]
+    return [unicodedata.normalize("NFC", line).replace(" ", "") for line in lines]
 
 
 def as_its_cells_say(screen, folder, what):
@@ -201,20 +201,19 @@ def through_everything(folder, payloads, places):
                 screen.pump(0.03)
             screen.pump(0.3)
             no_control_came_out(screen, ask)
-            screen.keys("\x1b")
-            screen.pump(0.4)
+            screen.keys("\x1b").see("cancelled")
         for payload in payloads:
             screen.keys(f":x\x1b[200~{payload}.\x1b[201~\r")
-            screen.pump(0.03)
-        as_its_cells_say(screen, folder, "what a command answers")
+            report = as_its_cells_say(screen, folder, "what a command answers")
         no_control_came_out(screen, "what a command answers")
         screen.keys("^~")
         assert screen.wait() == 1
         assert "a bug stopped the console (ValueError)" in screen.raw.decode()
         ending = screen.raw.rpartition(b"pilotctl: a bug")[2]
         assert not re.search(rb"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f]", ending)
-        (crashed,) = folder.rglob("crash-*.txt")
-        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", crashed.read_text())
+        reports = [each.read_text() for each in folder.rglob("crash-*.txt")]
+        assert any("ValueError" in each for each in reports)
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", "".join(reports))
         return report["told"]
 
 
