@@ -78,11 +78,12 @@ class Palette(NamedTuple):
     sixteen: dict[str, Style] = {}
 
     def style(self, *tokens: str) -> Style:
-        """Return base with each of `tokens` over it, in order; empty ones are skipped."""
+        """Return base with each of `tokens` over it, in order; unknown ones are skipped."""
         style = self.styles["base"]
         ground = ""
         for token in tokens:
-            if not token:
+            if token not in self.styles:
+                # nothing, or a word of an API that was taken for one: a bug, and no end
                 continue
             over = self.styles[token]
             if ground in TIERS and over.bgcolor is None:
