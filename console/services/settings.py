@@ -23,17 +23,21 @@ from console.errors import ExitCode, PilotError
 from console.model.operator import Operator, Role
 from console.model.text import SLUG_PATTERN
 from console.services.home import Home, prepare, secret_file
+from console.services.tls import Certificate
 
 __all__ = ["DataPlane", "Home", "Settings", "Upstream", "load", "prepare", "secret_file"]
 
 DEFAULT_PORT = 8440
 
-TABLES = {"data_plane", "upstreams", "models", "operators", "policy", "log", "retention"}
+TABLES = {
+    "data_plane", "upstreams", "models", "operators", "policy", "log", "retention", "listen"
+}  # fmt: skip
 """What `pilot.toml` may hold at its top."""
 
 _NAME = re.compile(SLUG_PATTERN)
 _DATA_PLANE_KEYS = {
-    "host", "ports", "proxies", "proxy_protocol", "trusted_hops", "forwarded_header"
+    "host", "ports", "proxies", "proxy_protocol", "trusted_hops", "forwarded_header",
+    "cert_file", "key_file",
 }  # fmt: skip
 _ORIGIN = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(/[A-Za-z0-9._-]+)*")
 
@@ -52,11 +56,22 @@ class DataPlane(msgspec.Struct, kw_only=True, frozen=True):
     """How many proxies add to `forwarded_header`, counted from the point; 0 reads none."""
     forwarded_header: str = "x-forwarded-for"
     """The one header that the proxies add to: `x-forwarded-for` or `forwarded` (RFC 7239)."""
+    certificate: Certificate | None = None
+    """With it the points speak TLS."""
 
     @property
     def points(self) -> list[tuple[str, int]]:
         """Names and ports of the points: gw-1, gw-2, …"""
         return [(f"gw-{at}", port) for at, port in enumerate(self.ports, start=1)]
+
+
+class Listen(msgspec.Struct, kw_only=True, frozen=True):
+    """Where an operator API is reached over TCP, beside its Unix socket. Callers need a token."""
+
+    host: str = "127.0.0.1"
+    port: int
+    certificate: Certificate | None = None
+    """Without one it speaks plain HTTP, for a proxy on this machine that speaks TLS."""
 
 
 class Upstream(msgspec.Struct, kw_only=True, frozen=True):
@@ -128,6 +143,8 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True):
     """Model slug to `upstream` or `upstream:name-there`."""
     operators: list[Operator]
     policy: PolicyRules = PolicyRules()
+    listen: dict[str, Listen] = {}
+    """`policy`, `gateway` or `audit` to its TCP listener."""
     log: LogRules = LogRules()
     retention: Retention = Retention()
 
@@ -176,6 +193,7 @@ class _Reader:
             models=self._models(upstreams),
             operators=self._operators(),
             policy=self._policy(),
+            listen=self._listens(),
             log=self._log(),
             retention=self._retention(),
         )
@@ -183,9 +201,8 @@ class _Reader:
     def _data_plane(self) -> DataPlane:
         table = self._table(("data_plane",))
         self._known(table, ("data_plane",), _DATA_PLANE_KEYS)
-        host = self._text(table, ("data_plane",), "host", "127.0.0.1")
-        if host not in {"127.0.0.1", "::1"}:
-            self._refuse(("data_plane", "host"), "must be 127.0.0.1 or ::1 (loopback)")
+        certificate = self._certificate(table, ("data_plane",))
+        host = self._host(table, ("data_plane",), certificate)
         ports = table.get("ports", [DEFAULT_PORT])
         if not (
             isinstance(ports, list)
@@ -196,7 +213,54 @@ class _Reader:
         fixed = [each for each in ports if each]
         if len(set(fixed)) != len(fixed):
             self._refuse(("data_plane", "ports"), "names a port twice")
-        return DataPlane(host=host, ports=tuple(ports), **self._proxies(table))
+        proxies = self._proxies(table)
+        if certificate is not None and proxies["proxy_protocol"]:
+            self._refuse(
+                ("data_plane", "cert_file"),
+                "not with proxy_protocol: let the proxy that sends the header speak TLS",
+            )
+        return DataPlane(host=host, ports=tuple(ports), certificate=certificate, **proxies)
+
+    def _listens(self) -> dict[str, Listen]:
+        found: dict[str, Listen] = {}
+        table = self._table(("listen",))
+        self._known(table, ("listen",), {"policy", "gateway", "audit"})
+        for api in table:
+            at = ("listen", api)
+            own = self._table(at)
+            self._known(own, at, {"host", "port", "cert_file", "key_file"})
+            certificate = self._certificate(own, at)
+            if "port" not in own:
+                self._refuse(at, "needs a port")
+            port = self._number(own, at, "port", 0, 65_535)
+            host = self._host(own, at, certificate)
+            found[api] = Listen(host=host, port=port, certificate=certificate)
+        return found
+
+    def _host(
+        self, table: dict[str, Any], at: tuple[str, ...], certificate: Certificate | None
+    ) -> str:
+        host = self._text(table, at, "host", "127.0.0.1")
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            self._refuse((*at, "host"), "must be an address, like 127.0.0.1")
+        if not address.is_loopback and certificate is None:
+            self._refuse(
+                (*at, "host"), "must be 127.0.0.1 or ::1 (loopback) without cert_file and key_file"
+            )
+        return host
+
+    def _certificate(self, table: dict[str, Any], at: tuple[str, ...]) -> Certificate | None:
+        files = [self._text(table, at, name, "") for name in ("cert_file", "key_file")]
+        if not any(files):
+            return None
+        if not all(files):
+            self._refuse((*at, "cert_file"), "cert_file and key_file go together")
+        cert_file, key_file = (str(self.home.path / each) for each in files)
+        certificate = Certificate(cert_file=cert_file, key_file=key_file)
+        certificate.context()
+        return certificate
 
     def _proxies(self, table: dict[str, Any]) -> dict[str, Any]:
         at = ("data_plane",)

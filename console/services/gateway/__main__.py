@@ -33,12 +33,15 @@ from console.services.gateway import (
     usage,
 )
 from console.services.gateway.budget import Counters
+from console.services.gateway.content import ContentKeys
+from console.services.gateway.contents import Contents
 from console.services.gateway.decide import STALE_SECONDS
 from console.services.gateway.exchange import (
     CallBatch,
     CallFeed,
     Changes,
     Closings,
+    ContentBatch,
     LeaseAsk,
     LimitAsk,
     Notices,
@@ -62,6 +65,7 @@ from console.services.operators import cutting, kept
 from console.services.operators.roster import Identities
 from console.services.settings import Settings
 from console.services.store import Store, emit
+from console.services.tls import Certificate
 from console.services.web import Ask, Reads, Streams, Web, run
 
 DIGEST_SECONDS = 10.0
@@ -79,6 +83,7 @@ class Control:
         probe_key: bytes,
         models: Iterable[str] = (),
         *,
+        content_keys: ContentKeys,
         proxied: bool = False,
         certificate: Certificate | None = None,
         keep_days: int = 0,
@@ -93,6 +98,7 @@ class Control:
         self.views = changes.Views()
         self.points = Points(store, self.views)
         self.counters = Counters(store, self.views, self.points)
+        self.contents = Contents(store, content_keys)
         self.rotation = Rotation(store, self.views, self.points)
         self.verifier = Verifier(
             store, self.views, self.points, probe_key, proxied=proxied, certificate=certificate
@@ -122,6 +128,8 @@ class Control:
             (api.PARTNER_SUSPEND, pauses.partner),
             (api.PARTNER_OFFBOARD, Offboarding(self.views, self.points).offboard),
             (api.GRANT_QUIET, partial(quiet.listing, self.views)),
+            (api.CALL_CONTENT, self.contents.read),
+            (api.CALL_REDACT, self.contents.redact),
             (api.POINT_LIST, self.points.listing),
             (api.POINT_DEREGISTER, leaving.deregister),
             (api.POINT_ADMIT, leaving.admit),
@@ -152,6 +160,12 @@ class Control:
         web.internal("GET", "/internal/v1/snapshot", self.snapshot)
         web.internal("GET", "/internal/v1/changes", self.changes)
         web.internal("POST", "/internal/v1/points/{point}/lease", self.points.lease, body=LeaseAsk)
+        web.internal(
+            "POST",
+            "/internal/v1/points/{point}/content",
+            self.contents.take,
+            body=ContentBatch,
+        )
         web.internal(
             "POST", "/internal/v1/points/{point}/goodbye", self.points.goodbye, body=LeaseAsk
         )
@@ -308,6 +322,7 @@ async def serve(read: Settings, _args: argparse.Namespace, stop: asyncio.Event) 
         store,
         probe_key,
         read.models,
+        content_keys=ContentKeys(read.home),
         proxied=read.data_plane.proxy_protocol,
         certificate=read.data_plane.certificate,
         keep_days=read.retention.calls_days,
@@ -323,6 +338,7 @@ async def serve(read: Settings, _args: argparse.Namespace, stop: asyncio.Event) 
             asyncio.create_task(control.digest_regularly()),
             asyncio.create_task(control.counters.watch()),
             asyncio.create_task(control.rotation.retire_regularly()),
+            asyncio.create_task(control.contents.expire_regularly()),
             asyncio.create_task(cutting.follow(web, store, identities)),
         ]
         waiting = asyncio.create_task(stop.wait())

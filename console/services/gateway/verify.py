@@ -37,6 +37,7 @@ from console.services.gateway.receipts import TOPIC
 from console.services.gateway.schema import RECEIPTS
 from console.services.gateway.snapshot import Snapshot
 from console.services.store import Store, emit, signal
+from console.services.tls import Certificate
 
 PATIENCE_SECONDS = 10.0
 """After so long a receipt says `unverified`, and why; it is followed all the same."""
@@ -85,7 +86,9 @@ class Verifier:
         probe_key: bytes,
         *,
         proxied: bool = False,
+        certificate: Certificate | None = None,
     ) -> None:
+        self._certificate = certificate
         self._store = store
         self._proxied = proxied
         self._views = views
@@ -98,7 +101,9 @@ class Verifier:
     async def run(self) -> None:
         """Take up each open receipt as it appears. Runs until cancelled."""
         self._session = aiohttp.ClientSession(
-            connector=ProbeConnector(limit=_PROBES_AT_ONCE, proxied=self._proxied),
+            connector=ProbeConnector(
+                limit=_PROBES_AT_ONCE, proxied=self._proxied, certificate=self._certificate
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=_PROBE_SECONDS),
         )

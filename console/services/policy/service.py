@@ -18,6 +18,9 @@ from console.model.policy import Bundle
 from console.model.text import now
 from console.services.client import Client
 from console.services.events import SYSTEM
+from console.services.operators import accounts, cutting, kept
+from console.services.operators.roster import Identities
+from console.services.operators.spread import spread
 from console.services.policy import (
     amend,
     declarations,
@@ -40,9 +43,6 @@ from console.services.policy.settle import settle_all, tell
 from console.services.policy.shipped import bundle_in
 from console.services.policy.tables import BUNDLES, PROJECTION, STEPS
 from console.services.principals import salt_of
-from console.services.operators import accounts, cutting, kept
-from console.services.operators.roster import Identities
-from console.services.operators.spread import spread
 from console.services.settings import Settings
 from console.services.store import Store
 from console.services.web import Ask, Web
@@ -73,7 +73,9 @@ async def serve(settings: Settings, _args: argparse.Namespace, stop: asyncio.Eve
         cutting.mount(web, "policy", store, identities, learn=accounts.learn)
         web.on_first_use(partial(cutting.note_first_use, store, identities))
         Api(store, directory).mount(web)
-        await web.start(socket=settings.home.socket(SERVICE))
+        await web.start(
+            socket=settings.home.socket(SERVICE), listen=settings.listen.get(SERVICE)
+        )
         tasks = [
             asyncio.create_task(gateway.provision()),
             asyncio.create_task(gateway.follow()),

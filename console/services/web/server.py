@@ -28,7 +28,9 @@ from console.api.route import Route
 from console.errors import PilotError
 from console.model.operator import Direction, Operator, Role, may
 from console.model.text import now
+from console.services import tls
 from console.services.operators.roster import Caller, Identities, closes_only
+from console.services.settings import Listen
 from console.services.store import Store, idempotency, outbox
 from console.services.web import asked
 from console.services.web.answers import (
@@ -83,6 +85,7 @@ class Web:
         self._socket: Path | None = None
         self._waiting: dict[asyncio.Task[Any], Operator] = {}
         self._forgetting: asyncio.Task[None] | None = None
+        self._renewing: asyncio.Task[None] | None = None
         self.internal("GET", "/internal/v1/outbox", self._outbox)
 
     def mount(self, route: Route, handler: Handler) -> None:
@@ -108,7 +111,7 @@ class Web:
         self._app.router.add_route(method, path, partial(self._internal, handler, body))
 
     async def start(
-        self, *, socket: Path | None = None, host: str = "127.0.0.1", port: int | None = None
+        self, *, socket: Path | None = None, listen: Listen | None = None
     ) -> None:
         """Listen. Raises `PilotError` where another process already does."""
         runner = web.AppRunner(
@@ -126,10 +129,13 @@ class Web:
                 listener = unix_listener(socket)
                 self._socket = socket
                 await web.SockSite(runner, listener).start()
-            if port is not None:
-                listener = tcp_listener(host, port)
+            if listen is not None:
+                listener = tcp_listener(listen.host, listen.port)
                 self.port = int(listener.getsockname()[1])
-                await web.SockSite(runner, listener).start()
+                context = listen.certificate.context() if listen.certificate else None
+                await web.SockSite(runner, listener, ssl_context=context).start()
+                if listen.certificate is not None and context is not None:
+                    self._renewing = asyncio.create_task(tls.follow(listen.certificate, context))
         except BaseException:
             await self.stop()
             raise
@@ -137,11 +143,12 @@ class Web:
 
     async def stop(self) -> None:
         """Stop listening, let writes finish, cut the reads that wait. May be called twice."""
-        if self._forgetting is not None:
-            self._forgetting.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._forgetting
-            self._forgetting = None
+        for task in (self._forgetting, self._renewing):
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+        self._forgetting = self._renewing = None
         if self._runner is None:
             return
         runner, self._runner = self._runner, None

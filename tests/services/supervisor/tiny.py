@@ -10,7 +10,7 @@ import asyncio
 import os
 import sys
 
-from console.services.settings import Settings
+from console.services.settings import Listen, Settings
 from console.services.store import Store
 from console.services.supervisor import child
 from console.services.supervisor.__main__ import main
@@ -47,7 +47,7 @@ async def serve(settings: Settings, args: argparse.Namespace, stop: asyncio.Even
     try:
         await web.start(
             socket=settings.home.socket(args.name),
-            port=settings.data_plane.ports[0] if args.name == "listens" else None,
+            listen=Listen(port=settings.data_plane.ports[0]) if args.name == "listens" else None,
         )
         sys.stderr.write(f"{args.name} serves\n")
         await stop.wait()

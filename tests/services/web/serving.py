@@ -14,7 +14,7 @@ import aiohttp
 from console.model.ids import ulid
 from console.services import settings
 from console.services.client import Client
-from console.services.settings import Settings
+from console.services.settings import Listen, Settings
 from console.services.store import Store
 from console.services.web import Web
 from tests.services.web.sample import STEPS, mounted
@@ -99,7 +99,9 @@ async def served(
     web = mounted(store, read)
     also(web)
     try:
-        await web.start(socket=place.socket("policy"), port=port)
+        await web.start(
+            socket=place.socket("policy"), listen=None if port is None else Listen(port=port)
+        )
         async with Client(socket=place.socket("policy")) as client:
             yield Served(web, store, read, client)
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
+import ssl
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -14,8 +15,9 @@ from aiohttp import web
 
 from console import __version__
 from console.errors import ExitCode, PilotError
-from console.services import settings
+from console.services import settings, tls
 from console.services.client import Client
+from console.services.gateway.content import ContentKeys
 from console.services.gateway.point.follow import Following
 from console.services.gateway.point.point import Point
 from console.services.gateway.point.proxy import Callers, Front, Trust
@@ -82,11 +84,17 @@ async def _serve(read: Settings, name: str, selector: GuardedSelector) -> None:
     trust = Trust(plane.proxies, plane.proxy_protocol, plane.trusted_hops, plane.forwarded_header)
     callers = Callers(trust)
     listener = Listener(
-        point, spool, upstreams, routing, keys, limiter=following.limiter, callers=callers
+        point, spool, upstreams, routing, keys, limiter=following.limiter, callers=callers,
+        contents=ContentKeys(read.home),
     )
     selector.guard = point.guard
-    front = _Front(trust, callers, read.data_plane.host, port)
+    certificate = plane.certificate
+    context = certificate.context() if certificate else None
+    front = _Front(trust, callers, plane.host, port, context)
     server, url = await _listen(listener, front)
+    renewing = asyncio.create_task(
+        tls.follow(certificate, context) if certificate and context else stop.wait()
+    )
     work = asyncio.create_task(_work(following, spool, url))
     told = asyncio.create_task(stop.wait())
     try:
@@ -104,7 +112,8 @@ async def _serve(read: Settings, name: str, selector: GuardedSelector) -> None:
         point.lease.drop()
         work.cancel()
         told.cancel()
-        await asyncio.gather(work, told, return_exceptions=True)
+        renewing.cancel()
+        await asyncio.gather(work, told, renewing, return_exceptions=True)
         await server.cleanup()
         await spool.stop()
         await upstreams.close()
@@ -132,6 +141,7 @@ async def _work(following: Following, spool: Spool, url: str) -> None:
             following.hold_lease(),
             following.judge_regularly(),
             following.push_calls(registered.calls_held),
+            following.push_contents(),
             following.limiter.run(spool.resumed),
         ):
             group.create_task(each)
@@ -144,6 +154,7 @@ class _Front(NamedTuple):
     callers: Callers
     host: str
     port: int
+    tls: ssl.SSLContext | None
 
 
 class _ProxiedSite(web.TCPSite):
@@ -159,7 +170,7 @@ class _ProxiedSite(web.TCPSite):
         await web.BaseSite.start(self)
         server = self._runner.server
         assert server is not None
-        trust, callers, host, port = self._front
+        trust, callers, host, port, _ = self._front
         self._server = await asyncio.get_running_loop().create_server(
             lambda: Front(trust, callers, server, self._unread), host, port, backlog=_BACKLOG
         )
@@ -187,7 +198,7 @@ async def _listen(listener: Listener, front: _Front) -> tuple[web.ServerRunner, 
     site = (
         _ProxiedSite(runner, front)
         if front.trust.protocol
-        else web.TCPSite(runner, host, port, backlog=_BACKLOG)
+        else web.TCPSite(runner, host, port, backlog=_BACKLOG, ssl_context=front.tls)
     )
     try:
         await site.start()
@@ -200,7 +211,7 @@ async def _listen(listener: Listener, front: _Front) -> tuple[web.ServerRunner, 
         ) from error
     bound = runner.addresses[0]
     shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-    return runner, f"http://{shown}:{bound[1]}"
+    return runner, f"{'https' if front.tls else 'http'}://{shown}:{bound[1]}"
 
 
 def _spec(upstream: Upstream) -> UpstreamSpec:
