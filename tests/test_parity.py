@@ -31,7 +31,7 @@ MADE_BY_OPERATORS = {
 }
 WHOLE = {
     "Answer", "Bundle", "EventProof", "Explained", "Explanation", "GrantPlan", "IssuedKey", "IssuedToken", "OperatorCut",
-    "LogCheck", "PilotFile", "LogHandover", "LogHead", "LogSuccession", "UsagePicture",
+    "CallContent", "LogCheck", "PilotFile", "LogHandover", "LogHead", "LogSuccession", "UsagePicture",
 }  # fmt: skip
 """Results that are shown member by member."""
 
@@ -275,7 +275,7 @@ def test_its_result_can_be_shown(op):
 
 def test_what_destroys_wants_a_name_and_what_closes_takes_one_person():
     destructive = {op.id for op in OPERATIONS if op.effect is Effect.DESTRUCTIVE}
-    assert destructive == {"grant.revoke", "key.revoke", "partner.offboard", "operator.cut", "log.restart"}
+    assert destructive == {"grant.revoke", "key.revoke", "partner.offboard", "operator.cut", "log.restart", "call.redact"}
     converging = {op.id for op in OPERATIONS if op.converges}
     assert {"grant.revoke", "key.revoke", "lock.add"} <= converging
 

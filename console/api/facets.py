@@ -57,6 +57,7 @@ from console.model.audit import (
     ReopenAlert,
     SnoozeAlert,
 )
+from console.model.content import CallContent, ReadContent, RedactContent
 from console.model.enforcement import (
     AdmitPoint,
     Blast,
@@ -327,6 +328,8 @@ class Calls(Protocol):
     ) -> Flow[Page[CallRecord]]: ...
     def show(self, call: str) -> Flow[CallRecord]: ...
     def explain(self, call: str) -> Flow[Explanation]: ...
+    def content(self, call: str, change: ReadContent) -> Flow[CallContent]: ...
+    def redact(self, call: str, change: RedactContent) -> Flow[CallContent]: ...
 
 
 class Usage(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from console.api.route import PAGING, Route
+from console.model.content import CallContent, ReadContent, RedactContent
 from console.model.enforcement import (
     AdmitPoint,
     Blast,
@@ -117,6 +118,14 @@ CALL_TAIL = Route(
 )  # fmt: skip
 """Server-sent events: the id is the row at the gateway, `Last-Event-ID` resumes after it."""
 CALL_SHOW = Route("call.show", "gateway", "GET", "/v1/calls/{call}", CallRecord)
+CALL_CONTENT = Route(
+    "call.content", "gateway", "POST", "/v1/calls/{call}/content", CallContent,
+    Role.AUDITOR, body=ReadContent,
+)  # fmt: skip
+CALL_REDACT = Route(
+    "call.redact", "gateway", "POST", "/v1/calls/{call}/redaction", CallContent,
+    Role.ADMIN, body=RedactContent,
+)  # fmt: skip
 CALL_EXPLAIN = Route("call.explain", "gateway", "GET", "/v1/calls/{call}/explanation", Explanation)
 USAGE = Route(
     "usage.list", "gateway", "GET", "/v1/usage", Page[UsageRow],

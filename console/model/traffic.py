@@ -77,6 +77,12 @@ class CallRecord(msgspec.Struct, kw_only=True, frozen=True):
     lock_id: str = ""
     principal: str = ""
     """Salted hash of the user that the caller named, empty where it named none."""
+    content: str = ""
+    """What is kept of what was sent and answered: `hashed`, `sealed`, or nothing."""
+    request_sha256: str = ""
+    """Of the bytes that the caller sent, where content is kept."""
+    answer_sha256: str = ""
+    """Of the bytes that it was sent."""
     cost_micros: int = 0
     """By the price table of the day it began, in micro-units of the pilot's currency."""
 

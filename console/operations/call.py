@@ -8,6 +8,8 @@ import msgspec
 
 from console.api.engines import Engines
 from console.api.flow import Flow
+from console.model.content import CallContent, ReadContent, RedactContent
+from console.model.operator import Role
 from console.model.stored import Page
 from console.model.traffic import CallRecord, Explanation, Outcome
 from console.operations.listing import pages
@@ -18,8 +20,9 @@ from console.operations.params import (
     PartnerFilter,
     Since,
     Until,
+    Why,
 )
-from console.operations.spec import Kind, Operation, Param, Plan, operation
+from console.operations.spec import Effect, Kind, Operation, Param, Plan, Section, operation
 
 
 class ListCalls(Listing, kw_only=True, frozen=True):
@@ -71,18 +74,21 @@ def list_calls(p: ListCalls, at: Engines, _plan: Plan | None) -> Flow[Page[CallR
     )
 
 
+CallId = Annotated[
+    str,
+    Param(
+        "The request id that the caller was given.",
+        kind=Kind.ID,
+        completes="call.list",
+        positional=True,
+    ),
+]
+
+
 class ShowCall(msgspec.Struct, kw_only=True, frozen=True):
     """Which call is shown."""
 
-    call: Annotated[
-        str,
-        Param(
-            "The request id that the caller was given.",
-            kind=Kind.ID,
-            completes="call.list",
-            positional=True,
-        ),
-    ]
+    call: CallId
 
 
 @operation("call.show", title="Show call", result=CallRecord, subject="call")
@@ -97,4 +103,90 @@ def explain(p: ShowCall, at: Engines, _plan: Plan | None) -> Flow[Explanation]:
     return at.calls.explain(p.call)
 
 
-OPERATIONS: tuple[Operation, ...] = (list_calls, show, explain)
+class ReadOne(msgspec.Struct, kw_only=True, frozen=True):
+    """Of which call the content is read, and why."""
+
+    call: CallId
+    reason: Why
+
+
+def plan_content(p: ReadOne, at: Engines) -> Flow[Plan]:
+    """Look at what is kept of the call."""
+    call = yield from at.calls.show(p.call)
+    return Plan(
+        title=f"Read what {p.call} said",
+        sections=[
+            Section(
+                "What it does",
+                [
+                    f"shows what {call.partner} sent and got ({_kept(call)})",
+                    "that you read it, and why, goes into the log",
+                ],
+            )
+        ],
+        subject=call,
+        partners=1,
+    )
+
+
+def _kept(call: CallRecord) -> str:
+    return {"sealed": "kept sealed", "hashed": "only its hashes are kept"}.get(
+        call.content, "nothing of it is kept"
+    )
+
+
+@operation(
+    "call.content",
+    title="Read content",
+    result=CallContent,
+    effect=Effect.CHANGE,
+    role=Role.AUDITOR,
+    plan=plan_content,
+    subject="call",
+)
+def content(p: ReadOne, at: Engines, _plan: Plan | None) -> Flow[CallContent]:
+    """Read what a call sent and got, where its pilot keeps that. Reading it is an event.
+
+    The user that it named stands there by its hash. Only auditors can read content.
+    """
+    return at.calls.content(p.call, ReadContent(reason=p.reason))
+
+
+class RedactOne(msgspec.Struct, kw_only=True, frozen=True):
+    """Of which call the content is deleted, and why."""
+
+    call: CallId
+    reason: Why
+
+
+def plan_redact(p: RedactOne, at: Engines) -> Flow[Plan]:
+    """Look at what is kept of the call."""
+    call = yield from at.calls.show(p.call)
+    return Plan(
+        title=f"Redact what {p.call} said",
+        sections=[
+            Section("What ends", [f"what {call.partner} sent and got ({_kept(call)})"]),
+            Section("What stays", ["its record, with its decision, usage and hashes"]),
+        ],
+        name=p.call,
+        subject=call,
+        partners=1,
+        irreversible="Content that was redacted cannot be had again, by anybody.",
+    )
+
+
+@operation(
+    "call.redact",
+    title="Redact content",
+    result=CallContent,
+    effect=Effect.DESTRUCTIVE,
+    role=Role.ADMIN,
+    plan=plan_redact,
+    subject="call",
+)
+def redact(p: RedactOne, at: Engines, _plan: Plan | None) -> Flow[CallContent]:
+    """Delete what is kept of what a call sent and got, before its time. The record stays."""
+    return at.calls.redact(p.call, RedactContent(reason=p.reason))
+
+
+OPERATIONS: tuple[Operation, ...] = (list_calls, show, explain, content, redact)

@@ -8,6 +8,7 @@ from console.api import gateway
 from console.api.engines import Paging
 from console.api.flow import Flow, ask
 from console.engines.native.query import query, time
+from console.model.content import CallContent, ReadContent, RedactContent
 from console.model.enforcement import (
     AdmitPoint,
     Blast,
@@ -160,6 +161,12 @@ class Calls:
 
     def explain(self, call: str) -> Flow[Explanation]:
         return ask(gateway.CALL_EXPLAIN, path={"call": call})
+
+    def content(self, call: str, change: ReadContent) -> Flow[CallContent]:
+        return ask(gateway.CALL_CONTENT, path={"call": call}, body=change)
+
+    def redact(self, call: str, change: RedactContent) -> Flow[CallContent]:
+        return ask(gateway.CALL_REDACT, path={"call": call}, body=change)
 
 
 class Usage:

@@ -293,6 +293,24 @@ class CallBatch(msgspec.Struct, kw_only=True, frozen=True):
     items: list[msgspec.Raw]
 
 
+class KeptContent(msgspec.Struct, kw_only=True, frozen=True):
+    """What one call said, sealed to the key of the day on which it expires."""
+
+    call: str
+    pilot: str
+    partner: str
+    stored_at: datetime
+    expires_at: datetime
+    truncated: bool
+    sealed: bytes
+
+
+class ContentBatch(msgspec.Struct, kw_only=True, frozen=True):
+    """Sealed content of one point."""
+
+    items: list[KeptContent]
+
+
 class CallAck(msgspec.Struct, kw_only=True, frozen=True):
     """Every record up to this sequence is held by control."""
 

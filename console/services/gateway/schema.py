@@ -75,6 +75,23 @@ PRINCIPALS = Table(
     Column("revision", Integer, nullable=False),
     Column("body", Document(PrincipalProjection), nullable=False),
 )
+CONTENTS = Table(
+    "contents",
+    _META,
+    Column("call", Text, primary_key=True),
+    Column("pilot", Text, nullable=False),
+    Column("partner", Text, nullable=False),
+    Column("stored_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False, index=True),
+    Column("truncated", Integer, nullable=False),
+    Column("sealed", LargeBinary),
+    Column("gone", Text, nullable=False),
+    Column("gone_at", Instant),
+    Column("gone_by", Text, nullable=False),
+    Column("gone_why", Text, nullable=False),
+)
+"""What calls said, sealed; `sealed` is empty once it is gone, and `gone` says how."""
+
 LOCKS = Table(
     "locks",
     _META,

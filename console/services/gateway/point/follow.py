@@ -18,6 +18,8 @@ from console.services.gateway.exchange import (
     CallAck,
     CallBatch,
     Changes,
+    ContentBatch,
+    KeptContent,
     Lease,
     LeaseAsk,
     Register,
@@ -35,6 +37,8 @@ _POLL_SECONDS = 20
 _LEASE_TIMEOUT = 2.0
 _GOODBYE_TIMEOUT = 0.5
 _BATCH = 500
+_CONTENTS_AT_ONCE = 4
+_kept = msgspec.json.Decoder(KeptContent)
 
 
 class Following:
@@ -186,5 +190,25 @@ class Following:
                 )
                 held = ack.acknowledged
                 await self._spool.forget(held)
+            except PilotError:
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def push_contents(self) -> None:
+        """Hand sealed content to control, until it holds all of it."""
+        while True:
+            self._spool.kept.clear()
+            batch = await self._spool.contents(_CONTENTS_AT_ONCE)
+            if not batch:
+                await self._spool.kept.wait()
+                continue
+            try:
+                items = [_kept.decode(each.body) for each in batch]
+                await self._control.send(
+                    "POST",
+                    f"/internal/v1/points/{self._point.name}/content",
+                    ContentBatch(items=items),
+                    CallAck,
+                )
+                await self._spool.forget_contents(batch[-1].sequence)
             except PilotError:
                 await asyncio.sleep(_RETRY_SECONDS)

@@ -15,6 +15,7 @@ from console.services.gateway.codes import CODES
 from console.services.gateway.decide import Asked, Verdict
 from console.services.gateway.exchange import Gauge, KeyFact
 from console.services.gateway.point.dialects import Dialect
+from console.services.gateway.point.keeping import Kept
 from console.services.gateway.point.meter import Meter
 from console.services.gateway.snapshot import Snapshot
 
@@ -24,9 +25,9 @@ class Draft:
 
     __slots__ = (
         "_asked", "_began", "_verdict", "address", "checks", "code", "dialect", "error_type",
-        "gauges", "held", "id", "key", "lock_id", "meter", "path", "point", "price", "principal",
-        "recorded", "sequence", "started_at", "status", "stream", "upstream", "upstream_ms",
-        "user_agent",
+        "gauges", "held", "id", "kept", "key", "lock_id", "meter", "path", "point", "price",
+        "principal", "recorded", "sequence", "started_at", "status", "stream", "upstream",
+        "upstream_ms", "user_agent",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +63,8 @@ class Draft:
         self.sequence = 0
         self.principal = ""
         """Salted hash of the user that the caller named."""
+        self.kept: Kept | None = None
+        """What is kept of what is sent and answered."""
         self.price: Price | None = None
         """By which the call counts."""
         self.held: int | None = None
@@ -170,6 +173,9 @@ class Draft:
             checks=self.checks,
             lock_id=self.lock_id,
             principal=self.principal,
+            content=self.kept.mode if self.kept else "",
+            request_sha256=self.kept.request_sha256 if self.kept else "",
+            answer_sha256=self.kept.answer_sha256 if self.kept and ended_at else "",
             cost_micros=self.used()[1],
         )
 

@@ -23,9 +23,11 @@ from console.model.ids import new_id
 from console.model.traffic import Check
 from console.services.gateway import probe
 from console.services.gateway.codes import CODES
+from console.services.gateway.content import ContentKeys
 from console.services.gateway.decide import MODELS_ROUTE, Asked, Verdict
 from console.services.gateway.point import answers, dialects, limits, responses
 from console.services.gateway.point.inflight import Running
+from console.services.gateway.point.keeping import keeping
 from console.services.gateway.point.meter import (
     Events,
     Meter,
@@ -93,6 +95,7 @@ class Listener:
         *,
         limiter: limits.Limiter,
         callers: Callers,
+        contents: ContentKeys,
     ) -> None:
         self._point = point
         self._spool = spool
@@ -101,6 +104,7 @@ class Listener:
         self._keys = keys
         self._limiter = limiter
         self._callers = callers
+        self._contents = contents
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, whatever it is."""
@@ -167,6 +171,7 @@ class Listener:
                 said = f"Previous response with id '{answers.clean(body.previous, 200)}' not found."
                 return await self._refuse(request, draft, "answer_unknown", said)
             body = body.following(earlier)
+        draft.kept = keeping(self._contents, verdict.grant, await request.read(), body)
         return await self._serve(
             request, draft, asked, verdict, body=body, spec=spec, there=there, naming=naming
         )
@@ -232,6 +237,8 @@ class Listener:
                 meter.whole(whole)
                 if naming is not None:
                     whole = naming.whole(whole)
+                if draft.kept is not None:
+                    draft.kept.answered(whole)
             except asyncio.CancelledError:
                 if running.cut is None:
                     draft.code = "caller_gone"
@@ -314,11 +321,16 @@ class Listener:
                 if not self._point.may_go_on(running):
                     return await self._cut(request, draft, running, sent)
                 if passed:
-                    await sent.write(b"".join(passed))
+                    out = b"".join(passed)
+                    if draft.kept is not None:
+                        draft.kept.answered(out)
+                    await sent.write(out)
                     await request.writer.drain()
         if not meter.finished:
             raise UpstreamFailedError("upstream_broken", "ended early")
         if (rest := events.rest().strip()) and self._point.may_go_on(running):
+            if draft.kept is not None:
+                draft.kept.answered(rest + b"\n\n")
             await sent.write(rest + b"\n\n")
         with suppress(PilotError):  # the row of its beginning stays, and tells of it
             await self._settle(draft, running)
@@ -441,7 +453,11 @@ class Listener:
     def _finish(self, draft: Draft) -> asyncio.Future[None]:
         """Hand the record over, once."""
         if draft.recorded is None:
-            draft.recorded = self._spool.end(draft.finished())
+            record = draft.finished()
+            content = b""
+            if draft.kept is not None and record.ended_at is not None:
+                content = draft.kept.sealed(draft.id, record.ended_at)
+            draft.recorded = self._spool.end(record, content)
         return draft.recorded
 
     async def _settle(self, draft: Draft, running: Running) -> None:

@@ -28,6 +28,7 @@ STEPS = (
         "CREATE TABLE finished ("
         " sequence INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, body BLOB NOT NULL)",
     ),
+    sql("CREATE TABLE content (sequence INTEGER PRIMARY KEY, body BLOB NOT NULL)"),
 )
 
 _GATHER_SECONDS = 0.02
@@ -35,6 +36,7 @@ _GATHER_SECONDS = 0.02
 
 _insert_running = "INSERT OR IGNORE INTO running (id, body) VALUES (?, ?)"
 _delete_running = "DELETE FROM running WHERE id = ?"
+_insert_content = "INSERT INTO content (sequence, body) VALUES (?, ?)"
 _insert_finished = "INSERT INTO finished (sequence, id, body) VALUES (?, ?, ?)"
 
 
@@ -49,6 +51,7 @@ class _Waiting(NamedTuple):
     record: CallRecord
     done: asyncio.Future[None] | None
     since: float = 0.0
+    content: bytes = b""
 
 
 class Spool:
@@ -68,6 +71,8 @@ class Spool:
         self._task: asyncio.Task[None] | None = None
         self.grown = asyncio.Event()
         """Set after each commit that finished something."""
+        self.kept = asyncio.Event()
+        """Set after each commit that kept content."""
 
     async def start(self, above: int) -> int:
         """Take up work: numbers go on above `above`. Returns how many calls had been cut short.
@@ -120,10 +125,10 @@ class Spool:
         self._wanted.set()
         await done
 
-    def end(self, record: CallRecord) -> asyncio.Future[None]:
-        """Finish a call. The future is done once its record is written."""
+    def end(self, record: CallRecord, content: bytes = b"") -> asyncio.Future[None]:
+        """Finish a call. The future is done once its record, and what is kept, is written."""
         done = asyncio.get_running_loop().create_future()
-        self._ended.append(_Waiting(record, done))
+        self._ended.append(_Waiting(record, done, content=content))
         self._wanted.set()
         return done
 
@@ -144,6 +149,26 @@ class Spool:
 
         def drop(conn: Connection) -> None:
             conn.exec_driver_sql("DELETE FROM finished WHERE sequence <= ?", (upto,))
+
+        await self._store.write(drop)
+
+    async def contents(self, limit: int) -> list[Finished]:
+        """Return sealed content that control does not hold yet, in order."""
+
+        def look(conn: Connection) -> list[Finished]:
+            rows = conn.exec_driver_sql(
+                "SELECT sequence, body FROM content ORDER BY sequence LIMIT ?", (limit,)
+            )
+            return [Finished(row[0], row[1]) for row in rows]
+
+        return await self._store.read(look)
+
+    async def forget_contents(self, upto: int) -> None:
+        """Drop sealed content that control holds."""
+
+        def drop(conn: Connection) -> None:
+            conn.exec_driver_sql("PRAGMA secure_delete = on")
+            conn.exec_driver_sql("DELETE FROM content WHERE sequence <= ?", (upto,))
 
         await self._store.write(drop)
 
@@ -181,9 +206,12 @@ class Spool:
         if not ended and not begun:
             return
         rows = []
+        contents = []
         for place, waiting in enumerate(ended, self._next + 1):
             record = msgspec.structs.replace(waiting.record, sequence=place)
             rows.append((place, record.id, msgspec.json.encode(record)))
+            if waiting.content:
+                contents.append((place, waiting.content))
         running = [(w.record.id, msgspec.json.encode(w.record)) for w in begun]
         moved = [(call,) for call in over & self._written]
 
@@ -194,6 +222,8 @@ class Spool:
                 conn.exec_driver_sql(_delete_running, moved)
             if rows:
                 conn.exec_driver_sql(_insert_finished, rows)
+            if contents:
+                conn.exec_driver_sql(_insert_content, contents)
 
         try:
             await self._store.write(write)
@@ -214,5 +244,7 @@ class Spool:
         for waiting in (*ended, *begun):
             if waiting.done is not None and not waiting.done.done():
                 waiting.done.set_result(None)
+        if contents:
+            self.kept.set()
         if rows:
             self.grown.set()
