@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import statistics
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -19,10 +18,13 @@ from console.services.audit import detections, ledger, search
 from console.services.audit.detections import CallItem, CallPage
 from console.services.audit.leaf import Leaf
 from console.services.audit.rulefile import load_rules
-from console.services.audit.schema import STEPS, TREE
+from console.services.audit.schema import CURSORS, STEPS, TREE
+from console.services.audit.signing import log_key
+from console.services.home import prepare
 from console.services.store import OutboxPage, Store
 from console.services.web import Ask
 from console.trust.merkle import CompactRange
+from tests.benchmarks.service_process import resident, serving
 from tests.services.audit.audit_rig import START, denials, item
 
 pytestmark = pytest.mark.benchmark
@@ -38,19 +40,20 @@ ACTIONS = (
 
 
 def opened(folder: Path, *, durable: bool = True) -> Store:
-    store = Store.open(folder / "audit.db", STEPS, durable=durable)
-    state = CompactRange().to_bytes()
-    store.write_now(lambda conn: conn.execute(TREE.insert().values(log=1, state=state, key="")))
+    home = prepare(folder)
+    store = Store.open(home.store("audit"), STEPS, durable=durable)
+    told = {"log": 1, "state": CompactRange().to_bytes(), "key": str(log_key(home).verifier)}
+    store.write_now(lambda conn: conn.execute(TREE.insert().values(**told)))
     return store
 
 
 def history(size: int) -> Iterator[list[Leaf]]:
-    """A history of `size` events, in batches: 100 partners, one event in 5,000 of the rarest."""
+    """A history of `size` events, in batches: 100 partners, and 150 events of the rarest."""
     chance = random.Random(1)
     for start in range(0, size, 20_000):
         batch = []
         for at in range(start + 1, min(start + 20_000, size) + 1):
-            partner = "rare" if at % 5000 == 1 else f"partner-{chance.randrange(100)}"
+            partner = "rare" if at % (size // 150) == 1 else f"partner-{chance.randrange(100)}"
             action = ACTIONS[at % len(ACTIONS)]
             made = START + timedelta(seconds=at)
             reason = f"a change of the programme, number {at}, asked for by {partner}"
@@ -75,7 +78,7 @@ def first_page(conn: Connection, query: dict[str, str]) -> tuple[float, int]:
         start = time.perf_counter()
         rows = len(search.events(conn, asked(**query)).items)
         times.append(time.perf_counter() - start)
-    return statistics.median(times) * 1000, rows
+    return min(times) * 1000, rows
 
 
 def test_events_are_ingested_at_this_rate(tmp_path: Path) -> None:
@@ -116,6 +119,9 @@ QUERIES: tuple[dict[str, str], ...] = (
     {"partner": "rare", "action": "lock.add", "outcome": "success"},
     {"partner": "partner-7", "target": "grt_00001"},
     {"text": "nothing like this"},
+    {"actor": "operator-3", "action": "no.such-action"},
+    {"partner": "rare", "outcome": "failure"},
+    {"actor": "nobody", "partner": "partner-7"},
     {"until": "2026-03-01T14:00:00Z"},
     {"since": "2026-03-01T12:10:00Z", "until": "2026-03-01T12:20:00Z", "partner": "partner-7"},
 )
@@ -133,9 +139,19 @@ def test_the_first_page_of_a_search_in_a_million_events_beside_ten_thousand(tmp_
         print(f"\n{size:,} events appended in {time.perf_counter() - start:.0f} s")
         for at, query in enumerate(QUERIES):
             measured[at][size] = store.read_now(lambda conn: first_page(conn, query))  # noqa: B023
+        # These events are made up: the detections are not to read them.
+        store.write_now(
+            lambda conn: conn.execute(CURSORS.insert().values(feed="events", position=size))  # noqa: B023
+        )
         store.close()
+        with serving("audit", folder) as (client, pid):
+            before = resident(pid)
+            for query in QUERIES:
+                assert client.get("/v1/events", params=query).status_code == 200
+            print(f"audit: {before:.0f} MiB, {resident(pid):.0f} MiB after the searches")
     for query, each in zip(QUERIES, measured, strict=True):
         (small, few), (large, many) = each[10_000], each[1_000_000]
         print(f"{large:7.2f} ms at 1 M ({many} rows)  {small:6.2f} ms at 10 k ({few})  {query}")
-    worst = max(each[1_000_000][0] for each in measured)
-    assert worst < 100
+    worst = max(each[1_000_000][0] / max(each[10_000][0], 0.5) for each in measured)
+    print(f"worst ratio {worst:.1f}")
+    assert worst <= 3

@@ -59,14 +59,20 @@ def made(rig: Rig, names: Sequence[str]) -> None:
         )  # fmt: skip
 
 
+def killed(rig: Rig) -> None:
+    """Kill audit, and wait until another serves."""
+    before = rig.pid("audit")
+    os.kill(before, signal.SIGKILL)
+    rig.until(lambda: rig.pid("audit") not in {0, before} and rig.all_running(), 30)
+
+
 def test_a_tail_shows_each_event_once_proven_and_goes_on_after_an_outage(rig: Rig) -> None:
     before = len(rig.logged())
     with Follower(rig, "audit", "tail", "--from", "0", "-o", "jsonl") as tail:
         rows = tail.rows(before)
         made(rig, ["p-one", "p-two"])
         rows += tail.rows(2)
-        os.kill(rig.pid("audit"), signal.SIGKILL)
-        rig.until(rig.all_running, 30)
+        killed(rig)
         made(rig, ["p-three"])
         while rows[-1]["target"] != rig.json("partner", "show", "p-three")["id"]:
             rows += tail.rows(1)
@@ -135,7 +141,9 @@ def test_waiting_ends_when_it_is_so_when_it_never_can_be_and_when_the_time_is_ov
 
 
 def test_reads_of_evidence_are_events_and_polling_does_not_flood_the_log(rig: Rig) -> None:
-    call = rig.json("call", "list")["items"][0]["id"]
+    _, key = key_of(rig, granted(rig).id)
+    assert rig.call(key).status_code == 200
+    call = rig.until(lambda: rig.json("call", "list")["items"])[0]["id"]
     for _ in range(3):
         rig.ok("call", "explain", call)
         rig.ok("audit", "show", "0")
@@ -173,9 +181,7 @@ def test_a_console_that_pinned_the_old_key_follows_a_rotation_and_not_a_restart(
         capture_output=True, check=False,
     )  # fmt: skip
     assert again.returncode == 0, again.stderr
-    os.kill(rig.pid("audit"), signal.SIGKILL)
-    rig.until(rig.all_running, 30)
-    rig.ok("log", "show")
+    killed(rig)
 
     ended = rig.json("log", "restart", *WHY, "--confirm", before["origin"])
     assert ended["index"] == 0
@@ -185,8 +191,7 @@ def test_a_console_that_pinned_the_old_key_follows_a_rotation_and_not_a_restart(
     rig.ok("log", "repin", "--confirm", found["origin"])
     rig.ok("audit", "verify")
     assert (rig.home / "log.ended").is_dir()
-    os.kill(rig.pid("audit"), signal.SIGKILL)
-    rig.until(rig.all_running, 30)
+    killed(rig)
     made(rig, ["p-five"])
     rig.ok("audit", "verify")
     kinds = [each["kind"] for each in rig.json("log", "list")["items"]]

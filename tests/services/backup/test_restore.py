@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import stat
@@ -221,4 +220,4 @@ def test_backup_while_the_pilot_serves_and_is_written_to(rig: Rig) -> None:
         assert {"stores/audit.db", "stores/gateway.db", "stores/policy.db"} <= set(names)
         secret = next(iter((rig.home / "keys").glob("log.key"))).read_bytes()
         assert secret.strip() not in archive.read_bytes()
-    assert os.listdir(rig.home.parent / "home")
+    assert not list(rig.home.parent.glob(".pilotctl-backup-*"))
