@@ -378,3 +378,44 @@ def test_a_slot_of_a_killed_point_is_free_again(tmp_path_factory: pytest.TempPat
         rig.kill("gw-1")
         conn.close()
         rig.wait(lambda: call(rig.urls["gw-2"], key).status == 200, "its lease is over", 10)
+
+
+def test_each_user_of_a_partner_has_a_limit_of_its_own_on_every_route(two: Rig) -> None:
+    grant = projection(principal_limits=Limits(requests_per_minute=2))
+    two.project(grant)
+    _, key = two.issue(grant)
+    ann = [call(two.urls[f"gw-{1 + at % 2}"], key, user="ann") for at in range(3)]
+    assert [each.status for each in ann] == [200, 200, 429]
+    assert "for one user" in json.loads(ann[2].body)["error"]["message"]
+    assert call(two.url, key, safety_identifier="ann").status == 429, "the same user, named anew"
+    assert [call(two.url, key, user="bob").status for _ in range(3)] == [200, 200, 429]
+    assert [call(two.url, key).status for _ in range(3)] == [200, 200, 429], "nobody is one too"
+    rows = two.wait(
+        lambda: (
+            (r := two.get(f"/v1/usage?by=principal&grant={grant.id}")["items"])
+            and sum(each["calls"] for each in r) == 10
+            and r
+        ),
+        "ten records",
+    )
+    assert sorted(each["allowed"] for each in rows) == [2, 2, 2]
+    assert {len(each["group"]) for each in rows} == {0, 64}
+
+
+def test_the_budget_of_one_user_leaves_that_of_another_whole(two: Rig) -> None:
+    budget = Limits(budget_micros=2000, budget_period=Period.DAY)
+    grant = projection(principal_limits=budget)
+    two.project(grant)
+    _, key = two.issue(grant)
+    ann = [call(two.url, key, 60, user="ann", max_tokens=60) for _ in range(5)]
+    assert {each.status for each in ann} == {200, 402}
+    assert call(two.url, key, 60, user="bob", max_tokens=60).status == 200
+    states = two.wait(
+        lambda: [
+            each
+            for each in two.get("/v1/usage/budgets")["items"]
+            if each["grant_id"] == grant.id and each["scope"] == "principal"
+        ],
+        "budgets of two users",
+    )
+    assert all(each["spent_micros"] + each["reserved_micros"] <= 2000 for each in states)
