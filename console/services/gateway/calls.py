@@ -234,9 +234,9 @@ def moment(text: str, name: str) -> datetime:
     """Read a time of a query. Raises the problem `invalid`."""
     try:
         read = datetime.fromisoformat(text)
-    except ValueError:
-        read = None
-    if read is None or read.tzinfo is None:
-        now = rfc3339(datetime.now(UTC))
-        raise refusal("invalid", f"{name}: {text[:60]!r} is no RFC 3339 time like {now}")
-    return read.astimezone(UTC)
+        if read.tzinfo is not None:
+            return read.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass  # one answer for every way of being no time
+    now = rfc3339(datetime.now(UTC))
+    raise refusal("invalid", f"{name}: {text[:60]!r} is no RFC 3339 time like {now}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from datetime import datetime, timedelta
 
-import msgspec
 from sqlalchemy import Connection, func, select
 
 from console.api.problems import refusal
@@ -15,6 +14,7 @@ from console.services.gateway import changes
 from console.services.gateway.schema import USAGE
 from console.services.gateway.snapshot import Snapshot
 from console.services.web import Ask
+from console.services.web.decode import moment
 
 USUAL_DAYS = 30
 _USUAL, _MOST = 100, 500
@@ -83,22 +83,13 @@ def _last_used(conn: Connection) -> dict[str, datetime]:
 
 
 def _since(ask: Ask) -> datetime:
-    text = ask.query.get("since", "")
-    if not text:
-        return ask.now - timedelta(days=USUAL_DAYS)
-    try:
-        moment = msgspec.convert(text, datetime)
-    except msgspec.ValidationError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise refusal("malformed", f"since: {text!r} is not a time like 2026-03-03T00:00:00Z")
-    return moment
+    return moment(ask.query.get("since", ""), "since") or ask.now - timedelta(days=USUAL_DAYS)
 
 
 def _paged(found: list[QuietGrant], ask: Ask) -> Page[QuietGrant]:
     """Return the part of a list that is wanted; the cursor is the place in it."""
     at, limit = ask.query.get("cursor", ""), ask.query.get("limit", "")
-    if not (at or "0").isdecimal() or not (limit or "1").isdecimal():
+    if not _number(at or "0") or not _number(limit or "1") or limit == "0":
         raise refusal("malformed", "cursor, limit: not of this list")
     start, most = int(at or 0), min(int(limit or _USUAL), _MOST)
     rest = found[start + most :]
@@ -108,3 +99,7 @@ def _paged(found: list[QuietGrant], ask: Ask) -> Page[QuietGrant]:
         items=found[start : start + most],
         next_cursor=str(start + most) if rest else "",
     )
+
+
+def _number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 9

@@ -7,7 +7,6 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import Connection, select
 
-from console.api.problems import refusal
 from console.engines.cedar import CedarBundle
 from console.model.grant import ActivateGrant, Gap, Grant, GrantPlan, GrantState
 from console.model.stored import Page
@@ -29,13 +28,14 @@ from console.services.policy.renewal import still_succeeds
 from console.services.policy.settle import add, judged, moved, save
 from console.services.policy.tables import GRANT_CAPABILITIES, GRANTS, PAST_GRANTS
 from console.services.web import Ask, fresh, page
+from console.services.web.decode import moment
 
 
 def list_grants(conn: Connection, ask: Ask) -> Page[Grant]:
     """List the grants, newest first, as they are or as they were."""
-    moment = as_of(ask)
-    kept = GRANTS if moment is None else PAST_GRANTS
-    asked = select(GRANTS) if moment is None else grants_at(moment)
+    then = as_of(ask)
+    kept = GRANTS if then is None else PAST_GRANTS
+    asked = select(GRANTS) if then is None else grants_at(then)
     if name := ask.query.get("pilot"):
         asked = asked.where(kept.c.pilot == find.pilot(conn, name).slug)
     if name := ask.query.get("partner"):
@@ -53,9 +53,9 @@ def list_grants(conn: Connection, ask: Ask) -> Page[Grant]:
         asked,
         ask,
         keys=[kept.c.created_at.desc(), kept.c.id.desc()],
-        decode=lambda row: row.body if moment else shown(row.body, reader, ask.now),
+        decode=lambda row: row.body if then else shown(row.body, reader, ask.now),
     )
-    return found if moment is None else msgspec.structs.replace(found, as_of=moment)
+    return found if then is None else msgspec.structs.replace(found, as_of=then)
 
 
 def expiring_grants(conn: Connection, ask: Ask) -> Page[Grant]:
@@ -63,7 +63,7 @@ def expiring_grants(conn: Connection, ask: Ask) -> Page[Grant]:
     asked = select(GRANTS).where(
         GRANTS.c.state.in_(LIVE), GRANTS.c.expires_at.is_not(None), GRANTS.c.expires_at > ask.now
     )
-    if before := _moment(ask, "before"):
+    if before := moment(ask.query.get("before", ""), "before"):
         asked = asked.where(GRANTS.c.expires_at <= before)
     if name := ask.query.get("pilot"):
         asked = asked.where(GRANTS.c.pilot == find.pilot(conn, name).slug)
@@ -80,23 +80,10 @@ def expiring_grants(conn: Connection, ask: Ask) -> Page[Grant]:
     )
 
 
-def _moment(ask: Ask, name: str) -> datetime | None:
-    text = ask.query.get(name, "")
-    if not text:
-        return None
-    try:
-        moment = msgspec.convert(text, datetime)
-    except msgspec.ValidationError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise refusal("malformed", f"{name}: {text!r} is not a time like 2026-03-03T00:00:00Z")
-    return moment
-
-
 def show_grant(conn: Connection, ask: Ask) -> Grant:
     """Show one grant, and what is missing while it is not active; or as it was."""
-    if moment := as_of(ask):
-        return grant_at(conn, ask.path["grant"], moment)
+    if then := as_of(ask):
+        return grant_at(conn, ask.path["grant"], then)
     return shown(find.grant(conn, ask.path["grant"]), Reader(conn), ask.now)
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from console.api.problems import refusal
@@ -20,22 +20,15 @@ from console.model.grant import Grant
 from console.services.policy.tables import GRANTS, PARTNERS, PAST_GRANTS, PAST_PARTNERS
 from console.services.store.outbox import OUTBOX
 from console.services.web import Ask
+from console.services.web.decode import moment
 
 
 def as_of(ask: Ask) -> datetime | None:
     """Return the moment that a list is asked for, or None for now. Raises `malformed`."""
-    text = ask.query.get("as_of", "")
-    if not text:
-        return None
-    try:
-        moment = msgspec.convert(text, datetime)
-    except msgspec.ValidationError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise refusal("malformed", f"as_of: {text!r} is not a time like 2026-03-03T00:00:00Z")
-    if moment > ask.now:
-        raise refusal("invalid", f"as_of: {text} has not come yet")
-    return moment
+    asked = moment(ask.query.get("as_of", ""), "as_of")
+    if asked is not None and asked > ask.now:
+        raise refusal("invalid", f"as_of: {asked.isoformat()} has not come yet")
+    return asked
 
 
 def keep_grant(conn: Connection, grant: Grant) -> None:
@@ -66,45 +59,45 @@ def keep_partner(conn: Connection, partner: Partner) -> None:
     conn.execute(kept.on_conflict_do_nothing())
 
 
-def grants_at(moment: datetime) -> Select[Any]:
+def grants_at(at: datetime) -> Select[Any]:
     """Select every grant that there was, as it was at a moment."""
-    return select(PAST_GRANTS).where(_newest(PAST_GRANTS.c, PAST_GRANTS, moment))
+    return select(PAST_GRANTS).where(_newest(PAST_GRANTS, at))
 
 
-def partners_at(moment: datetime) -> Select[Any]:
+def partners_at(at: datetime) -> Select[Any]:
     """Select every partner that there was, as it was at a moment."""
-    return select(PAST_PARTNERS).where(_newest(PAST_PARTNERS.c, PAST_PARTNERS, moment))
+    return select(PAST_PARTNERS).where(_newest(PAST_PARTNERS, at))
 
 
-def _newest(columns: Any, table: Any, moment: datetime) -> ColumnElement[bool]:
+def _newest(table: Table, at: datetime) -> ColumnElement[bool]:
     later = table.alias()
     newest = (
         select(func.max(later.c.revision))
-        .where(later.c.id == columns.id, later.c.at <= moment)
+        .where(later.c.id == table.c.id, later.c.at <= at)
         .scalar_subquery()
     )
-    return and_(columns.at <= moment, columns.revision == newest)
+    return and_(table.c.at <= at, table.c.revision == newest)
 
 
-def grant_at(conn: Connection, id: str, moment: datetime) -> Grant:
+def grant_at(conn: Connection, id: str, at: datetime) -> Grant:
     """Return a grant as it was at a moment, or raise `not-found`."""
-    asked = grants_at(moment).where(PAST_GRANTS.c.id == id)
-    return _one(conn, asked, "grant", id, moment)  # type: ignore[no-any-return]
+    asked = grants_at(at).where(PAST_GRANTS.c.id == id)
+    return _one(conn, asked, "grant", id, at)  # type: ignore[no-any-return]
 
 
-def partner_at(conn: Connection, name: str, moment: datetime) -> Partner:
+def partner_at(conn: Connection, name: str, at: datetime) -> Partner:
     """Return a partner as it was at a moment, or raise `not-found`."""
-    asked = partners_at(moment).where((PAST_PARTNERS.c.id == name) | (PAST_PARTNERS.c.slug == name))
-    return _one(conn, asked, "partner", name, moment)  # type: ignore[no-any-return]
+    asked = partners_at(at).where((PAST_PARTNERS.c.id == name) | (PAST_PARTNERS.c.slug == name))
+    return _one(conn, asked, "partner", name, at)  # type: ignore[no-any-return]
 
 
-def _one(conn: Connection, asked: Select[Any], kind: str, name: str, moment: datetime) -> Any:
+def _one(conn: Connection, asked: Select[Any], kind: str, name: str, at: datetime) -> Any:
     row = conn.execute(asked).first()
     if row is None:
         raise refusal(
             "not-found",
-            f"there was no {kind} {name!r} at {moment.isoformat()}",
-            mend=f"pilotctl {kind} list --as-of {moment.isoformat()}",
+            f"there was no {kind} {name!r} at {at.isoformat()}",
+            mend=f"pilotctl {kind} list --as-of {at.isoformat()}",
         )
     return row.body
 

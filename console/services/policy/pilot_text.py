@@ -185,7 +185,7 @@ def _capability(
 
 def _of(text: PilotText) -> dict[str, Any]:
     members = {name: getattr(text, name) for name in _MEMBERS}
-    return {**members, "stages": in_order(text.stages)}
+    return {**members, "models": find.unique(text.models), "stages": in_order(text.stages)}
 
 
 def _said(capability: Capability) -> CapabilityText:

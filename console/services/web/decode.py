@@ -64,7 +64,10 @@ def loosely(body: bytes, wanted: Any) -> Any:
 def in_utc(value: Any) -> Any:
     """Return `value` with every aware time in it expressed in UTC."""
     if isinstance(value, datetime):
-        return value.astimezone(UTC) if value.tzinfo else value
+        try:
+            return value.astimezone(UTC) if value.tzinfo else value
+        except OverflowError:
+            raise refusal("invalid", f"{value.isoformat()} is beyond the years 1 to 9999") from None
     if isinstance(value, msgspec.Struct):
         moved = {}
         for name in value.__struct_fields__:
@@ -76,6 +79,22 @@ def in_utc(value: Any) -> Any:
         new = [in_utc(each) for each in value]
         return new if any(a is not b for a, b in zip(new, value, strict=True)) else value
     return value
+
+
+def moment(text: str, name: str) -> datetime | None:
+    """Return the time that a query names, in UTC; None where it names none.
+
+    Raises the problem `malformed` for what is no RFC 3339 time.
+    """
+    if not text:
+        return None
+    try:
+        read = msgspec.convert(text, datetime)
+        if read.tzinfo is not None:
+            return read.astimezone(UTC)
+    except (msgspec.ValidationError, OverflowError):
+        pass  # one answer for every way of being no time
+    raise refusal("malformed", f"{name}: {text!r} is not a time like 2026-03-03T00:00:00Z")
 
 
 def nearest(name: str, known: list[str]) -> str:

@@ -183,7 +183,10 @@ def test_who_held_what_at_a_moment_is_told_as_it_was_then(tmp_path: Path) -> Non
         text = empty.isoformat().replace("+00:00", "Z")
         assert (await api.get(f"/v1/partners?as_of={text}"))["items"] == []
         assert (await api.ask("GET", f"/v1/partners/acme?as_of={text}")).status == 404
-        assert (await api.ask("GET", "/v1/grants?as_of=lately")).problem == "malformed"
+        for no_time in ("lately", "2026-03-03", "0001-01-01T00:00:00%2B12:00", "%00"):
+            for where in ("grants?as_of", "partners?as_of", "grants:expiring?before"):
+                said = await api.ask("GET", f"/v1/{where}={no_time}")
+                assert said.problem == "malformed", (where, no_time)
         ahead_of = (datetime.now(UTC) + timedelta(days=1)).isoformat().replace("+00:00", "Z")
         assert (await api.ask("GET", f"/v1/grants?as_of={ahead_of}")).problem == "invalid"
 

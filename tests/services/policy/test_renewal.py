@@ -119,6 +119,18 @@ def test_a_successor_is_within_the_longest_and_ends_later_than_what_it_renews(
         assert blind.problem == "revision-required"
         stale = await api.ask("POST", path, renewal(), revision=revision - 1)
         assert stale.problem == "stale"
+        for never in ("9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00"):
+            said = await api.ask(
+                "POST", path, {"expires_at": never, "reason": "x"}, revision=revision
+            )
+            assert (said.status, said.problem) == (422, "invalid")
+        elsewhere = await api.ask(
+            "POST", path, {**renewal(days=5), "stage": "sandbox"}, revision=revision
+        )
+        assert "goes on until" in elsewhere.body["detail"]
+        moved = {"expires_at": ahead(days=25), "stage": "sandbox", "reason": "a step back"}
+        elsewhere = await api.ask("POST", path, moved, revision=revision)
+        assert "stage sandbox allows at most 10d" in elsewhere.body["detail"]
         typo = await api.ask("POST", path, {**renewal(), "expire": "x"}, revision=revision)
         assert typo.problem == "unknown-member"
         tried = await api.ask("POST", path + "?validate_only=true", renewal(), revision=revision)
