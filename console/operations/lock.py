@@ -10,6 +10,7 @@ from console.api.engines import Engines
 from console.api.flow import Flow, Report
 from console.errors import ExitCode, PilotError
 from console.model.enforcement import (
+    Blast,
     Lock,
     LockKind,
     LockTarget,
@@ -120,12 +121,25 @@ def plan_add(p: AddLock, at: Engines) -> Flow[Plan]:
                     "verified at every point, then in the log",
                 ],
             ),
-            ends(blast),
+            _of_principal(blast) if p.kind == LockKind.PRINCIPAL else ends(blast),
             stays(blast),
         ],
         name=("everything" if everything else p.target) if reach > FAR else "",
         partners=reach,
         blast=blast,
+    )
+
+
+def _of_principal(blast: Blast) -> Section:
+    """Return what a lock on one user ends: its calls, and nobody else's."""
+    keys = f"{blast.credentials} key{'' if blast.credentials == 1 else 's'}"
+    whose = ", ".join(blast.partners) or "nobody, as far as is known"
+    return Section(
+        "What ends",
+        [
+            f"its calls with {keys} of {whose}; other users of the same keys go on",
+            f"{blast.streams or 'no'} stream{'' if blast.streams == 1 else 's'} of it in flight",
+        ],
     )
 
 

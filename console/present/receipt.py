@@ -46,6 +46,9 @@ def receipt_lines(receipt: Receipt) -> list[str]:
     owner = f" of {safe(receipt.partner)}" if owned else ""
     # a lock can be released: what it stops has not ended
     ended = "stopped" if receipt.action == "lock.add" else "ended"
+    keys = f"{receipt.credentials} key{'' if receipt.credentials == 1 else 's'}"
+    # others go on with the keys of a locked user
+    keys = f", its calls with {keys}" if receipt.kind == "principal" else f", {keys} {ended}"
     reached = standing(receipt)
     lines = [
         f"{safe(receipt.action)}  {target}{owner}: {reached.words}",
@@ -54,8 +57,7 @@ def receipt_lines(receipt: Receipt) -> list[str]:
         f"  requested  {local_and_utc(start)}",
         (
             f"  recorded   {_after(start, receipt.recorded_at)}"
-            f"  gateway change {receipt.sequence}, {receipt.credentials} "
-            f"key{'' if receipt.credentials == 1 else 's'} {ended}"
+            f"  gateway change {receipt.sequence}{'' if receipt.kind == 'point' else keys}"
         ),
     ]
     lines += [f"  point      {_point(each, start)}" for each in receipt.points]
@@ -96,7 +98,7 @@ def _point(proof: PointProof, start: datetime) -> str:
         parts.append(_after(start, proof.at))
     if proof.streams_cut:
         parts.append(f"{proof.streams_cut} stream{'' if proof.streams_cut == 1 else 's'} cut")
-    if proof.why:
+    if proof.why and proof.method != "lease":
         parts.append(safe(proof.why))
     return "  ".join(part for part in parts if part)
 
