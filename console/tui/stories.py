@@ -66,7 +66,7 @@ def _quiet_lines(alert: Alert, now: datetime) -> list[ReadLine]:
         said.append(f"snoozed: wakes {until(alert.snoozed_until, now)}, or at x{twice:,}")
     if alert.silenced_by:
         said.append(f"silenced by {', '.join(alert.silenced_by)}")
-    return [ReadLine([Ink(each, "warn")]) for each in said]
+    return [ReadLine([Ink(each, "medium")]) for each in said]
 
 
 def _calls_behind(value: Any) -> list[str]:

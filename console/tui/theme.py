@@ -56,6 +56,8 @@ _MEANING = {
     "pending_approval": "pending",
     "approved": "pending", "draft": "pending", "verifying": "pending", "new": "high",
     "reopened": "high", "in_progress": "pending", "in_review": "pending",
+    "snoozed": "muted", "ended": "muted", "removed": "muted", "off": "muted", "on": "good",
+    "broken": "bad", "delivered": "good", "failed": "bad", "pending": "pending",
     "restricted": "pending", "vetting": "pending", "offboarding": "pending",
 }  # fmt: skip
 

@@ -83,30 +83,49 @@ def distinct(
 
     Four times as many values as that are remembered: those that go are counted already.
     """
-    values = dict(state.values)
+    values: dict[str, _Value] = {
+        name: _Value(each.first, each.last, each.pending, each.newest)
+        for name, each in state.values.items()
+    }
     tally = Tally()
     newest = max((each.last for each in values.values()), default=None)
     for each in sorted(seen, key=lambda one: one.at):
-        value = str(each.fields[rule.field])
-        held = values.pop(value, None)
-        if held is None or held.last < each.at - rule.window:
-            held = ValueSeen(each.at, each.at, 0, each.evidence)
-        values[value] = ValueSeen(
-            min(held.first, each.at),
-            max(held.last, each.at),
-            held.pending + 1,
-            each.evidence if each.at >= held.last else held.newest,
-        )
-        newest = each.at if newest is None else max(newest, each.at)
+        at = each.at
+        newest = at if newest is None or at > newest else newest
+        held = values.get(str(each.fields[rule.field]))
+        if held is None or held.last < at - rule.window:
+            values[str(each.fields[rule.field])] = _Value(at, at, 1, each)
+        else:
+            held.pending += 1
+            if at >= held.last:
+                held.last, held.newest = at, each
+        if len(values) < rule.threshold:
+            continue
         edge = newest - rule.window
-        if len(values) > rule.threshold or any(one.last < edge for one in values.values()):
-            values = {name: one for name, one in values.items() if one.last >= edge}
+        for name in [name for name, one in values.items() if one.last < edge]:
+            del values[name]
         while len(values) > max(4 * rule.threshold, 64):
             del values[min(values, key=lambda name: values[name].last)]
         if len(values) < rule.threshold:
             continue
-        for name, one in values.items():
+        for one in values.values():
             if one.pending:
                 tally.add(one.pending, one.first, one.last, [one.newest])
-                values[name] = ValueSeen(one.last, one.last, 0, one.newest)
-    return DistinctState(values), tally.fired()
+                one.first, one.pending = one.last, 0
+    kept = {
+        name: ValueSeen(each.first, each.last, each.pending, told(each.newest))
+        for name, each in values.items()
+    }
+    return DistinctState(kept), tally.fired()
+
+
+class _Value:
+    """`ValueSeen` while a batch is counted."""
+
+    __slots__ = ("first", "last", "newest", "pending")
+
+    def __init__(self, first: datetime, last: datetime, pending: int, newest: Told) -> None:
+        self.first = first
+        self.last = last
+        self.pending = pending
+        self.newest = newest

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from console.services.audit import backing, counting, hours, norms
-from console.services.audit.rule import Finding, Fired, Rule, Seen, States, Value
+from console.services.audit.rule import Finding, Fired, Rule, Seen, States
 
 
 class Kind(NamedTuple):
@@ -53,9 +53,7 @@ def judge(rule: Rule, seen: Sequence[Seen], states: States) -> Iterator[Finding]
     if rule.kind == "unbacked":
         yield from backing.unbacked(rule, seen, states)
         return
-    groups: dict[tuple[Value, ...], list[Seen]] = {}
-    for each in rule.wanted(seen):
-        groups.setdefault(rule.group(each.fields), []).append(each)
+    groups = rule.grouped(rule.wanted(seen))
     if not groups:
         return
     kind = KINDS[rule.kind]

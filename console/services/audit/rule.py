@@ -8,9 +8,10 @@ in order: a history gives the same alerts as the live feed did, whatever its bat
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
+from operator import itemgetter
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from console.model.audit import Evidence, Severity
@@ -137,6 +138,19 @@ class Rule(NamedTuple):
     def group(self, fields: Mapping[str, Value]) -> tuple[Value, ...]:
         """Return the values that tell its alerts apart."""
         return tuple(fields[name] for name in self.group_by)
+
+    def grouped(self, seen: Iterable[Seen]) -> dict[tuple[Value, ...], list[Seen]]:
+        """Return what was seen by the values that tell its alerts apart."""
+        groups: dict[tuple[Value, ...], list[Seen]] = {}
+        if len(self.group_by) == 1:
+            (only,) = self.group_by
+            for each in seen:
+                groups.setdefault((each.fields[only],), []).append(each)
+            return groups
+        several = itemgetter(*self.group_by)
+        for each in seen:
+            groups.setdefault(several(each.fields), []).append(each)
+        return groups
 
     def fingerprint(self, group: Sequence[Value]) -> str:
         """Return the SHA-256 (hex) that names the alert of this rule for `group`."""

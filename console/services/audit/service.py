@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -46,6 +47,9 @@ from console.services.operators.roster import Identities
 from console.services.settings import Settings
 from console.services.store import Store
 from console.services.web import Ask, Reads, Streams, Web
+
+NICENESS = 5
+"""How much audit gives way: calls are served first, and judged right after."""
 
 SOURCES = ("policy", "gateway")
 """The services whose outboxes are followed, beside audit's own."""
@@ -225,6 +229,7 @@ class Audit:
 
 async def serve(settings: Settings, args: argparse.Namespace, stop: asyncio.Event) -> None:  # noqa: ARG001 - a service's shape
     """Run the audit service until `stop` is set."""
+    os.nice(NICENESS)
     rules = load_rules()
     # What this does on the disk takes no turn of the loop: nobody is served yet.
     audit = Audit(settings, rules)

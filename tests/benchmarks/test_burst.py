@@ -1,0 +1,166 @@
+"""A burst of 50,000 refused calls: when it is one alert, and what other partners feel of it.
+
+The burst comes in as an enforcement point sends its records; meanwhile another partner calls
+through a real point of the same gateway. Gateway and audit share one core, the load and the
+upstream the other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.benchmarks.test_gateway import HERE, UPSTREAM, figures
+from tests.services.audit.audit_rig import call
+from tests.services.gateway.rig import REPO, Rig, Unix, projection
+
+pytestmark = [
+    pytest.mark.benchmark,
+    pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="it takes two cores"),
+]
+
+COUNT = 50_000
+STEP = 500
+RATE = 60.0
+SECONDS = 12.0
+
+
+class Watched:
+    """A gateway and audit over one home, and another partner's key."""
+
+    def __init__(self, rig: Rig, key: str, audit: subprocess.Popen[bytes]) -> None:
+        self.rig = rig
+        self.key = key
+        self.audit = audit
+
+    def ask(self, method: str, service: str, path: str, body: Any = None) -> Any:
+        peer = Unix(self.rig.home / "run" / f"{service}.sock")
+        sent = None if body is None else msgspec.json.encode(body)
+        try:
+            peer.request(method, path, sent, {"Content-Type": "application/json"})
+            answer = peer.getresponse()
+            said = answer.read()
+        finally:
+            peer.close()
+        assert answer.status < 300, said
+        return json.loads(said)
+
+    def load(self) -> subprocess.Popen[str]:
+        url = f"{self.rig.url}/v1/chat/completions"
+        args = [sys.executable, str(HERE / "load.py"), url, str(SECONDS), "4", str(RATE)]
+        process = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        os.sched_setaffinity(process.pid, {1})
+        assert process.stdin is not None
+        process.stdin.write(self.key + "\n")
+        process.stdin.flush()
+        return process
+
+    def count(self) -> int:
+        items = self.ask("GET", "audit", "/v1/alerts?rule=denial-burst")["items"]
+        return sum(each["count"] for each in items)
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Watched]:
+    port = tmp_path / "port"
+    upstream = subprocess.Popen([sys.executable, str(UPSTREAM), str(port)])
+    audit = None
+    try:
+        while not port.exists():
+            time.sleep(0.02)
+        os.sched_setaffinity(upstream.pid, {1})
+        base = f"http://127.0.0.1:{port.read_text()}/v1"
+        home = tmp_path / "g"
+        with Rig(home, f'[upstreams.lab]\nkind = "openai"\nbase_url = "{base}"\n') as rig:
+            grant = projection()
+            rig.project(grant)
+            _, key = rig.issue(grant)
+            audit = subprocess.Popen(
+                [sys.executable, "-m", "console.services.audit", "--home", str(home)], cwd=REPO
+            )
+            for pid in (audit.pid, *(each.pid for each in rig.processes.values())):
+                for thread in Path(f"/proc/{pid}/task").iterdir():
+                    os.sched_setaffinity(int(thread.name), {0})
+            found = Watched(rig, key, audit)
+            rig.wait(lambda: found.count() == 0 or True, "audit answers")
+            yield found
+    finally:
+        for each in (upstream, audit):
+            if each is not None:
+                each.terminate()
+                each.wait()
+
+
+def burst(watched: Watched) -> list[bytes]:
+    """The batches in which a point would send the records of the burst."""
+    told = {"point": "gw-9", "outcome": "denied", "code": "model_out_of_scope", "status": 403}
+    start = datetime.now(UTC)
+    records = [
+        call(
+            sequence=nth + 1,
+            started_at=start + timedelta(milliseconds=nth / 10),
+            partner="zenith",
+            grant_id="grt_z",
+            credential_id="crd_z",
+            **told,
+        )
+        for nth in range(COUNT)
+    ]
+    return [msgspec.json.encode({"items": records[at : at + STEP]}) for at in range(0, COUNT, STEP)]
+
+
+def memory(pid: int) -> float:
+    """The resident memory of a process, in MB."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
+def test_a_burst_is_one_alert_in_two_seconds_and_slows_nobody_else(watched: Watched) -> None:
+    point = {"name": "gw-9", "url": "http://127.0.0.1:9", "version": "1", "incarnation": "x"}
+    watched.ask("POST", "gateway", "/internal/v1/points", point)
+    batches = burst(watched)
+    quiet = figures(watched.load().communicate()[0])
+    before = memory(watched.audit.pid)
+    load = watched.load()
+    time.sleep(SECONDS / 4)
+    peer = Unix(watched.rig.home / "run" / "gateway.sock")
+    began = time.monotonic()
+    for body in batches:
+        peer.request(
+            "POST", "/internal/v1/points/gw-9/calls", body, {"Content-Type": "application/json"}
+        )
+        answer = peer.getresponse()
+        assert answer.status < 300, answer.read()
+        answer.read()
+    sent = time.monotonic()
+    first = None
+    while (count := watched.count()) < COUNT:
+        first = first or (count and time.monotonic())
+        assert time.monotonic() - sent < 30
+        time.sleep(0.02)
+    seen = time.monotonic()
+    peer.close()
+    busy = figures(load.communicate()[0])
+    alerts = watched.ask("GET", "audit", "/v1/alerts")["items"]
+    ratio = busy["p99"] / quiet["p99"]
+    print(
+        f"\n{COUNT:,} refused calls: taken in in {sent - began:.2f} s, all in one alert "
+        f"{seen - sent:.2f} s later ({seen - began:.2f} s in all)"
+        f"\nanother partner's calls: p50 {quiet['p50']:.2f} ms quiet, {busy['p50']:.2f} ms during; "
+        f"p99 {quiet['p99']:.2f} ms quiet, {busy['p99']:.2f} ms during: {ratio:.2f} times"
+        f"\naudit: {before:.0f} MB before, {memory(watched.audit.pid):.0f} MB after"
+    )
+    assert [(each["rule"], each["count"]) for each in alerts] == [("denial-burst", COUNT)]
+    assert seen - sent < 2
+    assert ratio < 1.5
