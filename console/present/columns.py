@@ -73,7 +73,7 @@ def name_of(row: Any) -> str:
     for member in ("slug", "id", "name", "group", "event_id", "service"):
         if isinstance(value := getattr(row, member, None), str):
             return value
-    for member in ("credential", "grant", "call", "lock", "alert"):
+    for member in ("credential", "grant", "call", "lock", "alert", "account"):
         if (inner := getattr(row, member, None)) is not None:
             return name_of(inner)
     return ""

@@ -46,6 +46,7 @@ _PLURAL = {
     "audit": "audit",
     "terms": "terms",
     "oncall": "oncall",
+    "break-glass": "break-glass",
 }
 _ALIASES = {
     "partners": ("partner", "p"), "grants": ("grant", "g"), "keys": ("key", "k", "credentials"),
@@ -54,6 +55,8 @@ _ALIASES = {
 }  # fmt: skip
 _FIRST = {
     "Grant": ("partner", "capabilities", "tier", "state", "expires", "models", "why", "id"),
+    "QuietGrant": ("partner", "capabilities", "tier", "last used", "keys", "expires", "id"),
+    "Principal": ("partner", "kind", "note", "state", "id"),
     "Credential": (
         "partner",
         "holder",
@@ -81,9 +84,10 @@ _FIRST = {
     "Tombstone": ("kind", "partner", "age", "by", "reason", "id"),
 }
 _PRIORITY = {
+    ("QuietGrant", "id"): 3, ("Principal", "id"): 3,
     ("Grant", "id"): 3, ("Grant", "capabilities"): 0, ("Credential", "id"): 3, ("Lock", "id"): 4,
-    ("Alert", "id"): 4, ("Alert", "title"): 0, ("Alert", "verdict"): 3,
-    ("Alert", "assignee"): 3, ("Acceptance", "signatory"): 0, ("CallRecord", "id"): 3, ("Receipt", "id"): 3,
+    ("Alert", "id"): 4, ("Alert", "title"): 0, ("Alert", "verdict"): 3, ("Alert", "assignee"): 3,
+    ("Acceptance", "signatory"): 0, ("CallRecord", "id"): 3, ("Receipt", "id"): 3,
     ("Assessment", "id"): 4, ("Acceptance", "id"): 4, ("UsageTerms", "id"): 4,
     ("Tombstone", "id"): 1, ("Event", "target"): 0,
 }  # fmt: skip
@@ -99,8 +103,8 @@ _EMPTY = {
     "calls": ("No calls yet.", "Partners call the points: `:points` has their addresses."),
     "partners": ("No partners.", "`:partner create` adds one."),
     "principals": ("No principals.", "A partner's user is taken in by `:principal create`."),
-    "grants expiring": ("Nothing ends soon.", "`:grants expiring within=90d` looks further."),
-    "grants quiet": ("No quiet grants.", "Every open grant was used in the last 30 days."),
+    "expiring": ("Nothing ends soon.", "`:expiring within=90d` looks further ahead."),
+    "quiet": ("No quiet grants: each was used.", "`:quiet since=7d` looks at a shorter time."),
     "pilots": ("No pilots.", "`:pilot create` adds one: its models and stages."),
     "receipts": ("No receipts.", "Each lock, suspension and revocation leaves one: its proof."),
     "capabilities": ("No capabilities.", "`:capability create` adds one to a pilot."),
@@ -112,6 +116,7 @@ _EMPTY = {
 }
 _EVERY = {"partners": 5.0, "pilots": 10.0, "capabilities": 10.0, "terms": 10.0}
 _REFRESH = 2.0
+_ASKED = {"expiring": {"within": "30d"}}
 _MOST = {"calls": "200", "audit": "200"}
 MAIN = ("now", "grants", "alerts", "usage", "audit", "calls", "keys", "locks", "partners")
 
@@ -264,7 +269,7 @@ def view_of(op: Operation) -> View | None:
     if kind is None or any(field.required for field in fields(op)):
         return None
     name = _PLURAL.get(op.noun, f"{op.noun}s") if op.verb in {"list", "show"} else op.verb
-    raw = {"limit": _MOST[name]} if name in _MOST else {}
+    raw = {"limit": _MOST[name]} if name in _MOST else _ASKED.get(name, {})
     return View(
         name, op.noun, op.title, (Source(op, raw),), table_columns(kind), subject_of, row_id,
         _EVERY.get(name, _REFRESH), _EMPTY.get(name, (f"No {name}.",)),
