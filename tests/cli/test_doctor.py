@@ -76,3 +76,13 @@ def test_own_keys_are_counted_and_what_cannot_be_had_is_named_by_its_line(rig, t
             ),
         ),
     ]
+
+
+def test_what_the_services_say_of_themselves_is_told_pages_that_do_not_arrive_too(rig):
+    note = "night on call is not reached: it answered 503 (pilotctl oncall deliveries)"
+    rig.api.on("GET /v1/status", {
+        "service": "audit", "version": "1", "as_of": "2026-03-01T12:00:00Z", "healthy": False,
+        "operator": {"name": "root", "uid": 0, "roles": ["admin"]}, "notes": [note],
+    })  # fmt: skip
+    said = found(rig.process("doctor", "-o", "json"))
+    assert ("note", note) in said["audit"]

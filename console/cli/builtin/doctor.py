@@ -98,6 +98,26 @@ def _findings(common: Common, context: Context) -> Iterator[Finding]:
         yield _address(api, str(profile.setting(api)))
     yield _checked("token", lambda: _token(common, profile, context))
     yield _checked("log pin", lambda: _log_pin(common, profile, context))
+    yield from _notes(common, profile, context)
+
+
+def _notes(common: Common, profile: Profile, context: Context) -> Iterator[Finding]:
+    """Ask each API how it is: pages that do not arrive, broken rules, a log that stands still."""
+    try:
+        session = context.session(common, profile)
+    except PilotError:
+        return  # the profile's own findings say why
+    try:
+        statuses = session.engines.statuses
+        for ask in (statuses.policy, statuses.gateway, statuses.audit):
+            try:
+                status = session.run(ask())
+            except PilotError:
+                continue  # its address was looked at above
+            for note in status.notes:
+                yield Finding(check=status.service, state="note", found=note)
+    finally:
+        session.close()
 
 
 def _terminal(context: Context) -> Iterator[Finding]:
