@@ -45,6 +45,7 @@ _INSERT = (
     "INSERT OR IGNORE INTO holds (call, point, incarnation, grant_id, principal, account, "
     "began_at, tokens, micros) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_POINT = "SELECT incarnation, calls_held FROM points WHERE name = ?"
 _END = "UPDATE holds SET ended_at = coalesce(ended_at, ?), tokens = ?, micros = ? WHERE call = ?"
 
 
@@ -89,7 +90,7 @@ class Counters:
         name, said = ask.path["point"], ask.body
 
         def settle(conn: Connection) -> LimitSaid:
-            known = conn.execute(select(POINTS).where(POINTS.c.name == name)).first()
+            known = conn.exec_driver_sql(_POINT, (name,)).first()
             if known is None:
                 raise refusal("not-found", f"no point {name} is registered")
             if known.incarnation != said.incarnation:
@@ -222,11 +223,11 @@ class Counters:
             row.name: row.incarnation
             for row in conn.execute(select(POINTS.c.name, POINTS.c.incarnation))
         }
-        for hold in list(ledger.holds()):
+        for hold in ledger.running():
             seen = self._points.seen(hold.point)
             replaced = current.get(hold.point) != hold.incarnation
             over = now >= seen.former_ends if replaced else not seen.serving
-            if hold.ended is None and over:
+            if over:
                 # Its caller is gone. What it may have cost stays held until its record is here.
                 _end(conn, ledger, hold.call, (hold.tokens, hold.micros), When(now, at))
         gone = ledger.forget(now)

@@ -35,6 +35,9 @@ from console.services.store import signal
 TOPIC = "changes"
 _KEPT = 100_000
 _MOST_AT_ONCE = 1000
+_NEWEST = "SELECT seq, mark FROM changes ORDER BY seq DESC LIMIT 1"
+_MARK_OF = "SELECT mark FROM changes WHERE seq = ?"
+"""Asked before almost everything: as plain text they cost a third of what they would built."""
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Body)
@@ -113,18 +116,16 @@ class Views:
 
         The kept one is brought up to date, unless what it stands on was rolled back.
         """
-        newest = conn.execute(
-            select(CHANGES.c.seq, CHANGES.c.mark).order_by(CHANGES.c.seq.desc()).limit(1)
-        ).first()
+        newest = conn.exec_driver_sql(_NEWEST).first()
         if newest is None:
             return _load(conn)
         with self._lock:
             kept, mark = self._kept, self._mark
-        stands = conn.execute(select(CHANGES.c.mark).where(CHANGES.c.seq == kept.sequence)).scalar()
+        if newest.seq == kept.sequence and newest.mark == mark:
+            return kept
+        stands = conn.exec_driver_sql(_MARK_OF, (kept.sequence,)).scalar()
         if stands is None or stands != mark or newest.seq - kept.sequence > _MOST_AT_ONCE:
             new = _load(conn)
-        elif newest.seq == kept.sequence:
-            return kept
         else:
             new = kept.after(since(conn, kept.sequence).items)
         with self._lock:

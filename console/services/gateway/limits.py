@@ -99,10 +99,19 @@ class Ledger:
     def __init__(self) -> None:
         self._accounts: dict[str, Account] = {}
         self._holds: dict[str, Hold] = {}
+        self._running: dict[str, Hold] = {}
+        self._ended: deque[Hold] = deque()
+        """Those of ended calls, the first ended first."""
+        self._unpaid: dict[str, Hold] = {}
+        """Those that ended more than a minute ago, and whose records have not come."""
 
     def holds(self) -> Iterable[Hold]:
         """Return every hold."""
         return self._holds.values()
+
+    def running(self) -> list[Hold]:
+        """Return the holds of calls that run."""
+        return list(self._running.values())
 
     def hold(self, call: str) -> Hold | None:
         """Return a call's hold."""
@@ -123,6 +132,7 @@ class Ledger:
             account.requests.append(hold.began)
             account.reserved += hold.micros
             if hold.ended is None:
+                self._running[hold.call] = hold
                 account.open += 1
                 account.open_tokens += hold.tokens
             else:
@@ -134,6 +144,8 @@ class Ledger:
         for account in self._accounts.values():
             account.requests = deque(sorted(account.requests))
             account.ended = deque(sorted(account.ended))
+        over = [hold for hold in self._holds.values() if hold.ended is not None]
+        self._ended = deque(sorted(over, key=lambda hold: hold.ended or 0.0))
 
     def take(self, hold: Hold, bounds: Iterable[Bound], when: When, spent: Spent) -> Taken:
         """Let a call begin if every bound has room for it; else say which has none.
@@ -151,7 +163,7 @@ class Ledger:
                 refused = _refusal(self.account(bound.account), bound, hold, when)
                 if refused is not None:
                     return refused
-            self._holds[hold.call] = hold
+            self._holds[hold.call] = self._running[hold.call] = hold
             for key in hold.accounts:
                 account = self.account(key)
                 account.open += 1
@@ -175,6 +187,8 @@ class Ledger:
             account.ended_tokens += tokens
             account.reserved += left - hold.micros
         hold.tokens, hold.micros, hold.ended = tokens, left, now
+        del self._running[call]
+        self._ended.append(hold)
         return hold
 
     def record(self, call: str, cost: int, at: datetime, accounts: Iterable[str]) -> Hold | None:
@@ -192,13 +206,16 @@ class Ledger:
 
     def forget(self, now: float) -> list[str]:
         """Drop holds that count no more, and return their calls; drop empty accounts."""
-        gone = [
-            hold.call
-            for hold in self._holds.values()
-            if hold.ended is not None and hold.micros == 0 and hold.ended <= now - WINDOW
-        ]
+        gone = [call for call, hold in self._unpaid.items() if not hold.micros]
+        while self._ended and (self._ended[0].ended or 0.0) <= now - WINDOW:
+            hold = self._ended.popleft()
+            if hold.micros:
+                self._unpaid[hold.call] = hold
+            else:
+                gone.append(hold.call)
         for call in gone:
             del self._holds[call]
+            self._unpaid.pop(call, None)
         for key, account in list(self._accounts.items()):
             account.pass_time(now)
             if not (account.open or account.requests or account.ended or account.reserved):
