@@ -167,7 +167,7 @@ def plan_rotate(p: RotateOne, at: Engines) -> Flow[Plan]:
                 [f"{key.holder} gets its next version, shown once", old, then],
             ),
             Section(
-                "The old version now",
+                "In use",
                 [used + (f" from {key.last_network}" if key.last_network else "")],
             ),
             Section("What stays", ["the grant and its other keys go on"]),
@@ -186,6 +186,7 @@ def plan_rotate(p: RotateOne, at: Engines) -> Flow[Plan]:
     direction=Direction.OPENS,
     role=Role.OPERATOR,
     plan=plan_rotate,
+    key="v",
     subject="credential",
     converges=True,
     secret="secret",  # noqa: S106 - the name of the result's member

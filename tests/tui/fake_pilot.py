@@ -332,6 +332,21 @@ class FakePilot:
         return IssuedKey(credential=self.all[Credential][0], secret=SECRET,
                          base_urls=["http://127.0.0.1:8440"])  # fmt: skip
 
+    def _key_rotate(self, call: Call) -> IssuedKey:
+        old = next(k for k in self.all[Credential] if k.id == call.path["credential"])
+        now = datetime.now(UTC)
+        gone = call.body.grace_seconds == 0
+        replaced = msgspec.structs.replace(
+            old, state="revoked" if gone else "rotating", replaced_by=an_id("crd", 77),
+            rotated_at=now, ends_at=now + timedelta(seconds=call.body.grace_seconds),
+        )  # fmt: skip
+        self.all[Credential][self.all[Credential].index(old)] = replaced
+        new = msgspec.structs.replace(old, id=an_id("crd", 77), version=2, replaces=old.id)
+        receipt = ""
+        if gone:
+            receipt = self._receipt("key.retire", "credential", old.id, call.body.reason).id
+        return IssuedKey(credential=new, secret=SECRET, replaced=replaced, receipt_id=receipt)
+
     def _receipt(self, action: str, kind: str, target: str, reason: str) -> Receipt:
         now = datetime.now(UTC)
         name = an_id("rcp", 100 + len(self.receipts))
