@@ -51,10 +51,12 @@ class Concern(NamedTuple):
 
 
 def alerts(items: Sequence[Any], _: datetime) -> list[Concern]:
-    """Return the open alerts, the worst and newest first."""
+    """Return the open alerts, the worst and newest first; not what is put off or muted."""
     out = []
     for alert in items:
         assert isinstance(alert, Alert)
+        if alert.snoozed_until is not None or alert.silenced_by:
+            continue
         word = _WORD.get(Severity(alert.severity), "INFO") if alert.severity in _WORD else "INFO"
         state = f"op:{alert.assignee}" if alert.assignee else alert.state.replace("_", " ")
         out.append(
@@ -78,14 +80,14 @@ def grants(items: Sequence[Any], now: datetime) -> list[Concern]:
             out.append((10, "EXP", "medium", f"{what} ends {until(grant.expires_at, now)}",
                         "renew?", grant, subject))  # fmt: skip
         elif grant.state == "pending_approval":
-            out.append((11, "APR", "pending", f"{what} (T{grant.tier}) waits for approval",
+            out.append((11, "APR", "pending", f"{what} (T{grant.tier}) to approve",
                         "pending", grant, subject))  # fmt: skip
         elif grant.state == "suspended":
             out.append((9, "SUSP", "bad", f"{what}: {grant.state_reason or 'suspended'}",
                         "mend?", grant, subject))  # fmt: skip
         elif grant.state == "draft":
             missing = f", {len(grant.gaps)} missing" if grant.gaps else ""
-            out.append((13, "DRFT", "muted", f"{what} is a draft{missing}",
+            out.append((13, "DRFT", "muted", f"{what}{missing or ': nothing missing'}",
                         "activate?", grant, subject))  # fmt: skip
     return [
         Concern(grant.id, rank, word, token, what, grant.partner, None, grant.updated_at,

@@ -9,14 +9,12 @@ it said before stays in force, and the other rules do not notice.
 from __future__ import annotations
 
 import asyncio
-import os
-import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Row, delete, select
@@ -36,6 +34,7 @@ from console.model.stored import Page
 from console.model.text import now
 from console.services.audit.rule import Rule
 from console.services.audit.rulefile import load_rules, name_in, read_rule, tuned
+from console.services.audit.rulefolder import read, stamps, write
 from console.services.audit.schema import RULES
 from console.services.events import SYSTEM, event
 from console.services.store import Store, emit
@@ -43,15 +42,6 @@ from console.services.web import Ask, fresh, page
 
 LOOK_SECONDS = 2.0
 """How often the own folder is looked at."""
-MOST_BYTES = 60_000
-
-
-class _File(NamedTuple):
-    """What one own file says now."""
-
-    text: str
-    rule: Rule | None
-    error: str
 
 
 class RuleBook:
@@ -76,7 +66,7 @@ class RuleBook:
         """Look at the own folder, for ever."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            seen = await asyncio.to_thread(_stamps, self.folder)
+            seen = await asyncio.to_thread(stamps, self.folder)
             if seen != self._seen:
                 with suppress(PilotError):  # the store says so itself; the next look is soon
                     await store.write(self.scan)
@@ -84,9 +74,9 @@ class RuleBook:
     def scan(self, conn: Connection) -> None:
         """Take the files as they are: new, changed, broken and vanished ones."""
         at = now()
-        seen = _stamps(self.folder)
+        seen = stamps(self.folder)
         held = {row.id: row for row in conn.execute(select(RULES))}
-        files = {name: self._read(name) for name, *_ in seen}
+        files = {name: read(self.folder, name, self._shipped) for name, *_ in seen}
         for rule in self._shipped.values():
             row = held.get(rule.id)
             before = row.body if row else None
@@ -192,7 +182,7 @@ class RuleBook:
                 "exists", f"there is a rule {name}", mend=f"`pilotctl rule remove {name}` first"
             )
         if not ask.validate_only:
-            _write(self.folder / f"{name}.toml", said.text)
+            write(self.folder / f"{name}.toml", said.text)
         before = _new(rule, "own", ask.operator.name, ask.now)
         after = msgspec.structs.replace(
             before, enabled=said.enabled, state=(RuleState.ON if said.enabled else RuleState.OFF)
@@ -267,21 +257,6 @@ class RuleBook:
             self._active = active
 
         ask.after(put)
-
-    def _read(self, name: str) -> _File:
-        path = self.folder / f"{name}.toml"
-        try:
-            raw = path.read_bytes()
-            if len(raw) > MOST_BYTES:
-                return _File("", None, f"{path}: it is longer than {MOST_BYTES} bytes")
-            rule = read_rule(path, raw)
-        except OSError as error:
-            return _File("", None, f"{path}: it cannot be read: {error.strerror}")
-        except PilotError as error:
-            return _File("", None, error.message)
-        if name in self._shipped:
-            return _File("", None, f"{path}: {name} is a rule that ships; give yours another id")
-        return _File(raw.decode(), rule, "")
 
     def _take(
         self,
@@ -401,28 +376,6 @@ def _keep(conn: Connection, name: str, text: str, body: DetectionRule) -> None:
             index_elements=[RULES.c.id], set_={"text": new.text, "body": new.body}
         )
     )
-
-
-def _stamps(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """Return the names of the rule files with what shows that one has changed."""
-    found = []
-    with suppress(OSError):
-        for path in sorted(folder.glob("*.toml")):
-            with suppress(OSError):
-                stamp = path.stat()
-                found.append((path.stem, stamp.st_mtime_ns, stamp.st_size))
-    return tuple(found)
-
-
-def _write(path: Path, text: str) -> None:
-    """Put the file there whole, or not at all."""
-    path.parent.mkdir(mode=0o755, exist_ok=True)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644), "wb") as file:
-        file.write(text.encode())
-        file.flush()
-        os.fsync(file.fileno())
-    part.rename(path)
 
 
 def _body(row: Row[Any]) -> DetectionRule:

@@ -255,7 +255,8 @@ class Locks:
             LOCKS.update().where(LOCKS.c.id == lock.id).values(state="released", body=released)
         )
         changes.append(conn, ReleaseChange(id=lock.id))
-        self._emit(conn, ask, "lock.release", released, before=lock)
+        # The tier that it uncovers: audit holds what opens against its approval.
+        self._emit(conn, ask, "lock.release", released, before=lock, facts={"tier": tier})
         return released
 
     def _emit(
@@ -267,6 +268,7 @@ class Locks:
         *,
         partner: str = "",
         before: Lock | None = None,
+        facts: dict[str, int] | None = None,
     ) -> str:
         return emit(
             conn,
@@ -282,6 +284,7 @@ class Locks:
                 request_id=ask.request_id,
                 before=before,
                 after=lock,
+                facts=facts,
                 at=ask.now,
             ),
         )
