@@ -37,6 +37,8 @@ from console.tui.work import begin, ready
 PLAN_PAUSE = 0.25
 PLACEHOLDER = "-"
 """What the plan is asked with while the reason has not been typed: plans do not read it."""
+MOST_NOTES = 3
+"""Lines that say what is wrong with a value."""
 BESIDE = 5
 """Lines of the dialogue that do not scroll: border, title, buttons, keys."""
 
@@ -154,20 +156,8 @@ class Act(ModalScreen[None]):
             [[Ink(self.op.title, "title"), Ink(self._turn, "mark")]]
         )
         self.query_one("#name-row").display = False
-        more = [] if self._whole else [Ink("  ctrl+t", "key"), Ink(" every parameter")]
-        self.query_one("#keys", Lines).set(
-            [
-                [
-                    Ink("tab", "key"),
-                    Ink(" on"),
-                    Ink("  esc", "key"),
-                    Ink(" cancel"),
-                    Ink("  pgup pgdn", "key"),
-                    Ink(" the plan"),
-                    *more,
-                ]
-            ]
-        )
+        self.query_one("#plan", Lines).display = self.op.plan is not None
+        self._show_keys()
         entries = list(self.query(Entry))
         first = next((each for each in entries if each.id != "name" and not each.value), None)
         self.set_focus(first or self.query_one(Buttons))
@@ -303,11 +293,15 @@ class Act(ModalScreen[None]):
                 try:
                     parse(field, raw[field.name], now=now)
                 except PilotError as error:
-                    wrong = error.message + (f" ({error.hint})" if error.hint else "")
+                    said = error.message.removeprefix(f"--{field.flag}: ")
+                    wrong = said + (f": {error.hint}" if error.hint else "")
+            pieces = wrap(wrong, self._room - 2)[:MOST_NOTES] if wrong else []
             note.display = bool(wrong)
-            note.set([[Ink(f"  {wrong}", "bad")]])
+            note.styles.height = max(1, len(pieces))
+            note.set([[Ink(f"  {piece}", "bad")] for piece in pieces])
             if wrong or (field.required and field.name not in raw):
-                self._fault = self._fault or f"{_label(field).lower()} is missing"
+                fault = "cannot be that" if wrong else "is missing"
+                self._fault = self._fault or f"{_label(field).lower()} {fault}"
         lines = wrap(near_line(self.op, values, now), self._room - 10, "  ")
         cli = self.query_one("#cli", Lines)
         cli.styles.height = min(3, len(lines))
@@ -429,8 +423,16 @@ class Act(ModalScreen[None]):
         self._hold()
         self.call_after_refresh(self._see_focus)
 
+    def _show_keys(self) -> None:
+        more = [] if self._whole else [Ink("  ctrl+t", "key"), Ink(" every parameter")]
+        if self.query_one(VerticalScroll).max_scroll_y:
+            more = [Ink("  pgup pgdn", "key"), Ink(" the rest"), *more]
+        keys = [Ink("tab", "key"), Ink(" on"), Ink("  esc", "key"), Ink(" cancel"), *more]
+        self.query_one("#keys", Lines).set([keys])
+
     def _see_focus(self) -> None:
         """Keep the field in focus on a screen too small for all of it."""
+        self._show_keys()
         if self.focused is not None:
             self.focused.scroll_visible(animate=False)
 

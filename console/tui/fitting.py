@@ -44,14 +44,19 @@ def arrange(columns: Sequence[TableColumn], natural: Sequence[int], room: int) -
     def total() -> int:
         return sum(least(index) + GAP for index in chosen) - GAP
 
-    def readable() -> int:
-        return sum(max(least(index), min(natural[index], EASY)) + GAP for index in chosen) - GAP
+    def readable(priority: int) -> int:
+        def easy(index: int) -> int:
+            # what is beside the point leaves whole what the row is about
+            whole = priority > 2 and columns[index].priority == 0
+            return min(natural[index], columns[index].most if whole else EASY)
+
+        return sum(max(least(index), easy(index)) + GAP for index in chosen) - GAP
 
     while len(chosen) > 1:
         drop = max(chosen, key=lambda index: (columns[index].priority, index))
         priority = columns[drop].priority
         # what matters less must not squeeze what matters more
-        if priority == 0 or (readable() if priority > 1 else total()) <= room:
+        if priority == 0 or (readable(priority) if priority > 1 else total()) <= room:
             break
         chosen.remove(drop)
     widths = {

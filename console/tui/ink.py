@@ -29,6 +29,12 @@ Line = list[Ink]
 """One line of a reading: what a detail, a plan, a receipt or the help is made of."""
 
 
+def quoted(said: str) -> Line:
+    """Return a sentence of our own with what it puts between backticks as keys are drawn."""
+    parts = said.split("`")
+    return [Ink(part, "key" if at % 2 else "") for at, part in enumerate(parts) if part]
+
+
 def text(content: str) -> str:
     """Return `content` fit to be drawn on one line."""
     return safe(content)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Fact(NamedTuple):
     """One line of it."""
 
-    command: str
-    what: str
+    measure: str
+    value: str
     token: str = ""
 
 
@@ -36,7 +36,7 @@ def facts(console: Console) -> list[Fact]:
         if health.heard is None:
             out.append(Fact(api, f"{health.state}, not heard yet", "bad"))
             continue
-        said = f"{milliseconds(health.latency)}, smoothed; heard {coarse_age(health.age())} ago"
+        said = f"{milliseconds(health.latency)} lately; heard {coarse_age(health.age())} ago"
         good = health.state == "ok"
         why = "" if good else f"; {health.state}: {health.why}"
         out.append(Fact(api, said + why, "" if good else "bad"))
@@ -45,5 +45,5 @@ def facts(console: Console) -> list[Fact]:
 
 def show_net(console: Console) -> None:
     """Put it in front; it is counted anew when it is read again."""
-    view = own_view("net", "What the screen costs its link", ("command", "what"))
+    view = own_view("net", "What the screen costs its link", ("measure", "value"))
     console.enter(Place("net", view, local=lambda: facts(console)))

@@ -9,16 +9,27 @@ from console.present.columns import text_of
 from console.tui.fitting import TableColumn
 from console.tui.views import View
 
-_MOST = {"what": 70, "text": 400, "why": 60, "command": 24, "key": 8, "at": 8}
-_PRIORITY = {"what": 0, "text": 0, "command": 0, "key": 0, "why": 2}
+_MOST = {
+    "what": 70,
+    "value": 100,
+    "measure": 24,
+    "text": 400,
+    "why": 60,
+    "command": 24,
+    "key": 8,
+    "at": 8,
+}
+_PRIORITY = {"what": 0, "value": 0, "measure": 0, "text": 0, "command": 0, "key": 0, "why": 2}
 
 
-def own_view(name: str, title: str, members: tuple[str, ...]) -> View:
+def own_view(
+    name: str, title: str, members: tuple[str, ...], empty: tuple[str, ...] = ("Nothing yet.",)
+) -> View:
     """Return a view over named tuples with these members, which are its columns."""
     return View(
         name, name, title, (), tuple(_column(each) for each in members),
         lambda _: None, lambda row: "\0".join(text_of(getattr(row, each)) for each in members),
-        empty=("Nothing yet.",),
+        empty=empty,
     )  # fmt: skip
 
 
@@ -30,7 +41,7 @@ def _column(member: str) -> TableColumn:
         return text_of(value)
 
     def token(row: Any) -> str:
-        if member in {"key", "command"}:
+        if member in {"key", "command", "measure"}:
             return "dim" if getattr(row, "why", "") else "key"
         return "dim" if getattr(row, "why", "") else str(getattr(row, "token", ""))
 

@@ -324,7 +324,8 @@ class Console(Carrying):
         rows = [
             *self._helped(), *self._helped_custom(), *self._helped_views(), *self._helped_own()
         ]  # fmt: skip
-        view = own_view("help", "What can be done here", ("key", "command", "what", "why"))
+        members = ("key", "command", "what", *(("why",) if any(row.why for row in rows) else ()))
+        view = own_view("help", "What can be done here", members)
         self.enter(Place("help", view, local=lambda: rows))
 
     def _helped(self) -> list[Help]:
@@ -398,7 +399,11 @@ class Console(Carrying):
 
     def command_log(self) -> None:
         """Show every request that was made by hand, and the command that does the same."""
-        view = own_view("log", "What was sent, newest first", ("at", "text"))
+        nothing = (
+            "Nothing was sent yet.",
+            "What you do is listed here, as the command that does it.",
+        )
+        view = own_view("log", "What was sent, newest first", ("at", "text"), nothing)
         self.enter(Place("log", view, local=lambda: self.link.log[::-1]))
 
     def hints(self, room: int) -> Line:
@@ -410,6 +415,8 @@ class Console(Carrying):
         parts: list[tuple[str, str, str]] = [("enter", "open", "")]
         view = self.place.view
         parts += [(each.key, each.label, "") for each in (view.keys if view is not None else ())]
+        # what the operator set comes before the many that are set for everybody
+        parts += [(key, each.value, "") for key, each in self.custom.hotkeys.items()]
         seen = {"", *(key for key, _, _ in parts)}
         here = self._here(self.subject)
         for each in sorted(here, key=_closes_first):
@@ -418,7 +425,6 @@ class Console(Carrying):
             seen.add(each.op.key)
             parts.append((each.op.key, each.op.verb if each.op.subject else each.op.title.lower(),
                           each.why))  # fmt: skip
-        parts += [(key, each.value, "") for key, each in self.custom.hotkeys.items()]
         for key, what, why in parts:
             # in brackets too: grey cannot be seen on every ground
             said = f"{key} ({what})" if why else f"{key} {what}"

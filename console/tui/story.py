@@ -24,6 +24,7 @@ from console.present.detail import Line as Detail
 from console.present.detail import detail
 from console.present.receipt import receipt_lines, standing
 from console.present.safe import safe
+from console.present.times import duration
 from console.tui.fitting import GAP, TableColumn, arrange
 from console.tui.ink import Ink
 from console.tui.lines import ReadLine, Subject, wrap
@@ -91,6 +92,8 @@ _QUIET = frozenset(
      "rule_revision", "body", "decision", "receipt_id"}
 )  # fmt: skip
 """Members that are seldom what is looked for: they go to the end."""
+_SHORTER = {"snapshot_sequence": "snapshot"}
+"""Names that would be cut."""
 _NAME_CELLS = 16
 _MOST_IN_A_TABLE = 12
 _NARROW = 76
@@ -157,10 +160,12 @@ def _sorted(
     last: list[Detail] = []
     tabled = {name for name in _members(value) if _is_flat(getattr(value, name))}
     quiet = skipped = False
-    for line in detail(value):
+    for written in detail(value):
+        line = _readable(written)
         if line.depth == 0 and line.name:
             quiet = line.name in _QUIET
             skipped = line.name.rpartition(" ")[0] in tabled or line.name in said
+            skipped = skipped or _unset(getattr(value, written.name, None))
             if line.value == "-":
                 continue
         if skipped:
@@ -169,6 +174,26 @@ def _sorted(
         shown = line._replace(value=short(line.value)) if narrow else line
         (last if quiet else first).append(shown)
     return first, last
+
+
+def _readable(line: Detail) -> Detail:
+    """Return a line with its length of time for people, and its name in the room there is."""
+    if line.name.endswith("_seconds") and line.value.isdigit():
+        return line._replace(
+            name=line.name.removesuffix("_seconds"), value=duration(int(line.value))
+        )
+    return line._replace(name=_SHORTER.get(line.name, line.name))
+
+
+def _unset(value: Any) -> bool:
+    """Tell whether an object within another says nothing beyond its defaults."""
+    if not isinstance(value, msgspec.Struct):
+        return False
+    return all(
+        getattr(value, field.name) == field.default
+        or (field.default_factory is not msgspec.NODEFAULT and not getattr(value, field.name))
+        for field in msgspec.structs.fields(value)
+    )
 
 
 def _members(value: Any) -> tuple[str, ...]:
@@ -205,7 +230,9 @@ def _member(name: str) -> TableColumn:
     def text(row: Any, _: datetime) -> str:
         value = getattr(row, name)
         if isinstance(value, datetime):
-            return f"{value.astimezone():%m-%d %H:%M:%S}"
+            here = value.astimezone()
+            today = here.date() == datetime.now(UTC).astimezone().date()
+            return f"{here:%H:%M:%S}" if today else f"{here:%m-%d %H:%M:%S}"
         if name.endswith("_seconds") and isinstance(value, int):
             return f"{value // 86400}d" if value % 86400 == 0 else f"{value / 3600:.1f}h"
         written = text_of(value)
@@ -216,7 +243,8 @@ def _member(name: str) -> TableColumn:
     return TableColumn(
         name.removesuffix("_seconds").replace("_", " "), text,
         lambda row: meaning(str(getattr(row, name))), lambda row: getattr(row, name),
-        2 if name == "mend" else 1, 6, 200 if long else 40, "right" if number else "left",
+        {"mend": 2, "kind": 3}.get(name, 0 if long else 1), 6, 200 if long else 40,
+        "right" if number else "left",
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from console.present.cells import fit, width
 from console.tui.arranging import Arranged, arranged
 from console.tui.command import matcher
 from console.tui.fitting import GAP, TableColumn, arrange
-from console.tui.ink import strip
+from console.tui.ink import quoted, strip
 from console.tui.quiet import Quiet, at_once
 from console.tui.theme import Palette
 from console.tui.work import begin
@@ -422,7 +422,10 @@ class Table(Widget, can_focus=True):
             return self._header(look.widths, palette, room)
         if look.key:
             return self._row(look, palette, room)
-        return strip([(f" {text}", palette.style("dim")) for text in look.texts], room, base)
+        dim, key = palette.style("dim"), palette.style("key")
+        said = [(" ", dim), *((ink.text, key if ink.token else dim)
+                              for text in look.texts for ink in quoted(text))]  # fmt: skip
+        return strip(said, room, base)
 
     def _widths(self, room: int) -> dict[int, int]:
         """Return the columns that fit and their widths, worked out once for all lines."""

@@ -171,7 +171,7 @@ def log_words(sight: Sight) -> Line:
         return [Ink(f"LOG FAILED: {log.failed}", "bad")]
     if log.size < 0:
         return [Ink(f"log not verified yet{': ' + log.why if log.why else ''}", "pending")]
-    out = [Ink(f"{log.size:,} events, held to the pinned head", "good")]
+    out = [Ink(f"{log.size:,} events, verified with the pinned key", "good")]
     if log.why:
         out.append(Ink(f", not lately: {log.why}", "pending"))
     return out

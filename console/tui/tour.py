@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from console.tui.act import Act
 from console.tui.command import Command
-from console.tui.ink import Ink
+from console.tui.ink import Ink, quoted
 from console.tui.lines import Lines, wrap
 from console.tui.theme_choice import ThemeChoice
 
@@ -128,7 +128,7 @@ class Tour:
             step = STEPS[self.at]
             said, press = step.what, step.press
             where = f"tour {self.at + 1}/{len(STEPS)}"
-        lines = [[Ink(f" {line}")] for line in wrap(said, room)[:2]]
+        lines = [[Ink(" "), *quoted(line)] for line in wrap(said, room)[:2]]
         head = [Ink(f" {where}  ", "title"), Ink("press "), Ink(press, "key"),
                 Ink("   :tour takes this away", "dim")]  # fmt: skip
         box.set([head, *lines, *[[Ink("")]] * (2 - len(lines))])
