@@ -93,6 +93,9 @@ _OF_KIND: dict[str, frozenset[str]] = {
 """The optional keys that mean something to a kind: others are refused."""
 MEASURES = ("calls", "tokens", "cost_micros")
 LONGEST_WINDOW = 604_800
+LONGEST_TITLE = 120
+NORM_WINDOWS = (600, 86_400)
+"""Seconds between which the window of a norm lies."""
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -156,6 +159,8 @@ def read_rule(path: Path, raw: bytes) -> Rule:
             raise file.wrong(key, f"{key} must be a {_word(kind)}, not {found!a}")
     if not _ID.fullmatch(content["id"]) or content["id"] != path.stem:
         raise file.wrong("id", f"id must be the file's name, {path.stem!a}")
+    if not content["title"].isprintable() or not 1 <= len(content["title"]) <= LONGEST_TITLE:
+        raise file.wrong("title", f"title must be one line of at most {LONGEST_TITLE} characters")
     if content["reads"] not in FIELDS:
         raise file.unknown(content["reads"], "what it reads,", FIELDS, key="reads")
     if content["severity"] not in list(Severity):
@@ -164,7 +169,7 @@ def read_rule(path: Path, raw: bytes) -> Rule:
     _check_numbers(file)
     fields = FIELDS[content["reads"]]
     for name in content["group_by"]:
-        if name not in fields:
+        if not isinstance(name, str) or name not in fields:
             raise file.unknown(str(name), "the field", fields, key="group_by")
     if not content["match"] or not content["group_by"]:
         raise file.wrong("match", "a rule needs a condition and something to group by")
@@ -221,6 +226,9 @@ def tuned(rule: Rule, tuning: Tuning) -> Rule:
     if tuning.window_seconds is not None:
         if rule.kind == "hours":
             raise _untunable(rule, "its window is the hour")
+        least, longest = NORM_WINDOWS if rule.kind in {"norm", "ratio"} else (1, LONGEST_WINDOW)
+        if not least <= tuning.window_seconds <= longest:
+            raise _untunable(rule, f"its window lies between {least} and {longest} seconds")
         changed = changed._replace(window=timedelta(seconds=tuning.window_seconds))
     if tuning.factor is not None:
         if not rule.factor:
@@ -264,8 +272,11 @@ def _check_numbers(file: _File) -> None:
         raise file.wrong("threshold", f"threshold must lie between 1 and {most}")
     if not 1 <= content["window_seconds"] <= LONGEST_WINDOW:
         raise file.wrong("window_seconds", f"window_seconds lies between 1 and {LONGEST_WINDOW}")
-    if content.get("kind") in {"norm", "ratio"} and not 600 <= content["window_seconds"] <= 86_400:
-        raise file.wrong("window_seconds", "window_seconds of a norm lies between 600 and 86400")
+    least, longest = NORM_WINDOWS
+    is_norm = content.get("kind") in {"norm", "ratio"}
+    if is_norm and not least <= content["window_seconds"] <= longest:
+        why = f"window_seconds of a norm lies between {least} and {longest}"
+        raise file.wrong("window_seconds", why)
     if content.get("kind") == "hours" and content["window_seconds"] != 3600:
         raise file.wrong("window_seconds", "window_seconds of a rule about hours is 3600")
     if not 1 < content.get("factor", 2) <= 1000:

@@ -15,7 +15,8 @@ _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _SPAN = re.compile(
     r"(?:(?P<days>[a-z]{3}(?:[-,][a-z]{3})*)\s+)?"
     r"(?P<from>\d\d):(?P<from_m>\d\d)-(?P<to>\d\d):(?P<to_m>\d\d)"
-    r"(?:\s+(?P<zone>[A-Za-z][A-Za-z0-9_+\-/]*))?"
+    r"(?:\s+(?P<zone>[A-Za-z][A-Za-z0-9_+\-/]*))?",
+    re.ASCII,
 )
 _DAY = 24 * 60
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, func, select
 
 from console.api.problems import refusal
 from console.errors import PilotError
-from console.model.rule import RuleTrial, Tuning
+from console.model.rule import RuleTrial, TuneRule, Tuning
 from console.services.audit.detections import KEPT, UNHEARD, CallPage, ended_before
 from console.services.audit.history import Results
 from console.services.audit.judge import InMemory, judge
@@ -136,7 +136,11 @@ def _as_asked(rule: Rule, query: Mapping[str, str]) -> Rule:
     named = ("threshold", "window_seconds", "factor")
     said = {name: query[name] for name in named if query.get(name)}
     try:
-        return tuned(rule, msgspec.convert(said, Tuning, strict=False))
+        asked = msgspec.convert({**said, "reason": "a trial"}, TuneRule, strict=False)
+        tuning = Tuning(
+            threshold=asked.threshold, window_seconds=asked.window_seconds, factor=asked.factor
+        )
+        return tuned(rule, tuning)
     except (msgspec.ValidationError, PilotError) as error:
         raise refusal("invalid", f"the tuning does not fit: {error}") from error
 
@@ -146,7 +150,7 @@ def _moment(query: Mapping[str, str], name: str, otherwise: datetime) -> datetim
         return otherwise
     with suppress(ValueError):
         found = datetime.fromisoformat(text)
-        if found.tzinfo is not None:
+        if found.tzinfo is not None and 1990 < found.year < 9000:
             return found
     raise refusal("malformed", f"{name}: must be a time with its zone, RFC 3339")
 

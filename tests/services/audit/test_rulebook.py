@@ -114,6 +114,7 @@ def test_a_rule_is_tuned_and_goes_back_to_its_file() -> None:
             ("denial-burst", {"factor": 3}, "no factor"),
             ("denial-burst", {"threshold": 5000}, "at most 1000"),
             ("off-hours-use", {"window_seconds": 60}, "the hour"),
+            ("volume-spike", {"window_seconds": 60}, "between 600 and"),
         ):
             with pytest.raises(PilotError) as refused:
                 await rig.post(f"/v1/rules/{rule}/tuning", {**body, **WHY})
@@ -192,6 +193,8 @@ def test_a_rule_is_added_tried_switched_on_and_removed() -> None:
         (OWN.format(name="mine").replace("aurora", "au\\"), "invalid", "line 13"),
         (OWN.format(name="../mine"), "invalid", "lower-case"),
         (OWN.format(name="denial-burst"), "exists", "ships"),
+        (OWN.format(name="mine").replace('"model"]', '["x"]]'), "invalid", "mine.toml:8:"),
+        (OWN.format(name="mine").replace("Too", "\\u001b[2J"), "invalid", "one line"),
         ("", "invalid", "must not be empty"),
     ],
 )
@@ -290,9 +293,18 @@ def test_a_rule_over_events_is_tried_on_the_log_from_a_time_on() -> None:
         assert {each["about"]["target"] for each in trial["found"]} == {"grt_20", "grt_5"}
         week = await rig.get("/v1/rules/expiring-soon/trial")
         assert week["alerts"] == 1
-        with pytest.raises(PilotError) as refused:
-            await rig.get("/v1/rules/expiring-soon/trial", since="yesterday")
-        assert refused.value.code == "malformed"
+        for query, code in (
+            ({"since": "yesterday"}, "malformed"),
+            ({"since": "0001-01-01T00:00:00Z"}, "malformed"),
+            ({"since": "2026-01-01T00:00:00"}, "malformed"),
+            ({"window_seconds": 0}, "invalid"),
+            ({"threshold": "many"}, "invalid"),
+            ({"threshold": 10**30}, "invalid"),
+            ({"factor": 3}, "invalid"),
+        ):
+            with pytest.raises(PilotError) as refused:
+                await rig.get("/v1/rules/expiring-soon/trial", **query)
+            assert refused.value.code == code, query
 
     check_in_rig(check)
 
