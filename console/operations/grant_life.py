@@ -92,9 +92,9 @@ def plan_renew(p: RenewOne, at: Engines) -> Flow[Plan]:
             Section(
                 "What it does",
                 [
+                    f"until {new.expires_at:%Y-%m-%d}, it was {old.expires_at:%Y-%m-%d}",
                     f"a successor: {', '.join(new.capabilities)} (tier {new.tier})",
-                    f"until {to_the_second(new.expires_at)}, in stage {new.stage}",
-                    f"it was until {to_the_second(old.expires_at)}, in stage {old.stage}",
+                    f"in stage {new.stage}, to {to_the_second(new.expires_at)}",
                     moves if opens else waits,
                 ],
             ),
