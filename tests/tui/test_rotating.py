@@ -8,13 +8,13 @@ from console.tui.outcome import SecretShown
 
 async def rotate(hands, grace=""):
     await hands.see("Rotate crd_", "Reason")
+    await hands.type("yearly")
     if grace:
         await hands.press("ctrl+t")
         await hands.see("Grace")
-        await hands.press("tab", "end", "backspace", "backspace")
         await hands.type(grace)
         await hands.press("tab")
-    await hands.type("yearly")
+        await hands.see("ends at once")
     await hands.press("tab", "tab", "enter")
     await hands.until(lambda: isinstance(hands.app.screen, SecretShown))
     await hands.see(SECRET)
