@@ -38,8 +38,8 @@ class Kind(StrEnum):
     `when` is a time or a distance from now (`2027-02-01`, `90d`); `since` a distance
     back or a time; `duration` a length (`30d`, `72h`); `file` a path whose text is
     sent, `folder` one that is read on this machine; `limits` what `limits_text` reads; `money`
-    an amount in units (`3.50`), which is micro-units to the program. The ids of a `subject` may come from
-    `--ids-from -`.
+    an amount in units (`3.50`), which is micro-units to the program. The ids of a `subject`
+    may come from `--ids-from -`.
     """
 
     TEXT = "text"

@@ -107,3 +107,15 @@ def test_a_day_of_money(rig: Rig) -> None:
     of_grant = next(each for each in said if each["name"] == grant.id)
     assert of_grant["spent_micros"] == budget["spent_micros"]
     assert of_grant["runs_out_at"] is None, "the day is over before the budget is"
+
+
+def test_a_credit_pool_is_spent_by_the_calls_of_its_pilot(rig: Rig) -> None:
+    rig.do(
+        "pilot.create", slug="borealis", title="Borealis", models=["aurora-2"],
+        stages=["limited:most-partners=9,longest=90d"], credit_micros="0.5", reason="agreed",
+    )  # fmt: skip
+    said = rig.json("usage", "forecast")["items"]
+    pool = next(each for each in said if each["name"] == "borealis")
+    assert (pool["kind"], pool["limit_micros"], pool["left_micros"]) == ("pilot", 500_000, 500_000)
+    assert pool["runs_out_at"] is None
+    assert "holds" in rig.ok("usage", "forecast")
