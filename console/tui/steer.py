@@ -437,6 +437,11 @@ class Console(Carrying):
         return [*line, Ink(" " * max(0, left)), *tail]
 
 
-def _closes_first(one: Doable) -> tuple[bool, bool]:
-    """Return what sorts the lock first, then what else closes, then the rest as it came."""
-    return one.op.id != "lock.add", one.op.direction is not Direction.CLOSES
+def _closes_first(one: Doable) -> tuple[bool, int, bool]:
+    """Return what sorts the lock first, then everyday verbs, what else closes, and the rest."""
+    rank = _EVERYDAY.index(one.op.verb) if one.op.verb in _EVERYDAY else len(_EVERYDAY)
+    return one.op.id != "lock.add", rank, one.op.direction is not Direction.CLOSES
+
+
+_EVERYDAY = ("acknowledge", "close", "revoke")
+"""Verbs that are on the hint line of a narrow terminal."""
