@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import http.client
 import json
+import random
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -224,3 +227,40 @@ def test_a_point_that_starts_afresh_or_control_that_was_killed_knows_the_move(
     for url in pair.urls.values():
         assert post(url, key)[0] == 200
     assert pair.get(f"/v1/credentials/{credential}")["grant_id"] == new.id
+
+
+def test_control_killed_while_it_moves_keys_has_moved_each_once_or_not_at_all(
+    tmp_path: Path,
+) -> None:
+    seed = random.randrange(1 << 30)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    with Rig(tmp_path / "g") as rig:
+        grant = projection()
+        rig.project(grant)
+        held = [rig.issue(grant) for _ in range(5)]
+        chain = [grant.id]
+        for _ in range(4):
+            grant = successor(grant)
+            chain.append(grant.id)
+            killer = threading.Timer(chance.uniform(0.0, 0.03), rig.kill, ["control"])
+            killer.start()
+            with suppress(OSError, http.client.HTTPException, RefusedError):
+                rig.project(grant)
+            killer.join()
+            rig.start("control")
+            rig.wait(lambda: rig.get("/v1/status"), "control answers")
+            # policy sends what was not acknowledged again, under the number that it had
+            rig._seq -= 1
+            rig.project(grant)
+            rig.wait(rig.all_serving, "the point serves")
+            rig.settled()
+            for credential, key in held:
+                assert rig.get(f"/v1/credentials/{credential}")["grant_id"] == grant.id
+                assert post(rig.url, key)[0] == 200
+        moves = [
+            (each["unmapped"]["target"], each["unmapped"]["before"]["grant_id"])
+            for each in rig.outbox()
+            if each["metadata"]["event_code"] == "key.move"
+        ]
+        assert sorted(moves) == sorted((c, old) for c, _ in held for old in chain[:-1])
