@@ -419,3 +419,45 @@ def test_the_budget_of_one_user_leaves_that_of_another_whole(two: Rig) -> None:
         "budgets of two users",
     )
     assert all(each["spent_micros"] + each["reserved_micros"] <= 2000 for each in states)
+
+
+def test_whoever_is_killed_under_load_no_answer_is_free_and_the_budget_holds(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    budget = 60_000
+    with Rig(tmp_path_factory.mktemp("w"), CONFIG, points=2) as rig:
+        priced(rig)
+        grant, key = limited(rig, budget_micros=budget, budget_period=Period.DAY)
+        received: list[int] = []
+        stop = threading.Event()
+
+        def client(at: int) -> None:
+            name = f"gw-{1 + at % 2}"
+            while not stop.is_set():
+                try:
+                    said = call(rig.urls[name], key, 40, max_tokens=60)
+                except (OSError, http.client.HTTPException):
+                    time.sleep(0.05)
+                    continue
+                if said.status == 200:
+                    received.append(json.loads(said.body)["usage"]["completion_tokens"])
+                elif said.status != 402:
+                    time.sleep(0.02)
+
+        threads = [threading.Thread(target=client, args=(at,)) for at in range(16)]
+        for each in threads:
+            each.start()
+        try:
+            for victim in ("gw-1", "control", "gw-2"):
+                time.sleep(0.7)
+                rig.restart(victim)
+            rig.wait(lambda: spent(rig, grant)["left_micros"] < 60, "the budget is used up", 40)
+        finally:
+            stop.set()
+            for each in threads:
+                each.join()
+        state = rig.wait(
+            lambda: (s := spent(rig, grant))["reserved_micros"] == 0 and s, "all is settled", 20
+        )
+        assert sum(received) <= state["spent_micros"] <= budget
+        assert sum(received) > budget / 2, "most of it was of use"
