@@ -1,4 +1,4 @@
-"""In a real tmux: the screen is drawn whole, and what is copied lands in its buffer."""
+"""In a real tmux and a real GNU screen: the screen is drawn whole, and copies get through."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.tui.pty_rig import ROOT, surroundings
+from tests.tui.pty_rig import ROOT, Pty, surroundings
 
 TMUX = shutil.which("tmux")
-pytestmark = pytest.mark.skipif(TMUX is None, reason="tmux is not installed")
+GNU_SCREEN = shutil.which("screen")
 PROGRAM = ROOT / "tests" / "tui" / "screen_program.py"
 
 
@@ -74,6 +74,7 @@ def tmux(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tmux]:
         made("kill-server")
 
 
+@pytest.mark.skipif(TMUX is None, reason="tmux is not installed")
 def test_a_screen_in_tmux_is_whole_and_a_copy_reaches_its_buffer(tmux: Tmux) -> None:
     tmux.see("CRIT", "acme", "enter open")
     for view, words in (("grants", "PARTNER"), ("alerts", "SEVERITY"), ("keys", "STATE")):
@@ -84,3 +85,20 @@ def test_a_screen_in_tmux_is_whole_and_a_copy_reaches_its_buffer(tmux: Tmux) -> 
     tmux.see("SLUG", "acme")
     tmux.keys("Y")
     tmux.until(lambda: tmux("show-buffer").strip() == "acme", "the id in tmux's buffer")
+
+
+@pytest.mark.skipif(GNU_SCREEN is None, reason="GNU screen is not installed")
+def test_a_copy_in_gnu_screen_reaches_the_terminal_around_it(tmp_path: Path) -> None:
+    assert GNU_SCREEN is not None
+    (tmp_path / "sockets").mkdir(mode=0o700)
+    environ = surroundings(
+        tmp_path, FAKE_PILOT=json.dumps({"partners": 5}), SCREENDIR=str(tmp_path / "sockets"),
+        PYTHONPATH=f"{ROOT}:{ROOT / 'tests' / 'tui'}",
+    )  # fmt: skip
+    program = [GNU_SCREEN, "-c", "/dev/null", "-U", "-T", "screen-256color"]
+    with Pty([*program, sys.executable, str(PROGRAM), ":partners"], environ) as terminal:
+        terminal.see("acme", "enter open", seconds=60)
+        terminal.keys("Y")
+        terminal.hear(b"\x1b]52;c;YWNtZQ==\x07", seconds=20)
+        terminal.keys("\x11")
+        assert terminal.ended(20) == 0
