@@ -20,7 +20,7 @@ from console.tui.lines import Subject
 from console.tui.link import Link
 from console.tui.views import API_OF, COMMAND_OF, SUBJECT_OF
 
-_LOCKABLE = ("partner", "grant", "credential", "capability", "pilot")
+_LOCKABLE = ("partner", "grant", "credential", "capability", "pilot", "principal")
 _MEMBERS = {
     "partner": ("partner",), "grant": ("grant_id",), "credential": ("credential_id",),
     "lock": ("lock_id",), "receipt": ("receipt_id",), "capability": ("capability",),
