@@ -17,6 +17,7 @@ import msgspec
 import pytest
 
 from console.errors import PilotError
+from console.services.gateway.point.lease import LeaseHeld, boottime
 from console.services.gateway.point.upstream_key import UpstreamKey
 from tests.services.gateway.conftest import Lab
 from tests.services.gateway.rig import RefusedError, Rig, projection
@@ -150,6 +151,19 @@ def test_a_point_is_deregistered_proven_by_its_lease_and_admitted_again(pair: Ri
         pair.call("POST", "/v1/points/gw-2/admission", {"reason": "test"})
     with pytest.raises(RefusedError, match="no point gw-9"):
         pair.call("POST", "/v1/points/gw-9/deregistration", {"reason": "test"})
+
+
+def test_a_lease_that_was_given_up_does_not_come_back_with_an_answer_on_its_way() -> None:
+    lease = LeaseHeld()
+    asked_at = boottime()
+    lease.renew(asked_at, 3.0, 0.0)
+    assert lease.holds
+    lease.drop()
+    lease.renew(asked_at, 3.0, 0.0)
+    assert lease.holds, "a lease that was only dropped can be had again"
+    lease.give_up()
+    lease.renew(asked_at, 3.0, 0.0)
+    assert not lease.holds
 
 
 def test_an_upstreams_key_is_rotated_without_a_restart(gateway: Rig, lab: Lab) -> None:

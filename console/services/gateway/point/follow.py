@@ -124,7 +124,8 @@ class Following:
 
     async def say_goodbye(self) -> None:
         """Give the lease back: the point serves nothing any more, so no receipt need wait."""
-        self._point.lease.drop()
+        self._point.lease.give_up()
+        self._point.guard()  # what is still in flight is let go of before anybody is told
         with suppress(PilotError):
             await self._control.send(
                 "POST",

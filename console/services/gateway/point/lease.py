@@ -17,21 +17,28 @@ def boottime() -> float:
 class LeaseHeld:
     """The lease that a point holds, if any, and how old its knowledge of policy is."""
 
-    __slots__ = ("_ends", "_policy_age", "_policy_at")
+    __slots__ = ("_ends", "_given_up", "_policy_age", "_policy_at")
 
     def __init__(self) -> None:
         self._ends = 0.0
+        self._given_up = False
         self._policy_age: float | None = None
         self._policy_at = 0.0
 
     def renew(self, asked_at: float, seconds: float, policy_age: float | None) -> None:
         """Take the answer to a question that was sent at `asked_at` (boot time)."""
-        self._ends = max(self._ends, asked_at + seconds)
+        if not self._given_up:
+            self._ends = max(self._ends, asked_at + seconds)
         self._policy_age = policy_age
         self._policy_at = asked_at
 
     def drop(self) -> None:
         """Give the lease up at once."""
+        self._ends = 0.0
+
+    def give_up(self) -> None:
+        """Give the lease up for good: an answer that is still on its way brings none."""
+        self._given_up = True
         self._ends = 0.0
 
     @property
