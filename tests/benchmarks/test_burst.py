@@ -1,8 +1,9 @@
 """A burst of 50,000 refused calls: when it is one alert, and what other partners feel of it.
 
-The burst comes in as an enforcement point sends its records; meanwhile another partner calls
-through a real point of the same gateway. Gateway and audit share one core, the load and the
-upstream the other.
+The records come in as an enforcement point sends them, while audit is stopped; then audit is
+let go and has all of them before it, the worst that there can be. Meanwhile another partner
+calls through a real point of the same gateway. The load and the upstream are pinned to one
+core, the services to none. Three rounds; the middle one counts. Meant for a quiet machine.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
+import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -33,7 +36,7 @@ pytestmark = [
 COUNT = 50_000
 STEP = 500
 RATE = 60.0
-SECONDS = 12.0
+SECONDS = 5.0
 
 
 class Watched:
@@ -89,9 +92,6 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
             audit = subprocess.Popen(
                 [sys.executable, "-m", "console.services.audit", "--home", str(home)], cwd=REPO
             )
-            for pid in (audit.pid, *(each.pid for each in rig.processes.values())):
-                for thread in Path(f"/proc/{pid}/task").iterdir():
-                    os.sched_setaffinity(int(thread.name), {0})
             found = Watched(rig, key, audit)
             rig.wait(lambda: found.count() == 0 or True, "audit answers")
             yield found
@@ -102,17 +102,17 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
                 each.wait()
 
 
-def burst(watched: Watched) -> list[bytes]:
-    """The batches in which a point would send the records of the burst."""
+def burst(round_: int) -> list[bytes]:
+    """The batches in which a point would send the records of one burst."""
     told = {"point": "gw-9", "outcome": "denied", "code": "model_out_of_scope", "status": 403}
     start = datetime.now(UTC)
     records = [
         call(
-            sequence=nth + 1,
+            sequence=round_ * COUNT + nth + 1,
             started_at=start + timedelta(milliseconds=nth / 10),
             partner="zenith",
             grant_id="grt_z",
-            credential_id="crd_z",
+            credential_id=f"crd_{round_}",
             **told,
         )
         for nth in range(COUNT)
@@ -126,41 +126,63 @@ def memory(pid: int) -> float:
     return pages * resource.getpagesize() / 1e6
 
 
+class Round(NamedTuple):
+    """One burst: seconds to take it in, seconds until it was one alert, and what others felt."""
+
+    taken: float
+    seen: float
+    quiet: dict[str, Any]
+    busy: dict[str, Any]
+
+    @property
+    def ratio(self) -> float:
+        return float(self.busy["p99"] / self.quiet["p99"])
+
+
+def measured(watched: Watched, round_: int) -> Round:
+    batches = burst(round_)
+    quiet = figures(watched.load().communicate()[0])
+    watched.audit.send_signal(signal.SIGSTOP)
+    began = time.monotonic()
+    peer = Unix(watched.rig.home / "run" / "gateway.sock")
+    try:
+        for body in batches:
+            path = "/internal/v1/points/gw-9/calls"
+            peer.request("POST", path, body, {"Content-Type": "application/json"})
+            answer = peer.getresponse()
+            assert answer.status < 300, answer.read()
+            answer.read()
+    finally:
+        peer.close()
+    taken = time.monotonic() - began
+    load = watched.load()
+    time.sleep(1.0)
+    watched.audit.send_signal(signal.SIGCONT)
+    began = time.monotonic()
+    while watched.count() < COUNT * (round_ + 1):
+        assert time.monotonic() - began < 30
+        time.sleep(0.05)
+    seen = time.monotonic() - began
+    return Round(taken, seen, quiet, figures(load.communicate()[0]))
+
+
 def test_a_burst_is_one_alert_in_two_seconds_and_slows_nobody_else(watched: Watched) -> None:
     point = {"name": "gw-9", "url": "http://127.0.0.1:9", "version": "1", "incarnation": "x"}
     watched.ask("POST", "gateway", "/internal/v1/points", point)
-    batches = burst(watched)
-    quiet = figures(watched.load().communicate()[0])
     before = memory(watched.audit.pid)
-    load = watched.load()
-    time.sleep(SECONDS / 4)
-    peer = Unix(watched.rig.home / "run" / "gateway.sock")
-    began = time.monotonic()
-    for body in batches:
-        peer.request(
-            "POST", "/internal/v1/points/gw-9/calls", body, {"Content-Type": "application/json"}
+    rounds = [measured(watched, each) for each in range(3)]
+    for each in rounds:
+        print(
+            f"\n{COUNT:,} refused calls: taken in in {each.taken:.2f} s, all in one alert "
+            f"{each.seen:.2f} s after audit was let go; another partner's calls: p50 "
+            f"{each.quiet['p50']:.2f} ms quiet, {each.busy['p50']:.2f} ms during; p99 "
+            f"{each.quiet['p99']:.2f} ms quiet, {each.busy['p99']:.2f} ms during: "
+            f"{each.ratio:.2f} times",
+            end="",
         )
-        answer = peer.getresponse()
-        assert answer.status < 300, answer.read()
-        answer.read()
-    sent = time.monotonic()
-    first = None
-    while (count := watched.count()) < COUNT:
-        first = first or (count and time.monotonic())
-        assert time.monotonic() - sent < 30
-        time.sleep(0.02)
-    seen = time.monotonic()
-    peer.close()
-    busy = figures(load.communicate()[0])
+    print(f"\naudit: {before:.0f} MB before, {memory(watched.audit.pid):.0f} MB after")
     alerts = watched.ask("GET", "audit", "/v1/alerts")["items"]
-    ratio = busy["p99"] / quiet["p99"]
-    print(
-        f"\n{COUNT:,} refused calls: taken in in {sent - began:.2f} s, all in one alert "
-        f"{seen - sent:.2f} s later ({seen - began:.2f} s in all)"
-        f"\nanother partner's calls: p50 {quiet['p50']:.2f} ms quiet, {busy['p50']:.2f} ms during; "
-        f"p99 {quiet['p99']:.2f} ms quiet, {busy['p99']:.2f} ms during: {ratio:.2f} times"
-        f"\naudit: {before:.0f} MB before, {memory(watched.audit.pid):.0f} MB after"
-    )
-    assert [(each["rule"], each["count"]) for each in alerts] == [("denial-burst", COUNT)]
-    assert seen - sent < 2
-    assert ratio < 1.5
+    assert {(each["rule"], each["count"]) for each in alerts} == {("denial-burst", COUNT)}
+    assert len(alerts) == len(rounds)
+    assert statistics.median(each.seen for each in rounds) < 2
+    assert statistics.median(each.ratio for each in rounds) < 1.5

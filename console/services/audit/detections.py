@@ -6,10 +6,10 @@ is read again after a crash counts no second time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 from sqlalchemy import Connection, and_, delete, func, select
@@ -23,13 +23,13 @@ from console.services.audit import alerts
 from console.services.audit.backing import BackedState
 from console.services.audit.judge import KINDS, judge
 from console.services.audit.leaf import Leaf, read_leaf
-from console.services.audit.rule import Rule, Seen
+from console.services.audit.rule import Finding, Rule, Seen
 from console.services.audit.schema import ADMITTED, CURSORS, LEAVES, REVOKED, STATES
 from console.services.audit.seeing import seen_call, seen_event
 from console.services.events import SYSTEM, event
 from console.services.store import emit
 
-BATCH = 1000
+BATCH = 2000
 """Calls or events taken in one transaction."""
 
 UNHEARD = ("alert.", "silence.")
@@ -64,7 +64,18 @@ def position(conn: Connection, feed: str) -> int:
     return start if found is None else found
 
 
-def take_calls(conn: Connection, rules: Sequence[Rule], offered: CallPage) -> int:
+When: TypeAlias = Callable[[Finding], datetime]
+"""Says when an alert is told of what was found."""
+
+
+def at_once(_finding: Finding) -> datetime:
+    """Say that an alert is told of it now."""
+    return now()
+
+
+def take_calls(
+    conn: Connection, rules: Sequence[Rule], offered: CallPage, when: When = at_once
+) -> int:
     """Run the rules over the calls that were not read yet, and return the new position."""
     last = position(conn, "calls")
     if offered.head < last:
@@ -83,12 +94,13 @@ def take_calls(conn: Connection, rules: Sequence[Rule], offered: CallPage) -> in
     served = [call for call in calls if call.outcome in _SERVED]
     ended = ended_before(conn, served)
     _note_admitted(conn, served)
-    detect(conn, rules, "calls", [seen_call(call, ended=call.id in ended) for call in calls])
+    seen = [seen_call(call, ended=call.id in ended) for call in calls]
+    detect(conn, rules, "calls", seen, when)
     _move(conn, "calls", last)
     return last
 
 
-def take_events(conn: Connection, rules: Sequence[Rule]) -> int:
+def take_events(conn: Connection, rules: Sequence[Rule], when: When = at_once) -> int:
     """Run the rules over the leaves that were not read yet. Return how many there were."""
     last = position(conn, "events")
     rows = conn.execute(
@@ -102,9 +114,9 @@ def take_events(conn: Connection, rules: Sequence[Rule]) -> int:
     leaves = [(row.idx, read_leaf(row.body)) for row in rows]
     for _, leaf in leaves:
         if leaf.action == "receipt.verify":
-            _note_revoked(conn, rules, leaf)
+            _note_revoked(conn, rules, leaf, when)
     heard = [seen_event(*each) for each in leaves if not each[1].action.startswith(UNHEARD)]
-    detect(conn, rules, "events", heard)
+    detect(conn, rules, "events", heard, when)
     _move(conn, "events", leaves[-1][0])
     return len(leaves)
 
@@ -115,13 +127,23 @@ def events_waiting(conn: Connection) -> bool | None:
     return (newest is not None and newest > position(conn, "events")) or None
 
 
-def detect(conn: Connection, rules: Iterable[Rule], reads: str, seen: Sequence[Seen]) -> None:
+def detect(
+    conn: Connection,
+    rules: Iterable[Rule],
+    reads: str,
+    seen: Sequence[Seen],
+    when: When = at_once,
+) -> None:
     """Run the rules that read `reads` over what was seen."""
     states = _InStore(conn)
     found = [
         finding for rule in rules if rule.reads == reads for finding in judge(rule, seen, states)
     ]
-    alerts.fire(conn, found, now())
+    if when is at_once:
+        alerts.fire(conn, found, now())
+        return
+    for finding in sorted(found, key=when):
+        alerts.fire(conn, [finding], when(finding))
 
 
 class _InStore:
@@ -227,7 +249,7 @@ class Verified(msgspec.Struct):
     enforced_at: datetime | None = None
 
 
-def _note_revoked(conn: Connection, rules: Sequence[Rule], leaf: Leaf) -> None:
+def _note_revoked(conn: Connection, rules: Sequence[Rule], leaf: Leaf, when: When) -> None:
     """Remember a verified end, and look at what was admitted after it meanwhile."""
     try:
         receipt = msgspec.convert(leaf.after, Verified)
@@ -250,7 +272,7 @@ def _note_revoked(conn: Connection, rules: Sequence[Rule], leaf: Leaf) -> None:
         .values(kind=receipt.kind, id=receipt.target, verified_at=ended_at, receipt=leaf.target)
         .on_conflict_do_nothing()
     )
-    detect(conn, [rule for rule in rules if rule.asks("ended_before")], "calls", late)
+    detect(conn, [rule for rule in rules if rule.asks("ended_before")], "calls", late, when)
 
 
 def _move(conn: Connection, feed: str, to: int) -> None:

@@ -181,7 +181,7 @@ def feed(conn: Connection, after: int, limit: int) -> CallFeed:
         .order_by(CALLS.c.row)
         .limit(max(1, min(limit, _MOST_AT_ONCE)))
     )
-    items = [CallRow(seq=row.row, call=_record.decode(row.body)) for row in rows]
+    items = [CallRow(seq=row.row, call=msgspec.Raw(row.body)) for row in rows]
     return CallFeed(items=items, head=conn.execute(select(func.max(CALLS.c.row))).scalar() or 0)
 
 

@@ -14,7 +14,6 @@ import msgspec
 from console.model.grant import GrantProjection
 from console.model.price import Price
 from console.model.principal import PrincipalProjection
-from console.model.traffic import CallRecord
 
 
 class KeyFact(msgspec.Struct, kw_only=True, frozen=True):
@@ -321,7 +320,8 @@ class CallRow(msgspec.Struct, kw_only=True, frozen=True):
     """A call record with its place in control's own order."""
 
     seq: int
-    call: CallRecord
+    call: msgspec.Raw
+    """A `CallRecord`, as its point wrote it."""
 
 
 class CallFeed(msgspec.Struct, kw_only=True, frozen=True):
