@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import anthropic
 import msgspec
 import openai
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from console.model.grant import Decision
 from console.model.ids import new_id
 from console.model.principal import PrincipalProjection
+from console.services.gateway.decide import Asked, Moment, decide
+from console.services.gateway.exchange import KeyFact, LockFact, State
+from console.services.gateway.snapshot import Snapshot
 from console.services.home import Home
 from console.services.principals import hash_of, salt_of
 from tests.services.gateway.conftest import Lab
@@ -188,3 +195,50 @@ def test_anthropics_sdk_is_told_in_its_own_shape(gateway: Rig) -> None:
         pytest.raises(anthropic.PermissionDeniedError, match="named users"),
     ):
         client.messages.create(model="aurora-1", max_tokens=5, messages=ASK)
+
+
+USERS = ["u1", "u2", "u3"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sets(st.sampled_from(USERS)),
+    st.sampled_from(["", *USERS, "stranger"]),
+    st.sets(st.sampled_from(USERS)),
+    st.sets(st.sampled_from([*USERS, "stranger"])),
+    st.sets(st.sampled_from(USERS)),
+)
+def test_a_user_gets_through_only_where_nothing_names_it_for_refusal(
+    allowed: set[str], named: str, locked: set[str], locked_hashes: set[str], retired: set[str]
+) -> None:
+    known = [
+        PrincipalProjection(
+            id=f"prn_{each}", revision=1, partner="acme", hash=each,
+            state="retired" if each in retired else "active",
+        )
+        for each in USERS
+    ]  # fmt: skip
+    grant = projection(principals={f"prn_{each}": each for each in allowed})
+    key = KeyFact(id="crd_a", sha256="a", grant_id=grant.id, partner="acme", holder="acme")
+    locks = [
+        LockFact(id=f"lck_{n}", kind="principal", target=target, message="")
+        for n, target in enumerate([*(f"prn_{each}" for each in locked), *locked_hashes])
+    ]
+    snapshot = Snapshot(
+        State(sequence=1, grants=[grant], keys=[key], locks=locks, principals=known)
+    )
+    asked = Asked(
+        route="chat.completions", model="aurora-1", key_sha256="a", address="127.0.0.1",
+        principal=named,
+    )  # fmt: skip
+    yes = Decision(id="dec_a", allow=True, bundle_revision="r", at=datetime.now(UTC))
+    verdict = decide(snapshot, asked, Moment(datetime.now(UTC), True, 0.0), lambda *_: yes)
+    if named in locked or named in locked_hashes:
+        assert verdict.code == "locked"
+    elif named in retired or (allowed and named and named not in allowed):
+        assert verdict.code == "principal_not_allowed"
+    elif allowed and not named:
+        assert verdict.code == "principal_missing"
+    else:
+        assert (verdict.allow, verdict.code) == (True, "")
+    assert Snapshot(snapshot.state()).principal("u1") == snapshot.principal("prn_u1")
