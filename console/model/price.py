@@ -21,6 +21,8 @@ TOKENS_PRICED = 1_000_000
 """A price is for so many tokens."""
 USUAL_OUTPUT = 4096
 """Most output tokens of a model that says nothing else."""
+USUAL_CONTEXT = 200_000
+"""Most tokens that a model reads at once, where it says nothing else."""
 
 PerMillion = Annotated[int, Meta(ge=0, le=10**12, description="micro-units for a million tokens")]
 Output = Annotated[int, Meta(ge=1, le=10_000_000)]
@@ -37,6 +39,8 @@ class Price(Stored, kw_only=True, frozen=True):
     """For a million output tokens."""
     max_output_tokens: int = USUAL_OUTPUT
     """What is reserved, and asked for, where a limited caller names no maximum."""
+    context_tokens: int = USUAL_CONTEXT
+    """What is reserved as input of a call that goes on from an earlier answer."""
 
     @property
     def slug(self) -> str:
@@ -58,6 +62,7 @@ class SetPrice(Request, kw_only=True, frozen=True):
     input_micros: PerMillion
     output_micros: PerMillion
     max_output_tokens: Output = USUAL_OUTPUT
+    context_tokens: Output = USUAL_CONTEXT
     reason: Reason
 
 

@@ -10,7 +10,7 @@ import msgspec
 from console.api.engines import Engines, Paging
 from console.api.flow import Flow
 from console.model.operator import Role
-from console.model.price import USUAL_OUTPUT, Output, PerMillion, Price, SetPrice
+from console.model.price import USUAL_CONTEXT, USUAL_OUTPUT, Output, PerMillion, Price, SetPrice
 from console.model.stored import Page
 from console.model.text import Slug
 from console.operations.limits_text import shown_money
@@ -67,6 +67,11 @@ class NewPrice(msgspec.Struct, kw_only=True, frozen=True):
         Param("Output tokens that are reserved where a limited caller names no maximum.",
               kind=Kind.NUMBER, flag="max-output"),
     ] = USUAL_OUTPUT  # fmt: skip
+    context_tokens: Annotated[
+        Output,
+        Param("Input tokens that are reserved where a call goes on from an earlier answer.",
+              kind=Kind.NUMBER, flag="context"),
+    ] = USUAL_CONTEXT  # fmt: skip
     reason: Why
 
 
@@ -77,6 +82,7 @@ def _new(p: NewPrice) -> SetPrice:
         input_micros=p.input_micros,
         output_micros=p.output_micros,
         max_output_tokens=p.max_output_tokens,
+        context_tokens=p.context_tokens,
         reason=p.reason,
     )
 

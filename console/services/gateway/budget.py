@@ -320,11 +320,12 @@ def _spenders(conn: Connection, grant: GrantProjection, at: datetime) -> list[st
 
 
 def _accounts(snapshot: Snapshot, record: CallRecord) -> Iterable[str]:
-    """Return the accounts that a record's cost counts in."""
+    """Return every account that a record's cost counts in, whether it binds now or not."""
     grant = snapshot.grant(record.grant_id)
     if grant is None:
         return ()
-    return [bound.account for bound in bounds_of(grant, record.principal)]
+    whole = {grant.id, *grant.lineage[-1:]}
+    return [*whole, *(each + _SEPARATOR + record.principal for each in whole)]
 
 
 def _row(hold: Hold, take: Take, at: datetime) -> tuple[object, ...]:

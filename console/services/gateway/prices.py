@@ -81,6 +81,7 @@ def put(conn: Connection, ask: Ask) -> Price:
         input_micros=body.input_micros,
         output_micros=body.output_micros,
         max_output_tokens=body.max_output_tokens,
+        context_tokens=body.context_tokens,
     )
     store(conn, price)
     changes.append(conn, PriceChange(price=price))

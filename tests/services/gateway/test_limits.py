@@ -14,7 +14,7 @@ import anthropic
 import openai
 import pytest
 
-from console.model.grant import GrantProjection
+from console.model.grant import GrantedCapability, GrantProjection
 from console.model.limits import Limits, Period
 from tests.services.gateway.rig import Rig, projection
 
@@ -189,6 +189,28 @@ def test_a_caller_that_names_no_maximum_gets_the_models_own(two: Rig) -> None:
     assert said["choices"][0]["finish_reason"] == "length"
 
 
+def test_a_call_that_goes_on_from_an_answer_reserves_what_the_model_can_hold(two: Rig) -> None:
+    grant = projection(
+        limits=Limits(budget_micros=150_000, budget_period=Period.DAY),
+        capabilities=[
+            GrantedCapability(
+                slug="text.general", tier=1, category="general", models=["aurora-1"],
+                routes=["responses"],
+            )
+        ],
+    )  # fmt: skip
+    two.project(grant)
+    _, key = two.issue(grant)
+    with openai.OpenAI(api_key=key, base_url=f"{two.url}/v1", max_retries=0) as client:
+        first = client.responses.create(model="aurora-1", input="3 words")
+        with pytest.raises(openai.APIStatusError) as refused:
+            client.responses.create(
+                model="aurora-1", input="4 words", previous_response_id=first.id
+            )
+        assert refused.value.status_code == 402, "200,000 tokens may be read: 0.20"
+        assert client.responses.create(model="aurora-1", input="4 words").id
+
+
 def spent(rig: Rig, grant: GrantProjection) -> Any:
     items = rig.get("/v1/usage/budgets")["items"]
     return next(each for each in items if each["grant_id"] == grant.id)
@@ -214,6 +236,20 @@ def test_fifty_clients_never_pass_a_budget_and_every_micro_is_accounted_for(two:
     most = 40 * 10 + 100  # one call: forty words out, its bytes in
     assert budget - most < state["spent_micros"] <= budget
     assert state["left_micros"] == budget - state["spent_micros"]
+
+
+def test_what_was_spent_while_no_budget_bound_is_spent_all_the_same(two: Rig) -> None:
+    budget = Limits(budget_micros=3000, budget_period=Period.DAY)
+    grant, key = limited(two, budget_micros=3000, budget_period=Period.DAY)
+    assert call(two.url, key, 40, max_tokens=40).status == 200
+    two.project(projection(id=grant.id, revision=2))
+    two.settled()
+    assert [call(two.url, key, 40, max_tokens=40).status for _ in range(9)] == [200] * 9
+    two.wait(lambda: recorded_cost(two, grant) > 3000, "ten records")
+    two.project(projection(id=grant.id, revision=3, limits=budget))
+    two.settled()
+    assert call(two.url, key, 1, max_tokens=1).code == "budget_exhausted"
+    assert spent(two, grant)["left_micros"] < 0
 
 
 def test_a_call_without_a_price_is_refused_under_a_budget(two: Rig) -> None:

@@ -63,7 +63,8 @@ def most(body: Body, price: Price | None) -> Most:
 
     Input tokens are estimated for the rate, at four bytes to one; for the money they are
     at most the bytes that were sent. Output is what the caller allows, for each choice;
-    where it names no maximum, the model's own is put into the request.
+    where it names no maximum, the model's own is put into the request. A call that goes on
+    from an earlier answer may be read as much as the model can hold.
     """
     names = _OUTPUT_MEMBERS.get(body.route, ("max_output_tokens",))
     said = [count for name in names if (count := _number(body, name)) is not None]
@@ -76,7 +77,15 @@ def most(body: Body, price: Price | None) -> Most:
     sent = sum(len(raw) for raw in map(bytes, body.members.values()))
     output *= choices
     tokens = -(-sent // _BYTES_PER_TOKEN) + output
-    return Most(tokens, price.cost(sent, output) if price else 0, body)
+    if price is None:
+        return Most(tokens, 0, body)
+    earlier = price.context_tokens if _goes_on(body) else 0
+    return Most(tokens, price.cost(sent + earlier, output), body)
+
+
+def _goes_on(body: Body) -> bool:
+    raw = body.members.get("previous_response_id")
+    return raw is not None and bytes(raw) != b"null"
 
 
 def _number(body: Body, name: str) -> int | None:
