@@ -166,7 +166,7 @@ class DiffApp(App[int]):
     def flush_canvas(self) -> None:
         """Write what is wanted and not shown, or hold it back while the link is behind."""
         driver = self._driver
-        if driver is None or self.is_headless:
+        if driver is None or self.is_headless or not self.display_status.diff:
             return
         if self._behind():
             if not self._held:
