@@ -95,7 +95,15 @@ class Tail:
                 raise self._refused(status, chunks)
             self._reached = True
             for events in _events(chunks):
-                if messages := [self._message(each) for each in events]:
+                messages: list[Message] = []
+                try:
+                    for each in events:
+                        messages.append(self._message(each))  # noqa: PERF401 - what came before counts
+                except (_Gap, Lost):
+                    if messages:
+                        yield messages
+                    raise
+                if messages:
                     yield messages
 
     def _request(self) -> Request:

@@ -9,7 +9,7 @@ What the index finds is checked against the event's own columns.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from itertools import combinations
@@ -24,6 +24,7 @@ from console.model.audit import Event
 from console.model.stored import Page
 from console.services.audit.leaf import Leaf, read_leaf
 from console.services.audit.schema import ACTIONS, HOURS, LEAVES, SEARCH
+from console.services.store import dense
 from console.services.web import Ask, Found, page, sparse_page
 from console.services.web.stream import BATCH
 
@@ -67,10 +68,7 @@ def index(conn: Connection, leaves: Sequence[tuple[int, Leaf]]) -> None:
         tokens = dict.fromkeys(facet(name, getattr(leaf, name)) for name in FACETS)
         for one, other in combinations(PAIRED, 2):
             tokens[_pair(one, getattr(leaf, one), other, getattr(leaf, other))] = None
-        said = " ".join(
-            (leaf.action, leaf.actor, leaf.kind, leaf.target, leaf.name, leaf.partner, leaf.reason)
-        )
-        for word in words(said):
+        for word in _words_of(leaf):
             if len(tokens) == MOST_WORDS:
                 break
             tokens[word] = None
@@ -96,6 +94,14 @@ def index(conn: Connection, leaves: Sequence[tuple[int, Leaf]]) -> None:
     )
 
 
+def _words_of(leaf: Leaf) -> Iterator[str]:
+    return words(
+        " ".join(
+            (leaf.action, leaf.actor, leaf.kind, leaf.target, leaf.name, leaf.partner, leaf.reason)
+        )
+    )
+
+
 def reindex(conn: Connection) -> None:
     """Index every event anew."""
     conn.execute(text("INSERT INTO search(search) VALUES ('delete-all')"))
@@ -117,24 +123,28 @@ def chunks(conn: Connection) -> Iterator[Sequence[Row[Any, Any]]]:
 def events(conn: Connection, ask: Ask) -> Page[Event]:
     """Answer `audit.list`."""
     said = ask.query
-    query, found = _asked_for(conn, said)
+    query, found, keep = _asked_for(conn, said)
     times, (first, last) = _period(conn, said)
     query = query.where(*times)
     if after := said.get("after", ""):
         query = query.where(found > _index(after), found >= first, found <= last)
-        return page(conn, query, ask, keys=[found], decode=_event)
-    return sparse_page(conn, query, ask, key=found, bounds=(first, last), decode=_event)
+        shown = page(conn, query, ask, keys=[found], decode=lambda row: row)
+        kept = [_event(row) for row in shown.items if keep(row)]
+        return Page(
+            as_of=shown.as_of, source=shown.source, items=kept, next_cursor=shown.next_cursor
+        )
+    return sparse_page(conn, query, ask, key=found, bounds=(first, last), decode=_event, keep=keep)
 
 
 def tail(conn: Connection, said: Mapping[str, str], after: int) -> Found:
     """Return the events after an index that a filter finds, oldest first, for a stream."""
-    query, found = _asked_for(conn, said)
+    query, found, keep = _asked_for(conn, said)
     newest = last_index(conn)
     rows = conn.execute(
         query.where(found > after, found <= newest).order_by(found).limit(BATCH)
     ).all()
     reached = rows[-1].idx if len(rows) == BATCH else max(after, newest)
-    return Found([(row.idx, _event(row)) for row in rows], reached)
+    return Found([(row.idx, _event(row)) for row in rows if keep(row)], reached)
 
 
 def last_index(conn: Connection) -> int:
@@ -143,8 +153,10 @@ def last_index(conn: Connection) -> int:
     return -1 if last is None else int(last)
 
 
-def _asked_for(conn: Connection, said: Mapping[str, str]) -> tuple[Select[Any], ColumnElement[Any]]:
-    """Return the query for a filter, times apart, and the column that holds the index."""
+def _asked_for(
+    conn: Connection, said: Mapping[str, str]
+) -> tuple[Select[Any], ColumnElement[Any], Callable[[Row[Any]], bool]]:
+    """Return the query for a filter, times apart; the index's column; what is left to check."""
     filters: list[ColumnElement[bool]] = []
     terms: list[str] = []
     exact: dict[str, str] = {}
@@ -162,9 +174,15 @@ def _asked_for(conn: Connection, said: Mapping[str, str]) -> tuple[Select[Any], 
             exact[name] = value
             filters.append(LEAVES.c[name] == value)
     terms += _exact(exact)
-    terms += _asked(said.get("text", ""))
+    worded = _asked(said.get("text", ""))
+    terms, common = dense.split(conn, "search", [*terms, *worded], last_index(conn))
+    left = [term for term in common if term in worded]
+
+    def keep(row: Row[Any]) -> bool:
+        return not left or dense.says(set(_words_of(read_leaf(row.body))), left)
+
     found: ColumnElement[Any] = SEARCH.c.rowid if terms else LEAVES.c.idx
-    return _query(terms).where(*filters), found
+    return _query(terms).where(*filters), found, keep
 
 
 def event(conn: Connection, ask: Ask) -> Event:

@@ -9,21 +9,22 @@ so that nobody walks two long ones to learn it. What is found is checked against
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from itertools import combinations
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, func, literal_column, select, text
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, literal_column, select, text
 from sqlalchemy.dialects.sqlite import insert
 
 from console.api.problems import refusal
 from console.model.stored import Page
 from console.model.traffic import CallRecord
 from console.services.gateway.schema import CALL_HOURS, CALL_SEARCH, CALLS
+from console.services.store import dense
 from console.services.web import Ask, Found, sparse_page
 from console.services.web.stream import BATCH
 
@@ -112,7 +113,7 @@ def index(conn: Connection, calls: Sequence[tuple[int, CallRecord, str]]) -> Non
 
 def listing(conn: Connection, ask: Ask, moment: Any) -> Page[CallRecord]:
     """Answer `call.list`, newest first."""
-    query, terms = asked(ask.query, moment)
+    query, terms, keep = asked(conn, ask.query, moment)
     key: ColumnElement[Any] = CALLS.c.row if terms is None else CALL_SEARCH.c.rowid
     return sparse_page(
         conn,
@@ -121,31 +122,46 @@ def listing(conn: Connection, ask: Ask, moment: Any) -> Page[CallRecord]:
         key=key,
         bounds=_period(conn, ask.query, moment),
         decode=lambda row: _record.decode(row.body),
+        keep=keep,
     )
 
 
-def asked(said: Mapping[str, str], moment: Any) -> tuple[Select[Any], list[str] | None]:
-    """Return the query for a filter, and the index's terms in it (None for no index)."""
+def asked(
+    conn: Connection, said: Mapping[str, str], moment: Any
+) -> tuple[Select[Any], list[str] | None, Callable[[Row[Any]], bool] | None]:
+    """Return the query for a filter; the index's terms in it, None for no index; what is left."""
     given = {name: said[name] for name in FACETS if said.get(name, "")}
     if (address := _address(given.get("network", ""))) is not None:
         del given["network"]
     where = [CALLS.c[FACETS[name]] == value for name, value in given.items()]
     if address is not None:
         given["address"] = address
-    terms = [*_facet_terms(given), *_text_terms(said.get("text", ""))]
+    worded = list(_text_terms(said.get("text", "")))
+    facets = list(_facet_terms(given))
+    # The address is nowhere but in the index.
+    sure = [facet("address", address)] if address is not None else []
+    others = [term for term in facets if term not in sure]
+    terms, common = dense.split(conn, "call_search", [*sure, *others, *worded], last_row(conn))
+    terms += [term for term in sure if term in common]
+    left = [term for term in common if term in worded]
     if since := said.get("since"):
         where.append(CALLS.c.started_at >= moment(since, "since"))
     if until := said.get("until"):
         where.append(CALLS.c.started_at < moment(until, "until"))
     if not terms:
-        return select(CALLS.c.row, CALLS.c.body).where(*where), None
+        return select(CALLS.c.row, CALLS.c.body).where(*where), None, None
     match = " AND ".join(terms)
     query = (
         select(CALL_SEARCH.c.rowid, CALLS.c.row, CALLS.c.body)
         .select_from(CALL_SEARCH.join(CALLS, CALLS.c.row == CALL_SEARCH.c.rowid))
         .where(literal_column("call_search").op("MATCH")(match), *where)
     )
-    return query, terms
+    return query, terms, partial(_says, left) if left else None
+
+
+def _says(left: Sequence[str], row: Row[Any]) -> bool:
+    call = _record.decode(row.body)
+    return dense.says({*_words_of(call.model), *_words_of(call.user_agent)}, left)
 
 
 def _address(network: str) -> str | None:
@@ -210,13 +226,14 @@ def reindex(conn: Connection) -> None:
 
 def tail(conn: Connection, said: Mapping[str, str], moment: Any, after: int) -> Found:
     """Return the calls after a row that a filter finds, oldest first, for a stream."""
-    query, terms = asked(said, moment)
+    query, terms, keep = asked(conn, said, moment)
     key: ColumnElement[Any] = CALLS.c.row if terms is None else CALL_SEARCH.c.rowid
     newest = last_row(conn)
     found = query.where(key > after, key <= newest).order_by(key).limit(BATCH)
     rows = conn.execute(found).all()
     reached = rows[-1].row if len(rows) == BATCH else max(after, newest)
-    return Found([(row.row, _record.decode(row.body)) for row in rows], reached)
+    kept = [row for row in rows if keep is None or keep(row)]
+    return Found([(row.row, _record.decode(row.body)) for row in kept], reached)
 
 
 def last_row(conn: Connection) -> int:

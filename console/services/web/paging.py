@@ -68,12 +68,14 @@ def sparse_page(
     key: ColumnElement[Any],
     bounds: tuple[int, int],
     decode: Callable[[Row[Any]], T],
+    keep: Callable[[Row[Any]], bool] | None = None,
     seconds: float = PATIENCE,
 ) -> Page[T]:
     """The same, newest first by one whole-number `key`, for a query that may find next to nothing.
 
-    It is asked in ranges of the key within `bounds`, each larger than the one before. When
-    it has taken `seconds` the page is partial, with a cursor that goes on where it stopped.
+    It is asked in ranges of the key within `bounds`, each larger than the one before; `keep`
+    is what the query itself cannot say of a row. When it has taken `seconds` the page is
+    partial, with a cursor that goes on where it stopped.
     """
     limit = _limit(ask.query.get("limit", ""))
     scope = _scope(ask, [key])
@@ -85,8 +87,13 @@ def sparse_page(
     while top >= least and len(rows) <= limit:
         low = max(least, top - room + 1)
         part = query.where(key >= low, key <= top).order_by(key.desc())
-        rows += conn.execute(part.limit(limit + 1 - len(rows))).all()
-        top, room = low - 1, room * 4
+        wanted = limit + 1 - len(rows)
+        found = conn.execute(part.limit(wanted)).all()
+        rows += [row for row in found if keep is None or keep(row)]
+        if len(found) < wanted:
+            top, room = low - 1, room * 4
+        else:
+            top = found[-1]._mapping[key] - 1
         if time.monotonic() - began > seconds:
             break
     more, stopped = len(rows) > limit, len(rows) <= limit and top >= least
