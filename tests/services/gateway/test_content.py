@@ -97,6 +97,13 @@ def test_hashes_are_of_exactly_what_was_sent_and_answered(
             read(gateway, call)
 
 
+def test_content_that_is_sealed_for_no_time_is_kept_as_its_hashes(gateway: Rig) -> None:
+    call, _, _ = ask(gateway, key_under(gateway, content="sealed", content_days=0))
+    assert gateway.record(call)["content"] == "hashed"
+    with pytest.raises(RefusedError, match="only hashes are kept"):
+        read(gateway, call)
+
+
 def test_sealed_content_is_read_as_an_event_and_lies_nowhere_in_the_clear(gateway: Rig) -> None:
     key = key_under(gateway, content="sealed", content_days=3)
     call, _, answer = ask(gateway, key, stream=True)

@@ -35,6 +35,8 @@ class Kept:
     ) -> None:
         """`received` is what the caller sent, `sent_on` what the upstream gets of it."""
         self.mode = grant.content
+        if self.mode == ContentKeeping.SEALED and grant.content_days < 1:
+            self.mode = ContentKeeping.HASHED  # for no time: what is sealed would be gone at once
         self.request_sha256 = hashlib.sha256(received).hexdigest()
         self._grant = grant
         self._keys = keys
@@ -58,7 +60,7 @@ class Kept:
 
     def sealed(self, call: str, ended_at: datetime) -> bytes:
         """Return what goes to control, encoded; nothing where only hashes are kept."""
-        if self.mode != ContentKeeping.SEALED or self._days < 1:
+        if self.mode != ContentKeeping.SEALED:
             return b""
         answer = b"".join(self._answer)
         expires_at = ended_at + timedelta(days=self._days)
