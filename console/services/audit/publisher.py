@@ -51,6 +51,8 @@ class Head(NamedTuple):
     root: bytes
     note: bytes
     signed_at: datetime
+    key: VerifierKey
+    """Of the signature: another one may be about to follow."""
 
 
 class Publisher:
@@ -87,7 +89,7 @@ class Publisher:
         known = store.read_now(lambda conn: conn.execute(select(TREE.c.key)).scalar())
         if known and known != str(signer.verifier) and follow is not None:
             signer = follow(known) or signer
-        state = store.write_now(lambda conn: _claimed(conn, str(signer.verifier)))
+        state = store.write_now(lambda conn: claimed(conn, str(signer.verifier)))
         name = signer.verifier.name
         before, ended = store.read_now(
             lambda conn: (handover.keys_before(conn, name), handover.ended_keys(conn, name))
@@ -175,10 +177,11 @@ class Publisher:
     def _sign(self) -> Head:
         state = self._writer.state
         checkpoint = Checkpoint(self.signer.verifier.name, state.size, state.root)
-        return Head(state.size, state.root, sign_checkpoint(checkpoint, self.signer), now())
+        note = sign_checkpoint(checkpoint, self.signer)
+        return Head(state.size, state.root, note, now(), self.signer.verifier)
 
 
-def _claimed(conn: Connection, key: str) -> CompactRange:
+def claimed(conn: Connection, key: str) -> CompactRange:
     """Return the tree, new or of the log that this key signs."""
     conn.execute(
         insert(TREE)

@@ -32,6 +32,9 @@ kind = "builtin"
 [models]
 aurora-1 = "builtin"
 aurora-2 = "builtin"
+meridian-1 = "builtin"
+polaris-1 = "builtin"
+polaris-2 = "builtin"
 """
 
 

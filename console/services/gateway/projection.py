@@ -52,7 +52,7 @@ class Intake:
 
             def apply(conn: Connection) -> int:
                 set_mark(conn, POLICY_AS_OF, ask.now.isoformat())
-                return _apply(conn, said, ask.now)
+                return apply_batch(conn, said, ask.now)
 
             self._applied = await self._store.write(apply)
             self._noted = ask.now.timestamp()
@@ -69,7 +69,8 @@ def set_mark(conn: Connection, name: str, value: str) -> None:
     )
 
 
-def _apply(conn: Connection, said: Projection, at: datetime) -> int:
+def apply_batch(conn: Connection, said: Projection, at: datetime) -> int:
+    """Apply what is new of a batch, in order. Returns the number that was applied last."""
     before = conn.execute(select(MARKS.c.value).where(MARKS.c.name == _APPLIED)).scalar()
     applied = int(before or 0)
     for item in sorted(said.items, key=lambda each: each.seq):

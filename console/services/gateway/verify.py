@@ -143,7 +143,7 @@ class Verifier:
             late = time.monotonic() - began > PATIENCE_SECONDS
             new = _judged(receipt, proofs, late=late)
             if new != receipt:
-                await self._store.write(partial(_keep, receipt=new))
+                await self._store.write(partial(keep, receipt=new))
             if new.state == "verified":
                 return
             await self._points.news(_SLOWER_SECONDS if late else _AGAIN_SECONDS)
@@ -336,7 +336,7 @@ def _judged(receipt: Receipt, proofs: list[PointProof], *, late: bool) -> Receip
     return msgspec.structs.replace(receipt, points=shown, state="unverified", why=why)
 
 
-def _keep(conn: Connection, receipt: Receipt) -> None:
+def keep(conn: Connection, receipt: Receipt) -> None:
     """Store a receipt's progress. That it is verified is an event of its own."""
     conn.execute(
         RECEIPTS.update()

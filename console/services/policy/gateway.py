@@ -149,7 +149,7 @@ class Gateway:
         self.link = Link(error.message)
 
     async def _hand_over(self) -> None:
-        batch, head, waiting = await self._store.read(_pending)
+        batch, head, waiting = await self._store.read(pending)
         answer = await self._client.send(
             "PUT", "/internal/v1/projection", msgspec.structs.replace(batch, as_of=now()), Applied
         )
@@ -269,7 +269,7 @@ def _why(closing: Closing) -> str:
     return f"{closing.reason} [{closing.event_id}]" if closing.reason else closing.event_id
 
 
-def _pending(conn: Connection) -> tuple[ProjectionBatch, int, bool]:
+def pending(conn: Connection) -> tuple[ProjectionBatch, int, bool]:
     """Return what the gateway has not taken, the newest number, and whether a grant waits.
 
     A grant can wait with everything taken: its evidence lapsed and was mended meanwhile.

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import datetime
 from functools import partial
 
 from sqlalchemy import Connection, func, select
@@ -198,14 +199,17 @@ def show_bundle(bundle: CedarBundle, conn: Connection, _ask: Ask) -> Bundle:
     )
 
 
-def put_in_force(conn: Connection, bundle: CedarBundle) -> None:
-    """Record a bundle that was not in force, tell the points, and judge every grant by it."""
+def put_in_force(conn: Connection, bundle: CedarBundle, at: datetime | None = None) -> None:
+    """Record a bundle that was not in force, tell the points, and judge every grant by it.
+
+    At `at`, or now where it is None.
+    """
     before = conn.execute(
         select(BUNDLES.c.revision).order_by(BUNDLES.c.number.desc()).limit(1)
     ).scalar_one_or_none()
     if before == bundle.revision:
         return
-    actor = Actor(SYSTEM, now())
+    actor = Actor(SYSTEM, at or now())
     conn.execute(BUNDLES.insert().values(revision=bundle.revision, activated_at=actor.at))
     record(
         conn,
