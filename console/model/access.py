@@ -195,13 +195,25 @@ class NewCapability(Request, kw_only=True, frozen=True):
     labels: dict[str, Note] = {}
 
 
-class Contact(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+class Contact(msgspec.Struct, kw_only=True, frozen=True):
     """Whom to reach at a partner, for its security or its contract."""
 
+    name: str
+    email: str
+    role: str
+
+
+Email = Annotated[
+    str,
+    Meta(max_length=254, pattern=r"^[^\s@<>\x00-\x1f]+@[^\s@<>\x00-\x1f]+$(?!\n)"),
+]
+
+
+class NewContact(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A contact as it is sent."""
+
     name: Name
-    email: Annotated[
-        str, Meta(max_length=254, pattern=r"^[^\s@<>\x00-\x1f]+@[^\s@<>\x00-\x1f]+$(?!\n)")
-    ]
+    email: Email
     role: Name = "security"
 
 
@@ -276,7 +288,7 @@ class ChangePartner(Request, kw_only=True, frozen=True):
 class AddContact(Request, kw_only=True, frozen=True):
     """What `partner add-contact` sends; the same address again replaces its entry."""
 
-    contact: Contact
+    contact: NewContact
     reason: Reason
 
 

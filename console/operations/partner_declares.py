@@ -13,6 +13,7 @@ from console.model.access import (
     ChangeNetwork,
     ChangeSubprocessor,
     Contact,
+    NewContact,
     Partner,
     RemoveContact,
 )
@@ -55,7 +56,7 @@ class AddOneContact(msgspec.Struct, kw_only=True, frozen=True):
 
 def _contact(p: AddOneContact) -> AddContact:
     return AddContact(
-        contact=Contact(name=p.name, email=p.email.strip(), role=p.role), reason=p.reason
+        contact=NewContact(name=p.name, email=p.email.strip(), role=p.role), reason=p.reason
     )
 
 

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from console.model.limits import Limits
 from console.present.columns import text_of
 from console.present.safe import safe
 from console.present.times import local_and_utc
 
-_SCOPES = frozenset({"networks", "models", "capabilities"})
+_SCOPES = frozenset({"networks", "models", "capabilities", "principals"})
 """Lists that mean everything where they are empty: displayed as ALL, never as nothing."""
 
 
@@ -61,6 +62,8 @@ def _members(value: Any, depth: int) -> Iterator[Line]:
 def _member(name: str, value: Any, depth: int) -> Iterator[Line]:
     if isinstance(value, datetime):
         yield Line(depth, name, local_and_utc(value))
+    elif isinstance(value, Limits):
+        yield from _limits(name, value, depth)
     elif isinstance(value, (msgspec.Struct, dict)):
         if value:
             yield Line(depth, name, "")
@@ -77,6 +80,15 @@ def _member(name: str, value: Any, depth: int) -> Iterator[Line]:
             yield Line(depth, "", line)
     elif text := text_of(value):
         yield Line(depth, name, text)
+
+
+def _limits(name: str, limits: Limits, depth: int) -> Iterator[Line]:
+    """Only the limits that bind; a period is told with its budget."""
+    if limits.binds():
+        yield Line(depth, name, "")
+        for line in _members(limits, depth + 1):
+            if line.name != "budget_period" or limits.budget_micros is not None:
+                yield line
 
 
 def _items(name: str, items: Sequence[Any], depth: int) -> Iterator[Line]:

@@ -32,6 +32,16 @@ ENDS = {0, 3, 5, 6, 7, 8, 9, 11}
 PROVES = {"audit.verify", "audit.proof", "audit.show", "usage.export"}
 """They check what they are told: a sample of a signature is refused, one of a day left out."""
 
+PILOT = """
+slug = "a"
+title = "A"
+models = ["m"]
+[stages.limited]
+most_partners = 1
+longest = "30d"
+"""
+"""The one file that is read on this side of the wire; any other is sent as it is."""
+
 each_operation = pytest.mark.parametrize("op", OPERATIONS, ids=lambda op: op.id)
 each_list = pytest.mark.parametrize(
     "op", [op for op in OPERATIONS if get_origin(op.result) is Page], ids=lambda op: op.id
@@ -78,7 +88,7 @@ def written(field: Field, folder: Path) -> str:
         case Kind.STAGE:
             return "sandbox:most-partners=1,longest=30d"
         case Kind.FILE:
-            (folder / "file").write_text("text")
+            (folder / "file").write_text(PILOT)
             return str(folder / "file")
         case Kind.FOLDER:
             return str(folder)

@@ -13,6 +13,7 @@ from console.model.access import (
     AddContact,
     ChangeNetwork,
     ChangeSubprocessor,
+    Contact,
     DeclarePartner,
     Partner,
     PartnerState,
@@ -64,8 +65,9 @@ def add_contact(conn: Connection, ask: Ask) -> Partner:
     """Add someone to reach, or replace who had the same address."""
     body: AddContact = ask.body
     partner = _present(conn, ask)
-    others = [each for each in partner.contacts if each.email != body.contact.email]
-    return _set(None, conn, ask, partner, contacts=[*others, body.contact])
+    new = Contact(name=body.contact.name, email=body.contact.email, role=body.contact.role)
+    others = [each for each in partner.contacts if each.email != new.email]
+    return _set(None, conn, ask, partner, contacts=[*others, new])
 
 
 def remove_contact(conn: Connection, ask: Ask) -> Partner:
