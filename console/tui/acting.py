@@ -10,6 +10,7 @@ from typing import Any
 
 from console.api.flow import Report
 from console.errors import ExitCode, PilotError
+from console.model.content import CallContent
 from console.operations.spec import Effect, Operation
 from console.present.diff import difference_lines
 from console.tui.act import Act, Confirmed
@@ -253,6 +254,11 @@ class Acting(Keyed):
     def _done(self, op: Operation, result: Any, doing: Followed) -> None:
         if op.secret and isinstance(doing, Doing):
             self._hand_over(op, result, doing)
+        elif isinstance(result, CallContent) and isinstance(doing, Doing) and doing.is_current:
+            # It is long and meant to be read: the box of a write has no room for it.
+            self.pop_screen()
+            self.show_text(op.title, fields_of(result, max(20, self.size.width - 2)))
+            self.link.note(f"{op.id}: {said_of(result)}", "good")
         else:
             doing.finish(result)
             self.link.note(f"{op.id}: {said_of(result)}", "good")

@@ -19,6 +19,7 @@ from console.engines.native import native
 from console.errors import ExitCode, PilotError
 from console.model.access import Capability, Partner, Pilot, Stage, StageKey
 from console.model.audit import Alert, Comment, Event, Evidence, LogHead
+from console.model.content import CallContent
 from console.model.enforcement import (
     Blast,
     Credential,
@@ -331,6 +332,15 @@ class FakePilot:
     def _key_issue(self, call: Call) -> IssuedKey:
         return IssuedKey(credential=self.all[Credential][0], secret=SECRET,
                          base_urls=["http://127.0.0.1:8440"])  # fmt: skip
+
+    def _call_content(self, call: Call) -> CallContent:
+        now = datetime.now(UTC)
+        return CallContent(
+            call=call.path["call"], pilot="aurora", partner="acme", state="kept", stored_at=now,
+            expires_at=now + timedelta(days=3),
+            request=f'{{"input": "\x1b[31mthe first words, asked_for {call.body.reason}"}}',
+            answer="\n".join(f'data: {{"delta": "word {n}"}}' for n in range(60)),
+        )  # fmt: skip
 
     def _key_rotate(self, call: Call) -> IssuedKey:
         old = next(k for k in self.all[Credential] if k.id == call.path["credential"])
