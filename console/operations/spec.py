@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from enum import StrEnum
+from functools import cache
 from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -192,10 +193,8 @@ def operation(
 
 def fields(op: Operation) -> list[Field]:
     """Return the operation's parameters in order, positional ones as they are written."""
-    hints = get_type_hints(op.params, include_extras=True)
     out = []
-    for field in msgspec.structs.fields(op.params):
-        hint = hints[field.name]
+    for field, hint in _declared(op.params):
         param = next((a for a in get_args(hint)[1:] if isinstance(a, Param)), None)
         if param is None or get_origin(hint) is not Annotated:
             raise TypeError(f"{op.id}: parameter {field.name} has no Param")
@@ -204,3 +203,10 @@ def fields(op: Operation) -> list[Field]:
             default = field.default_factory()
         out.append(Field(field.name, get_args(hint)[0], param, field.required, default))
     return out
+
+
+@cache
+def _declared(params: type) -> list[tuple[Any, Any]]:
+    # annotations are compiled each time they are read: milliseconds of each look at a screen
+    hints = get_type_hints(params, include_extras=True)
+    return [(field, hints[field.name]) for field in msgspec.structs.fields(params)]

@@ -337,6 +337,8 @@ class Frame(Dressed, inherit_bindings=False):
         except PilotError as error:
             place.faults[index] = error.message
         else:
+            # reading took its time: a key that came meanwhile goes before what was read
+            await self.quiet.turn()
             if place.raw is not before:
                 return
             items: Sequence[Any] = page.items if isinstance(page, Page) else [page]

@@ -52,6 +52,17 @@ def wrap(text: str, room: int, indent: str = "") -> list[str]:
     return out or [""]
 
 
+def stretches(lines: Sequence[int]) -> list[tuple[int, int]]:
+    """Return ascending line numbers as the first and the count of each unbroken stretch."""
+    found: list[tuple[int, int]] = []
+    for y in lines:
+        if found and sum(found[-1]) == y:
+            found[-1] = (found[-1][0], found[-1][1] + 1)
+        else:
+            found.append((y, 1))
+    return found
+
+
 class Lines(Widget):
     """Some lines, from the top, cut at the width. `ground` is the token behind them."""
 
@@ -69,7 +80,7 @@ class Lines(Widget):
         pairs = list(zip_longest(before, self.lines))
         other = [y for y, (old, new) in enumerate(pairs) if old != new]
         if other:
-            self.refresh(*(Region(0, y, self.size.width, 1) for y in other))
+            self.refresh(*(Region(0, y, self.size.width, count) for y, count in stretches(other)))
 
     def render_line(self, y: int) -> Strip:
         """Draw line `y`."""

@@ -118,9 +118,11 @@ class Registry:
         """Return what can be done with `subject` in a view of `noun`: its own verbs first."""
         own: list[Doable] = []
         near: list[Doable] = []
+        nouns = {op.subject for op in self.by_id.values() if op.subject and subject is not None}
+        targets = {each: related(subject, each) for each in nouns if subject is not None}
         for op in self.by_id.values():
             if op.subject:
-                target = related(subject, op.subject) if subject is not None else None
+                target = targets.get(op.subject)
                 if target is None:
                     continue
                 if subject is not None and subject.noun == op.subject:

@@ -145,9 +145,10 @@ class Console(Carrying):
         return True
 
     def on_table_moved(self) -> None:
-        """What can be done depends on the row."""
-        self.message = []
-        self.draw_frame()
+        """What can be done depends on the row; the key that moved there had the frame drawn."""
+        if self.message:
+            self.message = []
+            self.draw_frame()
 
     def on_reading_moved(self) -> None:
         """As for a table."""

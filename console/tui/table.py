@@ -8,29 +8,31 @@ are filtered and sorted bit by bit, while those before are still shown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
 from rich.style import Style
 from textual.events import Resize
-from textual.geometry import Region
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from console.present.cells import fit, width
+from console.present.cells import fit
 from console.tui.arranging import Arranged, arranged
 from console.tui.command import matcher
 from console.tui.fitting import GAP, TableColumn, arrange
 from console.tui.ink import quoted, strip
+from console.tui.lines import stretches
 from console.tui.quiet import Quiet, at_once
+from console.tui.texts import NOTHING, Texts
 from console.tui.theme import Palette
 from console.tui.work import begin
 
-SAMPLE, AGAIN = 200, 20
+SAMPLE, AGAIN = 200, 10
 """Rows that are measured for the columns' widths, at first and each time after."""
 NEAR = 500
 """Rows either side of its old place in which the cursor's row is looked for first."""
@@ -66,7 +68,7 @@ class Look(NamedTuple):
     """Of each column."""
     cursor: bool = False
     marked: bool = False
-    changed: frozenset[int] = frozenset()
+    changed: frozenset[int] = NOTHING
 
 
 class Table(Widget, can_focus=True):
@@ -90,19 +92,17 @@ class Table(Widget, can_focus=True):
         self.columns: Sequence[TableColumn] = ()
         self.state = TableState()
         self.empty: list[str] = []
-        self.now = datetime.now(UTC)
+        self._said = Texts()
         self._all: Sequence[Any] = ()
         self._rows: Sequence[Any] = ()
         self._id_of: Callable[[Any], str] = str
         self._places: dict[str, int] | None = None
         self._hidden: set[str] = set()
-        self._natural: list[int] = []
         self._fitted: tuple[Any, dict[int, int]] | None = None
-        self._texts_of: dict[str, tuple[Any, list[str]]] = {}
         self._looks: list[Look] = []
-        self._drawn: dict[str, Sequence[str]] = {}
-        """What the rows on the screen say, by id."""
-        self._changed: dict[str, frozenset[int]] = {}
+        self._looked: Size | None = None
+        """The size that the looks are of."""
+        self._strips: dict[str, tuple[Look, Palette, Strip]] = {}
         self._working: object = None
         """What is being arranged bit by bit: filter, sort and columns, or None."""
         self._again = False
@@ -123,15 +123,14 @@ class Table(Widget, can_focus=True):
         self.columns, self.state, self._all, self._id_of = columns, state, rows, id_of
         self.empty = list(empty)
         if not same:
-            self._looks, self._natural, self._rows = [], [], ()
-            self._drawn.clear()
+            self._looks, self._rows = [], ()
+            self._said.under(columns, id_of)
         self._arrange()
         self._draw()
 
     def tick(self, now: datetime) -> None:
         """Let ages grow."""
-        self.now = now
-        self._texts_of.clear()
+        self._said.grow(now)
         self._draw()
 
     def _arrange(self) -> None:
@@ -179,8 +178,8 @@ class Table(Widget, can_focus=True):
         state = self.state
         test = matcher(
             state.filter,
-            {column.name: self._reader(column) for column in self.columns},
-            self._whole,
+            {column.name: self._said.reader(column) for column in self.columns},
+            self._said.whole,
         )
         column = next((each for each in self.columns if each.name == state.sort), None)
         sought = state.marks | ({state.cursor} if state.cursor else set())
@@ -192,53 +191,23 @@ class Table(Widget, can_focus=True):
     def _take(self, found: Arranged) -> None:
         """Show rows in their order; cells that say something else than before are marked."""
         self._rows = found.rows
-        self.now = datetime.now(UTC)
-        self._texts_of.clear()
+        self._said.renew()
         self._places = None
         self._hidden = self.state.marks - found.places.keys()
         if len(self._all) <= AT_ONCE:
             self._working = None
         self._measure()
         self._find_cursor(found.places)
-        before, self._drawn, self._changed = self._drawn, {}, {}
-        for row in self._seen() if before else ():
-            key = self._id_of(row)
-            if (held := before.get(key)) is None:
-                continue
-            self._drawn[key] = held
-            texts = self._texts(key, row)
-            if held != texts:
-                self._changed[key] = frozenset(
-                    at for at, column in enumerate(self.columns)
-                    if not column.moves and texts[at] != held[at]
-                )  # fmt: skip
+        self._said.compare(self._seen())
 
     def _seen(self) -> Sequence[Any]:
         return self._rows[self.state.top : self.state.top + self._height]
 
     def _measure(self) -> None:
-        rows, columns = self._rows, self.columns
-        held = self._natural if len(self._natural) == len(columns) else []
-        step = max(1, -(-len(rows) // (AGAIN if held else SAMPLE)))
-        sample = [*self._seen(), *(rows[at] for at in range(0, len(rows), step))]
-        texts = [self._texts(self._id_of(row), row) for row in sample]
-        self._natural = [
-            max([held[at] if held else len(each.name), *(width(row[at]) for row in texts)])
-            for at, each in enumerate(columns)
-        ]
-
-    def _texts(self, key: str, row: Any) -> list[str]:
-        known = self._texts_of.get(key)
-        if known is None or known[0] is not row:
-            known = (row, [column.text(row, self.now) for column in self.columns])
-            self._texts_of[key] = known
-        return known[1]
-
-    def _reader(self, column: TableColumn) -> Callable[[Any], str]:
-        return lambda row: column.text(row, self.now)
-
-    def _whole(self, row: Any) -> str:
-        return " ".join([self._id_of(row), *(each.text(row, self.now) for each in self.columns)])
+        rows = self._rows
+        again = len(self._said.natural) == len(self.columns)
+        step = max(1, -(-len(rows) // (AGAIN if again else SAMPLE)))
+        self._said.measure([*self._seen(), *(rows[at] for at in range(0, len(rows), step))])
 
     def _place(self, id: str) -> int | None:
         if self._places is None:
@@ -294,6 +263,11 @@ class Table(Widget, can_focus=True):
         return self._rows[self.state.index] if self.state.index < len(self._rows) else None
 
     @property
+    def now(self) -> datetime:
+        """The moment that ages are worked out for."""
+        return self._said.now
+
+    @property
     def marked(self) -> list[Any]:
         """The marked rows that are still there, shown or hidden by the filter."""
         return [row for row in self._all if self._id_of(row) in self.state.marks]
@@ -322,11 +296,14 @@ class Table(Widget, can_focus=True):
         """Put the cursor on row `index`, as near as there are rows."""
         index = max(0, min(index, len(self._rows) - 1))
         if index != self.state.index and self._rows:
-            self.state.index = index
-            self.state.cursor = self._id_of(self._rows[index])
-            self.state.follow = False
+            state = self.state
+            before = state.index, state.top
+            state.index, state.cursor = index, self._id_of(self._rows[index])
+            state.follow = False
             self._keep_in_view()
-            self._draw()
+            # where nothing scrolled, two lines are other than they were
+            still = before[1] == state.top
+            self._draw((before[0] - state.top + 1, index - state.top + 1) if still else None)
             self.post_message(self.Moved())
 
     def move(self, by: int) -> None:
@@ -381,17 +358,24 @@ class Table(Widget, can_focus=True):
         self._looks = []
         self._draw()
 
-    def _draw(self) -> None:
-        """Have those lines drawn again that are not what was drawn last."""
-        before = self._looks
-        self._looks = [self._look(y) for y in range(self.size.height)]
+    def _draw(self, only: Iterable[int] | None = None) -> None:
+        """Have those lines drawn again that are not what was drawn last; look at `only` those."""
+        before, size = self._looks, self.size
+        if only is None or self._looked != size or len(before) != size.height:
+            self._looks = [self._look(y) for y in range(size.height)]
+        else:
+            self._looks = list(before)
+            for y in only:
+                if 0 <= y < len(before):
+                    self._looks[y] = self._look(y)
+        self._looked = size
         if len(before) != len(self._looks):
             self.refresh()
             return
         pairs = enumerate(zip(before, self._looks, strict=True))
-        lines = [y for y, (old, new) in pairs if old != new]
+        lines = [y for y, (old, new) in pairs if old is not new and old != new]
         if lines:
-            self.refresh(*(Region(0, y, self.size.width, 1) for y in lines))
+            self.refresh(*(Region(0, y, size.width, count) for y, count in stretches(lines)))
 
     def _look(self, y: int) -> Look:
         widths = self._widths(self.size.width)
@@ -403,10 +387,10 @@ class Table(Widget, can_focus=True):
         if at < len(self._rows):
             row = self._rows[at]
             key = self._id_of(row)
+            texts, tokens = self._said.of(row)
             return Look(
-                widths, key, self._texts(key, row), [each.token(row) for each in self.columns],
-                at == self.state.index, key in self.state.marks,
-                self._changed.get(key, frozenset()),
+                widths, key, texts, tokens, at == self.state.index, key in self.state.marks,
+                self._said.changed(key),
             )  # fmt: skip
         if not self._rows and 1 < y <= len(self.empty) + 1:
             return Look({}, texts=(self.empty[y - 2],))
@@ -417,11 +401,12 @@ class Table(Widget, can_focus=True):
         palette = self._palette()
         base = palette.style()
         room = self.size.width
-        look = self._look(y)
+        held = self._looked == self.size and y < len(self._looks)
+        look = self._looks[y] if held else self._look(y)
         if y == 0:
             return self._header(look.widths, palette, room)
         if look.key:
-            return self._row(look, palette, room)
+            return self._row_once(look, palette, room)
         dim, key = palette.style("dim"), palette.style("key")
         said = [(" ", dim), *((ink.text, key if ink.token else dim)
                               for text in look.texts for ink in quoted(text))]  # fmt: skip
@@ -429,9 +414,9 @@ class Table(Widget, can_focus=True):
 
     def _widths(self, room: int) -> dict[int, int]:
         """Return the columns that fit and their widths, worked out once for all lines."""
-        asked = (self.columns, tuple(self._natural), room)
+        asked = (self.columns, tuple(self._said.natural), room)
         if self._fitted is None or self._fitted[0] != asked:
-            found = arrange(self.columns, self._natural, room - 2) if self.columns else {}
+            found = arrange(self.columns, self._said.natural, room - 2) if self.columns else {}
             self._fitted = (asked, found)
         return self._fitted[1]
 
@@ -447,8 +432,19 @@ class Table(Widget, can_focus=True):
             parts.append((" " * GAP, style))
         return strip(parts[:-1], room, style)
 
+    def _row_once(self, look: Look, palette: Palette, room: int) -> Strip:
+        """Draw a row, as it was drawn before if it only stands on another line."""
+        self._said.drawn[look.key] = look.texts
+        known = self._strips.get(look.key)
+        if known and known[2].cell_length == room and known[1] is palette and known[0] == look:
+            return known[2]
+        if len(self._strips) > 4 * self._height:
+            self._strips.clear()
+        drawn = self._row(look, palette, room)
+        self._strips[look.key] = (look, palette, drawn)
+        return drawn
+
     def _row(self, look: Look, palette: Palette, room: int) -> Strip:
-        self._drawn[look.key] = look.texts
         over = "cursor" if look.cursor else ""
         ground = palette.style(over)
         parts: list[tuple[str, Style]] = [

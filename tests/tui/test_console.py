@@ -80,7 +80,7 @@ def test_the_landing_view_says_what_needs_someone_worst_first():
     async def story(hands):
         await hands.see("CRIT", "revoked credential still presented", "LOCK", "EXP", "#4182")
         lines = hands.text.splitlines()
-        assert "PRODUCTION" in lines[0]
+        assert "PROD" in lines[0]  # in full where the machine answers fast: ages take room
         assert "gw ok" in lines[0]
         assert "#4182" in lines[0]
         assert next(at for at, line in enumerate(lines) if "CRIT" in line) == 3
