@@ -173,7 +173,10 @@ class AssignOne(msgspec.Struct, kw_only=True, frozen=True):
     """Whose an alert is to be."""
 
     alert: AlertId
-    assignee: Annotated[Slug, Param("The operator who is to look at it.", positional=True)]
+    assignee: Annotated[
+        Slug,
+        Param("The operator who is to look at it.", completes="operator.list", positional=True),
+    ]
     reason: Annotated[Note, Param("A note. It goes into the log.", kind=Kind.LONG_TEXT)] = ""
 
 

@@ -80,7 +80,6 @@ class Audit:
         }
         self.calls = Follower("gateway calls", home.socket("gateway"))
         self.pager = Pager(self.store, home)
-        self._operators = frozenset(each.name for each in settings.operators)
         self._streams = Streams(self.store, ledger.TOPIC)
         self._home = home
         self._origin = settings.log.origin
@@ -173,7 +172,7 @@ class Audit:
             return triage.close(conn, ask, self.book.named())
 
         def assign(conn: Connection, ask: Ask) -> Alert:
-            return triage.assign(conn, ask, self._operators.__contains__)
+            return triage.assign(conn, ask, self._identities.names())
 
         def rotate(conn: Connection, ask: Ask) -> LogHandover:
             return handover.rotate(conn, ask, self._home, self.publisher.signer)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 from typing import Any
 
 import msgspec
@@ -56,15 +57,16 @@ def acknowledge(conn: Connection, ask: Ask) -> Alert:
     )
 
 
-def assign(conn: Connection, ask: Ask, knows: Callable[[str], bool]) -> Alert:
+def assign(conn: Connection, ask: Ask, operators: Sequence[str]) -> Alert:
     """Answer `alert.assign`: it is that operator's. Whether they saw it is theirs to say."""
     said: AssignAlert = ask.body
     before = _open(conn, ask)
-    if not knows(said.assignee):
+    if said.assignee not in operators:
+        near = get_close_matches(said.assignee, operators, n=1)
         raise refusal(
             "invalid",
             f"assignee: there is no operator {said.assignee}",
-            mend="`pilotctl operator list` has their names",
+            mend=f"did you mean {near[0]}?" if near else "`pilotctl operator list` has them",
         )
     if before.assignee == said.assignee:
         return before
