@@ -237,6 +237,8 @@ class GrantPlan(msgspec.Struct, kw_only=True, frozen=True):
     overlaps: list[str]
     """Ids of this partner's live grants over the same capabilities: they go on."""
     decision: Decision
+    criteria: list[str] = []
+    """What its stage asks for before a partner enters."""
 
 
 class GrantedCapability(msgspec.Struct, kw_only=True, frozen=True):

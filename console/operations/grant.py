@@ -238,11 +238,7 @@ def _new(p: CreateGrant) -> NewGrant:
 def plan_create(p: CreateGrant, at: Engines) -> Flow[Plan]:
     """Ask policy what the grant would be, and what is missing for it."""
     plan = yield from at.grants.plan(_new(p))
-    pilot = yield from at.pilots.show(p.pilot)
     grant = plan.grant
-    criteria = [
-        each for stage in pilot.stages if stage.key == grant.stage for each in stage.criteria
-    ]
     held = [
         f"{slug}: held by {count} other partner{'' if count == 1 else 's'}"
         for slug, count in plan.holders.items()
@@ -269,7 +265,11 @@ def plan_create(p: CreateGrant, at: Engines) -> Flow[Plan]:
                 [f"{overlap} goes on beside it" for overlap in plan.overlaps]
                 or ["no other grant of theirs over the same capabilities"],
             ),
-            *([Section(f"What stage {grant.stage} asks for", criteria)] if criteria else []),
+            *(
+                [Section(f"What stage {grant.stage} asks for", plan.criteria)]
+                if plan.criteria
+                else []
+            ),
         ],
         gaps=plan.gaps,
         subject=plan.grant,

@@ -264,3 +264,20 @@ def test_a_principal_is_created_named_by_a_grant_and_retired(rig: Rig) -> None:
     assert (again.exit, made["id"] in again.err) == (6, True)
     gone = rig.json("principal", "retire", made["id"], "--reason", "left", "--yes")
     assert gone["state"] == "retired"
+
+
+def test_a_stage_says_what_it_asks_for_and_what_a_grant_in_it_gets(rig: Rig) -> None:
+    rig.ok("pilot", "stage", "aurora", "limited:most-partners=1000,longest=90d", "--criterion",
+           "a red-team week without findings", "--limits", "parallel=3", "--reason", "agreed",
+           "--yes")  # fmt: skip
+    wanted = ("grant", "create", "cedar", "--pilot", "aurora", "--stage", "limited",
+              "--capability", CAPABILITY, "--model", "aurora-1", "--purpose", "defence",
+              "--expires", "30d", "--reason", "agreed")  # fmt: skip
+    planned = rig.ok(*wanted, "--dry-run")
+    assert "What stage limited asks for:\n  a red-team week without findings" in planned
+    assert "limits: parallel=3" in planned
+    rig.ok("pilot", "stage", "aurora", "limited:most-partners=900,longest=90d", "--reason",
+           "fewer", "--yes")  # fmt: skip
+    (kept,) = rig.json("pilot", "show", "aurora")["stages"]
+    assert (kept["most_partners"], kept["limits"]["parallel"]) == (900, 3)
+    assert kept["criteria"] == ["a red-team week without findings"]

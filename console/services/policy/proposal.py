@@ -114,6 +114,7 @@ def plan(conn: Connection, proposal: Proposal) -> GrantPlan:
         holders=holders(conn, grant),
         overlaps=overlaps(conn, grant),
         decision=grant.decision,
+        criteria=stage_of(proposal.facts.pilot, grant.stage).criteria,
     )
 
 
