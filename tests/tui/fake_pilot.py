@@ -30,7 +30,10 @@ from console.model.enforcement import (
     Receipt,
 )
 from console.model.grant import Decision, Gap, Grant, GrantPlan
+from console.model.oncall import Delivery, OncallTarget
 from console.model.operator import Operator, ServiceStatus
+from console.model.rule import DetectionRule
+from console.model.silence import Matcher, Silence
 from console.model.stored import Page
 from console.model.traffic import CallRecord, Check, Explanation, UsageRow
 from console.net.drive import Exchange
@@ -201,6 +204,30 @@ class FakePilot:
                       applied_sequence=90412, lease_until=now, last_seen_at=now, in_flight=n)
                 for n in (1, 2, 3)
             ],
+            Silence: [
+                Silence(**self._stored("sil", 1), owner="mhr", reason="migration of their egress",
+                        matchers=[Matcher(field="rule", pattern="egress-*")], state="active",
+                        ends_at=now + timedelta(hours=3), hits=41, alerts=2)
+            ],
+            DetectionRule: [
+                DetectionRule(**{**self._stored("rule", n), "id": name}, title=title, kind=kind,
+                              reads="calls", severity=severity, threshold=20, window_seconds=60,
+                              origin="shipped", state=state)
+                for n, (name, title, kind, severity, state) in enumerate([
+                    ("denial-burst", "Burst of refused calls", "count", "high", "on"),
+                    ("off-hours-use", "Use at odd hours", "hours", "low", "off")])
+            ],
+            OncallTarget: [
+                OncallTarget(**self._stored("onc", 1), slug="night", kind="webhook", level=1,
+                             url="https://pager.example.org/x", severities=["high", "critical"],
+                             delivered_at=now - timedelta(hours=2), failing="it answered 503")
+            ],
+            Delivery: [
+                Delivery(id=an_id("msg", 1), target="night", alert_id=an_id("alr", 0),
+                         title="revoked credential still presented", severity="critical",
+                         why="created", state="failed", attempts=12, created_at=now,
+                         error="it answered 503")
+            ],
         }  # fmt: skip
 
     # what the console asks of a session
@@ -289,7 +316,8 @@ class FakePilot:
         kinds = {
             "pilot": Pilot, "capability": Capability, "partner": Partner, "grant": Grant,
             "key": Credential, "lock": Lock, "alert": Alert, "call": CallRecord, "audit": Event,
-            "usage": UsageRow, "point": Point,
+            "usage": UsageRow, "point": Point, "silence": Silence, "rule": DetectionRule,
+            "oncall": Delivery if route.id == "oncall.deliveries" else OncallTarget,
         }  # fmt: skip
         noun, _, verb = route.id.partition(".")
         special = getattr(self, f"_{noun}_{verb}", None)
@@ -297,7 +325,7 @@ class FakePilot:
             return special(call)
         if verb == "show" and noun in kinds:
             return self._one(kinds[noun], path)
-        if verb in {"list", "usage", "acceptances"} or route.id == "usage.list":
+        if verb in {"list", "usage", "acceptances", "deliveries"} or route.id == "usage.list":
             return self._page(kinds.get(noun, object), call)
         return PilotError("not-found", f"{route.id} is not played", exit=ExitCode.NOT_FOUND)
 

@@ -49,3 +49,19 @@ def test_a_verb_is_done_by_its_key(verb, typed, member, value):
         assert found == value if value is not None else found[0].text == typed[0]
 
     run(pilot, story)
+
+
+def test_silences_rules_who_is_on_call_and_what_was_delivered_are_views():
+    async def story(hands):
+        await hands.command("silences")
+        await hands.see("rule=egress-*", "active", "41", "mhr")
+        await hands.command("rules")
+        await hands.see("denial-burst", "off-hours-use", "off", "Burst of refused")
+        await hands.command("oncall")
+        await hands.see("night", "it answered 503")
+        await hands.command("deliveries")
+        await hands.see("night", "failed", "12")
+        await hands.command("alerts")
+        await hands.until(lambda: hands.app.table.total == 3)
+
+    run(FakePilot(), story)
