@@ -43,8 +43,8 @@ def call(url: str, key: str, words: int = 3, **members: Any) -> Said:
             **members,
         }
         conn.request("POST", "/v1/chat/completions", json.dumps(said), {"x-api-key": key})
-        answer = conn.getresponse()
-        body = answer.read()
+        with conn.getresponse() as answer:
+            body = answer.read()
         return Said(answer.status, body, {k.lower(): v for k, v in answer.headers.items()})
     finally:
         conn.close()
@@ -153,13 +153,11 @@ def stream(url: str, key: str, running: Gauge) -> int:
             "messages": [{"role": "user", "content": "40 words"}],
         }
         conn.request("POST", "/v1/chat/completions", json.dumps(said), {"x-api-key": key})
-        answer = conn.getresponse()
-        if answer.status == 200:
-            running.enter()
-            answer.read(5000)
-            running.leave()  # before the end: what runs is never counted too high
-            answer.read()
-        else:
+        with conn.getresponse() as answer:
+            if answer.status == 200:
+                running.enter()
+                answer.read(5000)
+                running.leave()  # before the end: what runs is never counted too high
             answer.read()
         return answer.status
     finally:
