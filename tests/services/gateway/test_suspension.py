@@ -215,3 +215,18 @@ def test_quiet_grants_are_those_that_nobody_used_for_a_while(pair: Rig) -> None:
     assert len(rest["items"]) == 1
     status, said, _ = pair.request("GET", "/v1/grants:quiet?since=lately")
     assert (status, said["type"].rpartition(":")[2]) == (400, "malformed")
+
+
+def test_an_amended_grant_cuts_what_it_no_longer_allows_and_leaves_the_rest(pair: Rig) -> None:
+    grant = projection("ten", networks=["127.0.0.0/8"])
+    pair.project(grant)
+    _, key = pair.issue(grant)
+    stays = Stream(pair.url, key, 300)
+    pair.project(msgspec.structs.replace(grant, revision=2, networks=["127.0.0.0/24"]))
+    pair.settled()
+    assert stays.rest().rstrip().endswith(b"[DONE]"), "what is still allowed goes on"
+    cut = Stream(pair.url, key, 9000)
+    pair.project(msgspec.structs.replace(grant, revision=3, networks=["192.0.2.0/24"]))
+    pair.settled()
+    assert b"[DONE]" not in cut.rest()
+    assert codes(pair, key) == {"network_not_allowed"}
