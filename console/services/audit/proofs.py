@@ -26,10 +26,10 @@ class Proofs:
 
     def head(self, conn: Connection, ask: Ask) -> LogHead:  # noqa: ARG002 - a handler's shape
         """Answer `log.head`."""
-        head, verifier = self._publisher.head, self._publisher.signer.verifier
+        head = self._publisher.head
         return LogHead(
-            origin=verifier.name,
-            key=str(verifier),
+            origin=head.key.name,
+            key=str(head.key),
             tree_size=head.size,
             checkpoint=head.note.decode(),
             checkpointed_at=head.signed_at,

@@ -30,6 +30,7 @@ from console.services.audit import handover, ledger
 from console.services.audit.schema import LEAVES, TREE
 from console.services.store import Store
 from console.trust.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
+from console.trust.history import folder_history
 from console.trust.merkle import HASH_SIZE, CompactRange, leaf_hashes
 from console.trust.note import SignerKey, VerifierKey
 from console.trust.tiles import CHECKPOINT, WIDTH, bundles_of, tiles_of
@@ -95,6 +96,8 @@ class Publisher:
             lambda conn: (handover.keys_before(conn, name), handover.ended_keys(conn, name))
         )
         _put_aside(folder, [signer.verifier, *before], ended)
+        for key in before:
+            _put_notes_aside(folder, key)
         published = _published(folder, [signer.verifier, *before])
         size = published.size if published else 0
         if size > state.size:
@@ -168,6 +171,8 @@ class Publisher:
         if signer.verifier.name != self.signer.verifier.name:
             _put_aside(self.folder, [], [self.signer.verifier])
             self._writer = TileWriter(self.folder, 0)
+        else:
+            _put_notes_aside(self.folder, self.signer.verifier)
         self.signer = signer
 
     def _grown(self, conn: Connection) -> bool | None:
@@ -211,6 +216,16 @@ def _published(folder: Path, keys: list[VerifierKey]) -> Checkpoint | None:
         with suppress(OSError, PilotError):
             return open_checkpoint((folder / CHECKPOINT).read_bytes(), key).checkpoint
     return None
+
+
+def _put_notes_aside(folder: Path, key: VerifierKey) -> None:
+    """Move the earlier checkpoints that a former key signed out of the way: they stay true."""
+    place = folder.with_name(f"{folder.name}.ended") / f"notes-{key.id.hex()}"
+    for name, note in folder_history(folder):
+        with suppress(PilotError):
+            open_checkpoint(note, key)
+            place.mkdir(mode=0o755, parents=True, exist_ok=True)
+            (folder / name).replace(place / name)
 
 
 def _put_aside(folder: Path, ours: list[VerifierKey], ended: list[VerifierKey]) -> None:

@@ -1,0 +1,148 @@
+"""The log is handed to another key, or ends and begins anew: at no moment is there neither."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import closing, suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from console.errors import PilotError
+from console.model.log import LogHandover
+from console.trust.note import VerifierKey
+from console.trust.succession import announced_key, restart_of
+from console.trust.verify import verify_folder
+from tests.services.audit.audit_rig import Rig, running, short_folder, spawn, until
+
+WHY = {"reason": "the yearly rotation"}
+
+
+def check_in_rig(check: Callable[[Rig], Awaitable[None]]) -> None:
+    async def run() -> None:
+        with short_folder() as home:
+            async with running(home) as rig:
+                await check(rig)
+
+    asyncio.run(run())
+
+
+async def signed_by(rig: Rig, key: str) -> None:
+    async def there() -> bool:
+        return bool((await rig.get("/v1/log/head"))["key"] == key)
+
+    await until(there)
+
+
+def handovers(home: Path) -> list[LogHandover]:
+    with closing(sqlite3.connect(home / "audit.db")) as conn:
+        rows = conn.execute("SELECT body FROM handovers ORDER BY seq").fetchall()
+    return [msgspec.json.decode(body, type=LogHandover) for (body,) in rows]
+
+
+def test_a_rotation_is_announced_under_the_old_key_and_the_tree_goes_on() -> None:
+    async def check(rig: Rig) -> None:
+        rig.policy.record(30)
+        await rig.logged(30)
+        old = await rig.get("/v1/log/head")
+        made = await rig.post("/v1/log/rotation", WHY)
+        await signed_by(rig, made["new_key"])
+        head = await rig.get("/v1/log/head")
+        assert head["origin"] == old["origin"]
+        assert head["tree_size"] == 31
+        proof = (await rig.get(f"/v1/log/proofs/{made['event_id']}", tree_size=31))["proof"]
+        leaf = msgspec.json.decode(f'"{proof["leaf"]}"', type=bytes)
+        hashes = [msgspec.json.decode(f'"{each}"', type=bytes) for each in proof["hashes"]]
+        state = rig.audit and rig.audit.publisher.head
+        assert state is not None
+        told: dict[str, Any] = {
+            "index": 30, "size": 31, "root": state.root, "hashes": hashes,
+            "old": VerifierKey.parse(old["key"]), "new": made["new_key"],
+        }  # fmt: skip
+        assert str(announced_key(leaf, **told)) == made["new_key"]
+        for wrong in ({"index": 29}, {"new": old["key"]}, {"root": bytes(32)}):
+            with pytest.raises(PilotError):
+                announced_key(leaf, **{**told, **wrong})
+        assert rig.verify().ok
+        assert not list(rig.home.keys.glob("log.key.next-*"))
+        # A dry run leaves neither an event nor a key.
+        with suppress(PilotError):
+            await rig.client.send("POST", "/v1/log/rotation?validate_only=true", WHY, Any)
+        assert (await rig.get("/v1/log/head"))["key"] == made["new_key"]
+
+    check_in_rig(check)
+
+
+def test_a_new_log_names_the_old_head_first_and_everything_is_found_one_place_further() -> None:
+    async def check(rig: Rig) -> None:
+        rig.policy.record(600, partner="acme")
+        await rig.logged(600)
+        before = await rig.events(text="acme", limit=500)
+        old = await rig.get("/v1/log/head")
+        made = await rig.post("/v1/log/restart", WHY)
+        await signed_by(rig, made["new_key"])
+        new = await rig.get("/v1/log/head")
+        assert new["origin"] != old["origin"]
+        first = (await rig.get("/v1/events/0"))["body"].encode()
+        said = restart_of(first, VerifierKey.parse(old["key"]), made["new_key"])
+        assert (said.old_size, said.carried) == (600, 600)
+        with pytest.raises(PilotError):
+            restart_of(first, VerifierKey.parse(new["key"]), made["new_key"])
+        after = await rig.events(text="acme", limit=500)
+        assert [each["index"] - 1 for each in after] == [each["index"] for each in before]
+        assert [each["body"] for each in after] == [each["body"] for each in before]
+        rig.policy.record(3)
+        await rig.logged(604)
+        assert rig.verify().ok
+        (kept,) = (each for each in (rig.home.path / "log.ended").iterdir() if "-" in each.name)
+        assert verify_folder(kept, VerifierKey.parse(old["key"])).ok
+
+    check_in_rig(check)
+
+
+def test_killed_at_any_moment_the_log_is_under_one_of_its_keys_and_verifies() -> None:
+    async def check(home: Path, seed: int) -> None:
+        chance = random.Random(seed)
+        rig = Rig(home)
+        await rig.policy.start(rig.home.socket("policy"))
+        await rig.gateway.start(rig.home.socket("gateway"))
+        try:
+            for turn in range(6):
+                process = await asyncio.to_thread(spawn, home)
+                await until(lambda: rig._size_is(0), 20)
+                rig.policy.record(chance.randrange(1, 600))
+                path = "/v1/log/restart" if turn % 2 else "/v1/log/rotation"
+                asked = asyncio.create_task(rig.post(path, WHY))
+                await asyncio.sleep(chance.uniform(0.0, 0.15))
+                process.kill()
+                await asyncio.to_thread(process.communicate)
+                with suppress(PilotError):
+                    await asked
+            process = await asyncio.to_thread(spawn, home)
+            await until(lambda: rig._size_is(len(rig.policy.items)), 20)
+            await asyncio.sleep(0.3)
+            process.terminate()
+            _, complaints = await asyncio.to_thread(process.communicate)
+            assert (process.returncode, complaints) == (0, b"")
+            assert rig.verify().ok
+            found = handovers(home)
+            for one, other in pairwise(found):
+                assert one.new_key == other.old_key
+            if found:
+                assert (rig.home.path / "log.vkey").read_text().strip() == found[-1].new_key
+        finally:
+            await rig.policy.stop()
+            await rig.gateway.stop()
+            await rig.client.close()
+
+    began = time.monotonic()
+    with short_folder() as home:
+        asyncio.run(check(home, 7))
+    assert time.monotonic() - began < 120
