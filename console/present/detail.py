@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from console.model.access import Stage
 from console.model.limits import Limits
 from console.present.columns import text_of
 from console.present.safe import safe
@@ -91,9 +92,23 @@ def _limits(name: str, limits: Limits, depth: int) -> Iterator[Line]:
                 yield line
 
 
+def _stage(stage: Stage) -> str:
+    """Return a stage's bounds in words: its length in days, as it is set."""
+    partners = f"{stage.most_partners} partner{'' if stage.most_partners == 1 else 's'}"
+    days, rest = divmod(stage.longest_grant_seconds, 86_400)
+    longest = f"{days} days" if not rest else f"{stage.longest_grant_seconds} s"
+    return safe(f"{stage.key}: at most {partners}, grants of {longest}")
+
+
 def _items(name: str, items: Sequence[Any], depth: int) -> Iterator[Line]:
     """Small items take a line each, others a heading and their members."""
     for at, one in enumerate(items, 1):
+        if isinstance(one, Stage):
+            yield Line(depth, f"{name} {at}", _stage(one))
+            for member in _members(one, depth + 1):
+                if member.name not in {"key", "most_partners", "longest_grant_seconds"}:
+                    yield member
+            continue
         members = list(_members(one, depth + 1))
         short = "  ".join(member.value for member in members)
         if len(short) <= _SHORT and all(member.depth == depth + 1 for member in members):
