@@ -49,8 +49,10 @@ class Context(NamedTuple):
             read_only=common.read_only,
         )
 
-    def open_screen(self, home: Path, theme: str = "") -> int:
+    def open_screen(self, home: Path, theme: str = "", token: str = "") -> int:
         """Open the console on the services whose state is in `home`; return its exit code.
+
+        As the operator of `token` where that is given, as the OS user otherwise.
 
         In a process of its own: the two fronts do not know each other.
         """
@@ -62,6 +64,8 @@ class Context(NamedTuple):
         if theme:
             kept["PILOTCTL_THEME"] = theme
         environ = {**kept, "PILOTCTL_HOME": str(home), "PILOTCTL_PROFILE": "local"}
+        if token:
+            environ["PILOTCTL_TOKEN"] = token
         command = [sys.executable, "-m", "console"]
         return subprocess.run(command, env=environ, check=False).returncode  # noqa: S603
 

@@ -13,6 +13,8 @@ from console.errors import ExitCode
 if TYPE_CHECKING:
     from console.cli.context import Context
 
+LAST_DAY = 90
+"""Days of history that the demo has."""
 INCIDENT_ON_SCREEN = 20.0
 INCIDENT_IN_TOUR = 1.0
 """Seconds until the scenario's incident begins."""
@@ -30,22 +32,39 @@ def run(argv: list[str], context: Context) -> int:
     if common.format != "table":
         raise usage("the demo prints for people: it takes no -o", "pilotctl demo")
     require_local()
+    context.stderr(common).note("starting the demo …")
+    from console.services.demo import personas  # noqa: PLC0415  # as above
     from console.services.demo.stage import Demo  # noqa: PLC0415  # needs the extra `local`
 
     on_screen = context.terminal.can_show_screen and not namespace.tour
     stderr = context.stderr(common)
-    stderr.note("starting the demo's services and partners …")
+    if namespace.persona:
+        if namespace.persona not in personas.NAMES:
+            known = ", ".join(personas.NAMES)
+            raise usage(f"the demo has no operator {namespace.persona!a}; it has {known}",
+                        f"pilotctl demo --as {personas.NAMES[0]}")  # fmt: skip
+        if not on_screen:
+            raise usage("--as opens the console, which needs a terminal", "pilotctl demo --tour")
+        if (there := personas.running()) is not None:
+            token = personas.token(there, namespace.persona)
+            return context.open_screen(there, namespace.theme, token)
     # a short path: a Unix socket's address has room for some hundred bytes
     with (
-        tempfile.TemporaryDirectory(prefix="pilotctl-demo-") as folder,
+        tempfile.TemporaryDirectory(
+            prefix=personas.FOLDER_PREFIX, ignore_cleanup_errors=True
+        ) as folder,
         Demo(
             Path(folder) / "home",
             number=namespace.seed,
             incident_after=INCIDENT_ON_SCREEN if on_screen else INCIDENT_IN_TOUR,
+            day=namespace.day,
+            say=stderr.note,
         ) as demo,
     ):
+        stderr.note(f"{demo.about()}; as another operator: pilotctl demo --as auditor-1")
         if on_screen:
-            return context.open_screen(demo.home, namespace.theme)
+            token = personas.token(demo.home, namespace.persona) if namespace.persona else ""
+            return context.open_screen(demo.home, namespace.theme, token)
         from console.cli.builtin.tour import Tour, walk  # noqa: PLC0415  # as above
 
         walk(Tour(demo.home, context.environ, output))
@@ -56,10 +75,26 @@ def parser_of(_name: str = "demo") -> Parser:
     """Return the parser of this command."""
     parser = Parser(
         "pilotctl demo",
-        "A whole pilot on this machine: services, partners, live traffic, one incident.",
+        "A whole pilot on this machine: 40 partners, 90 days, live traffic, incidents.",
     )
+    parser.add_argument(
+        "--at", dest="day", type=_day, default=LAST_DAY, metavar="DAY",
+        help=f"the pilot at the end of that day, 1 to {LAST_DAY}: nothing later is there",
+    )  # fmt: skip
+    parser.add_argument(
+        "--as", dest="persona", default="", metavar="OPERATOR",
+        help="open the console as owner-1, duty-1, duty-2, approver-1 or auditor-1",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="another run of events")
     parser.add_argument("--tour", action="store_true", help="print the tour, on a terminal too")
     parser.add_argument("--theme", default="", metavar="NAME", help="a theme, or its file's path")
     add_common(parser)
     return parser
+
+
+def _day(text: str) -> int:
+    """Read a day of the history."""
+    day = int(text)
+    if not 1 <= day <= LAST_DAY:
+        raise ValueError(text)
+    return day

@@ -91,9 +91,10 @@ class Tour:
 
 def walk(tour: Tour) -> None:
     """Walk the thread: what is there, give access, use it, see misuse, end it, prove it."""
-    tour.say("A pilot is running: three services, two enforcement points, partners' traffic.")
+    tour.say("Pilots are running: three services, two enforcement points, partners' traffic.")
     tour.run("status")
-    tour.run("grant", "list")
+    tour.run("pilot", "list")
+    tour.run("grant", "list", "--limit", "6")
 
     tour.say("One grant is a draft. It says what is missing, and how to mend it.")
     draft = tour.look("grant", "list", "--partner", "kestrel")["items"][0]
@@ -117,10 +118,12 @@ def walk(tour: Tour) -> None:
     tour.say("A subprocessor's key turns up outside the declared network: an alert.")
     tour.until(
         "alert about the undeclared network",
-        lambda: tour.look("alert", "list", "--rule", "egress-undeclared")["items"],
+        lambda: tour.look(
+            "alert", "list", "--rule", "egress-undeclared", "--partner", "acme", "--state", "open"
+        )["items"],
         INCIDENT_SECONDS,
     )
-    tour.run("alert", "list")
+    tour.run("alert", "list", "--state", "open")
     leaked = tour.look("key", "list", "--holder", "datawharf")["items"][0]
 
     tour.say("Take that key away. Revoked is said when every point refuses, and the log proves it.")

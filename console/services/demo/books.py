@@ -36,6 +36,7 @@ from console.services.policy import clock, partners, service
 from console.services.policy import gateway as line
 from console.services.policy.gateway import Closing, Notice
 from console.services.policy.marks import mark
+from console.services.policy.shipped import bundle_in
 from console.services.policy.tables import GRANTS
 from console.services.policy.tables import STEPS as AT_POLICY
 from console.services.principals import salt_of
@@ -73,7 +74,7 @@ class Books:
         self, settings: Settings, gateway: Store, at_policy: Connection, at_gateway: Connection
     ) -> None:
         self.at_policy, self.at_gateway = at_policy, at_gateway
-        self.bundle: CedarBundle = service.bundle_in(settings.policy.folder)
+        self.bundle: CedarBundle = bundle_in(settings.policy.folder)
         self.salt = salt_of(settings.home)
         self._known = Identities("policy", settings.operators)
         handlers = Handlers()
@@ -121,19 +122,27 @@ class Books:
         while True:
             batch, _, waiting = line.pending(self.at_policy)
             if batch.items or waiting:
-                told = Projection(
+                projected = Projection(
                     from_=batch.after,
-                    items=[ProjectionItem(seq=i.seq, kind=i.kind, body=i.body) for i in batch.items],
+                    items=[
+                        ProjectionItem(seq=i.seq, kind=i.kind, body=i.body) for i in batch.items
+                    ],
                     as_of=at,
                 )
-                taken = projection.apply_batch(self.at_gateway, told, at)
+                taken = projection.apply_batch(self.at_gateway, projected, at)
                 line.acknowledge(self.at_policy, taken, at)
             closed = ends.closings(self.at_gateway, mark(self.at_policy, "closings_seen")).items
             said = notices(self.at_gateway, mark(self.at_policy, "notices_seen")).items
             if closed:
-                line.close(self.at_policy, msgspec.convert(closed, list[Closing], from_attributes=True), at)
+                line.close(
+                    self.at_policy, msgspec.convert(closed, list[Closing], from_attributes=True), at
+                )
             if said:
-                line.note(self.at_policy, self.bundle, msgspec.convert(said, list[Notice], from_attributes=True))
+                line.note(
+                    self.at_policy,
+                    self.bundle,
+                    msgspec.convert(said, list[Notice], from_attributes=True),
+                )
             if not (self._prove() or closed or said or batch.items):
                 return
 

@@ -174,16 +174,18 @@ class Seat(NamedTuple):
     pilot: str
     capability: str
     stage: StageKey = StageKey.LIMITED
-    joins: float = 0.0
+    joins: float = 0.1
     """Days after the programme began."""
     term: int = 84
     """Days that each of its grants runs."""
-    daily: int = 12
+    daily: int = 9
     """Mean calls a working day."""
     hours: tuple[int, int] = (8, 18)
     """Hours of its day, UTC."""
     subprocessor: str = ""
     principals: tuple[str, ...] = ()
+    always: bool = False
+    """Whether its machines call day and night, and so while the demo is watched."""
 
     @property
     def network(self) -> str:
@@ -205,52 +207,56 @@ _SCREEN, _READ = "bio.screening", "bio.literature"
 _OFFICE, _BROWSE = "agent.office", "agent.browse"
 
 SEATS = (
-    Seat("acme", "Acme Defence Research", 10, "aurora", _VULN, joins=0.1, daily=24,
-         subprocessor="datawharf"),
-    Seat("northwind", "Northwind Grid Security", 20, "aurora", _PATCH, joins=0.1, daily=18),
+    Seat("acme", "Acme Defence Research", 10, "aurora", _VULN, joins=0.1,
+         subprocessor="datawharf", daily=12, always=True),
+    Seat("northwind", "Northwind Grid Security", 20, "aurora", _PATCH, joins=0.1, daily=12,
+         always=True),
     Seat("halcyon", "Halcyon Medical Devices", 30, "aurora", _ASSIST, StageKey.SANDBOX, 0.1, 27,
-         daily=16),
-    Seat("borealis", "Borealis Maritime", 40, "aurora", _VULN, joins=0.1, daily=14),
+         daily=12, always=True),
+    Seat("borealis", "Borealis Maritime", 40, "aurora", _VULN, joins=0.1, daily=12, always=True),
     Seat("kestrel", "Kestrel Satellite Systems", 50, "aurora", _PATCH, joins=0.1),
-    Seat("argent", "Argent Rail Signalling", 101, "aurora", _PATCH, joins=1),
-    Seat("basalt", "Basalt Water Works", 102, "aurora", _PATCH, joins=1),
+    Seat("argent", "Argent Rail Signalling", 101, "aurora", _PATCH, joins=1, daily=12, always=True),
+    Seat("basalt", "Basalt Water Works", 102, "aurora", _PATCH, joins=1, daily=12, always=True),
     Seat("cinder", "Cinder Foundry Controls", 103, "aurora", _VULN, joins=2,
          subprocessor="quillhost"),
     Seat("dovetail", "Dovetail Freight", 104, "aurora", _ASSIST, joins=2),
-    Seat("ember", "Ember Power Exchange", 105, "aurora", _PATCH, joins=3, hours=(6, 15)),
+    Seat("ember", "Ember Power Exchange", 105, "aurora", _PATCH, joins=3, hours=(6, 15),
+         daily=12, always=True),
     Seat("fathom", "Fathom Subsea Cables", 106, "aurora", _VULN, joins=3),
-    Seat("gannet", "Gannet Airspace", 107, "aurora", _PATCH, joins=4),
+    Seat("gannet", "Gannet Airspace", 107, "aurora", _PATCH, joins=4, daily=12, always=True),
     Seat("harrow", "Harrow Agricultural Robotics", 108, "aurora", _ASSIST, joins=4),
-    Seat("isobar", "Isobar Weather Services", 109, "aurora", _PATCH, joins=5),
+    Seat("isobar", "Isobar Weather Services", 109, "aurora", _PATCH, joins=5, daily=12,
+         always=True),
     Seat("juniper-bay", "Juniper Bay Ports", 110, "aurora", _VULN, joins=5),
     Seat("keystone", "Keystone Bridges", 111, "aurora", _ASSIST, joins=6),
     Seat("lodestar", "Lodestar Navigation", 112, "aurora", _PATCH, joins=6, term=20),
     Seat("marlin", "Marlin Payment Rails", 113, "aurora", _PATCH, joins=7, term=25,
          hours=(12, 22)),
-    Seat("nettle", "Nettle Bank Clearing", 114, "aurora", _VULN, joins=7),
-    Seat("osprey", "Osprey Turbines", 115, "aurora", _PATCH, joins=8),
+    Seat("nettle", "Nettle Bank Clearing", 114, "aurora", _VULN, joins=7, daily=12, always=True),
+    Seat("osprey", "Osprey Turbines", 115, "aurora", _PATCH, joins=8, daily=12, always=True),
     Seat("pinnacle", "Pinnacle Lift Safety", 116, "aurora", _ASSIST, joins=8),
     Seat("quarry", "Quarry Mining Systems", 117, "aurora", _PATCH, joins=9),
     Seat("rookery", "Rookery Radio Spectrum", 118, "aurora", _VULN, joins=9),
-    Seat("saltmarsh", "Saltmarsh Genomics", 119, "meridian", _SCREEN, joins=1, daily=16,
-         subprocessor="vialtrack"),
-    Seat("tamarind", "Tamarind Vaccines", 120, "meridian", _SCREEN, joins=2),
-    Seat("umber", "Umber Clinical Data", 121, "meridian", _READ, joins=2),
+    Seat("saltmarsh", "Saltmarsh Genomics", 119, "meridian", _SCREEN, joins=1,
+         subprocessor="vialtrack", daily=12, always=True),
+    Seat("tamarind", "Tamarind Vaccines", 120, "meridian", _SCREEN, joins=2, daily=12, always=True),
+    Seat("umber", "Umber Clinical Data", 121, "meridian", _READ, joins=2, daily=12, always=True),
     Seat("verdigris", "Verdigris Soil Health", 122, "meridian", _READ, joins=3),
     Seat("wicker", "Wicker Protein Foundry", 123, "meridian", _SCREEN, joins=4),
-    Seat("yarrow", "Yarrow Public Health", 124, "meridian", _READ, joins=5),
+    Seat("yarrow", "Yarrow Public Health", 124, "meridian", _READ, joins=5, daily=12, always=True),
     Seat("zephyr", "Zephyr Respiratory Trials", 125, "meridian", _SCREEN, joins=6),
-    Seat("lanternfish", "Lanternfish Marine Biology", 126, "meridian", _READ, joins=7, daily=0),
-    Seat("anvil", "Anvil Procurement", 127, "polaris", _OFFICE, joins=1, daily=20,
-         principals=("buyer-agent", "clerk-agent", "ledger-service")),
-    Seat("bramble", "Bramble Travel Desk", 128, "polaris", _BROWSE, joins=2, daily=16,
-         principals=("itinerary-agent",)),
+    Seat("lanternfish", "Lanternfish Marine Biology", 126, "meridian", _READ, joins=0.2, daily=0),
+    Seat("anvil", "Anvil Procurement", 127, "polaris", _OFFICE, joins=1,
+         principals=("buyer-agent", "clerk-agent", "ledger-service"), daily=12, always=True),
+    Seat("bramble", "Bramble Travel Desk", 128, "polaris", _BROWSE, joins=2,
+         principals=("itinerary-agent",), daily=12, always=True),
     Seat("copperleaf", "Copperleaf Insurance", 129, "polaris", _OFFICE, joins=3),
     Seat("drumlin", "Drumlin Estates", 130, "polaris", _BROWSE, joins=4, term=40),
-    Seat("eider", "Eider Archives", 131, "polaris", _OFFICE, joins=5),
+    Seat("eider", "Eider Archives", 131, "polaris", _OFFICE, joins=5, daily=12, always=True),
     Seat("foxglove", "Foxglove Legal Research", 132, "polaris", _BROWSE, joins=6,
-         subprocessor="pagewright"),
-    Seat("granary", "Granary Supply Chains", 133, "polaris", _OFFICE, joins=8),
+         subprocessor="pagewright", daily=12, always=True),
+    Seat("granary", "Granary Supply Chains", 133, "polaris", _OFFICE, joins=8, daily=12,
+         always=True),
     Seat("hollow", "Hollow Oak Catalogues", 134, "polaris", _BROWSE, joins=8),
     Seat("inkwell", "Inkwell Publishing", 135, "polaris", _OFFICE, joins=9),
 )  # fmt: skip

@@ -12,6 +12,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -22,7 +23,7 @@ from console.api import gateway as gw
 from console.api import operators as op
 from console.api import policy as po
 from console.errors import PilotError
-from console.model.access import AddContact, ChangePartner, Contact, NewPartner, VerifyPartner
+from console.model.access import AddContact, ChangePartner, NewContact, NewPartner, VerifyPartner
 from console.model.account import IssuedToken, IssueToken, NewOperator
 from console.model.enforcement import (
     Credential,
@@ -64,11 +65,14 @@ from console.services.gateway import calls, prices
 from console.services.gateway.changes import append, head
 from console.services.gateway.exchange import PriceChange
 from console.services.gateway.schema import CALLS, CREDENTIALS
-from console.services.policy.tables import GRANTS
+from console.services.policy.marks import set_mark
+from console.services.policy.tables import GRANTS, PARTNERS
 from console.services.settings import Settings
 
 DAYS = 90
-TAKEN_EVERY = 3
+TERMS_LAPSE_AFTER = timedelta(minutes=4)
+"""After the end of the history: when the terms that one partner accepted count no more."""
+TAKEN_EVERY = 6
 """Days of the history that are taken into the log together."""
 BUSY = 1.0
 """How busy the partners are: 1 is what the cast says."""
@@ -149,6 +153,11 @@ class Story:
         )
         return list(rows.scalars())
 
+    def knows(self, slug: str) -> bool:
+        """Tell whether a partner has come."""
+        asked = select(PARTNERS.c.id).where(PARTNERS.c.slug == slug)
+        return self.books.at_policy.execute(asked).first() is not None
+
     def issue(self, grant_id: str, slug: str, holder: str, at: datetime, why: str) -> None:
         """Issue a key and remember it for the partner's live client."""
         issued: IssuedKey = self.do(
@@ -193,10 +202,7 @@ class Story:
                 gateway,
                 sent,
                 self.dice,
-                salt=self.books.salt,
-                prices=self.prices,
-                bundle=self.books.bundle.revision,
-                sequence=head(gateway),
+                days.Known(self.books.salt, self.prices, self.books.bundle.revision, head(gateway)),
             )
             calls.digest(gateway, until - timedelta(seconds=1))
         if today.toordinal() % TAKEN_EVERY == 0 or until == self.end:
@@ -218,7 +224,6 @@ class Story:
             self.tokens[persona.name] = issued.secret
             self.books.names.append(persona.name)
         for price in self.prices.values():
-            price = msgspec.structs.replace(price, created_at=at, updated_at=at)
             prices.store(self.books.at_gateway, price)
             append(self.books.at_gateway, PriceChange(price=price))
         for pilot in cast.pilots():
@@ -226,16 +231,17 @@ class Story:
         for capability in cast.capabilities():
             self.do(po.CAPABILITY_CREATE, OWNER, at, capability)
         for pilot in cast.pilots():
-            self._publish(pilot.slug, cast.TERMS, at)
+            self.publish(pilot.slug, cast.TERMS, at)
         for number, seat in enumerate(SEATS):
             self.on(self.day(seat.joins) + timedelta(minutes=7 * number), _joining(self, seat))
         for slug, name, third in cast.WAITING:
             self.on(self.day(11), _knocking(self, slug, name, third))
         _turns(self)
 
-    def _publish(
+    def publish(
         self, pilot: str, text: str, at: datetime, reaccept_by: datetime | None = None
     ) -> None:
+        """Publish a version of a pilot's terms."""
         body = PublishTerms(
             pilot=pilot, title=f"Partner terms of {pilot}", text=text, reaccept_by=reaccept_by,
             reason="reviewed by the programme",
@@ -252,7 +258,7 @@ class Story:
                 reason="application accepted",
             ),
         )  # fmt: skip
-        contact = Contact(
+        contact = NewContact(
             name="security desk", email=f"desk@{seat.slug}.example", role="security"
         )
         self.do(
@@ -271,7 +277,9 @@ class Story:
         self.assess(seat.slug, seat.capability, at)
 
     def accept(self, seat: Seat, at: datetime) -> None:
-        """Record that a partner accepted the terms of its pilot."""
+        """Record that a partner accepted the terms of its pilot, where it is there by then."""
+        if not self.knows(seat.slug):
+            return
         body = AcceptTerms(
             partner=seat.slug, signatory=f"{seat.name}, legal",
             evidence="countersigned copy on file", reason="copy received",
@@ -386,7 +394,7 @@ def _renewals(story: Story, seat: Seat, at: datetime, term: timedelta) -> None:
     when = at + term - early
     while when < story.end:
         ends = when + term
-        story.on(when, lambda moment, ends=ends: story.renew(seat.slug, moment, ends))
+        story.on(when, partial(_renewed, story, seat.slug, ends))
         when = ends - early
 
 
@@ -440,9 +448,7 @@ def _turns(story: Story) -> None:
 
     def revoke(at: datetime) -> None:
         for grant in story.grants_of("keystone", GrantState.ACTIVE)[:1]:
-            body = Revoke(
-                kind=TombstoneKind.GRANT, id=grant.id, reason="used outside its purpose"
-            )
+            body = Revoke(kind=TombstoneKind.GRANT, id=grant.id, reason="used outside its purpose")
             story.do(gw.REVOKE, DUTY, at, body)
 
     def amend(at: datetime) -> None:
@@ -460,6 +466,16 @@ def _turns(story: Story) -> None:
     def stage_lock(at: datetime) -> None:
         story.lock(LockKind.PARTNER, "juniper-bay", at, "asked for by their security desk")
 
+    def new_terms(at: datetime) -> None:
+        story.publish("meridian", cast.TERMS_2, at, end + TERMS_LAPSE_AFTER)
+        for seat in SEATS:
+            if seat.pilot == "meridian" and seat.slug != "lanternfish":
+                when = min(
+                    at + timedelta(hours=story.dice.uniform(2, 60)), end - timedelta(hours=2)
+                )
+                story.on(when, partial(story.accept, seat))
+
+    story.on(max(story.day(0.5), end - timedelta(days=20)), new_terms)
     story.on(max(story.day(0.3), end - timedelta(days=20)), borealis)
     story.on(end - timedelta(hours=4), exploit("northwind"))
     story.on(story.day(62), restrict)
@@ -470,7 +486,15 @@ def _turns(story: Story) -> None:
     story.on(story.day(34), again)
     story.on(end - timedelta(days=2), stage_lock)
     for offset, slug in ((22, "argent"), (36, "gannet"), (67, "basalt"), (88, "isobar")):
-        story.on(story.day(offset + 0.4), lambda at, slug=slug: _ignore(story.rotate(slug, at)))
+        story.on(story.day(offset + 0.4), partial(_rotated, story, slug))
+
+
+def _renewed(story: Story, slug: str, ends: datetime, at: datetime) -> None:
+    story.renew(slug, at, ends)
+
+
+def _rotated(story: Story, slug: str, at: datetime) -> None:
+    story.rotate(slug, at)
 
 
 def _ignore(_done: object) -> None:
@@ -495,6 +519,7 @@ def make(
     def do(books: Books, audit: Connection) -> Made:
         desk = Desk(audit, settings, now)
         books.begin(settings, first)
+        set_mark(books.at_policy, "demo_day", day)
         story = Story(books, desk, seed=seed, first=first, end=now, calm=calm)
         story.tell()
         return Made(

@@ -88,18 +88,17 @@ def usual(
 ) -> list[Sent]:
     """Return what the partners did on an ordinary day, up to `until`."""
     begin = datetime.combine(day, time(), UTC)
-    if not is_workday(day):
-        return []
     out: list[Sent] = []
     for each in living(conn, begin):
         seat = BY_SLUG.get(each.key.partner)
-        if seat is None:
+        if seat is None or not (seat.always or is_workday(day)):
             continue
         own = each.key.holder == seat.slug
-        mean = seat.daily * busy * (1.0 if own else 0.4)
+        mean = seat.daily * busy * (1.0 if own else 0.5)
+        count = round(mean if seat.always else dice.gauss(mean, mean / 6))
         out += (
             sent
-            for sent in _of_key(each, seat, begin, round(dice.gauss(mean, mean / 6)), dice)
+            for sent in _of_key(each, seat, begin, count, dice)
             if sent.at < until
             and each.key.created_at < sent.at
             and (each.ends is None or sent.at < each.ends)
@@ -114,8 +113,11 @@ def _of_key(
     first, last = seat.hours
     agent = f"{each.key.holder}-client/{1 + each.key.version}.0"
     out = []
-    for _ in range(max(count, 0)):
-        at = begin + timedelta(hours=first, seconds=dice.random() * (last - first) * 3600)
+    for number in range(max(count, 0)):
+        if seat.always:  # in every part of the day, so that no hour of it is odd
+            at = begin + timedelta(hours=24 * (number + dice.random()) / count)
+        else:
+            at = begin + timedelta(hours=first, seconds=dice.random() * (last - first) * 3600)
         luck = dice.random()
         model, code = dice.choice(each.grant.models or seat.models), ""
         if luck < 0.012:
@@ -143,15 +145,20 @@ def _of_key(
     return out
 
 
+class Known(NamedTuple):
+    """What a record tells beside the call: the salt, the prices, the state decided by."""
+
+    salt: bytes
+    prices: Mapping[str, Price]
+    bundle: str
+    sequence: int
+
+
 def keep(
     conn: Connection,
     sent: Sequence[Sent],
     dice: random.Random,
-    *,
-    salt: bytes,
-    prices: Mapping[str, Price],
-    bundle: str,
-    sequence: int,
+    known: Known,
 ) -> None:
     """Store a day's calls at the points that took them, with their usage."""
     points = conn.execute(select(POINTS.c.name, POINTS.c.calls_held).order_by(POINTS.c.name)).all()
@@ -163,9 +170,7 @@ def keep(
         point = dice.choice(names)
         numbers[point] += 1
         grant = grants[each.key.grant_id] if each.key else None
-        taken[point].append(
-            _record(each, grant, dice, point, numbers[point], salt, prices, bundle, sequence)
-        )
+        taken[point].append(_record(each, grant, dice, (point, numbers[point]), known))
     for name, records in taken.items():
         for start in range(0, len(records), 2000):
             some = records[start : start + 2000]
@@ -176,24 +181,20 @@ def _record(
     sent: Sent,
     grant: GrantProjection | None,
     dice: random.Random,
-    point: str,
-    number: int,
-    salt: bytes,
-    prices: Mapping[str, Price],
-    bundle: str,
-    sequence: int,
+    place: tuple[str, int],
+    known: Known,
 ) -> CallRecord:
     kind = CODES.get(sent.code)
     in_scope = grant is not None and (not grant.models or sent.model in grant.models)
     found = grant.capabilities[0] if grant and in_scope else None
     seat = BY_SLUG.get(grant.partner) if grant else None
     took = dice.uniform(180, 2400) if kind is None else dice.uniform(1, 4)
-    price = prices.get(sent.model)
+    price = known.prices.get(sent.model)
     name = f"{seat.slug}/{sent.identifier}" if seat and sent.identifier else ""
     return CallRecord(
         id=f"req_{ulid(int(sent.at.timestamp() * 1000))}",
-        point=point,
-        sequence=number,
+        point=place[0],
+        sequence=place[1],
         started_at=sent.at,
         ended_at=sent.at + timedelta(milliseconds=took),
         pilot=grant.pilot if grant else "",
@@ -220,12 +221,12 @@ def _record(
         upstream="builtin" if kind is None else "",
         upstream_ms=round(took * 0.97, 3) if kind is None else 0.0,
         total_ms=round(took, 3),
-        snapshot_sequence=sequence,
-        bundle_revision=bundle if grant else "",
+        snapshot_sequence=known.sequence,
+        bundle_revision=known.bundle if grant else "",
         checks=_SERVED
         if kind is None
         else [Check(name="decision", passed=False, found=sent.code.replace("_", " "))],
-        principal=hash_of(salt, grant.partner, sent.identifier) if grant and name else "",
+        principal=hash_of(known.salt, grant.partner, sent.identifier) if grant and name else "",
         cost_micros=price.cost(*sent.tokens) if price and kind is None else 0,
     )
 

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from console.api import gateway as gw
 from console.api import operators as op
 from console.api import policy as po
 from console.model.access import ChangeNetwork
 from console.model.account import IssuedToken, SealBreakGlass
 from console.model.audit import Severity, Verdict
 from console.model.enforcement import Credential, LockKind, Revoke, TombstoneKind
-from console.api import gateway as gw
 from console.model.grant import GrantState
 from console.services.demo.cast import BY_SLUG, DUTY, NIGHT, OWNER
 from console.services.demo.days import Sent
@@ -74,7 +74,7 @@ def _of(key: Credential) -> dict[str, str]:
     return {"partner": key.partner, "grant_id": key.grant_id, "credential_id": key.id}
 
 
-def _plant(
+def _plant(  # noqa: PLR0917 - who, what, when, about what, and how it was judged
     story: Story, rule: str, at: datetime, about: dict[str, str], verdict: Verdict, why: str
 ) -> None:
     story.planted.append(Planted(rule, at, about))
@@ -214,8 +214,9 @@ def _volume(story: Story, at: datetime) -> None:
 
 
 def _own_event(
-    story: Story, action: str, kind: str, target: str, at: datetime, outcome: str, **more: Any
+    story: Story, action: str, about: tuple[str, str], at: datetime, outcome: str, **more: Any
 ) -> None:
+    kind, target = about
     emit(
         story.desk.conn,
         event(
@@ -228,7 +229,7 @@ def _own_event(
 def _page(story: Story, at: datetime) -> None:
     """Pages to the night desk's webhook were given up."""
     _own_event(
-        story, "page.fail", "oncall", "night-desk", at, "failure", name="a test page",
+        story, "page.fail", ("oncall", "night-desk"), at, "failure", name="a test page",
         reason="HTTP 502, after 8 attempts",
     )  # fmt: skip
     _plant(story, "page-undelivered", at, {"target": "night-desk"}, _TRUE, "their proxy was down")
@@ -237,11 +238,11 @@ def _page(story: Story, at: datetime) -> None:
 def _source_stopped(story: Story, at: datetime) -> None:
     """A service's outbox could not be followed for some minutes."""
     _own_event(
-        story, "source.stop", "source", "policy", at, "failure", severity=Severity.CRITICAL,
+        story, "source.stop", ("source", "policy"), at, "failure", severity=Severity.CRITICAL,
         reason="it skips from 412 to 414", facts={"last_sequence": 412},
     )  # fmt: skip
     _own_event(
-        story, "source.resume", "source", "policy", at + 4 * MINUTE, "success",
+        story, "source.resume", ("source", "policy"), at + 4 * MINUTE, "success",
         reason="it skips from 412 to 414", facts={"last_sequence": 412},
     )  # fmt: skip
     why = "a restart read an old copy; the newer one was put back"

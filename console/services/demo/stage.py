@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
-import getpass
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType, TracebackType
 
+import msgspec
+
 from console.errors import PilotError
+from console.model.text import now
 from console.services import supervisor
-from console.services.demo.seed import seed
-from console.services.settings import prepare
+from console.services.demo import personas
+from console.services.demo.chronicle import DAYS, make
+from console.services.demo.traffic import Secrets
+from console.services.demo.truth import Made
+from console.services.settings import load, prepare
 from console.services.supervisor.report import SUPERVISOR
 
 SETTINGS = """\
@@ -41,11 +47,22 @@ polaris-2 = "builtin"
 class Demo:
     """A running demo. Leaving the `with` block stops everything and removes its home."""
 
-    def __init__(self, home: Path, *, number: int, incident_after: float) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        number: int,
+        incident_after: float,
+        day: int = DAYS,
+        say: Callable[[str], object] = bool,
+    ) -> None:
         self.home = home
+        self.day = day
         self._number = number
         self._incident_after = incident_after
+        self._say = say
         self._traffic: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Demo:
         """Start it. Raises PilotError; then nothing is left running."""
@@ -55,9 +72,15 @@ class Demo:
         (place.path / "pilot.toml").touch(mode=0o600)
         (place.path / "pilot.toml").write_text(SETTINGS)
         try:
-            supervisor.start(self.home)
-            keys = asyncio.run(seed(place, getpass.getuser()))
-            self._start_traffic(keys)
+            self._guard = self._run("console.services.demo.guard", str(self.home), apart=True)
+            self._say(f"writing {self.day} days of history …")
+            began = time.monotonic()
+            made = make(load(place.path), seed=self._number, now=now(), day=self.day)
+            rows = ", ".join(f"{count} {noun}" for noun, count in made.rows.items())
+            self._say(f"{rows} in {time.monotonic() - began:.1f} s; starting the services …")
+            personas.keep(place, made.tokens)
+            supervisor.start(self.home, demo=True)
+            self._start_traffic(made)
         except BaseException:
             self.stop()
             raise
@@ -71,22 +94,31 @@ class Demo:
     ) -> None:
         self.stop()
 
-    def _start_traffic(self, keys: dict[str, str]) -> None:
-        self._traffic = subprocess.Popen(  # noqa: S603 - our own program
-            [
-                sys.executable, "-m", "console.services.supervisor.leash",
-                "console.services.demo.traffic",
-                "--home", str(self.home), "--seed", str(self._number),
-                "--incident-after", str(self._incident_after),
-            ],
+    def about(self) -> str:
+        """Return what day of the pilot it is, in words."""
+        first = now() - timedelta(days=self.day)
+        return f"day {self.day} of {DAYS}: it began on {first:%Y-%m-%d}, and its history ends now"
+
+    def _start_traffic(self, made: Made) -> None:
+        self._traffic = self._run(
+            "console.services.supervisor.leash",
+            "console.services.demo.traffic",
+            "--home", str(self.home), "--seed", str(self._number),
+            "--incident-after", str(self._incident_after),
+        )  # fmt: skip
+        assert self._traffic.stdin is not None
+        with self._traffic.stdin as pipe:
+            pipe.write(msgspec.json.encode(Secrets(keys=made.keys, tokens=made.tokens)))
+
+    def _run(self, *words: str, apart: bool = False) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, "-m", *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env={**os.environ, SUPERVISOR: str(os.getpid())},
-        )  # fmt: skip
-        assert self._traffic.stdin is not None
-        with self._traffic.stdin as pipe:
-            pipe.write(json.dumps(keys).encode())
+            start_new_session=apart,
+        )
 
     def stop(self) -> None:
         """Stop the traffic and the services, and remove the demo's home."""
@@ -100,6 +132,9 @@ class Demo:
         with suppress(PilotError):
             supervisor.stop(self.home)
         shutil.rmtree(self.home, ignore_errors=True)
+        if self._guard is not None and self._guard.stdin is not None:
+            self._guard.stdin.close()
+            self._guard.wait(10)
 
 
 def _ended(number: int, _frame: FrameType | None) -> None:

@@ -1,24 +1,28 @@
 """The partners' own clients: live calls through the data plane, until stopped.
 
 Run as a process of its own, so that the console's screen never shares an event loop
-with it. The keys come on standard input as JSON, never on the command line.
+with it. The secrets come on standard input as JSON, never on the command line.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import random
 import sys
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
+from typing import Any
 
 import aiohttp
+import msgspec
 
 from console.api import gateway
+from console.errors import PilotError
 from console.model.access import RouteName
 from console.services.client import Client
-from console.services.demo import scenario
+from console.services.demo import lapse
+from console.services.demo.cast import OWNER
+from console.services.demo.live import Caller, callers
 from console.services.settings import Home, Settings
 from console.services.web import run
 
@@ -28,6 +32,18 @@ ASKS = (
     "Which of these log lines show the same fault?",
     "Write a regression test for the patched bounds check.",
 )
+
+
+FROM_ONE = 10
+"""Calls of a leaked key from its first network, before it goes through all."""
+SLOWER_AFTER = 20
+
+
+class Secrets(msgspec.Struct):
+    """What arrives on standard input: raw keys by caller, and the personas' tokens."""
+
+    keys: dict[str, str]
+    tokens: dict[str, str]
 
 
 async def data_planes(client: Client) -> list[str]:
@@ -40,51 +56,74 @@ async def data_planes(client: Client) -> list[str]:
 
 
 async def _one_call(
-    session: aiohttp.ClientSession, base: str, key: str, caller: scenario.Caller, words: str
+    session: aiohttp.ClientSession, base: str, key: str, caller: Caller, words: str
 ) -> None:
     chat = caller.route == RouteName.CHAT
     path = "/v1/chat/completions" if chat else "/v1/messages"
-    body = {
+    body: dict[str, Any] = {
         "model": caller.model,
         "max_tokens": 48,
         "stream": caller.stream,
         "messages": [{"role": "user", "content": words}],
     }
+    if caller.user:
+        body |= {"user": caller.user} if chat else {"metadata": {"user_id": caller.user}}
     headers = {"authorization": f"Bearer {key}", "user-agent": f"{caller.key}-client/1.0"}
     async with session.post(base + path, json=body, headers=headers) as answer:
         async for _ in answer.content.iter_any():
             pass
 
 
-async def keep_calling(caller: scenario.Caller, key: str, planes: list[str], seed: int) -> None:
+async def keep_calling(caller: Caller, key: str, planes: list[str], seed: int) -> None:
     """Call as `caller` does, for ever or as often as it has calls. Refusals are expected."""
-    dice = random.Random(f"{seed}/{caller.key}/{caller.address}/{caller.model}")  # noqa: S311
+    dice = random.Random(f"{seed}/{caller}")  # noqa: S311 - a scenario, not a secret
     await asyncio.sleep(caller.starts)
-    connector = aiohttp.TCPConnector(local_addr=(caller.address, 0))
-    timeout = aiohttp.ClientTimeout(total=30)
     done = 0
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+    async with AsyncExitStack() as stack:
+        sessions = [await stack.enter_async_context(_from(each)) for each in caller.addresses]
         while not caller.calls or done < caller.calls:
+            session = sessions[done % len(sessions) if done >= FROM_ONE else 0]
+            words = " ".join(["again"] * caller.words) or dice.choice(ASKS)
             try:
-                await _one_call(session, dice.choice(planes), key, caller, dice.choice(ASKS))
+                await _one_call(session, dice.choice(planes), key, caller, words)
             except (aiohttp.ClientError, TimeoutError, OSError):
                 # A point that restarts is part of the scene: the client simply tries again.
                 await asyncio.sleep(0.5)
             done += 1
-            await asyncio.sleep(dice.expovariate(1.0 / caller.every))
+            slow = caller.slower and done >= SLOWER_AFTER
+            await asyncio.sleep(dice.expovariate(1.0 / (caller.slower if slow else caller.every)))
 
 
-async def traffic(home: Home, keys: dict[str, str], seed: int, incident_after: float) -> None:
+def _from(address: str) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(local_addr=(address, 0)),
+        timeout=aiohttp.ClientTimeout(total=30),
+    )
+
+
+async def _lapsing(home: Home, token: str, planes: list[str], seed: int, starts: float) -> None:
+    """Give access under terms that lapse soon, and use it."""
+    await asyncio.sleep(starts)
+    with suppress(PilotError):  # a day of the history on which that partner cannot have it yet
+        key = await lapse.open_access(home, token)
+        await keep_calling(lapse.CALLER, key, planes, seed)
+
+
+async def traffic(home: Home, secrets: Secrets, seed: int, incident_after: float) -> None:
     """Run every caller of the scenario side by side."""
     planes = await data_planes(Client(socket=home.socket("gateway")))
     async with asyncio.TaskGroup() as group:
-        for caller in scenario.callers(seed, incident_after=incident_after):
-            group.create_task(keep_calling(caller, keys[caller.key], planes, seed))
+        for caller in callers(seed, incident_after=incident_after):
+            if key := secrets.keys.get(caller.key):
+                group.create_task(keep_calling(caller, key, planes, seed))
+        if token := secrets.tokens.get(OWNER):
+            starts = incident_after + 8.0
+            group.create_task(_lapsing(home, token, planes, seed, starts))
 
 
 async def _serve(settings: Settings, args: argparse.Namespace, stop: asyncio.Event) -> None:
-    keys: dict[str, str] = json.loads(sys.stdin.read())
-    calling = asyncio.create_task(traffic(settings.home, keys, args.seed, args.incident_after))
+    secrets = msgspec.json.decode(sys.stdin.read(), type=Secrets)
+    calling = asyncio.create_task(traffic(settings.home, secrets, args.seed, args.incident_after))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({calling, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()

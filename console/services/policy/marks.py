@@ -9,7 +9,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from console.services.policy.tables import MARKS
 
-Mark = Literal["gateway_applied", "closings_seen", "notices_seen"]
+Mark = Literal["gateway_applied", "closings_seen", "notices_seen", "demo_day"]
 """The projection that the gateway has taken; its closings and notices that were taken here."""
 
 

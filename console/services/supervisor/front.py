@@ -20,6 +20,7 @@ from console.errors import ExitCode, PilotError
 from console.model.text import now, rfc3339
 from console.services import settings
 from console.services.backup.swap import finish
+from console.services.demo import personas
 from console.services.settings import Home, Settings
 from console.services.supervisor.child import PATIENCE, as_error
 from console.services.supervisor.keeper import (
@@ -45,16 +46,21 @@ def start(
     home: Path,
     *,
     foreground: bool = False,
+    demo: bool = False,
     program: Sequence[str] = PROGRAM,
     plan: Plan = processes,
 ) -> Status:
     """Start the pilot of the state folder `home`, and return once everything serves.
+
+    Only a `demo` may hold a demo's operators: any other start of such a home is refused.
 
     Where it runs already, nothing is changed and `already` is set. In the foreground it
     returns when a signal or `stop` has ended it. Raises `PilotError` with the reason
     where something cannot start; then nothing is left running.
     """
     refuse_long_path(control_socket(Home(home.absolute())))
+    if not demo:
+        personas.refuse(home.absolute())
     finish(Home(home.absolute()))
     read = settings.load(home)
     lock = Lock(read.home)

@@ -1,0 +1,77 @@
+"""The demo's operators: their tokens in 0600 files of its home, and nowhere else.
+
+A store with personas in it is marked as one, for good: `up` never serves it.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from pathlib import Path
+
+from console.errors import ExitCode, PilotError
+from console.services.home import Home
+
+MARK = "demo_day"
+"""In policy's store: the day of the demo that it holds."""
+FOLDER_PREFIX = "pilotctl-demo-"
+NAMES = ("owner-1", "duty-1", "duty-2", "approver-1", "auditor-1")
+
+
+def keep(home: Home, tokens: Mapping[str, str]) -> None:
+    """Write each persona's token into a file of its own, 0600 in a 0700 folder."""
+    folder = home.path / "personas"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for name, token in tokens.items():
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+        with os.fdopen(os.open(folder / f"{name}.token", flags, 0o600), "w") as file:
+            file.write(token + "\n")
+
+
+def running() -> Path | None:
+    """Return the home of this user's newest running demo; None where there is none."""
+    found = []
+    for place in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*/home"):
+        with suppress(OSError):
+            stat = place.stat()
+            if stat.st_uid == os.geteuid() and (place / "run" / "policy.sock").exists():
+                found.append((stat.st_mtime, place))
+    return max(found)[1] if found else None
+
+
+def token(home: Path, name: str) -> str:
+    """Return a persona's token. Raises `PilotError` where there is no such persona."""
+    try:
+        return (home / "personas" / f"{name}.token").read_text().strip()
+    except OSError:
+        raise PilotError(
+            "no-persona",
+            f"the demo has no operator {name!a}",
+            exit=ExitCode.USAGE,
+            hint=f"its operators are {', '.join(NAMES)}",
+        ) from None
+
+
+def day_of(home: Path) -> int:
+    """Return the day of the demo that a home's store holds; 0 for a store that is no demo's."""
+    store = Home(home).store("policy")
+    if not store.exists():
+        return 0
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as db:
+        row = db.execute("SELECT value FROM marks WHERE name = ?", (MARK,)).fetchone()
+        return int(row[0]) if row else 0
+    return 0
+
+
+def refuse(home: Path) -> None:
+    """Refuse to serve a home whose store holds personas (exit 5)."""
+    if day_of(home) or (home / "personas").is_dir():
+        raise PilotError(
+            "demo-store",
+            f"{home} holds a demo: its operators are personas, with tokens that lie in files",
+            exit=ExitCode.REFUSED,
+            hint="run `pilotctl up` with another --home; `pilotctl demo` makes its own",
+        )
