@@ -26,7 +26,7 @@ schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not i
 
 pytestmark = pytest.mark.long
 
-EXAMPLES = 60
+EXAMPLES = 25
 """Requests for each route, of good and of bad data."""
 
 
@@ -75,7 +75,8 @@ def test_no_request_of_any_shape_is_a_5xx_and_no_unknown_member_is_accepted(
     bad: list[str] = []
     with reached(running.home / "run" / f"{api}.sock") as base:
         for found in schema.get_all_operations():
-            _fuzz(found.ok(), base, seen, bad)
+            if "/tail/" not in found.ok().path:  # an answer without an end
+                _fuzz(found.ok(), base, seen, bad)
     total = sum(seen.values())
     print(f"\n{api}: {total} requests over {len(openapi(api)['paths'])} paths: {dict(seen)}")
     assert not bad, "\n".join(bad[:20])
