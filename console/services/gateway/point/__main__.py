@@ -23,7 +23,8 @@ from console.services.gateway.point.point import Point
 from console.services.gateway.point.proxy import Callers, Front, Trust
 from console.services.gateway.point.request import MOST_BYTES
 from console.services.gateway.point.responses import answers_key
-from console.services.gateway.point.serve import Keys, Listener, Routing
+from console.services.gateway.point.routing import Routing
+from console.services.gateway.point.serve import Keys, Listener
 from console.services.gateway.point.spool import STEPS, Spool
 from console.services.gateway.point.upstream import Upstreams, UpstreamSpec
 from console.services.gateway.point.upstream_key import UpstreamKey

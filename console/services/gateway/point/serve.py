@@ -10,12 +10,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Mapping
 from contextlib import aclosing, suppress
 from typing import NamedTuple
 
 from aiohttp import web
-from aiohttp.web_exceptions import HTTPRequestEntityTooLarge
 
 from console.errors import PilotError
 from console.model.access import RouteName
@@ -37,8 +35,10 @@ from console.services.gateway.point.meter import (
 )
 from console.services.gateway.point.point import Point
 from console.services.gateway.point.proxy import Callers
+from console.services.gateway.point.receiving import body_of, earlier_of, naming_of
 from console.services.gateway.point.records import Draft
-from console.services.gateway.point.request import MOST_BYTES, PATHS, Body, RefusedError, read
+from console.services.gateway.point.request import PATHS, Body, RefusedError
+from console.services.gateway.point.routing import Routing
 from console.services.gateway.point.spool import Spool
 from console.services.gateway.point.upstream import (
     Reply,
@@ -52,25 +52,6 @@ _BEFORE_SCOPE = frozenset({"lease", "credential", "tombstone", "locks", "grant"}
 """Checks whose refusal goes before a fault of the request itself."""
 
 _STREAM_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
-
-
-class Routing:
-    """Where calls for a model go."""
-
-    def __init__(
-        self, specs: Mapping[str, UpstreamSpec], models: Mapping[str, str], first: UpstreamSpec
-    ) -> None:
-        self._specs = specs
-        self._models = models
-        self._first = first
-
-    def of(self, model: str) -> tuple[UpstreamSpec, str]:
-        """Return the upstream of a model, and what the model is called there."""
-        target = self._models.get(model)
-        if target is None:
-            return self._first, model
-        name, _, there = target.partition(":")
-        return self._specs[name], there or model
 
 
 class Keys(NamedTuple):
@@ -141,7 +122,7 @@ class Listener:
             draft.decided(asked, early, self._point.snapshot.sequence)
             return await self._decline(request, draft, early)
         try:
-            body = await _body(request, RouteName(asked.route))
+            body = await body_of(request, RouteName(asked.route))
         except RefusedError as refused:
             asked = asked._replace(model=refused.model)
             verdict = self._point.judge(asked)
@@ -163,10 +144,10 @@ class Listener:
             return await self._refuse(
                 request, draft, "route_unknown", "This model is not served on this route."
             )
-        naming = _naming(self._keys.answers, verdict, body, spec.name)
+        naming = naming_of(self._keys.answers, verdict, body, spec.name)
         body = body.naming(draft.principal)
         if body.previous:
-            earlier = _earlier(self._keys.answers, verdict, body, spec.name)
+            earlier = earlier_of(self._keys.answers, verdict, body, spec.name)
             if earlier is None:
                 said = f"Previous response with id '{answers.clean(body.previous, 200)}' not found."
                 return await self._refuse(request, draft, "answer_unknown", said)
@@ -467,32 +448,3 @@ class Listener:
             await self._finish(draft)
         finally:
             running.committing = False
-
-
-def _naming(key: bytes, verdict: Verdict, body: Body, upstream: str) -> responses.Naming | None:
-    """Return how the answer is written for its caller, where that differs."""
-    if body.route is not RouteName.RESPONSES or verdict.grant is None:
-        return None
-    return responses.Naming(key, verdict.grant.id, upstream, body.previous, body.user)
-
-
-def _earlier(key: bytes, verdict: Verdict, body: Body, upstream: str) -> str | None:
-    """Return the upstream's id of the answer that a call goes on from, if the grant made it."""
-    grant = verdict.grant
-    grants = (grant.id, *grant.lineage) if grant is not None else ()
-    return responses.opened(key, grants, upstream, body.previous)
-
-
-async def _body(request: web.BaseRequest, route: RouteName) -> Body:
-    """Read and take apart the body. Raises `RefusedError`."""
-    for header in ("anthropic-beta", "openai-beta"):
-        if request.headers.get(header):
-            raise RefusedError("feature_unknown", f"`{header}` features are not offered here.")
-    if request.query_string:
-        raise RefusedError("feature_unknown", "Query parameters are not offered here.")
-    if (request.content_length or 0) > MOST_BYTES:
-        raise RefusedError("too_large", "")
-    try:
-        return read(route, await request.read())
-    except HTTPRequestEntityTooLarge:
-        raise RefusedError("too_large", "") from None
