@@ -9,7 +9,7 @@ it said before stays in force, and the other rules do not notice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from difflib import get_close_matches
@@ -74,8 +74,10 @@ class RuleBook:
     def scan(self, conn: Connection) -> None:
         """Take the files as they are: new, changed, broken and vanished ones."""
         at = now()
-        seen = stamps(self.folder)
         held = {row.id: row for row in conn.execute(select(RULES))}
+        if self._seen is None:
+            self._restore(conn, held.values(), at)
+        seen = stamps(self.folder)
         files = {name: read(self.folder, name, self._shipped) for name, *_ in seen}
         for rule in self._shipped.values():
             row = held.get(rule.id)
@@ -96,6 +98,19 @@ class RuleBook:
                 _record(conn, "rule.remove", row.body, SYSTEM, at, "its file is gone")
         self._seen = seen
         self._active = self.in_force(conn)
+
+    def _restore(self, conn: Connection, rows: Iterable[Row[Any]], at: datetime) -> None:
+        """Write the own files again that are gone as the service starts.
+
+        A store that was put back from a backup brings its rules with it, and a rule does not
+        end because somebody deleted a file while nobody looked: `rule remove` ends one.
+        """
+        there = {name for name, *_ in stamps(self.folder)}
+        for row in rows:
+            if row.body.origin == "own" and row.text and row.id not in there:
+                write(self.folder / f"{row.id}.toml", row.text)
+                why = "its file was gone as the service started"
+                _record(conn, "rule.restore", row.body, SYSTEM, at, why)
 
     def in_force(self, conn: Connection) -> tuple[Rule, ...]:
         """Return the rules that look, as this transaction has them."""

@@ -136,12 +136,14 @@ def test_what_was_set_outlives_a_restart() -> None:
                 await rig.post("/v1/rules/egress-undeclared/disabling", WHY)
                 body = {"text": OWN.format(name="mine"), **WHY}
                 await rig.post("/v1/rules", body)
+            (home / "rules" / "mine.toml").unlink()
             async with running(home) as rig:
                 rig.gateway.calls += [call(declared=False), *denials(2)]
                 rig.gateway.calls += [call(model="aurora-9") for _ in range(3)]
                 await rig.until_alerts(2)
                 assert {each["rule"] for each in await rig.alerts()} == {"denial-burst", "mine"}
-                assert len(await events(rig, 3)) == 3
+                assert (await events(rig, 4))[3:] == [("rule.restore", "mine", "success")]
+                assert (home / "rules" / "mine.toml").exists()
 
     asyncio.run(check())
 
