@@ -8,6 +8,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+_AGES = (10, 30, 60, 120, 300, 600, 1200, 1800)
+"""Seconds below an hour at which an age says something else."""
 
 
 def duration(length: timedelta | float) -> str:
@@ -29,15 +31,19 @@ def duration(length: timedelta | float) -> str:
 def age(moment: datetime | None, now: datetime) -> str:
     """Return how long ago `moment` was, in steps so coarse that an idle screen is silent.
 
-    `now` below ten seconds, then tens of seconds, minutes, hours from one hour on, days
-    from two days on. Empty for None; a future moment reads as `until` does.
+    `now` below ten seconds, then the last of 10s, 30s, 1m, 2m, 5m, 10m, 20m and 30m that
+    has passed, hours from one hour on, days from two days on. Empty for None; a future
+    moment reads as `until` does.
     """
     if moment is None:
         return ""
     seconds = (now - moment).total_seconds()
     if seconds < -10:
         return until(moment, now)
-    return "now" if seconds < 10 else _coarse(seconds)
+    if seconds < _AGES[0]:
+        return "now"
+    passed = max(step for step in _AGES if step <= seconds)
+    return _coarse(passed if seconds < 3600 else seconds)
 
 
 def ago(moment: datetime | None, now: datetime) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
@@ -62,7 +62,8 @@ def guard(character: str) -> tuple[str, int]:
     return known
 
 
-def cells(text: str, sgr: str) -> list[Cell]:
+@lru_cache(2048)
+def cells(text: str, sgr: str) -> Sequence[Cell]:
     """Return `text` as guarded cells, all drawn with `sgr`."""
     if text.isascii() and text.isprintable():
         return [(character, sgr) for character in text]

@@ -7,7 +7,7 @@ draw lines; a line is made of `ink`. A test holds that no other module makes a S
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from rich.segment import Segment
@@ -58,3 +58,14 @@ def strip(parts: Iterable[tuple[str, Style]], cells: int, ground: Style) -> Stri
     if left > 0:
         segments.append(Segment(" " * left, ground))
     return Strip(segments, cells)
+
+
+def stretches(lines: Sequence[int]) -> list[tuple[int, int]]:
+    """Return ascending line numbers as the first and the count of each unbroken stretch."""
+    found: list[tuple[int, int]] = []
+    for y in lines:
+        if found and sum(found[-1]) == y:
+            found[-1] = (found[-1][0], found[-1][1] + 1)
+        else:
+            found.append((y, 1))
+    return found

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
-from textual.widget import Widget
 
 from console.present.cells import clip, width
-from console.tui.ink import Ink, Line, strip
+from console.tui.drawn import Drawn
+from console.tui.ink import Ink, Line, stretches, strip
 from console.tui.theme import Palette
 
 
@@ -52,18 +52,7 @@ def wrap(text: str, room: int, indent: str = "") -> list[str]:
     return out or [""]
 
 
-def stretches(lines: Sequence[int]) -> list[tuple[int, int]]:
-    """Return ascending line numbers as the first and the count of each unbroken stretch."""
-    found: list[tuple[int, int]] = []
-    for y in lines:
-        if found and sum(found[-1]) == y:
-            found[-1] = (found[-1][0], found[-1][1] + 1)
-        else:
-            found.append((y, 1))
-    return found
-
-
-class Lines(Widget):
+class Lines(Drawn):
     """Some lines, from the top, cut at the width. `ground` is the token behind them."""
 
     def __init__(
@@ -93,7 +82,7 @@ class Lines(Widget):
         )
 
 
-class Reading(Widget, can_focus=True):
+class Reading(Drawn, can_focus=True):
     """Lines to read through, some of which can be acted on."""
 
     class Moved(Message):

@@ -22,8 +22,8 @@ AFTER_KEY = 0.025
 MOST_TURNS = 4
 """Keys that one slice of work gives way to, when they come all the time."""
 SWEEP_EVERY = 1.0
-YOUNG, MANY = 5_000, 50_000
-"""Objects made since the last collection, from which on one is due in a pause, and at once."""
+YOUNG = 5_000
+"""Objects made since the last collection, from which on one is due."""
 REST = 1.5
 """Seconds without a key that are taken for a pause of the operator."""
 WHOLE_EVERY = 60.0
@@ -81,7 +81,7 @@ class Quiet:
                     gc.collect()
                     whole = time.monotonic()
                     continue
-                if gc.get_count()[0] > (YOUNG if self.since_key() > REST else MANY):
+                if gc.get_count()[0] > YOUNG:
                     await self.turn()
                     gc.collect(1)
         finally:

@@ -19,14 +19,13 @@ from textual.events import Resize
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.strip import Strip
-from textual.widget import Widget
 
 from console.present.cells import fit
 from console.tui.arranging import Arranged, arranged
 from console.tui.command import matcher
+from console.tui.drawn import Drawn
 from console.tui.fitting import GAP, TableColumn, arrange
-from console.tui.ink import quoted, strip
-from console.tui.lines import stretches
+from console.tui.ink import quoted, stretches, strip
 from console.tui.quiet import Quiet, at_once
 from console.tui.texts import NOTHING, Texts
 from console.tui.theme import Palette
@@ -71,7 +70,7 @@ class Look(NamedTuple):
     changed: frozenset[int] = NOTHING
 
 
-class Table(Widget, can_focus=True):
+class Table(Drawn, can_focus=True):
     """A table of any number of rows, drawn line by line."""
 
     class Moved(Message):
