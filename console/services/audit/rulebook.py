@@ -33,6 +33,7 @@ from console.model.rule import (
 from console.model.stored import Page
 from console.model.text import now
 from console.services.audit.rule import Rule
+from console.services.audit.ruleface import as_tuned, changed, described, new_row
 from console.services.audit.rulefile import load_rules, name_in, read_rule, tuned
 from console.services.audit.rulefolder import read, stamps, write
 from console.services.audit.schema import RULES
@@ -175,7 +176,7 @@ class RuleBook:
             raise refusal("invalid", error.message) from error
         if before.required and said.severity and rule.severity != plain.severity:
             raise refusal("refused", f"{before.id} guards an invariant: it stays critical")
-        after = _changed(_described(rule, before), ask.operator.name, ask.now, tuning=tuning)
+        after = changed(described(rule, before), ask.operator.name, ask.now, tuning=tuning)
         return self._put(conn, ask, "rule.tune", after=after, before=before)
 
     def add(self, conn: Connection, ask: Ask) -> DetectionRule:
@@ -198,7 +199,7 @@ class RuleBook:
             )
         if not ask.validate_only:
             write(self.folder / f"{name}.toml", said.text)
-        before = _new(rule, "own", ask.operator.name, ask.now)
+        before = new_row(rule, "own", ask.operator.name, ask.now)
         after = msgspec.structs.replace(
             before, enabled=said.enabled, state=(RuleState.ON if said.enabled else RuleState.OFF)
         )
@@ -246,7 +247,7 @@ class RuleBook:
         if before.enabled == enabled:
             return before
         state = RuleState.BROKEN if before.error else RuleState.ON if enabled else RuleState.OFF
-        after = _changed(before, ask.operator.name, ask.now, enabled=enabled, state=state.value)
+        after = changed(before, ask.operator.name, ask.now, enabled=enabled, state=state.value)
         action = "rule.enable" if enabled else "rule.disable"
         return self._put(conn, ask, action, after=after, before=before)
 
@@ -284,9 +285,9 @@ class RuleBook:
         at: datetime,
     ) -> None:
         if before is None:
-            after = _new(rule, origin, SYSTEM, at)
+            after = new_row(rule, origin, SYSTEM, at)
         else:
-            after = _changed(_described(_tuned(rule, before), before), SYSTEM, at)
+            after = changed(described(as_tuned(rule, before), before), SYSTEM, at)
             state = RuleState.ON if after.enabled else RuleState.OFF
             after = msgspec.structs.replace(
                 after, sha256=rule.revision, error="", state=state.value, origin=origin
@@ -317,13 +318,13 @@ class RuleBook:
                 origin="own", state=RuleState.BROKEN.value, error=error,
             )  # fmt: skip
         else:
-            after = _changed(before, SYSTEM, at, state=RuleState.BROKEN.value, error=error)
+            after = changed(before, SYSTEM, at, state=RuleState.BROKEN.value, error=error)
         _keep(conn, name, text, after)
         _record(conn, "rule.break", after, SYSTEM, at, error, before=before, outcome="failure")
 
     def _rule(self, row: Row[Any]) -> Rule | None:
         plain = self._plain(row)
-        return None if plain is None else _tuned(plain, row.body)
+        return None if plain is None else as_tuned(plain, row.body)
 
     def _plain(self, row: Row[Any]) -> Rule | None:
         """Return the rule as its file has it, or last had it; None where it never was good."""
@@ -342,45 +343,6 @@ class RuleBook:
         near = get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}?" if near else "`pilotctl rule list` has them"
         return refusal("not-found", f"there is no rule {name[:80]!a}", mend=hint)
-
-
-def _tuned(rule: Rule, body: DetectionRule) -> Rule:
-    try:
-        return tuned(rule, body.tuning)
-    except PilotError:
-        return rule  # the file changed so much that the tuning means nothing to it
-
-
-def _new(rule: Rule, origin: str, by: str, at: datetime) -> DetectionRule:
-    blank = DetectionRule(
-        id=rule.id, created_at=at, created_by=by, updated_at=at, updated_by=by, title="",
-        kind="", reads="", severity="", threshold=0, window_seconds=0, origin=origin,
-        state=RuleState.ON.value, sha256=rule.revision,
-    )  # fmt: skip
-    return _described(rule, blank)
-
-
-def _described(rule: Rule, body: DetectionRule) -> DetectionRule:
-    return msgspec.structs.replace(
-        body,
-        title=rule.title,
-        kind=rule.kind,
-        reads=rule.reads,
-        severity=rule.severity.value,
-        threshold=rule.threshold,
-        window_seconds=int(rule.window.total_seconds()),
-        factor=rule.factor,
-        group_by=list(rule.group_by),
-        required=rule.required,
-        description=rule.description,
-        runbook=rule.runbook,
-    )
-
-
-def _changed(body: DetectionRule, by: str, at: datetime, **changes: Any) -> DetectionRule:
-    return msgspec.structs.replace(
-        body, revision=body.revision + 1, updated_at=at, updated_by=by, **changes
-    )
 
 
 def _keep(conn: Connection, name: str, text: str, body: DetectionRule) -> None:
