@@ -7,8 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Iterator, Sequence
+from queue import Queue
 from typing import Any
 
 import pytest
@@ -31,24 +32,36 @@ class Follower:
     def __init__(self, rig: Rig, *words: str) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "console", *words], env=rig.env, cwd=ROOT,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
+        self._lines: Queue[str] = Queue()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._lines.put(line)
 
     def rows(self, count: int) -> list[dict[str, Any]]:
-        assert self.process.stdout is not None
-        return [json.loads(self.process.stdout.readline()) for _ in range(count)]
+        found = []
+        while len(found) < count:
+            found.append(json.loads(self._lines.get(timeout=60)))
+        return found
 
     def ended(self, number: int = signal.SIGINT) -> int:
         self.process.send_signal(number)
-        _, _ = self.process.communicate(timeout=20)
-        return self.process.returncode
+        return self.process.wait(20)
 
     def __enter__(self) -> Follower:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
+        self._thread.join(10)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
 
 
 def made(rig: Rig, names: Sequence[str]) -> None:
@@ -109,10 +122,11 @@ def test_a_tail_ends_when_nobody_reads_it(rig: Rig) -> None:
 
 def test_calls_are_followed_and_said_to_be_unproven(rig: Rig) -> None:
     _, key = key_of(rig, granted(rig).id)
-    with Follower(rig, "call", "tail", "--partner", "acme", "-o", "jsonl") as tail:
-        time.sleep(1.5)
+    with Follower(rig, "call", "tail", "--partner", "acme", "--from", "1", "-o", "jsonl") as tail:
         assert rig.call(key).status_code == 200
-        (row,) = tail.rows(1)
+        row = tail.rows(1)[-1]
+        while row["outcome"] != "allowed":
+            row = tail.rows(1)[-1]
         assert (row["partner"], row["outcome"], row["verified"]) == ("acme", "allowed", False)
         assert "digest" in row["why"]
     found = rig.json("call", "list", "--text", "httpx", "--outcome", "allowed")
