@@ -320,20 +320,25 @@ def priced(rig: Rig) -> None:
     rig.call("POST", "/v1/prices", body)
 
 
-def begin_stream(rig: Rig, key: str, words: int) -> http.client.HTTPConnection:
-    """Begin a stream and read its first event; it goes on while the connection is open."""
-    conn = http.client.HTTPConnection(urlsplit(rig.url).netloc, timeout=30)
-    said = {
-        "model": "aurora-1",
-        "stream": True,
-        "max_tokens": words,
-        "messages": [{"role": "user", "content": f"{words} words"}],
-    }
-    conn.request("POST", "/v1/chat/completions", json.dumps(said), {"x-api-key": key})
-    answer = conn.getresponse()
-    assert answer.status == 200
-    answer.read(100)
-    return conn
+class Stream:
+    """A stream that has begun; it goes on while it is not closed."""
+
+    def __init__(self, rig: Rig, key: str, words: int) -> None:
+        self._conn = http.client.HTTPConnection(urlsplit(rig.url).netloc, timeout=30)
+        said = {
+            "model": "aurora-1",
+            "stream": True,
+            "max_tokens": words,
+            "messages": [{"role": "user", "content": f"{words} words"}],
+        }
+        self._conn.request("POST", "/v1/chat/completions", json.dumps(said), {"x-api-key": key})
+        self._answer = self._conn.getresponse()
+        assert self._answer.status == 200
+        self._answer.read(100)
+
+    def close(self) -> None:
+        self._answer.close()
+        self._conn.close()
 
 
 def test_what_a_killed_point_had_reserved_is_spent(
@@ -342,7 +347,7 @@ def test_what_a_killed_point_had_reserved_is_spent(
     with one(tmp_path_factory) as rig:
         priced(rig)
         grant, key = limited(rig, budget_micros=1000, budget_period=Period.DAY)
-        conn = begin_stream(rig, key, 600)
+        conn = Stream(rig, key, 600)
         assert rig.wait(lambda: spent(rig, grant)["reserved_micros"], "reserved") == 600
         assert call(rig.url, key, 450, max_tokens=450).code == "budget_exhausted"
         rig.restart("gw-1")
@@ -360,7 +365,7 @@ def test_a_budget_survives_the_death_of_control(tmp_path_factory: pytest.TempPat
         priced(rig)
         grant, key = limited(rig, budget_micros=1000, budget_period=Period.DAY)
         assert call(rig.url, key, 300, max_tokens=300).status == 200
-        conn = begin_stream(rig, key, 400)
+        conn = Stream(rig, key, 400)
         rig.wait(lambda: spent(rig, grant)["reserved_micros"] == 400, "reserved")
         rig.restart("control")
         state = spent(rig, grant)
@@ -407,7 +412,7 @@ def test_a_point_without_control_lets_no_limited_call_begin(
 def test_a_slot_of_a_killed_point_is_free_again(tmp_path_factory: pytest.TempPathFactory) -> None:
     with one(tmp_path_factory, points=2) as rig:
         _, key = limited(rig, parallel=1)
-        conn = begin_stream(rig, key, 900)
+        conn = Stream(rig, key, 900)
         assert call(rig.urls["gw-2"], key).code == "rate_limited"
         rig.kill("gw-1")
         conn.close()
