@@ -90,11 +90,11 @@ class Output:
     def _page(self, page: Page[Any], kind: Any) -> None:
         if self._format == "json":
             whole = msgspec.to_builtins(page)
-            whole["items"] = [self._selected(item) for item in page.items]
+            whole["items"] = [self.selected(item) for item in page.items]
             self._write(as_json(whole))
         elif self._format == "jsonl":
             for item in page.items:
-                self._write(as_json_line(self._selected(item)))
+                self._write(as_json_line(self.selected(item)))
         elif self._format == "csv":
             self._csv(page.items, kind)
         elif self._format == "name":
@@ -104,15 +104,15 @@ class Output:
 
     def _one(self, value: Any) -> None:
         if self._format == "json":
-            self._write(as_json(self._selected(value)))
+            self._write(as_json(self.selected(value)))
         elif self._format == "jsonl":
-            self._write(as_json_line(self._selected(value)))
+            self._write(as_json_line(self.selected(value)))
         elif self._format == "csv":
             self._csv([value], type(value))
         elif self._format == "name":
             self._write(f"{safe(name_of(value))}\n")
         elif self._fields:
-            self.lines(detail_lines(self._selected(value)))
+            self.lines(detail_lines(self.selected(value)))
         else:
             self.lines(_whole(value, self._terminal))
 
@@ -135,11 +135,12 @@ class Output:
             self._stderr.note(f"none, says {page.source}")
 
     def _csv(self, items: Sequence[Any], kind: Any) -> None:
-        rows = [self._selected(item) for item in items]
+        rows = [self.selected(item) for item in items]
         heads = self._fields or _members(kind) or (list(rows[0]) if rows else [])
         self._write(as_csv(heads, rows))
 
-    def _selected(self, value: Any) -> Any:
+    def selected(self, value: Any) -> Any:
+        """Return `value` as plain data, with the members that `--fields` asks for."""
         plain = msgspec.to_builtins(value)
         if not self._fields or not isinstance(plain, dict):
             return plain
@@ -168,9 +169,25 @@ def _whole(value: Any, terminal: Terminal) -> list[str]:
 
         plain = terminal.stdout_tty and terminal.dumb
         return picture_lines(value, terminal.columns if terminal.stdout_tty else 80, plain=plain)
+    if type(value).__name__ == "EventProof":
+        return detail_lines(_in_short(value))
     if type(value).__name__ == "PilotFile":
         return list(value.text.splitlines())
     return detail_lines(value)
+
+
+def _in_short(proven: Any) -> dict[str, Any]:
+    """Return where in the log an event is proven to be; its bytes and hashes are for programs."""
+    proof = proven.proof
+    origin, _, rest = proof.checkpoint.partition("\n")
+    return {
+        "event": proven.event_id,
+        "leaf": f"{proof.index} of {proof.tree_size}",
+        "log": origin,
+        "root": rest.split("\n")[1],
+        "path": f"{len(proof.hashes)} hashes, checked here against the pinned key and head",
+        "bytes": "-o json has them, with the hashes and the signed head",
+    }
 
 
 def _item(kind: Any) -> Any:

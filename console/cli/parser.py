@@ -105,7 +105,7 @@ def usage(message: str, hint: str = "") -> PilotError:
 def no_such(kind: str, word: str, known: Iterable[str], *, see: str) -> PilotError:
     """Return the error for a word that does not exist, naming the nearest that does."""
     names = list(known)
-    near = get_close_matches(word, names, 1, 0.5)
+    near = get_close_matches(word, names, 1, 0.6)
     return usage(
         f"there is no {kind} {word!r}",
         f"did you mean {near[0]!r}?" if near else see or f"{kind}s: {', '.join(names)}",
@@ -288,6 +288,7 @@ def _metavar(field: Field) -> str:
     names = {
         Kind.NUMBER: "N", Kind.WHEN: "WHEN", Kind.SINCE: "SINCE", Kind.DURATION: "LENGTH",
         Kind.FILE: "FILE", Kind.FOLDER: "DIR", Kind.LONG_TEXT: "TEXT", Kind.NETWORK: "CIDR",
+        Kind.MONEY: "AMOUNT",
     }  # fmt: skip
     return names.get(field.param.kind, field.flag.upper())
 

@@ -131,6 +131,11 @@ def _found(row: Any) -> list[str]:
     ]
 
 
+def _reaccept_by(terms: Any) -> Any:
+    """Until when an acceptance of the version before counts: the first has none."""
+    return terms.reaccept_by if terms.version > 1 else None
+
+
 def _of(path: str) -> Callable[[Any], Any]:
     names = path.split(".")
 
@@ -225,7 +230,7 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         _text("pilot", priority=1),
         _number("version", priority=0, width=7),
         _text("title", priority=3),
-        _until("reaccept by", "reaccept_by", 2),
+        Column("reaccept by", _reaccept_by, 2, "until", "left", 6),
         _text("accepted by", "accepted_by", 2),
     ),
     "Acceptance": (

@@ -1,6 +1,7 @@
 """One object as lines: each member by name, nested ones indented, long text as it was.
 
-What is empty is left out, but a scope: an empty one means everything.
+What is empty is left out, but a scope: an empty one means everything. Lengths and amounts
+are in the words that they are typed in, and what every stored object has comes last.
 """
 
 from __future__ import annotations
@@ -13,13 +14,23 @@ import msgspec
 
 from console.model.access import Stage
 from console.model.limits import Limits
+from console.present.amounts import money
 from console.present.columns import text_of
 from console.present.safe import safe
-from console.present.times import local_and_utc
+from console.present.times import duration, local_and_utc
 
 _SCOPES = frozenset({"networks", "models", "capabilities", "principals"})
 """Lists that mean everything where they are empty: displayed as ALL, never as nothing."""
 
+
+_KEPT = frozenset(
+    {"revision", "created_at", "created_by", "updated_at", "updated_by", "labels", "fingerprint",
+     "rule_revision"}
+)  # fmt: skip
+"""What every stored object has, or is for programs."""
+
+_WORDS = {"_seconds": duration, "_micros": money}
+"""The unit at the end of a number's name to the words for it."""
 
 _SHORT = 60
 """Characters up to which an item of a list is one line."""
@@ -50,7 +61,8 @@ def detail_lines(value: Any) -> list[str]:
 
 def _members(value: Any, depth: int) -> Iterator[Line]:
     if isinstance(value, msgspec.Struct):
-        pairs = [(name, getattr(value, name)) for name in value.__struct_fields__]
+        names = sorted(value.__struct_fields__, key=_KEPT.__contains__)
+        pairs = [(name, getattr(value, name)) for name in names]
     elif isinstance(value, dict):
         pairs = [(safe(str(name)), member) for name, member in value.items()]
     else:
@@ -65,6 +77,8 @@ def _member(name: str, value: Any, depth: int) -> Iterator[Line]:
         yield Line(depth, name, local_and_utc(value))
     elif isinstance(value, Limits):
         yield from _limits(name, value, depth)
+    elif unit := _unit(name, value):
+        yield Line(depth, name.removesuffix(unit), _WORDS[unit](value))
     elif isinstance(value, (msgspec.Struct, dict)):
         if value:
             yield Line(depth, name, "")
@@ -81,6 +95,12 @@ def _member(name: str, value: Any, depth: int) -> Iterator[Line]:
             yield Line(depth, "", line)
     elif text := text_of(value):
         yield Line(depth, name, text)
+
+
+def _unit(name: str, value: Any) -> str:
+    """Return the unit that ends the name of a number, where there are words for it."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return next((unit for unit in _WORDS if number and name.endswith(unit)), "")
 
 
 def _limits(name: str, limits: Limits, depth: int) -> Iterator[Line]:
@@ -101,21 +121,26 @@ def _stage(stage: Stage) -> str:
 
 
 def _items(name: str, items: Sequence[Any], depth: int) -> Iterator[Line]:
-    """Small items take a line each, others a heading and their members."""
-    for at, one in enumerate(items, 1):
-        if isinstance(one, Stage):
-            yield Line(depth, f"{name} {at}", _stage(one))
-            for member in _members(one, depth + 1):
-                if member.name not in {"key", "most_partners", "longest_grant_seconds"}:
-                    yield member
-            continue
-        members = list(_members(one, depth + 1))
-        short = "  ".join(member.value for member in members)
-        if len(short) <= _SHORT and all(member.depth == depth + 1 for member in members):
-            yield Line(depth, f"{name} {at}", short)
+    """Items that are all small take a line each, others a heading and their members."""
+    stages = [one for one in items if isinstance(one, Stage)]
+    for at, stage in enumerate(stages, 1):
+        yield Line(depth, f"{name} {at}", _stage(stage))
+        for member in _members(stage, depth + 1):
+            if member.name not in {"key", "most_partners", "longest_grant"}:
+                yield member
+    told = [list(_members(one, depth + 1)) for one in items[len(stages) :]]
+    small = all(_is_small(members, depth + 1) for members in told)
+    for at, members in enumerate(told, 1):
+        if small:
+            yield Line(depth, f"{name} {at}", "  ".join(member.value for member in members))
         else:
             yield Line(depth, f"{name} {at}", "")
             yield from members
+
+
+def _is_small(members: Sequence[Line], depth: int) -> bool:
+    short = "  ".join(member.value for member in members)
+    return len(short) <= _SHORT and all(member.depth == depth for member in members)
 
 
 def _is_nested(value: Any) -> bool:

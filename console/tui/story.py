@@ -24,7 +24,6 @@ from console.present.detail import Line as Detail
 from console.present.detail import detail
 from console.present.receipt import receipt_lines, standing
 from console.present.safe import safe
-from console.present.times import duration
 from console.tui.fitting import GAP, TableColumn, arrange
 from console.tui.ink import Ink
 from console.tui.lines import ReadLine, Subject, wrap
@@ -177,11 +176,7 @@ def _sorted(
 
 
 def _readable(line: Detail) -> Detail:
-    """Return a line with its length of time for people, and its name in the room there is."""
-    if line.name.endswith("_seconds") and line.value.isdigit():
-        return line._replace(
-            name=line.name.removesuffix("_seconds"), value=duration(int(line.value))
-        )
+    """Return a line with its name in the room there is."""
     return line._replace(name=_SHORTER.get(line.name, line.name))
 
 

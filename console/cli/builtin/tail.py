@@ -152,7 +152,7 @@ class _Rows:
         for row, why in zip(rows, whys, strict=True):
             if self._jsonl:
                 told = {**msgspec.to_builtins(row), "verified": not why, "why": why}
-                lines.append(as_json_line(told).rstrip("\n"))
+                lines.append(as_json_line(self._output.selected(told)).rstrip("\n"))
             else:
                 lines.append(_event(row, why) if prover else _call(row))
         self._output.lines(lines)

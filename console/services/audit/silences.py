@@ -31,7 +31,7 @@ from console.model.silence import (
 )
 from console.model.stored import Page
 from console.services.audit import alertrow, pages
-from console.services.audit.schema import ALERTS, MUTED, SILENCES
+from console.services.audit.schema import ALERTS, MUTED, RULES, SILENCES
 from console.services.events import SYSTEM, event
 from console.services.store import emit
 from console.services.web import Ask, fresh, page
@@ -122,6 +122,7 @@ def add(conn: Connection, ask: Ask) -> Silence:
     """Answer `silence.add`: what is open and matches is muted at once."""
     said: NewSilence = ask.body
     _check(said, ask.now)
+    _check_rule(conn, said)
     silence = Silence(
         id=new_id("silence"),
         created_at=ask.now,
@@ -230,6 +231,20 @@ def _check(said: NewSilence, at: datetime) -> None:
         raise refusal("invalid", "ends_at: lies in the past")
     if said.ends_at > at + timedelta(seconds=LONGEST_SECONDS):
         raise refusal("invalid", "ends_at: a silence is at most 24 hours", mend="--until 24h")
+
+
+def _check_rule(conn: Connection, said: NewSilence) -> None:
+    """Refuse a rule's name that no rule and no alert has: it would mute nothing, silently."""
+    there = [*conn.execute(select(RULES.c.id)).scalars()]
+    there += conn.execute(select(ALERTS.c.rule).distinct()).scalars()
+    for each in said.matchers:
+        if each.field == "rule" and not any(fnmatchcase(rule, each.pattern) for rule in there):
+            near = get_close_matches(each.pattern, there, n=1)
+            raise refusal(
+                "invalid",
+                f"matchers: there is no rule {each.pattern[:80]!a}",
+                mend=f"did you mean {near[0]}?" if near else "pilotctl rule list",
+            )
 
 
 def _value(alert: Alert, field: str) -> str:

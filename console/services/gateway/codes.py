@@ -78,7 +78,7 @@ CODES: dict[str, Kind] = {
     "model_out_of_scope": Kind(
         403,
         "This key gives no access to that model.",
-        "grant the model: `pilotctl grant create … --models MODEL`",
+        "grant the model: `pilotctl grant create … --model MODEL`",
     ),
     "route_out_of_scope": Kind(
         403,

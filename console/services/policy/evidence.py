@@ -65,6 +65,7 @@ def publish_terms(bundle: CedarBundle, conn: Connection, ask: Ask) -> UsageTerms
             "invalid",
             f"reaccept_by: version {versions[-1].version} has been published: say until when "
             "an acceptance of it still counts",
+            mend="--reaccept-by 30d",
         )
     if body.reaccept_by is not None and body.reaccept_by <= ask.now:
         raise refusal("invalid", f"reaccept_by: {rfc3339(body.reaccept_by)} is past")

@@ -218,7 +218,9 @@ class Web:
                 "role-missing",
                 f"{operator.name} has the roles {', '.join(operator.roles) or 'none'}; "
                 f"{route.id} asks for {route.role.value}",
-                mend=f"ask someone with the role {route.role.value}, or an admin",
+                mend="ask an admin"
+                if route.role is Role.ADMIN
+                else f"ask someone with the role {route.role.value}, or an admin",
             )
         if (
             closes_only(operator)
