@@ -144,7 +144,7 @@ def test_counts_are_exact_when_the_service_is_killed_while_counting() -> None:
             rig.gateway.calls += denials(20_000)
             for pause in (0.0, 0.2, 0.3):
                 process = await asyncio.to_thread(spawn, home)
-                await until(lambda: rig._size_is(0))
+                await until(lambda: rig._size_is(0), 30.0)
                 await asyncio.sleep(pause)
                 process.kill()
                 await asyncio.to_thread(process.communicate)

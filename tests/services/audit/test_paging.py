@@ -407,7 +407,7 @@ def test_a_service_killed_while_it_pages_neither_loses_a_page_nor_counts_twice()
             async with receiving() as receiver:
                 receiver.answers = [says(500) for _ in range(3)]
                 process = await asyncio.to_thread(spawn, home)
-                await until(lambda: rig._size_is(0))
+                await until(lambda: rig._size_is(0), 30.0)
                 await put_on_call(rig, receiver)
                 rig.gateway.calls += [
                     call(declared=False, credential_id=f"crd_{nth % 5}") for nth in range(4000)
@@ -417,7 +417,7 @@ def test_a_service_killed_while_it_pages_neither_loses_a_page_nor_counts_twice()
                     process.kill()
                     await asyncio.to_thread(process.communicate)
                     process = await asyncio.to_thread(spawn, home)
-                    await until(lambda: rig._size_is(0))
+                    await until(lambda: rig._size_is(0), 30.0)
 
                 async def all_taken() -> bool:
                     done = (await rig.get("/v1/deliveries", state="delivered"))["items"]
