@@ -56,7 +56,7 @@ from console.model.grant import (
 from console.model.limits import Limits
 from console.model.price import MICROS
 from console.model.principal import NewPrincipal, Principal, PrincipalKind
-from console.services.demo import cast, days, incidents
+from console.services.demo import cast, days, incidents, lapse
 from console.services.demo.books import Books, written
 from console.services.demo.cast import BY_SLUG, DUTY, OWNER, SEATS, Seat
 from console.services.demo.desk import Desk
@@ -277,9 +277,7 @@ class Story:
         self.assess(seat.slug, seat.capability, at)
 
     def accept(self, seat: Seat, at: datetime) -> None:
-        """Record that a partner accepted the terms of its pilot, where it is there by then."""
-        if not self.knows(seat.slug):
-            return
+        """Record that a partner accepted the terms of its pilot."""
         body = AcceptTerms(
             partner=seat.slug, signatory=f"{seat.name}, legal",
             evidence="countersigned copy on file", reason="copy received",
@@ -464,12 +462,13 @@ def _turns(story: Story) -> None:
         story.open(BY_SLUG["marlin"], at, at + timedelta(days=84))
 
     def stage_lock(at: datetime) -> None:
-        story.lock(LockKind.PARTNER, "juniper-bay", at, "asked for by their security desk")
+        if story.knows("juniper-bay"):
+            story.lock(LockKind.PARTNER, "juniper-bay", at, "asked for by their security desk")
 
     def new_terms(at: datetime) -> None:
         story.publish("meridian", cast.TERMS_2, at, end + TERMS_LAPSE_AFTER)
         for seat in SEATS:
-            if seat.pilot == "meridian" and seat.slug != "lanternfish":
+            if seat.pilot == "meridian" and seat.slug != lapse.SEAT.slug and story.knows(seat.slug):
                 when = min(
                     at + timedelta(hours=story.dice.uniform(2, 60)), end - timedelta(hours=2)
                 )

@@ -81,17 +81,25 @@ class Desk:
         self._own()
         while events_waiting(self.conn):
             take_events(self.conn, self._rules, _when)
-        while True:
-            fed = calls.feed(books.at_gateway, position(self.conn, "calls"), _PAGE)
-            if not fed.items:
-                break
-            items = [CallItem(each.seq, _record(each.call)) for each in fed.items]
-            take_calls(self.conn, self._rules, CallPage(items, fed.head), _when)
+        self._calls(books)
         self._own()
         self._judge(at)
         self._own()
         while events_waiting(self.conn):
             take_events(self.conn, self._rules, _when)
+
+    def _calls(self, books: Books) -> None:
+        """Run the rules over the calls of these days, all together.
+
+        The points' records lie one point after the other; live they come side by side, and
+        what is judged together is judged by its time.
+        """
+        last = position(self.conn, "calls")
+        items: list[CallItem] = []
+        while fed := calls.feed(books.at_gateway, items[-1].seq if items else last, _PAGE).items:
+            items += (CallItem(each.seq, _record(each.call)) for each in fed)
+        if items:
+            take_calls(self.conn, self._rules, CallPage(items, items[-1].seq), _when)
 
     def size(self) -> int:
         """Return how many events are in the log."""

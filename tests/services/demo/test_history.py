@@ -1,0 +1,138 @@
+"""The demo's history: what its stores hold is what the services would have made of it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_home import MadeHome, made_home
+
+from console.errors import ExitCode, PilotError
+from console.services import supervisor
+from console.services.demo.cast import BY_SLUG, PERSONAS
+from console.services.demo.live import ROUNDS, callers
+from console.trust.merkle import CompactRange, leaf_hashes, root_of
+
+END = datetime(2026, 5, 20, 15, 0, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> MadeHome:
+    return made_home(tmp_path_factory.mktemp("demo"), day=5, end=END)
+
+
+def rows(home: Path, name: str, query: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(f"file:{home / name}?mode=ro", uri=True)) as db:
+        return db.execute(query).fetchall()
+
+
+def test_the_sums_of_usage_are_the_sums_of_the_calls(home: MadeHome) -> None:
+    sums = rows(
+        home.path, "gateway.db",
+        "SELECT sum(calls), sum(allowed), sum(denied), sum(errors), sum(input_tokens),"
+        " sum(output_tokens), sum(cost_micros) FROM used",
+    )[0]  # fmt: skip
+    calls = [json.loads(row[0]) for row in rows(home.path, "gateway.db", "SELECT body FROM calls")]
+    outcomes = [call["outcome"] for call in calls]
+    assert len(calls) > 400
+    assert sums == (
+        len(calls),
+        *(outcomes.count(each) for each in ("allowed", "denied", "error")),
+        *(sum(call[n] for call in calls) for n in ("input_tokens", "output_tokens", "cost_micros")),
+    )
+
+
+def test_every_call_lies_under_a_digest_that_the_log_holds(home: MadeHome) -> None:
+    digests = [
+        json.loads(row[0])["unmapped"]["after"]
+        for row in rows(
+            home.path, "audit.db", "SELECT body FROM leaves WHERE action = 'calls.digest'"
+        )
+    ]
+    for point in ("gw-1", "gw-2"):
+        leaves = [
+            row[0]
+            for row in rows(
+                home.path, "gateway.db",
+                f"SELECT leaf FROM calls WHERE point = '{point}' ORDER BY sequence",
+            )
+        ]  # fmt: skip
+        mine = [each for each in digests if each["point"] == point]
+        assert sum(each["size"] for each in mine) == len(leaves)
+        for each in mine:
+            assert root_of(leaves[each["first"] - 1 : each["last"]]).hex() == each["root"]
+
+
+def test_the_log_holds_every_event_of_every_outbox_once_and_its_tree_fits(home: MadeHome) -> None:
+    leaves = rows(home.path, "audit.db", "SELECT source, sequence, body FROM leaves ORDER BY idx")
+    for source in ("policy", "gateway", "audit"):
+        kept = rows(home.path, f"{source}.db", "SELECT seq, body FROM outbox ORDER BY seq")
+        assert [leaf[1:] for leaf in leaves if leaf[0] == source] == kept
+    state = CompactRange()
+    state.extend(leaf_hashes(leaf[2] for leaf in leaves))
+    stored = rows(home.path, "audit.db", "SELECT state FROM tree")[0][0]
+    assert CompactRange.from_bytes(stored).root == state.root
+
+
+def test_no_call_was_let_through_before_its_key_was_made(home: MadeHome) -> None:
+    keys = dict(rows(home.path, "gateway.db", "SELECT id, created_at FROM credentials"))
+    for key, at in rows(
+        home.path, "gateway.db",
+        "SELECT credential_id, started_at FROM calls WHERE outcome = 'allowed'",
+    ):  # fmt: skip
+        assert keys[key] < at
+
+
+def test_times_end_with_the_history_and_begin_with_its_first_day(home: MadeHome) -> None:
+    first, last = rows(home.path, "audit.db", "SELECT min(at), max(at) FROM leaves")[0]
+    assert first >= home.made.first.strftime("%Y-%m-%dT%H:%M:%S")
+    assert last < END.strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def test_the_same_seed_tells_the_same_story(tmp_path: Path, home: MadeHome) -> None:
+    again = made_home(tmp_path, day=5, end=END)
+    calls = "SELECT started_at, point, partner, model, outcome, code, network FROM calls"
+    events = "SELECT source, sequence, at, actor, action, kind, partner FROM leaves"
+    for name, query in (("gateway.db", calls), ("audit.db", events)):
+        assert rows(again.path, name, query) == rows(home.path, name, query)
+
+
+def test_another_seed_tells_another_story(tmp_path: Path, home: MadeHome) -> None:
+    other = made_home(tmp_path, day=5, seed=2, end=END)
+    calls = "SELECT started_at, partner FROM calls"
+    assert rows(other.path, "gateway.db", calls) != rows(home.path, "gateway.db", calls)
+
+
+def test_up_refuses_a_store_that_holds_personas_and_changes_nothing(home: MadeHome) -> None:
+    before = sorted(each.name for each in home.path.iterdir())
+    with pytest.raises(PilotError) as caught:
+        supervisor.start(home.path)
+    assert (caught.value.code, caught.value.exit) == ("demo-store", ExitCode.REFUSED)
+    assert "pilotctl demo" in caught.value.hint
+    assert sorted(each.name for each in home.path.iterdir()) == before
+
+
+def test_the_personas_are_accounts_of_the_store_and_their_tokens_are_hashes_there(
+    home: MadeHome,
+) -> None:
+    names = {row[0] for row in rows(home.path, "policy.db", "SELECT name FROM operator_accounts")}
+    assert {each.name for each in PERSONAS} <= names
+    for path in home.path.rglob("*"):
+        if path.is_file():
+            told = path.read_bytes()
+            assert not any(token.encode() in told for token in home.made.tokens.values())
+
+
+def test_every_live_caller_of_a_round_is_somebody_of_the_cast() -> None:
+    for each in callers(1, incident_after=20.0):
+        slug, _, holder = each.key.partition("/")
+        assert slug in BY_SLUG
+        assert holder in {"", BY_SLUG[slug].subprocessor}
+    for each in ROUNDS:
+        assert each.wants not in BY_SLUG[each.probes].models
+        assert "polaris-2" in BY_SLUG[each.spends].models
