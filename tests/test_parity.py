@@ -30,8 +30,9 @@ MADE_BY_OPERATORS = {
     name for name, route in ROUTES.items() if route.writes and route.role is not Role.VIEWER
 }
 WHOLE = {
-    "Answer", "Bundle", "EventProof", "Explained", "Explanation", "GrantPlan", "IssuedKey", "IssuedToken", "OperatorCut",
-    "CallContent", "LogCheck", "PilotFile", "LogHandover", "LogHead", "LogSuccession", "UsagePicture",
+    "Answer", "Bundle", "EventProof", "Explained", "Explanation", "GrantPlan", "IssuedKey",
+    "IssuedToken", "OperatorCut", "CallContent", "LogCheck", "PilotFile", "LogHandover",
+    "LogHead", "LogSuccession", "UsagePicture",
 }  # fmt: skip
 """Results that are shown member by member."""
 
@@ -275,7 +276,10 @@ def test_its_result_can_be_shown(op):
 
 def test_what_destroys_wants_a_name_and_what_closes_takes_one_person():
     destructive = {op.id for op in OPERATIONS if op.effect is Effect.DESTRUCTIVE}
-    assert destructive == {"grant.revoke", "key.revoke", "partner.offboard", "operator.cut", "log.restart", "call.redact"}
+    assert destructive == {
+        "grant.revoke", "key.revoke", "partner.offboard", "operator.cut", "log.restart",
+        "call.redact",
+    }  # fmt: skip
     converging = {op.id for op in OPERATIONS if op.converges}
     assert {"grant.revoke", "key.revoke", "lock.add"} <= converging
 

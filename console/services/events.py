@@ -46,12 +46,21 @@ def _acts(uid: int, activity: int, name: str, *actions: str) -> dict[str, Class]
 
 
 ACTIONS: dict[str, Class] = {
-    **_acts(ACCESS, 1, "Assign Privileges", "grant.activate", "grant.resume", "key.issue", "key.move", "key.rotate"),
-    **_acts(ACCESS, 2, "Revoke Privileges", "grant.revoke", "grant.expire", "key.revoke", "key.retire"),
+    **_acts(
+        ACCESS, 1, "Assign Privileges", "grant.activate", "grant.resume", "key.issue", "key.move",
+        "key.rotate",
+    ),
+    **_acts(
+        ACCESS, 2, "Revoke Privileges", "grant.revoke", "grant.expire", "key.revoke",
+        "key.retire", "operator.cut",
+    ),
     **_acts(ACCESS, 99, "Create", "grant.create"),
     **_acts(ACCESS, 99, "Suspend", "grant.suspend"),
     **_acts(FINDING, 1, "Create", "alert.create"),
-    **_acts(FINDING, 2, "Update", "alert.update", "alert.acknowledge", "alert.reopen", "alert.assign", "alert.snooze", "alert.wake", "alert.escalate", "alert.comment"),
+    **_acts(
+        FINDING, 2, "Update", "alert.update", "alert.acknowledge", "alert.reopen",
+        "alert.assign", "alert.snooze", "alert.wake", "alert.escalate", "alert.comment",
+    ),
     **_acts(FINDING, 3, "Close", "alert.close"),
     **_acts(AUTHENTICATION, 1, "Logon", "operator.sign-in"),
     **_acts(

@@ -74,9 +74,7 @@ async def serve(settings: Settings, _args: argparse.Namespace, stop: asyncio.Eve
         cutting.mount(web, "policy", store, identities, learn=accounts.learn)
         web.on_first_use(partial(cutting.note_first_use, store, identities))
         Api(store, directory).mount(web)
-        await web.start(
-            socket=settings.home.socket(SERVICE), listen=settings.listen.get(SERVICE)
-        )
+        await web.start(socket=settings.home.socket(SERVICE), listen=settings.listen.get(SERVICE))
         tasks = [
             asyncio.create_task(gateway.provision()),
             asyncio.create_task(gateway.follow()),

@@ -110,9 +110,7 @@ class Web:
         """Serve a path for our own processes: only for the user who runs this one."""
         self._app.router.add_route(method, path, partial(self._internal, handler, body))
 
-    async def start(
-        self, *, socket: Path | None = None, listen: Listen | None = None
-    ) -> None:
+    async def start(self, *, socket: Path | None = None, listen: Listen | None = None) -> None:
         """Listen. Raises `PilotError` where another process already does."""
         runner = web.AppRunner(
             self._app,
@@ -386,12 +384,14 @@ def _changes(route: Route) -> bool:
 
 
 def _digest(ask: Ask) -> str:
-    """Name what was asked for, however it was spelled."""
+    """Name what was asked for, however it was spelled.
+
+    The revision is not part of it: a command run again plans on what it changed itself.
+    """
     told = (
         ask.request.method,
         ask.request.path,
         sorted(ask.query.items()),
-        ask.revision,
         ask.body if ask.body is not None else ask.raw.decode("latin-1"),
     )
     return hashlib.sha256(encode(told)).hexdigest()

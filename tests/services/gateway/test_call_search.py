@@ -156,9 +156,7 @@ def test_periods_and_pages_stay_right_while_calls_come_in(store: Store) -> None:
     more = [record(n, partner="acme") for n in range(11, 14)]
     raw = [msgspec.json.encode(each) for each in more]
     store.write_now(lambda conn: calls.take(conn, "gw-1", more, raw))
-    rest = store.read_now(
-        lambda conn: calls.listing(conn, asked(**query, cursor=page.next_cursor))
-    )
+    rest = store.read_now(lambda conn: calls.listing(conn, asked(**query, cursor=page.next_cursor)))
     assert [each.sequence for each in (*page.items, *rest.items)] == [10, 9, 8, 7, 6, 5, 4, 3]
     with pytest.raises(PilotError, match="cursor"):
         store.read_now(

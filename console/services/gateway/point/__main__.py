@@ -85,7 +85,13 @@ async def _serve(read: Settings, name: str, selector: GuardedSelector) -> None:
     trust = Trust(plane.proxies, plane.proxy_protocol, plane.trusted_hops, plane.forwarded_header)
     callers = Callers(trust)
     listener = Listener(
-        point, spool, upstreams, routing, keys, limiter=following.limiter, callers=callers,
+        point,
+        spool,
+        upstreams,
+        routing,
+        keys,
+        limiter=following.limiter,
+        callers=callers,
         contents=ContentKeys(read.home),
     )
     selector.guard = point.guard
