@@ -48,9 +48,10 @@ def shape(output: str) -> str:
     text = re.sub(rf"\b({re.escape(getpass.getuser())}|root)\b", "USER", output)
     text = re.sub(r"\b[a-z]{3}_[0-9A-Z]{26}\b", "ID", text)
     text = re.sub(r"…[\w-]{4,6}(?=\s|$)", "…TAIL", text)
-    text = re.sub(r"\b[0-9a-f]{8,}\b|\S{43}=(?=\s|$)", "HASH", text)
+    text = re.sub(r"\b[0-9a-f]{8,}\b|\S{43,}=(?=\s|$)", "HASH", text)
     text = re.sub(r"\b(in )?\d+(\.\d+)?(s|m|h|d)\b|\bnow\b", "AGE", text)
     text = re.sub(r"(?<!^exit )\d+", "N", text, flags=re.MULTILINE)
+    text = text.replace("probes", "probe")
     text = re.sub(r"[-/+\w.]*pilotctl\.local[-/+\w=.]*", "ORIGIN", text)
     return "\n".join(re.sub(r"\s+", " ", line).strip() for line in text.splitlines())
 
@@ -72,6 +73,8 @@ def environment(path: Path, home: Path) -> dict[str, str]:
         "PYTHONPATH": str(ROOT),
         "PILOTCTL_HOME": str(home),
         "COLUMNS": "100",
+        "TERM": "xterm",
+        "COLORTERM": "",
         "LC_ALL": "C.UTF-8",
     }
 
@@ -92,14 +95,15 @@ def printed(
     )  # fmt: skip
     parts = re.split(rf"^{END}\d+\n", done.stdout, flags=re.MULTILINE)
     assert parts[-1] == "", done.stdout
-    home = env["PILOTCTL_HOME"]
-    return ["\n".join(_kept(part, home)) for part in parts[:-1]]
+    names = {env["PILOTCTL_HOME"]: "~/pilot", str(work.parent): "~"}
+    return ["\n".join(_kept(part, names)) for part in parts[:-1]]
 
 
-def _kept(part: str, home: str) -> list[str]:
-    """Return the lines to show: without this run's folder, nor its progress."""
-    text = part.replace(home, "~/pilot")
-    return [line.rstrip() for line in text.splitlines() if not line.startswith("… ")]
+def _kept(part: str, names: Mapping[str, str]) -> list[str]:
+    """Return the lines to show: without this run's folders, nor its progress."""
+    for folder, name in names.items():
+        part = part.replace(folder, name)
+    return [line.rstrip() for line in part.splitlines() if not line.startswith("… ")]
 
 
 def rewritten(shown: Iterable[Shown], outputs: Iterator[str]) -> str:
