@@ -1,6 +1,6 @@
-"""The console's application: the frame, the places, and reading what they show.
+"""The console's application: the frame and the places.
 
-What the operator does with it is in `steer`; how it is drawn in `display`.
+How they are read is in `reads`, what the operator does in `steer`, how it is drawn in `display`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,38 +16,33 @@ from textual.containers import Horizontal, Vertical
 from textual.events import Resize
 from textual.widget import Widget
 
-from console.errors import PilotError
-from console.model.stored import Page
 from console.operations.spec import Operation
-from console.present.cells import width
 from console.tui import crash, lifeline
+from console.tui.crumbs import crumbs
 from console.tui.described import described
-from console.tui.dressing import Dressed
 from console.tui.entry import Entry
 from console.tui.ink import Ink, Line
-from console.tui.lines import Lines, Reading, ReadLine, Subject
+from console.tui.lines import Lines, Reading, Subject
 from console.tui.link import APIS, Link
 from console.tui.link import Place as Session
-from console.tui.operate import Registry, params_of
+from console.tui.operate import Registry
 from console.tui.place import Place
 from console.tui.proofs import Proofs
 from console.tui.quiet import Quiet
+from console.tui.reads import Reads
 from console.tui.status import status_line
 from console.tui.table import Table
-from console.tui.tails import merged
 from console.tui.theme import Palette
 from console.tui.views import View
-from console.tui.work import begin
 
 if TYPE_CHECKING:
     from console.tui.tour import Tour
 
 TICK_SECONDS = 5.0
 """How often ages may grow: an idle screen says nothing in between."""
-STORY_EVERY = 3.0
 
 
-class Frame(Dressed, inherit_bindings=False):
+class Frame(Reads, inherit_bindings=False):
     """Status line, crumbs, a table or a reading, and the hint line that becomes a bar."""
 
     ENABLE_COMMAND_PALETTE = False
@@ -178,11 +172,6 @@ class Frame(Dressed, inherit_bindings=False):
     # the place in front
 
     @property
-    def place(self) -> Place:
-        """The place in front."""
-        return self.places[-1]
-
-    @property
     def body(self) -> Table | Reading:
         """The widget that shows it."""
         return self.table if self.place.view is not None else self.reading
@@ -281,99 +270,6 @@ class Frame(Dressed, inherit_bindings=False):
     def around(self) -> None:
         """Draw what stands around the rows: `looking` knows."""
 
-    # reading
-
-    def reload(self) -> None:
-        """Read the place in front, now and again; what was being read before is dropped."""
-        place = self.place
-        if place.local is None and (place.view is not None or place.subject is not None):
-            begin(self, partial(self._follow, place), "read")
-        else:
-            self.workers.cancel_group(self, "read")
-
-    async def _follow(self, place: Place) -> None:
-        while True:
-            try:
-                if place.view is not None:
-                    await self._read_view(place, place.view)
-                    pause = place.view.every
-                else:
-                    await self._read_story(place)
-                    pause = STORY_EVERY
-            except Exception as error:
-                place.faults[0] = self.note_bug(error)
-                pause = STORY_EVERY * 3
-                self.draw_frame()
-            await asyncio.sleep(pause)
-
-    def note_bug(self, error: Exception) -> str:
-        """Write the report of a bug that the console survives, and say so in a few words."""
-        path = crash.write(error, self._state_folder) if self._state_folder else None
-        words = f"a bug of the console ({type(error).__name__})"
-        self.link.note(crash.last_words(error, path), "bad")
-        return words
-
-    async def _read_view(self, place: Place, view: View) -> None:
-        await asyncio.gather(
-            *(self._read_source(place, view, index) for index in range(len(view.sources)))
-        )
-
-    async def _read_source(self, place: Place, view: View, index: int) -> None:
-        source = view.sources[index]
-        now = datetime.now(UTC)
-        asked = source.asks(place.raw)
-        if asked is None:
-            place.parts[index] = ()
-            return
-        held = place.parts.get(index, ())
-        newer = view.tail(held) if view.tail is not None and held else {}
-        raw = {**source.raw, **asked, **newer}
-        if place.limit and len(view.sources) == 1:
-            raw["limit"] = str(place.limit)
-        before = place.raw
-        try:
-            params = params_of(source.op, raw, now)
-            page = await self.link.read(source.op.run(params, self.link.session.engines, None))
-        except PilotError as error:
-            place.faults[index] = error.message
-        else:
-            # reading took its time: a key that came meanwhile goes before what was read
-            await self.quiet.turn()
-            if place.raw is not before:
-                return
-            items: Sequence[Any] = page.items if isinstance(page, Page) else [page]
-            if isinstance(page, Page) and not newer and len(view.sources) == 1:
-                place.more = bool(page.next_cursor)
-            if view.tail is not None:
-                items = merged(held, items, view.row_id, ascending=bool(newer))
-            place.take(index, items, now)
-            if isinstance(page, Page) and page.partial:
-                place.faults[index] = "; ".join(page.warnings) or "some rows could not be had"
-        if place is self.place:
-            self._fill_table()
-            self.draw_frame()
-
-    async def _read_story(self, place: Place) -> None:
-        assert place.subject is not None
-        room = max(20, self.size.width - 2)
-        try:
-            value, lines = await self.told(place.subject, room)
-        except PilotError as error:
-            place.faults[0] = error.message
-        else:
-            place.faults.clear()
-            place.heard = asyncio.get_running_loop().time()
-            place.subject = place.subject._replace(value=value)
-            place.lines = lines
-        if place is self.place:
-            if place.lines or not place.stale:
-                self.reading.show(place.lines, self.reading.top, self.reading.at)
-            self.draw_frame()
-
-    async def told(self, subject: Subject, room: int) -> tuple[Any, list[ReadLine]]:
-        """Return an object now, and its reading: `looking` knows."""
-        raise NotImplementedError
-
     # the frame
 
     def _api_told(self) -> None:
@@ -426,43 +322,4 @@ class Frame(Dressed, inherit_bindings=False):
     def _crumbs(self, room: int) -> Line:
         if self.bar_open and (offered := self.offered()):
             return offered
-        place = self.place
-        left: Line = [Ink(" ")]
-        for each in self.places[-4:-1]:
-            left += [Ink(each.title, "dim"), Ink(" > ", "dim")]
-        left.append(Ink(place.title, "title"))
-        if place.state.filter:
-            left.append(Ink(f"  /{place.state.filter}", "mark"))
-        right: Line = []
-        if place.view is not None:
-            shown, total = len(self.table.rows), self.table.total
-            marked = len(place.state.marks)
-            if marked:
-                hidden = marked - self.table.marked_shown
-                said = f"{marked} marked" + (f", {hidden} hidden" if hidden else "")
-                right.append(Ink(said + "  ", "mark"))
-            parts = [place.parts.get(at, ()) for at in range(len(place.view.sources))]
-            aside = place.view.aside(parts)
-            count = (
-                f"{shown}/{total}"
-                if shown != total
-                else f"{total} row{'' if total == 1 else 's'}"
-                if not place.more
-                else f"{total}+ rows"
-            )
-            if place.paused:
-                aside = [Ink(f"PAUSED, {place.waiting():,} new", "mark")]
-            elif place.state.tail and place.state.follow:
-                aside = [Ink("following", "dim")]
-            elif place.state.tail and place.state.top:
-                aside = [Ink(f"{place.state.top:,} above", "dim")]
-            right += [*aside, Ink(f"  {count}" if aside else count, "dim")]
-        stale = place.stale
-        if stale and place.heard is not None:
-            right = [Ink(stale, "bad"), *[Ink("  ")], *right[-1:]]
-        used = sum(width(ink.text) for ink in left)
-        taken = sum(width(ink.text) for ink in right)
-        if used + taken + 2 > room and right:
-            right = right[:1] if stale else right[-1:]
-            taken = sum(width(ink.text) for ink in right)
-        return [*left, Ink(" " * max(1, room - used - taken - 1)), *right]
+        return crumbs(self.places, self.table, room)

@@ -16,8 +16,9 @@ from console.tui.ink import Ink, Line
 from console.tui.lines import Lines
 from console.tui.link import Place as Session
 from console.tui.operate import params_of
+from console.tui.rows import TableState
 from console.tui.small import Small
-from console.tui.table import Table, TableState
+from console.tui.table import Table
 from console.tui.theme import Palette
 from console.tui.views import View
 from console.tui.work import begin

@@ -12,7 +12,7 @@ from console.present.columns import short
 from console.tui.command import Command, write
 from console.tui.lines import ReadLine, Subject
 from console.tui.link import coarse_age
-from console.tui.table import TableState
+from console.tui.rows import TableState
 from console.tui.views import View
 
 

@@ -1,0 +1,137 @@
+"""Reading what the place in front shows, now and again, for as long as it is in front."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from console.errors import PilotError
+from console.model.stored import Page
+from console.tui import crash
+from console.tui.dressing import Dressed
+from console.tui.lines import Reading, ReadLine, Subject
+from console.tui.link import Link
+from console.tui.operate import params_of
+from console.tui.place import Place
+from console.tui.quiet import Quiet
+from console.tui.tails import merged
+from console.tui.views import View
+from console.tui.work import begin
+
+STORY_EVERY = 3.0
+
+
+class Reads(Dressed, inherit_bindings=False):
+    """An application whose places are read from the APIs."""
+
+    link: Link
+    quiet: Quiet
+    reading: Reading
+    places: list[Place]
+    _state_folder: Path | None
+
+    @property
+    def place(self) -> Place:
+        """The place in front."""
+        return self.places[-1]
+
+    def reload(self) -> None:
+        """Read the place in front, now and again; what was being read before is dropped."""
+        place = self.place
+        if place.local is None and (place.view is not None or place.subject is not None):
+            begin(self, partial(self._follow, place), "read")
+        else:
+            self.workers.cancel_group(self, "read")
+
+    async def _follow(self, place: Place) -> None:
+        while True:
+            try:
+                if place.view is not None:
+                    await self._read_view(place, place.view)
+                    pause = place.view.every
+                else:
+                    await self._read_story(place)
+                    pause = STORY_EVERY
+            except Exception as error:
+                place.faults[0] = self.note_bug(error)
+                pause = STORY_EVERY * 3
+                self.draw_frame()
+            await asyncio.sleep(pause)
+
+    def note_bug(self, error: Exception) -> str:
+        """Write the report of a bug that the console survives, and say so in a few words."""
+        path = crash.write(error, self._state_folder) if self._state_folder else None
+        words = f"a bug of the console ({type(error).__name__})"
+        self.link.note(crash.last_words(error, path), "bad")
+        return words
+
+    async def _read_view(self, place: Place, view: View) -> None:
+        await asyncio.gather(
+            *(self._read_source(place, view, index) for index in range(len(view.sources)))
+        )
+
+    async def _read_source(self, place: Place, view: View, index: int) -> None:
+        source = view.sources[index]
+        now = datetime.now(UTC)
+        asked = source.asks(place.raw)
+        if asked is None:
+            place.parts[index] = ()
+            return
+        held = place.parts.get(index, ())
+        newer = view.tail(held) if view.tail is not None and held else {}
+        raw = {**source.raw, **asked, **newer}
+        if place.limit and len(view.sources) == 1:
+            raw["limit"] = str(place.limit)
+        before = place.raw
+        try:
+            params = params_of(source.op, raw, now)
+            page = await self.link.read(source.op.run(params, self.link.session.engines, None))
+        except PilotError as error:
+            place.faults[index] = error.message
+        else:
+            # reading took its time: a key that came meanwhile goes before what was read
+            await self.quiet.turn()
+            if place.raw is not before:
+                return
+            items: Sequence[Any] = page.items if isinstance(page, Page) else [page]
+            if isinstance(page, Page) and not newer and len(view.sources) == 1:
+                place.more = bool(page.next_cursor)
+            if view.tail is not None:
+                items = merged(held, items, view.row_id, ascending=bool(newer))
+            place.take(index, items, now)
+            if isinstance(page, Page) and page.partial:
+                place.faults[index] = "; ".join(page.warnings) or "some rows could not be had"
+        if place is self.place:
+            self._fill_table()
+            self.draw_frame()
+
+    async def _read_story(self, place: Place) -> None:
+        assert place.subject is not None
+        room = max(20, self.size.width - 2)
+        try:
+            value, lines = await self.told(place.subject, room)
+        except PilotError as error:
+            place.faults[0] = error.message
+        else:
+            place.faults.clear()
+            place.heard = asyncio.get_running_loop().time()
+            place.subject = place.subject._replace(value=value)
+            place.lines = lines
+        if place is self.place:
+            if place.lines or not place.stale:
+                self.reading.show(place.lines, self.reading.top, self.reading.at)
+            self.draw_frame()
+
+    async def told(self, subject: Subject, room: int) -> tuple[Any, list[ReadLine]]:
+        """Return an object now, and its reading: `looking` knows."""
+        raise NotImplementedError
+
+    def _fill_table(self) -> None:
+        """Show the rows of the place in front: `app` knows."""
+
+    def draw_frame(self) -> None:
+        """Draw what stands around: `app` knows."""
