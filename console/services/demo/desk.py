@@ -115,21 +115,21 @@ class Desk:
             select(ALERTS.c.body).where(ALERTS.c.state != AlertState.RESOLVED.value)
         )
         for alert in sorted(there.scalars(), key=lambda each: each.created_at):
+            mine = alert
             if alert.state in {AlertState.NEW, AlertState.REOPENED}:
-                self._take_on(alert, at)
+                mine = self._take_on(alert, at)
             close_at = alert.last_seen_at + JUDGED_AFTER
-            if alert.state == AlertState.IN_PROGRESS and close_at <= at < self._at - STILL_OPEN:
-                self._close(alert, close_at)
+            if mine.state == AlertState.IN_PROGRESS and close_at <= min(at, self._at - STILL_OPEN):
+                self._close(mine, close_at)
 
-    def _take_on(self, alert: Alert, at: datetime) -> None:
+    def _take_on(self, alert: Alert, at: datetime) -> Alert:
         when = alert.last_seen_at + TAKEN_ON_AFTER
         if when >= min(at, self._at - timedelta(hours=1)):
-            return
+            return alert
         who = DUTY if 8 <= when.hour < 20 else NIGHT
         body = AcknowledgeAlert(reason="looking")
-        triage.acknowledge(
-            self.conn, asked(api.ALERT_ACKNOWLEDGE, who, when, body, {"alert": alert.id})
-        )
+        ask = asked(api.ALERT_ACKNOWLEDGE, who, when, body, {"alert": alert.id})
+        return triage.acknowledge(self.conn, ask)
 
     def _close(self, alert: Alert, when: datetime) -> None:
         said = self._verdicts.get((alert.rule, alert.partner)) or USUAL.get(alert.rule)

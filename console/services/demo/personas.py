@@ -6,6 +6,7 @@ A store with personas in it is marked as one, for good: `up` never serves it.
 from __future__ import annotations
 
 import os
+import socket
 import sqlite3
 import tempfile
 from collections.abc import Mapping
@@ -37,9 +38,16 @@ def running() -> Path | None:
     for place in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*/home"):
         with suppress(OSError):
             stat = place.stat()
-            if stat.st_uid == os.geteuid() and (place / "run" / "policy.sock").exists():
+            if stat.st_uid == os.geteuid() and _answers(Home(place).socket("policy")):
                 found.append((stat.st_mtime, place))
     return max(found)[1] if found else None
+
+
+def _answers(path: Path) -> bool:
+    """Tell whether somebody listens there: a socket's file outlives a process that was killed."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.settimeout(1.0)
+        return asking.connect_ex(str(path)) == 0
 
 
 def token(home: Path, name: str) -> str:

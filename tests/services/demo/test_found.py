@@ -54,7 +54,7 @@ def test_every_alert_but_the_youngest_has_its_verdict(
     old = [
         alert
         for alert in history.alerts.values()
-        if oracle.moment(alert["last_seen_at"]) < (home.end - timedelta(days=8)).timestamp()
+        if oracle.moment(alert["last_seen_at"]) < (home.end - timedelta(days=2)).timestamp()
     ]
     assert len(old) > 20
     assert {alert["state"] for alert in old} == {"resolved"}
