@@ -24,7 +24,7 @@ def money(micros: float) -> str:
     """Return micro-units as units: `412.07`, `0.0031` for what two decimals would hide."""
     units = micros / 1_000_000
     if units and abs(units) < 0.01:
-        return f"{units:.6f}".rstrip("0")
+        return f"{units:.4f}".rstrip("0") if abs(units) >= 0.0001 else "<0.0001"
     return f"{units:,.2f}" if abs(units) < 1_000_000 else f"{amount(units)}"
 
 

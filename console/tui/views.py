@@ -93,6 +93,13 @@ _PRIORITY = {
 }  # fmt: skip
 _LEAST = {("Alert", "title"): 28}
 """Cells without which a column says too little: others go first."""
+_TOGETHER = {
+    "BudgetState": ("grant_id", "scope", "principal"),
+    "Forecast": ("kind", "name", "partner"),
+    "OperatorSession": ("operator", "service", "by", "source", "agent"),
+}
+"""Rows that have no id: what together tells them apart."""
+
 _EMPTY = {
     "grants": ("No grants.", "`n` makes one; `:capabilities` says what can be granted."),
     "keys": ("No keys.", "`K` on a grant issues one: `:grants`."),
@@ -100,6 +107,14 @@ _EMPTY = {
     "alerts": ("No alerts.", "Detections run over calls and events; `:audit` has all of them."),
     "silences": ("No silences: every alert is heard.", "`pilotctl silence add` mutes one a while."),
     "oncall": ("Nobody is on call.", "`pilotctl oncall add NAME` pages a webhook or a program."),
+    "deliveries": ("Nobody was paged.", "`:oncall` has who would be; `:oncall test` tries."),
+    "break-glass": (
+        "No account is sealed for the night on which nobody can sign in.",
+        "`pilotctl break-glass seal` makes one; its token is for a safe.",
+    ),
+    "prices": ("No prices: calls cost nothing.", "`:price set` sets what a model's tokens cost."),
+    "budgets": ("No budgets.", "`:grant amend limits=budget=250,per=month` sets one."),
+    "forecast": ("Nothing can run out.", "A grant's budget, or a pool in pilot.toml, would."),
     "calls": ("No calls yet.", "Partners call the points: `:points` has their addresses."),
     "partners": ("No partners.", "`:partner create` adds one."),
     "principals": ("No principals.", "A partner's user is taken in by `:principal create`."),
@@ -227,8 +242,10 @@ def subject_of(value: Any) -> Subject | None:
 
 
 def row_id(value: Any) -> str:
-    """Return what tells a row from the others of its list."""
-    return str(getattr(value, "id", "")) or name_of(value)
+    """Return what tells a row from the others of its list, never empty."""
+    if together := _TOGETHER.get(type(value).__name__):
+        return " ".join(str(getattr(value, member)) for member in together)
+    return str(getattr(value, "id", "")) or name_of(value) or "-"
 
 
 def table_columns(kind: type) -> tuple[TableColumn, ...]:

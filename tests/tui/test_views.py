@@ -8,7 +8,9 @@ import msgspec
 from still_pilot import NOW, StillPilot
 from test_console import OPERATIONS, Hands, run
 
+from console.model.account import OperatorSession
 from console.model.audit import Event
+from console.model.price import BudgetState
 from console.model.traffic import CallRecord, UsageRow
 from console.tui.described import described
 from console.tui.link import Link
@@ -16,6 +18,7 @@ from console.tui.one_partner import last_used, locks_on, observed
 from console.tui.proofs import Proofs, contradiction
 from console.tui.tails import merged, searching
 from console.tui.usage import by_hour, used
+from console.tui.views import row_id
 
 BY_ID = {op.id: op for op in OPERATIONS}
 
@@ -268,3 +271,23 @@ def test_a_list_longer_than_was_asked_for_says_so_and_goes_on_at_its_end():
         await hands.see("450 rows")
 
     run(StillPilot(partners=450), story)
+
+
+def test_rows_without_an_id_are_told_apart_and_none_is_nameless():
+    budget = BudgetState(
+        grant_id="grt_1", pilot="aurora", partner="acme", period="month", starts_at=NOW,
+        budget_micros=1, spent_micros=0, reserved_micros=0, left_micros=1,
+    )  # fmt: skip
+    session = OperatorSession(
+        operator="root", service="audit", by="user root", source="this machine", agent="one",
+        first_at=NOW, last_at=NOW, requests=1,
+    )  # fmt: skip
+    rows = [
+        budget,
+        msgspec.structs.replace(budget, scope="principal", principal="a"),
+        session,
+        msgspec.structs.replace(session, agent="two"),
+        UsageRow(group="", calls=1, allowed=0, denied=1, errors=0, input_tokens=0,
+                 output_tokens=0, estimated_calls=0),
+    ]  # fmt: skip
+    assert len({row_id(row) for row in rows} - {""}) == len(rows)
