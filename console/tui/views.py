@@ -100,6 +100,9 @@ _TOGETHER = {
 }
 """Rows that have no id: what together tells them apart."""
 
+_RUNS_OUT = ("Forecast", "name")
+"""A column of names of which many are ids."""
+
 _EMPTY = {
     "grants": ("No grants.", "`n` makes one; `:capabilities` says what can be granted."),
     "keys": ("No keys.", "`K` on a grant issues one: `:grants`."),
@@ -259,7 +262,8 @@ def table_columns(kind: type) -> tuple[TableColumn, ...]:
 def _column(column: Column, kind: str) -> TableColumn:
     def text(row: Any, now: datetime) -> str:
         written = cell(column, row, now)
-        return short(written) if column.name in {"id", "target"} else written
+        named = column.name in {"id", "target", "grant"} or (kind, column.name) == _RUNS_OUT
+        return short(written) if named else written
 
     def token(row: Any) -> str:
         value = column.get(row)
