@@ -78,6 +78,7 @@ def parser_of(verb: str) -> Parser:
 
 def _do(order: _Order, common: Common, output: Output, stderr: Stderr) -> int:
     from console.services import supervisor  # noqa: PLC0415  # needs the extra `local`
+    from console.services.demo import personas  # noqa: PLC0415  # as above
 
     home = order.home
     if order.verb == "up":
@@ -92,6 +93,8 @@ def _do(order: _Order, common: Common, output: Output, stderr: Stderr) -> int:
         found = supervisor.status(home)
         if order.verb == "status" and not found.running:
             stderr.note(f"nothing is running in {home}: pilotctl up")
+        elif order.verb == "status" and (told := personas.told(home)):
+            stderr.note(told)
     _print(found, common, output)
     all_well = found.running and all(each.state == "running" for each in found.processes)
     if order.verb == "status" and order.flags.exit_status and not all_well:

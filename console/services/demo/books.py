@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from threading import Event
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -71,8 +72,15 @@ class Books:
     """Policy's and the gateway's stores in one open transaction each, and a clock."""
 
     def __init__(
-        self, settings: Settings, gateway: Store, at_policy: Connection, at_gateway: Connection
+        self,
+        settings: Settings,
+        gateway: Store,
+        at_policy: Connection,
+        at_gateway: Connection,
+        halted: Event,
     ) -> None:
+        self.halted = halted
+        """Set where nobody waits for the history any more."""
         self.at_policy, self.at_gateway = at_policy, at_gateway
         self.bundle: CedarBundle = bundle_in(settings.policy.folder)
         self.salt = salt_of(settings.home)
@@ -224,13 +232,18 @@ def written(settings: Settings, do: Callable[[Books, Connection], T]) -> T:
     gateway = Store.open(home.store("gateway"), AT_GATEWAY, durable=False)
     audit = Store.open(home.store("audit"), AT_AUDIT, durable=False)
 
+    halted = Event()
+
     def at_all(p: Connection, g: Connection, a: Connection) -> T:
-        return do(Books(settings, gateway, p, g), a)
+        return do(Books(settings, gateway, p, g, halted), a)
 
     try:
         return policy.write_now(
             lambda p: gateway.write_now(lambda g: audit.write_now(partial(at_all, p, g)))
         )
+    except BaseException:
+        halted.set()  # the writers' threads stop soon, and undo what they did
+        raise
     finally:
         for store in (policy, gateway, audit):
             store.close()

@@ -12,7 +12,6 @@ import random
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
-from functools import partial
 from itertools import count
 from typing import Any
 
@@ -23,7 +22,7 @@ from console.api import gateway as gw
 from console.api import operators as op
 from console.api import policy as po
 from console.errors import PilotError
-from console.model.access import AddContact, ChangePartner, NewContact, NewPartner, VerifyPartner
+from console.model.access import AddContact, NewContact, NewPartner, VerifyPartner
 from console.model.account import IssuedToken, IssueToken, NewOperator
 from console.model.enforcement import (
     Credential,
@@ -45,21 +44,16 @@ from console.model.evidence import (
     PublishTerms,
 )
 from console.model.grant import (
-    AmendGrant,
     Grant,
     GrantState,
     NewGrant,
-    OffboardPartner,
     RenewGrant,
-    SuspendAccess,
 )
-from console.model.limits import Limits
-from console.model.price import MICROS
-from console.model.principal import NewPrincipal, Principal, PrincipalKind
-from console.services.demo import cast, days, incidents, lapse
+from console.services.demo import cast, days, incidents, turns
 from console.services.demo.books import Books, written
-from console.services.demo.cast import BY_SLUG, DUTY, OWNER, SEATS, Seat
+from console.services.demo.cast import DUTY, OWNER, SEATS, Seat
 from console.services.demo.desk import Desk
+from console.services.demo.personas import DAYS
 from console.services.demo.truth import Made, Planted
 from console.services.gateway import calls, prices
 from console.services.gateway.changes import append, head
@@ -69,9 +63,6 @@ from console.services.policy.marks import set_mark
 from console.services.policy.tables import GRANTS, PARTNERS
 from console.services.settings import Settings
 
-DAYS = 90
-TERMS_LAPSE_AFTER = timedelta(minutes=4)
-"""After the end of the history: when the terms that one partner accepted count no more."""
 TAKEN_EVERY = 6
 """Days of the history that are taken into the log together."""
 BUSY = 1.0
@@ -112,17 +103,20 @@ class Story:
             found += timedelta(days=1)
         return datetime.combine(found, time(), UTC) + timedelta(hours=hour)
 
-    def tell(self) -> None:
-        """Tell it from the first day to the last."""
+    def tell(self, progress: Callable[[int], object] = bool) -> None:
+        """Tell it from the first day to the last; `progress` hears how many days are done."""
         self._opening()
         if not self._calm:
             incidents.plan(self)
         today = self.first.date()
         while (midnight := datetime.combine(today, time(), UTC)) < self.end:
+            if self.books.halted.is_set():
+                raise PilotError("interrupted", "nobody waits for it any more")
             until = min(midnight + timedelta(days=1), self.end)
             self._acts_before(until)
             self._calls_of(today, until)
             today += timedelta(days=1)
+            progress((today - self.first.date()).days)
 
     def do(
         self, route: Any, who: str, at: datetime, body: msgspec.Struct | None = None, **path: str
@@ -233,10 +227,10 @@ class Story:
         for pilot in cast.pilots():
             self.publish(pilot.slug, cast.TERMS, at)
         for number, seat in enumerate(SEATS):
-            self.on(self.day(seat.joins) + timedelta(minutes=7 * number), _joining(self, seat))
+            self.on(self.day(seat.joins) + timedelta(minutes=7 * number), turns.joining(self, seat))
         for slug, name, third in cast.WAITING:
-            self.on(self.day(11), _knocking(self, slug, name, third))
-        _turns(self)
+            self.on(self.day(11), turns.knocking(self, slug, name, third))
+        turns.plan(self)
 
     def publish(
         self, pilot: str, text: str, at: datetime, reaccept_by: datetime | None = None
@@ -353,153 +347,6 @@ class Story:
         }
 
 
-_OWN_WAY = {"kestrel", "borealis", "lodestar", "drumlin", "marlin", "lanternfish"}
-"""Partners whose grants do not simply go on."""
-
-
-def _joining(story: Story, seat: Seat) -> Callable[[datetime], None]:
-    def act(at: datetime) -> None:
-        story.admit(seat, at)
-        if seat.slug == "lanternfish":
-            return
-        term = timedelta(days=seat.term)
-        if seat.slug == "kestrel":
-            story.on(
-                max(at, story.end - timedelta(hours=5)),
-                lambda when: _ignore(story.grant(seat, when, when + timedelta(days=30))),
-            )
-            return
-        story.open(seat, at, at + term)
-        for name in seat.principals:
-            who: Principal = story.do(
-                po.PRINCIPAL_CREATE, OWNER, at,
-                NewPrincipal(
-                    partner=seat.slug, identifier=name, note=name.replace("-", " "),
-                    kind=PrincipalKind.SERVICE if "service" in name else PrincipalKind.AGENT,
-                    reason="named in the request",
-                ),
-            )  # fmt: skip
-            assert who.hash
-        if seat.slug not in _OWN_WAY:
-            _renewals(story, seat, at, term)
-
-    return act
-
-
-def _renewals(story: Story, seat: Seat, at: datetime, term: timedelta) -> None:
-    """Renew in time, again and again: before anybody is warned."""
-    early = cast.EXTRA_TIME if term > timedelta(days=30) else timedelta(days=8)
-    when = at + term - early
-    while when < story.end:
-        ends = when + term
-        story.on(when, partial(_renewed, story, seat.slug, ends))
-        when = ends - early
-
-
-def _knocking(story: Story, slug: str, name: str, third: int) -> Callable[[datetime], None]:
-    def act(at: datetime) -> None:
-        body = NewPartner(
-            slug=slug, name=name, sponsor=OWNER, egress=[f"127.0.{third}.0/24"],
-            reason="application received",
-        )  # fmt: skip
-        story.do(po.PARTNER_CREATE, OWNER, at, body)
-        if slug == "millrace":
-            later = at + timedelta(days=2)
-            story.on(
-                later,
-                lambda when: story.do(
-                    po.PARTNER_VET, OWNER, when, ChangePartner(reason="papers asked for"),
-                    partner=slug,
-                ),
-            )  # fmt: skip
-
-    return act
-
-
-def _turns(story: Story) -> None:
-    """Plan what happened to single partners over the months, apart from incidents."""
-    end = story.end
-
-    def borealis(at: datetime) -> None:
-        story.renew("borealis", at, end + timedelta(hours=6))
-
-    def exploit(slug: str) -> Callable[[datetime], None]:
-        def act(at: datetime) -> None:
-            seat = BY_SLUG[slug]
-            story.assess(slug, "cyber.exploit-dev", at)
-            story.grant(seat, at, at + timedelta(hours=71), "cyber.exploit-dev")
-
-        return act
-
-    def restrict(at: datetime) -> None:
-        body = ChangePartner(reason="its ownership is under review")
-        story.do(po.PARTNER_RESTRICT, OWNER, at, body, partner="umber")
-
-    def offboard(at: datetime) -> None:
-        body = OffboardPartner(reason="the contract ended")
-        story.do(gw.PARTNER_OFFBOARD, OWNER, at, body, partner="inkwell")
-
-    def suspend(at: datetime) -> None:
-        for grant in story.grants_of("copperleaf", GrantState.ACTIVE)[:1]:
-            body = SuspendAccess(reason="its audit report is late")
-            story.do(gw.GRANT_SUSPEND, DUTY, at, body, grant=grant.id)
-
-    def revoke(at: datetime) -> None:
-        for grant in story.grants_of("keystone", GrantState.ACTIVE)[:1]:
-            body = Revoke(kind=TombstoneKind.GRANT, id=grant.id, reason="used outside its purpose")
-            story.do(gw.REVOKE, DUTY, at, body)
-
-    def amend(at: datetime) -> None:
-        for grant in story.grants_of("anvil", GrantState.ACTIVE)[:1]:
-            body = AmendGrant(
-                limits=Limits(requests_per_minute=300, parallel=20, budget_micros=250 * MICROS),
-                reason="a smaller pool for this quarter",
-            )
-            with_path = {"grant": grant.id}
-            story.do(po.GRANT_AMEND, OWNER, at, body, **with_path)
-
-    def again(at: datetime) -> None:
-        story.open(BY_SLUG["marlin"], at, at + timedelta(days=84))
-
-    def stage_lock(at: datetime) -> None:
-        if story.knows("juniper-bay"):
-            story.lock(LockKind.PARTNER, "juniper-bay", at, "asked for by their security desk")
-
-    def new_terms(at: datetime) -> None:
-        story.publish("meridian", cast.TERMS_2, at, end + TERMS_LAPSE_AFTER)
-        for seat in SEATS:
-            if seat.pilot == "meridian" and seat.slug != lapse.SEAT.slug and story.knows(seat.slug):
-                when = min(
-                    at + timedelta(hours=story.dice.uniform(2, 60)), end - timedelta(hours=2)
-                )
-                story.on(when, partial(story.accept, seat))
-
-    story.on(max(story.day(0.5), end - timedelta(days=20)), new_terms)
-    story.on(max(story.day(0.3), end - timedelta(days=20)), borealis)
-    story.on(end - timedelta(hours=4), exploit("northwind"))
-    story.on(story.day(62), restrict)
-    story.on(story.day(66), offboard)
-    story.on(story.day(76), suspend)
-    story.on(story.day(69), revoke)
-    story.on(story.day(64), amend)
-    story.on(story.day(34), again)
-    story.on(end - timedelta(days=2), stage_lock)
-    for offset, slug in ((22, "argent"), (36, "gannet"), (67, "basalt"), (88, "isobar")):
-        story.on(story.day(offset + 0.4), partial(_rotated, story, slug))
-
-
-def _renewed(story: Story, slug: str, ends: datetime, at: datetime) -> None:
-    story.renew(slug, at, ends)
-
-
-def _rotated(story: Story, slug: str, at: datetime) -> None:
-    story.rotate(slug, at)
-
-
-def _ignore(_done: object) -> None:
-    """A callback's answer that nobody needs."""
-
-
 def make(
     settings: Settings,
     *,
@@ -507,10 +354,12 @@ def make(
     now: datetime,
     day: int = DAYS,
     calm: bool = False,
+    progress: Callable[[int], object] = bool,
 ) -> Made:
     """Write the history of a pilot into the stores of a new home, up to `now`.
 
-    `day` is how many days of it there are; `calm` leaves every incident out.
+    `day` is how many days of it there are; `calm` leaves every incident out; `progress`
+    hears of each day, in a thread of its own.
     Raises PilotError where a service refuses what the story does: then it is wrong.
     """
     first = now - timedelta(days=day)
@@ -520,7 +369,7 @@ def make(
         books.begin(settings, first)
         set_mark(books.at_policy, "demo_day", day)
         story = Story(books, desk, seed=seed, first=first, end=now, calm=calm)
-        story.tell()
+        story.tell(progress)
         return Made(
             first=first,
             day=day,

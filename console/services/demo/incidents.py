@@ -148,6 +148,10 @@ def _many_networks(story: Story, at: datetime) -> None:
     _plant(story, "key-many-networks", at, _of(key), _TRUE, why)
     _plant(story, "egress-undeclared", at, _of(key), _TRUE, why)
     story.on(at + 49 * MINUTE, lambda when: story.revoke_key(key, DUTY, when, why))
+    story.on(
+        at + timedelta(days=3),
+        lambda when: story.issue(key.grant_id, "foxglove", "pagewright", when, "new runners"),
+    )
 
 
 def _admitted(story: Story, at: datetime) -> None:

@@ -55,8 +55,8 @@ class Round(NamedTuple):
 
 ROUNDS = (
     Round("acme/datawharf", "halcyon", "aurora-2", "bramble"),
-    Round("saltmarsh/vialtrack", "umber", "aurora-1", "drumlin"),
-    Round("foxglove/pagewright", "dovetail", "aurora-2", "hollow"),
+    Round("saltmarsh/vialtrack", "umber", "aurora-1", "hollow"),
+    Round("foxglove/pagewright", "dovetail", "aurora-2", "foxglove"),
 )
 
 

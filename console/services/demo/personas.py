@@ -18,6 +18,8 @@ from console.services.home import Home
 
 MARK = "demo_day"
 """In policy's store: the day of the demo that it holds."""
+DAYS = 90
+"""Days of history that the demo has."""
 FOLDER_PREFIX = "pilotctl-demo-"
 NAMES = ("owner-1", "duty-1", "duty-2", "approver-1", "auditor-1")
 
@@ -72,6 +74,17 @@ def day_of(home: Path) -> int:
         row = db.execute("SELECT value FROM marks WHERE name = ?", (MARK,)).fetchone()
         return int(row[0]) if row else 0
     return 0
+
+
+def told(home: Path) -> str:
+    """Return what a demo's home is, in words; nothing for any other."""
+    day = day_of(home)
+    if not day:
+        return ""
+    return (
+        f"a demo, day {day} of {DAYS}: its history ended when it was started, and its times "
+        "are those of this machine's clock"
+    )
 
 
 def refuse(home: Path) -> None:

@@ -20,7 +20,8 @@ from console.errors import PilotError
 from console.model.text import now
 from console.services import supervisor
 from console.services.demo import personas
-from console.services.demo.chronicle import DAYS, make
+from console.services.demo.chronicle import make
+from console.services.demo.personas import DAYS
 from console.services.demo.traffic import Secrets
 from console.services.demo.truth import Made
 from console.services.settings import load, prepare
@@ -42,6 +43,10 @@ meridian-1 = "builtin"
 polaris-1 = "builtin"
 polaris-2 = "builtin"
 """
+
+
+TOLD_EVERY = 30
+"""Days of history between two lines about its making."""
 
 
 class Demo:
@@ -75,7 +80,10 @@ class Demo:
             self._guard = self._run("console.services.demo.guard", str(self.home), apart=True)
             self._say(f"writing {self.day} days of history …")
             began = time.monotonic()
-            made = make(load(place.path), seed=self._number, now=now(), day=self.day)
+            made = make(
+                load(place.path), seed=self._number, now=now(), day=self.day,
+                progress=self._progress,
+            )  # fmt: skip
             rows = ", ".join(f"{count} {noun}" for noun, count in made.rows.items())
             self._say(f"{rows} in {time.monotonic() - began:.1f} s; starting the services …")
             personas.keep(place, made.tokens)
@@ -98,6 +106,10 @@ class Demo:
         """Return what day of the pilot it is, in words."""
         first = now() - timedelta(days=self.day)
         return f"day {self.day} of {DAYS}: it began on {first:%Y-%m-%d}, and its history ends now"
+
+    def _progress(self, days: int) -> None:
+        if days % TOLD_EVERY == 0 and days < self.day:
+            self._say(f"… {days} of {self.day} days")
 
     def _start_traffic(self, made: Made) -> None:
         self._traffic = self._run(
