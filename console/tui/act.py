@@ -148,7 +148,8 @@ class Act(ModalScreen[None]):
     def on_resize(self, _: Resize) -> None:
         """Leave the title and the buttons on the screen, whatever the plan takes."""
         room = self.size.height * 96 // 100 - BESIDE
-        self.query_one(VerticalScroll).styles.max_height = max(3, room)
+        for box in self.query(VerticalScroll):  # none before it is composed
+            box.styles.max_height = max(3, room)
 
     def on_mount(self) -> None:
         """Start with the first thing to fill in; with nothing to fill in, on Cancel."""
@@ -425,7 +426,7 @@ class Act(ModalScreen[None]):
 
     def _show_keys(self) -> None:
         more = [] if self._whole else [Ink("  ctrl+t", "key"), Ink(" every parameter")]
-        if self.query_one(VerticalScroll).max_scroll_y:
+        if any(box.max_scroll_y for box in self.query(VerticalScroll)):
             more = [Ink("  pgup pgdn", "key"), Ink(" the rest"), *more]
         keys = [Ink("tab", "key"), Ink(" on"), Ink("  esc", "key"), Ink(" cancel"), *more]
         self.query_one("#keys", Lines).set([keys])
