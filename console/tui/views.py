@@ -24,6 +24,7 @@ NOUN_OF = {
     "Credential": "credential", "Lock": "lock", "Alert": "alert", "CallRecord": "call",
     "Event": "event", "UsageTerms": "terms", "Assessment": "assessment", "Point": "point",
     "Principal": "principal", "QuietGrant": "grant",
+    "OperatorAccount": "operator",
     "Receipt": "receipt", "Silence": "silence", "DetectionRule": "rule", "OncallTarget": "oncall",
 }  # fmt: skip
 """The type of a row to the subject of the operations that act on it."""
@@ -91,7 +92,7 @@ _PRIORITY = {
     ("Assessment", "id"): 4, ("Acceptance", "id"): 4, ("UsageTerms", "id"): 4,
     ("Tombstone", "id"): 1, ("Event", "target"): 0,
 }  # fmt: skip
-_LEAST = {("Alert", "title"): 28}
+_LEAST = {("Alert", "title"): 28, ("DetectionRule", "rule"): 24}
 """Cells without which a column says too little: others go first."""
 _TOGETHER = {
     "BudgetState": ("grant_id", "scope", "principal"),
