@@ -133,3 +133,17 @@ def test_a_demo_that_is_killed_leaves_no_process_and_no_folder() -> None:
             demo.wait(10)
         until(lambda: not processes_of(folder), 60, "end of what it started")
         until(lambda: not list(Path(folder).iterdir()), 20, "empty folder")
+
+
+def test_the_tour_runs_to_its_end_on_any_day_and_the_log_verifies() -> None:
+    with tempfile.TemporaryDirectory(prefix="kt-") as folder:
+        done = subprocess.run(
+            [sys.executable, "-m", "console", "demo", "--at", "2"],
+            env={**os.environ, "TMPDIR": folder}, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, check=False, timeout=240,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "day 2 of 90" in done.stderr
+        assert done.stdout.rstrip().endswith("yes")
+        assert list(Path(folder).iterdir()) == []
+        assert processes_of(folder) == []
