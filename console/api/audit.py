@@ -35,7 +35,7 @@ TILE = Route("log.tile", "audit", "GET", "/v1/log/files/{file}", bytes)
 """`file` is a C2SP tlog-tiles path below the log: `checkpoint`, `tile/0/000`, …"""
 HANDOVERS = Route(
     "log.handovers", "audit", "GET", "/v1/log/handovers", Page[LogHandover],
-    query=("old_key", *PAGING),
+    query=("old_key",),
 )  # fmt: skip
 ROTATE = Route(
     "log.rotate-key", "audit", "POST", "/v1/log/rotation", LogHandover,

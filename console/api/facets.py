@@ -513,7 +513,7 @@ class Operators(Protocol):
     def cut(self, operator: str, change: CutOperator) -> Flow[OperatorCut]:
         """Cut somebody off at every service; one that does not answer is told so."""
 
-    def sessions(self, paging: Paging) -> Flow[Page[OperatorSession]]:
+    def sessions(self) -> Flow[Page[OperatorSession]]:
         """Who has used each service since it started."""
 
 

@@ -60,7 +60,7 @@ def _cut(api: Api) -> Route:
 def _sessions(api: Api) -> Route:
     return Route(
         f"{api}.operator.sessions", api, "GET", "/v1/sessions", Page[OperatorSession],
-        Role.AUDITOR, query=PAGING,
+        Role.AUDITOR,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from console.api.engines import Engines, Paging
+from console.api.engines import Engines
 from console.api.flow import Flow
 from console.errors import PilotError
 from console.model.account import (
@@ -83,12 +83,16 @@ def show(p: OneOperator, at: Engines, _plan: Plan | None) -> Flow[OperatorAccoun
     return at.operators.show(p.operator)
 
 
+class Everyone(msgspec.Struct, kw_only=True, frozen=True):
+    """Nothing is chosen: every session is listed."""
+
+
 @operation(
     "operator.sessions", title="List sessions", result=Page[OperatorSession], role=Role.AUDITOR
 )
-def sessions(p: Listing, at: Engines, _plan: Plan | None) -> Flow[Page[OperatorSession]]:
+def sessions(_p: Everyone, at: Engines, _plan: Plan | None) -> Flow[Page[OperatorSession]]:
     """List who has used each service since it started: by what, from where, how often."""
-    return pages(p, at.operators.sessions)
+    return at.operators.sessions()
 
 
 class AddOperator(msgspec.Struct, kw_only=True, frozen=True):
@@ -214,7 +218,7 @@ class CutOne(msgspec.Struct, kw_only=True, frozen=True):
 def plan_cut(p: CutOne, at: Engines) -> Flow[Plan]:
     """Look at their sessions, where that can be had: it must work while anything is down."""
     try:
-        found = yield from at.operators.sessions(Paging())
+        found = yield from at.operators.sessions()
         theirs = [each for each in found.items if each.operator == p.operator]
     except PilotError:
         theirs = []

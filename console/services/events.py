@@ -52,7 +52,7 @@ ACTIONS: dict[str, Class] = {
     ),
     **_acts(
         ACCESS, 2, "Revoke Privileges", "grant.revoke", "grant.expire", "key.revoke",
-        "key.retire", "operator.cut",
+        "key.retire",
     ),
     **_acts(ACCESS, 99, "Create", "grant.create"),
     **_acts(ACCESS, 99, "Suspend", "grant.suspend"),

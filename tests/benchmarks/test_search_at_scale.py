@@ -29,7 +29,11 @@ from console.services.web import Ask
 from tests.benchmarks.service_process import resident, serving
 from tests.services.audit.audit_rig import START
 
-pytestmark = pytest.mark.benchmark
+pytestmark = [
+    pytest.mark.benchmark,
+    # httpcore leaves the socket open when the service does not listen yet
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 LARGE = int(os.environ.get("PILOTCTL_BENCH_CALLS", "10000000"))
 KINDS = 3000

@@ -29,8 +29,11 @@ OPERATIONS = all_operations()
 FORMATS = ("table", "json", "jsonl", "csv", "name")
 ENDS = {0, 3, 5, 6, 7, 8, 9, 11}
 """What an answer that means nothing may end in: never a bug (1), never our own usage (2)."""
-PROVES = {"audit.verify", "audit.proof", "audit.show", "usage.export"}
+PROVES = {"log.show", "log.succession", "audit.verify", "audit.proof", "audit.show", "usage.export"}
 """They check what they are told: a sample of a signature is refused, one of a day left out."""
+
+NAMED = {"assignee": "duty-1", "point": "sample"}
+"""What an id will not do for: the name of an operator, and a point that the sample has."""
 
 PILOT = """
 slug = "a"
@@ -72,6 +75,8 @@ def words_of(op: Operation, folder: Path) -> list[str]:
 
 
 def written(field: Field, folder: Path) -> str:
+    if field.name in NAMED:
+        return NAMED[field.name]
     match field.param.kind:
         case Kind.CHOICE:
             return field.param.choices[0]

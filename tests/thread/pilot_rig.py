@@ -232,8 +232,11 @@ class Rig:
         return self.until(whole, what="everything recorded is logged")
 
     def actions(self) -> list[str]:
-        """Wait until everything recorded is logged; return what was done, oldest first."""
-        return [each.action for each in self.logged()]
+        """Wait until everything recorded is logged; return what was changed, oldest first.
+
+        What was read (`read.*`) is left out: it depends on how somebody came there.
+        """
+        return [each.action for each in self.logged() if not each.action.startswith("read.")]
 
     def until(self, look: Callable[[], T], seconds: float = 15.0, what: str = "") -> T:
         """Look until something is found; fail after `seconds`."""

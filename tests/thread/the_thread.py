@@ -39,4 +39,4 @@ THREAD = [*SET_UP, *GRANT, *SEE, *TAKE]
 
 def done_in(actions: Sequence[str]) -> list[str]:
     """Return what was done, without what the services record by themselves."""
-    return [each for each in actions if each not in ASIDE]
+    return [each for each in actions if each not in ASIDE and not each.startswith("read.")]

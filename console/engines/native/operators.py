@@ -67,15 +67,14 @@ class Operators:
         said = [
             _cut_at(call.route.api, outcome) for call, outcome in zip(calls, outcomes, strict=True)
         ]
-        if not any(each.state == "cut" for each in said):
-            raise next(each for each in outcomes if isinstance(each, PilotError))
+        failed = [each for each in outcomes if isinstance(each, PilotError)]
+        if len(failed) == len(calls):
+            raise failed[0]
         whole = all(each.state == "cut" for each in said)
         return OperatorCut(operator=operator, state="cut" if whole else "partial", services=said)
 
-    def sessions(self, paging: Paging) -> Flow[Page[OperatorSession]]:
-        calls = [
-            Call(route, {}, {"limit": str(paging.limit)}) for route in routes.SESSIONS.values()
-        ]
+    def sessions(self) -> Flow[Page[OperatorSession]]:
+        calls = [Call(route) for route in routes.SESSIONS.values()]
         outcomes = yield Many(calls)
         pages = [each.value for each in outcomes if isinstance(each, Reply)]
         failed = [each for each in outcomes if isinstance(each, PilotError)]
