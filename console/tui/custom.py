@@ -109,9 +109,11 @@ class _Settling:
         for entry, op in known:
             key, why = key_of(entry.value) if entry.value else ("", "")
             if key and key != op.key:
-                why = self._kept(key) or _holder(key, op, holders)
+                why = self._kept(key)
                 if not why and key in SPLIT:
                     why = "may be a piece of an arrow key on a slow link"
+            if key and not why:
+                why = _holder(key, op, holders)
             if why:
                 self._refuse(entry, f"{op.id}: {entry.value!r} {why}")
                 key = op.key if op.key and not _holder(op.key, op, holders) else ""
