@@ -153,7 +153,7 @@ def _text(name: str, path: str = "", priority: int = 1, width: int = 6, most: in
 
 def _money(name: str, path: str, priority: int) -> Column:
     get = _of(path)
-    return Column(name, lambda row: money(get(row)), priority, align="right", width=6)
+    return Column(name, lambda row: money(get(row)), priority, align="right", width=9)
 
 
 def _beside(now: int, norm: int | None) -> str:
@@ -397,9 +397,9 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
     "Forecast": (
         _text("kind", priority=1),
         _text("name", priority=0, width=12, most=48),
-        _text("partner", priority=1),
+        _text("partner", priority=1, width=11),
         _money("limit", "limit_micros", 1),
-        _money("spent", "spent_micros", 1),
+        _money("spent", "spent_micros", 2),
         _money("left", "left_micros", 0),
         Column("used", lambda row: f"{100 * row.used:.0f} %", 0, align="right", width=5),
         _money("a day", "daily_micros", 1),
@@ -448,8 +448,8 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         _text("by", priority=1),
         _text("reason", priority=2),
         _number("carried", priority=4),
-        _text("new_key", priority=3),
-        _text("old_key", priority=5),
+        _text("new key", "new_key", priority=3),
+        _text("old key", "old_key", priority=5),
     ),
     "Silence": (
         _ID,

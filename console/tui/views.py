@@ -90,9 +90,9 @@ _PRIORITY = {
     ("Alert", "id"): 4, ("Alert", "title"): 0, ("Alert", "verdict"): 3, ("Alert", "assignee"): 3,
     ("Acceptance", "signatory"): 0, ("CallRecord", "id"): 3, ("Receipt", "id"): 3,
     ("Assessment", "id"): 4, ("Acceptance", "id"): 4, ("UsageTerms", "id"): 4,
-    ("Tombstone", "id"): 1, ("Event", "target"): 0,
+    ("Tombstone", "id"): 1, ("Event", "target"): 0, ("Receipt", "logged"): 5,
 }  # fmt: skip
-_LEAST = {("Alert", "title"): 28, ("DetectionRule", "rule"): 24}
+_LEAST = {("Alert", "title"): 28, ("DetectionRule", "rule"): 24, ("Lock", "reason"): 24}
 """Cells without which a column says too little: others go first."""
 _TOGETHER = {
     "BudgetState": ("grant_id", "scope", "principal"),
@@ -130,6 +130,7 @@ _EMPTY = {
     "terms": ("No terms.", "`:terms publish` publishes a pilot's; grants need them accepted."),
     "acceptances": ("Nobody has accepted terms.", "`:terms accept` records that a partner did."),
     "assessments": ("No assessments.", "`:assessment create` records one; grants need it."),
+    "logs": ("The log's first key still signs it.", "A rotation, or a log's end, is listed here."),
     "points": ("No points.", "`pilotctl up` starts them; without one no call gets through."),
     "usage": ("Nothing was used in this time.", "`:usage since=7d` looks further back."),
 }
