@@ -92,7 +92,7 @@ _PRIORITY = {
     ("Assessment", "id"): 4, ("Acceptance", "id"): 4, ("UsageTerms", "id"): 4,
     ("Tombstone", "id"): 1, ("Event", "target"): 0, ("Receipt", "logged"): 5,
 }  # fmt: skip
-_LEAST = {("Alert", "title"): 28, ("DetectionRule", "rule"): 24, ("Lock", "reason"): 24}
+_LEAST = {("Alert", "title"): 28, ("DetectionRule", "rule"): 24, ("Lock", "reason"): 20}
 """Cells without which a column says too little: others go first."""
 _TOGETHER = {
     "BudgetState": ("grant_id", "scope", "principal"),
