@@ -23,6 +23,22 @@ def _no_configuration_of_the_machine(
     monkeypatch.delenv("NO_COLOR", raising=False)
 
 
+LONGEST_FIRST = ("tests/thread", "tests/services/demo", "tests/services", "tests/tui", "tests/cli")
+"""Folders whose files run longest. A worker takes a whole file, so those come first: what is
+short fills up the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what runs longest, each file in its own order."""
+
+    def rank(item: pytest.Item) -> int:
+        path = item.nodeid
+        found = (at for at, each in enumerate(LONGEST_FIRST) if path.startswith(each))
+        return next(found, len(LONGEST_FIRST))
+
+    items.sort(key=rank)
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Count the tests that could not run because the public vectors are missing."""
     global _skipped_vectors  # noqa: PLW0603 - pytest's hooks share no object

@@ -26,7 +26,10 @@ from console.operations.index import NOUNS, all_operations, load
 from console.operations.spec import Effect, Field, Kind, Operation, fields
 
 OPERATIONS = all_operations()
-FORMATS = ("table", "json", "jsonl", "csv", "name")
+FORMATS = (
+    "table", "json",
+    *(pytest.param(each, marks=pytest.mark.long) for each in ("jsonl", "csv", "name")),
+)  # fmt: skip
 ENDS = {0, 3, 5, 6, 7, 8, 9, 11}
 """What an answer that means nothing may end in: never a bug (1), never our own usage (2)."""
 PROVES = {"log.show", "log.succession", "audit.verify", "audit.proof", "audit.show", "usage.export"}

@@ -207,6 +207,7 @@ def test_break_glass_is_used_from_its_file_at_the_command_line(rig: Rig, tmp_pat
     assert file.read_text().strip() not in done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_role_times_route_nothing_slips(rig: Rig) -> None:
     """Every route of the contract, asked with the token of each role alone."""
     from console.api.contract import ROUTES

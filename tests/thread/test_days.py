@@ -26,6 +26,7 @@ def rig() -> Iterator[Rig]:
         yield made
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("who", ROLES)
 def test_the_day_goes_as_its_transcript_says(rig: Rig, who: str) -> None:
     file = TRANSCRIPTS / f"{who}.txt"

@@ -68,6 +68,7 @@ def a_leaked_key(rig: Rig, partner: str) -> None:
     rig.until(lambda: rig.do("alert.list", partner=partner).items, what="an alert", seconds=30)
 
 
+@pytest.mark.long
 def test_the_operators_day_by_keys_leaves_the_events_that_commands_leave(rig: Rig) -> None:
     for partner in ("acme", "birch"):
         a_leaked_key(rig, partner)
@@ -134,6 +135,7 @@ def test_the_operators_day_by_keys_leaves_the_events_that_commands_leave(rig: Ri
     assert {"alert.close", "lock.add", "silence.add", "grant.renew", "key.rotate"} < set(by_keys)
 
 
+@pytest.mark.long
 def test_the_owners_day_by_keys_leaves_the_events_that_commands_leave(rig: Rig) -> None:
     me = getpass.getuser()
     rig.do("price.set", model="aurora-1", input_micros="2", output_micros="8", reason="list 1")

@@ -138,6 +138,7 @@ def test_where_nothing_newer_can_be_read_every_key_of_the_backup_ends(rig: Rig) 
     assert rig.cli("log", "show").exit in {0, 11}
 
 
+@pytest.mark.long
 def test_a_damaged_cut_or_changed_archive_is_refused_and_nothing_changes(rig: Rig) -> None:
     archive = backup(rig)
     without = backup(rig, "without.tar", keys=False)
@@ -178,6 +179,7 @@ def test_a_damaged_cut_or_changed_archive_is_refused_and_nothing_changes(rig: Ri
     assert said["log"] == "new"
 
 
+@pytest.mark.long
 def test_a_restore_that_was_killed_in_the_middle_is_finished_by_whoever_comes_next(
     rig: Rig,
 ) -> None:
