@@ -131,7 +131,8 @@ def test_the_operators_day_by_keys_leaves_the_events_that_commands_leave(rig: Ri
     file = str(rig.home.parent / "key")
     rig.ok("key", "rotate", key, "--reason", "quarterly", "--secret-file", file, "--yes")
     rig.ok("grant", "revoke", new, "--reason", "never used", "--confirm", "birch")
-    assert by_keys == since.actions()
+    # services record side by side: what they do by themselves has no one order
+    assert sorted(by_keys) == sorted(since.actions())
     assert {"alert.close", "lock.add", "silence.add", "grant.renew", "key.rotate"} < set(by_keys)
 
 
@@ -207,4 +208,5 @@ def test_the_owners_day_by_keys_leaves_the_events_that_commands_leave(rig: Rig) 
     rig.ok("partner", "offboard", "birch", "--reason", "ended", "--confirm", "birch")
     ok("operator add duty-3 --role responder")
     rig.ok("operator", "cut", "duty-3", "--reason", "lost", "--confirm", "duty-3")
-    assert by_keys == since.actions()
+    # services record side by side: what they do by themselves has no one order
+    assert sorted(by_keys) == sorted(since.actions())
