@@ -51,7 +51,8 @@ class DataPlane(msgspec.Struct, kw_only=True, frozen=True):
     proxies: tuple[str, ...] = ()
     """Networks of the proxies that may tell a caller's address. From them alone it counts."""
     proxy_protocol: bool = False
-    """The proxies begin each connection with a PROXY protocol header (version 1 or 2)."""
+    """The proxies begin each connection with a PROXY protocol header (version 1 or 2), in
+    clear: with a certificate, TLS begins after it."""
     trusted_hops: int = 0
     """How many proxies add to `forwarded_header`, counted from the point; 0 reads none."""
     forwarded_header: str = "x-forwarded-for"
@@ -214,11 +215,6 @@ class _Reader:
         if len(set(fixed)) != len(fixed):
             self._refuse(("data_plane", "ports"), "names a port twice")
         proxies = self._proxies(table)
-        if certificate is not None and proxies["proxy_protocol"]:
-            self._refuse(
-                ("data_plane", "cert_file"),
-                "not with proxy_protocol: let the proxy that sends the header speak TLS",
-            )
         return DataPlane(host=host, ports=tuple(ports), certificate=certificate, **proxies)
 
     def _listens(self) -> dict[str, Listen]:

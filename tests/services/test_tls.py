@@ -6,24 +6,19 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 import httpx
 import openai
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from console.config.load import load_profile
 from console.errors import PilotError
 from console.services import supervisor, tls
 from console.services.settings import load, prepare
-from console.services.tls import Certificate
 from console.session import Session
+from tests.services.certificates import certify
 from tests.thread import pilot_rig
 from tests.thread.pilot_rig import Rig, short_folder
 
@@ -49,41 +44,6 @@ kind = "builtin"
 aurora-1 = "builtin"
 aurora-2 = "builtin"
 """
-
-
-CERTIFIED = 'cert_file = "tls.pem"\nkey_file = "tls.key"\n'
-
-
-def certify(folder: Path, serial: int = 1) -> Certificate:
-    """Make a certificate for 127.0.0.1 that signs itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "pilot")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(serial)
-        .not_valid_before(now - timedelta(minutes=5))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "tls.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    private = folder / "tls.key"
-    private.touch(0o600)
-    private.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return Certificate(cert_file=str(folder / "tls.pem"), key_file=str(private))
 
 
 def free_ports(count: int) -> list[int]:
@@ -243,10 +203,6 @@ def test_a_renewed_certificate_is_served_without_a_restart(
         ('[listen.policy]\nhost = "127.0.0.1"\n', "needs a port"),
         ("[listen.polcy]\nport = 1\n", "policy"),
         ('[listen.policy]\nport = 1\nhost = "example.org"\n', "must be an address"),
-        (
-            '[data_plane]\nproxies = ["127.0.0.1"]\nproxy_protocol = true\n' + CERTIFIED,
-            "proxy_protocol",
-        ),
     ],
 )
 def test_settings_that_cannot_hold_are_refused_at_their_line(

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -84,7 +84,7 @@ class Control:
         models: Iterable[str] = (),
         *,
         content_keys: ContentKeys,
-        proxied: bool = False,
+        proxies: Sequence[str] = (),
         certificate: Certificate | None = None,
         keep_days: int = 0,
     ) -> None:
@@ -101,7 +101,7 @@ class Control:
         self.contents = Contents(store, content_keys)
         self.rotation = Rotation(store, self.views, self.points)
         self.verifier = Verifier(
-            store, self.views, self.points, probe_key, proxied=proxied, certificate=certificate
+            store, self.views, self.points, probe_key, proxies=proxies, certificate=certificate
         )
 
     def mount(self, web: Web) -> None:
@@ -323,7 +323,7 @@ async def serve(read: Settings, _args: argparse.Namespace, stop: asyncio.Event) 
         probe_key,
         read.models,
         content_keys=ContentKeys(read.home),
-        proxied=read.data_plane.proxy_protocol,
+        proxies=read.data_plane.proxies if read.data_plane.proxy_protocol else (),
         certificate=read.data_plane.certificate,
         keep_days=read.retention.calls_days,
     )

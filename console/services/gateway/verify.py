@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import NamedTuple
@@ -85,12 +85,12 @@ class Verifier:
         points: Points,
         probe_key: bytes,
         *,
-        proxied: bool = False,
+        proxies: Sequence[str] = (),
         certificate: Certificate | None = None,
     ) -> None:
         self._certificate = certificate
         self._store = store
-        self._proxied = proxied
+        self._proxies = proxies
         self._views = views
         self._points = points
         self._probe_key = probe_key
@@ -102,7 +102,7 @@ class Verifier:
         """Take up each open receipt as it appears. Runs until cancelled."""
         self._session = aiohttp.ClientSession(
             connector=ProbeConnector(
-                limit=_PROBES_AT_ONCE, proxied=self._proxied, certificate=self._certificate
+                limit=_PROBES_AT_ONCE, proxies=self._proxies, certificate=self._certificate
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=_PROBE_SECONDS),

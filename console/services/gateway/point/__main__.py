@@ -5,13 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
-import ssl
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
-from aiohttp import web
 
 from console import __version__
 from console.errors import ExitCode, PilotError
@@ -19,9 +16,9 @@ from console.services import settings, tls
 from console.services.client import Client
 from console.services.gateway.content import ContentKeys
 from console.services.gateway.point.follow import Following
+from console.services.gateway.point.listening import Place, listen
 from console.services.gateway.point.point import Point
-from console.services.gateway.point.proxy import Callers, Front, Trust
-from console.services.gateway.point.request import MOST_BYTES
+from console.services.gateway.point.proxy import Callers, Trust
 from console.services.gateway.point.responses import answers_key
 from console.services.gateway.point.routing import Routing
 from console.services.gateway.point.serve import Keys, Listener
@@ -35,7 +32,6 @@ from console.services.principals import salt_of
 from console.services.settings import Settings, Upstream
 from console.services.store import Store
 
-_BACKLOG = 1024
 GOODBYE_SECONDS = 3.0
 """How long calls in flight may go on once the point was told to stop."""
 
@@ -97,8 +93,8 @@ async def _serve(read: Settings, name: str, selector: GuardedSelector) -> None:
     selector.guard = point.guard
     certificate = plane.certificate
     context = certificate.context() if certificate else None
-    front = _Front(trust, callers, plane.host, port, context)
-    server, url = await _listen(listener, front)
+    place = Place(trust, callers, plane.host, port, context)
+    server, url = await listen(listener.handle, place)
     renewing = asyncio.create_task(
         tls.follow(certificate, context) if certificate and context else stop.wait()
     )
@@ -152,73 +148,6 @@ async def _work(following: Following, spool: Spool, url: str) -> None:
             following.limiter.run(spool.resumed),
         ):
             group.create_task(each)
-
-
-class _Front(NamedTuple):
-    """Where the point listens, and whom it believes about a caller's address."""
-
-    trust: Trust
-    callers: Callers
-    host: str
-    port: int
-    tls: ssl.SSLContext | None
-
-
-class _ProxiedSite(web.TCPSite):
-    """A listener whose connections may begin with a PROXY protocol header."""
-
-    def __init__(self, runner: web.ServerRunner, front: _Front) -> None:
-        super().__init__(runner, front.host, front.port, backlog=_BACKLOG)
-        self._front = front
-        self._unread: set[Front] = set()
-
-    async def start(self) -> None:
-        """Listen."""
-        await web.BaseSite.start(self)
-        server = self._runner.server
-        assert server is not None
-        trust, callers, host, port, _ = self._front
-        self._server = await asyncio.get_running_loop().create_server(
-            lambda: Front(trust, callers, server, self._unread), host, port, backlog=_BACKLOG
-        )
-
-    async def stop(self) -> None:
-        """Close the listener, and what waits for a header."""
-        await super().stop()
-        for each in list(self._unread):
-            each.drop()
-
-
-async def _listen(listener: Listener, front: _Front) -> tuple[web.ServerRunner, str]:
-    """Open the data-plane listener; return it and its address."""
-    loop = asyncio.get_running_loop()
-
-    def request(message, payload, protocol, writer, task):  # type: ignore[no-untyped-def]
-        return web.BaseRequest(
-            message, payload, protocol, writer, task, loop, client_max_size=MOST_BYTES
-        )
-
-    server = web.Server(listener.handle, request_factory=request, handler_cancellation=True)
-    runner = web.ServerRunner(server, access_log=None, handle_signals=False, shutdown_timeout=1.0)
-    await runner.setup()
-    host, port = front.host, front.port
-    site = (
-        _ProxiedSite(runner, front)
-        if front.trust.protocol
-        else web.TCPSite(runner, host, port, backlog=_BACKLOG, ssl_context=front.tls)
-    )
-    try:
-        await site.start()
-    except OSError as error:
-        await runner.cleanup()
-        raise PilotError(
-            "port-in-use",
-            f"cannot listen on {host}:{port}: {error.strerror}",
-            hint="set another port in pilot.toml under [data_plane], or 0 for any free one",
-        ) from error
-    bound = runner.addresses[0]
-    shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-    return runner, f"{'https' if front.tls else 'http'}://{shown}:{bound[1]}"
 
 
 def _spec(upstream: Upstream) -> UpstreamSpec:

@@ -13,7 +13,7 @@ import ipaddress
 import re
 import socket
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
@@ -22,11 +22,13 @@ from console.services.gateway.snapshot import within
 HEADER_SECONDS = 3.0
 """So long a declared proxy has for its header; a connection without it is closed."""
 
+MOST_BYTES = 16 + 2048
+"""The longest header, with addresses and what else (TLVs) a proxy may tell: one that tells
+more is refused."""
+
 _V2_SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 _V1_MOST = 107
 _V2_HEAD = 16
-_V2_MOST = _V2_HEAD + 2048
-"""Addresses and what else (TLVs) a proxy may tell; one that tells more is refused."""
 _V2_SIZES = {0x11: 12, 0x12: 12, 0x21: 36, 0x22: 36}
 _PORT = re.compile(r"0|[1-9][0-9]{0,4}")
 _NODE = re.compile(r'(?:^|;)\s*for\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;,\s"]*))', re.IGNORECASE)
@@ -50,7 +52,8 @@ class Header(NamedTuple):
 def read(data: bytes) -> Header | None:
     """Read the header at the beginning of `data`; None where more bytes are needed.
 
-    Raises `MalformedError` as soon as it can be no header.
+    Where it is None, every byte of `data` belongs to the header. Raises `MalformedError` as
+    soon as it can be no header.
     """
     if data[:12] == _V2_SIGNATURE[: len(data)] and data[:1] == b"\r":
         return _version_2(data)
@@ -89,7 +92,7 @@ def _version_2(data: bytes) -> Header | None:
     what, family, length = struct.unpack("!BBH", data[12:_V2_HEAD])
     if what not in {0x20, 0x21}:
         raise MalformedError("neither LOCAL nor PROXY of version 2")
-    if _V2_HEAD + length > _V2_MOST:
+    if _V2_HEAD + length > MOST_BYTES:
         raise MalformedError("too long")
     if len(data) < _V2_HEAD + length:
         return None
@@ -224,80 +227,3 @@ def _address(entry: str) -> str:
         return str(ipaddress.ip_address(entry))
     except ValueError:
         return ""
-
-
-class Front(asyncio.Protocol):
-    """What a connection meets first: it reads a PROXY header where one must come.
-
-    After that the connection is the server's own, as if it had been from the beginning.
-    A declared proxy that sends none, or sends it slowly, is cut off; a peer that is not
-    declared has none to send, and goes straight through.
-    """
-
-    def __init__(
-        self,
-        trust: Trust,
-        callers: Callers,
-        server: Callable[[], asyncio.Protocol],
-        waiting: set[Front],
-    ) -> None:
-        self._trust = trust
-        self._callers = callers
-        self._server = server
-        self._waiting = waiting
-        self._data = b""
-        self._transport: asyncio.Transport | None = None
-        self._timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take a connection: hand it on at once, or wait for its header."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        peer = transport.get_extra_info("peername")
-        if not self._trust.believes(peer[0] if peer else ""):
-            self._hand_over(b"")
-            return
-        self._waiting.add(self)
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(HEADER_SECONDS, self.drop)
-
-    def data_received(self, data: bytes) -> None:
-        """Read the header, as far as it came."""
-        self._data += data
-        try:
-            header = read(self._data)
-        except MalformedError:
-            self.drop()
-            return
-        if header is None:
-            return
-        assert self._transport is not None
-        if header.address is not None:
-            self._callers.note(self._transport, header.address)
-        self._settle()
-        self._hand_over(self._data[header.size :])
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        """Forget a connection that ended before its header did."""
-        self._settle()
-
-    def drop(self) -> None:
-        """Close the connection without a word."""
-        self._settle()
-        if self._transport is not None:
-            self._transport.abort()
-
-    def _settle(self) -> None:
-        self._waiting.discard(self)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _hand_over(self, rest: bytes) -> None:
-        transport, self._transport = self._transport, None
-        assert transport is not None
-        protocol = self._server()
-        transport.set_protocol(protocol)
-        protocol.connection_made(transport)
-        if rest:
-            protocol.data_received(rest)
