@@ -60,7 +60,7 @@ def believed(receipt: Receipt) -> Receipt:
 
     A log proof is only ever put in by `proven`, and `verified` needs every point's proof.
     """
-    receipt = msgspec.structs.replace(receipt, log=None, logged_at=None)
+    receipt = msgspec.structs.replace(receipt, log=None, logged_at=None, watched=False)
     if receipt.state != "verified":
         return receipt
     missing = [point.point for point in receipt.points if not _is_proof(point, receipt)]
@@ -114,7 +114,8 @@ def _follow_log(receipt: Receipt, at: Engines) -> Flow[Receipt]:
     wait, waited, why = FIRST_PAUSE, 0.0, ""
     while True:
         try:
-            return (yield from proven(receipt, at))
+            found = yield from proven(receipt, at)
+            return msgspec.structs.replace(found, watched=True)
         except PilotError as error:
             why = f"not proven to be in the log: {error.message}"
             if error.exit not in {ExitCode.NOT_FOUND, ExitCode.UNAVAILABLE}:
@@ -181,16 +182,21 @@ def progress(receipt: Receipt) -> str:
     return f"{receipt.state}: {closed}" + (f" (waiting for {waiting})" if waiting else "")
 
 
-def ends(blast: Blast) -> Section:
-    """Return what a closing verb ends, as the gateway counts it now."""
+def ends(blast: Blast, only: str = "") -> Section:
+    """Return what a closing verb ends, as the gateway counts it now.
+
+    `only`: for which of their calls, where the keys and streams are stopped in part.
+    """
+    refused, cut = ", refused from the next call on", ", cut"
+    if only:
+        refused, cut = f"{refused} {only}", ", cut where they fall under it"
     return Section(
         "What ends",
         [
             _counted(len(blast.partners), "partner", blast.partners),
             _counted(len(blast.grants), "grant", blast.grants),
-            _number(blast.credentials, "key")
-            + (", refused from the next call on" if blast.credentials else ""),
-            f"{_number(blast.streams, 'stream')} in flight{', cut' if blast.streams else ''}",
+            f"{_number(blast.credentials, 'key')}{refused if blast.credentials else ''}",
+            f"{_number(blast.streams, 'stream')} in flight{cut if blast.streams else ''}",
         ],
     )
 

@@ -107,6 +107,7 @@ def plan_add(p: AddLock, at: Engines) -> Flow[Plan]:
     blast = yield from at.locks.blast(target)
     everything = p.kind == LockKind.EVERYTHING
     what = "everything" if everything else f"{p.kind} {p.target}"
+    matching = _calls(p.kind, p.target)
     reach = len(blast.partners)
     return Plan(
         title=f"Lock {what}",
@@ -114,20 +115,46 @@ def plan_add(p: AddLock, at: Engines) -> Flow[Plan]:
             Section(
                 "What it does",
                 [
-                    f"no call matching {what} gets through until the lock is released",
+                    f"no call {matching} gets through until the lock is released",
                     f"the locked side is told: {p.message}"
                     if p.message
                     else "the locked side is told that it is locked",
                     "verified at every point, then in the log",
                 ],
             ),
-            _of_principal(blast) if p.kind == LockKind.PRINCIPAL else ends(blast),
+            _what_ends(p, blast),
             stays(blast),
         ],
         name=("everything" if everything else p.target) if reach > FAR else "",
         partners=reach,
         blast=blast,
     )
+
+
+def _calls(kind: str, target: str) -> str:
+    """Return which calls a lock refuses, in words that stand behind "no call"."""
+    match kind:
+        case LockKind.SUBPROCESSOR:
+            return f"with a key that {target} holds, for any partner,"
+        case LockKind.NETWORK:
+            return f"from {target}"
+        case LockKind.EVERYTHING:
+            return "of anybody"
+        case _:
+            return f"matching {kind} {target}"
+
+
+def _what_ends(p: AddLock, blast: Blast) -> Section:
+    """Return what the lock ends: of a key that it stops in part only, which part."""
+    match p.kind:
+        case LockKind.PRINCIPAL:
+            return _of_principal(blast)
+        case LockKind.NETWORK:
+            return ends(blast, only="for calls from it: elsewhere the same keys go on")
+        case LockKind.CAPABILITY | LockKind.MODEL:
+            return ends(blast, only="for calls of it: what else these keys open goes on")
+        case _:
+            return ends(blast)
 
 
 def _of_principal(blast: Blast) -> Section:

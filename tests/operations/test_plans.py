@@ -212,6 +212,24 @@ def test_a_lock_says_what_it_is_on():
     assert played.call("lock.blast").body.id == "*"
 
 
+@pytest.mark.parametrize(
+    ("kind", "target", "says"),
+    [
+        ("subprocessor", "datawharf", "no call with a key that datawharf holds, for any partner,"),
+        ("subprocessor", "datawharf", "2 keys, refused from the next call on\n"),
+        ("network", "203.0.113.0/24", "no call from 203.0.113.0/24 gets through"),
+        ("network", "203.0.113.0/24", "for calls from it: elsewhere the same keys go on"),
+        ("model", "aurora-1", "for calls of it: what else these keys open goes on"),
+        ("partner", "acme", "no call matching partner acme gets through"),
+        ("everything", "", "no call of anybody gets through"),
+    ],
+)
+def test_the_plan_of_a_lock_says_which_calls_it_will_refuse(kind, target, says):
+    op = find("lock.add")
+    plan = planned(op, params(op, kind=kind, target=target, reason="r"), {"lock.blast": a_blast()})
+    assert says in lines(plan)
+
+
 def test_releasing_is_planned_even_when_its_reach_cannot_be_counted():
     op = find("lock.release")
     p = params(op, lock="lck_1", reason="over")

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 
 from console.model.enforcement import Blast, LockKind, LockTarget
 from console.model.grant import GrantProjection, GrantState
-from console.services.gateway.decide import models_of
+from console.services.gateway.decide import reachable_targets
 from console.services.gateway.exchange import KeyFact
 from console.services.gateway.schema import CALLS, CREDENTIALS
 from console.services.gateway.snapshot import Snapshot, within
@@ -78,47 +78,16 @@ def _called_with(conn: Connection, hashed: str) -> set[str]:
 
 
 def falls_under(key: KeyFact, grant: GrantProjection | None, target: LockTarget) -> bool:
-    """Tell whether some call of a credential falls under a lock (networks apart)."""
-    match target.kind:
-        case LockKind.EVERYTHING:
-            return True
-        case LockKind.PARTNER:
-            return key.partner == target.id
-        case LockKind.GRANT:
-            return key.grant_id == target.id or (grant is not None and target.id in grant.lineage)
-        case LockKind.CREDENTIAL:
-            return key.id == target.id
-        case LockKind.SUBPROCESSOR:
-            return key.holder == target.id
-        case LockKind.NETWORK | LockKind.PRINCIPAL:
-            return False
-        case _:
-            return grant is not None and grant_under(grant, target)
+    """Tell whether some call of a credential falls under a lock (networks, principals apart)."""
+    return (target.kind.value, target.id) in reachable_targets(key, grant)
 
 
 def grant_under(grant: GrantProjection, target: LockTarget) -> bool:
-    """Tell whether a grant falls under a lock, wholly or in part."""
-    match target.kind:
-        case LockKind.EVERYTHING:
-            return True
-        case LockKind.PARTNER:
-            return grant.partner == target.id
-        case LockKind.GRANT:
-            return target.id in (grant.id, *grant.lineage)
-        case LockKind.PILOT:
-            return grant.pilot == target.id
-        case LockKind.STAGE:
-            return f"{grant.pilot}/{grant.stage}" == target.id
-        case LockKind.CAPABILITY:
-            return any(c.slug == target.id for c in grant.capabilities)
-        case LockKind.MODEL:
-            return target.id in models_of(grant)
-        case LockKind.SUBPROCESSOR:
-            return target.id in grant.subprocessors
-        case LockKind.NETWORK:
-            return _overlap(grant, target.id)
-        case _:
-            return False
+    """Tell whether every key of a grant falls under a lock, wholly or in part."""
+    if target.kind is LockKind.NETWORK:
+        return _overlap(grant, target.id)
+    nobodys = KeyFact(id="", sha256="", grant_id=grant.id, partner=grant.partner, holder="")
+    return falls_under(nobodys, grant, target)
 
 
 def blast(

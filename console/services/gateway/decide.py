@@ -214,9 +214,12 @@ def staleness(tier: int, grace_seconds: int, policy_age: float | None) -> str:
 
 
 def lock_targets(
-    key: KeyFact, grant: GrantProjection | None, model: str, capabilities: Sequence[str]
+    key: KeyFact, grant: GrantProjection | None, models: Sequence[str], capabilities: Sequence[str]
 ) -> list[tuple[str, str]]:
-    """Return every lock target (but networks) that a call with these facts falls under."""
+    """Return every lock target that calls with these facts fall under.
+
+    Networks and principals are the call's own, and no fact of a key.
+    """
     found = [
         (LockKind.EVERYTHING.value, "*"),
         (LockKind.PARTNER.value, key.partner),
@@ -228,10 +231,16 @@ def lock_targets(
         found.extend((LockKind.GRANT.value, former) for former in grant.lineage)
         found.append((LockKind.PILOT.value, grant.pilot))
         found.append((LockKind.STAGE.value, f"{grant.pilot}/{grant.stage}"))
-    if model:
-        found.append((LockKind.MODEL.value, model))
+    found.extend((LockKind.MODEL.value, model) for model in models)
     found.extend((LockKind.CAPABILITY.value, slug) for slug in capabilities)
     return found
+
+
+def reachable_targets(key: KeyFact, grant: GrantProjection | None) -> list[tuple[str, str]]:
+    """Return every lock target that some call of a credential falls under (`lock_targets`)."""
+    if grant is None:
+        return lock_targets(key, None, (), ())
+    return lock_targets(key, grant, models_of(grant), [c.slug for c in grant.capabilities])
 
 
 def _principal_lock(snapshot: Snapshot, hashed: str) -> LockFact | None:
@@ -274,7 +283,8 @@ def _lock_over(
     A call that names no capability falls under a lock on any that covers it.
     """
     named = [asked.capability] if asked.capability else [c.slug for c in covering]
-    for kind, target in lock_targets(key, grant, asked.model, named):
+    models = [asked.model] if asked.model else []
+    for kind, target in lock_targets(key, grant, models, named):
         if lock := snapshot.lock_on(kind, target):
             return lock
     return _principal_lock(snapshot, asked.principal) or snapshot.network_lock(asked.address)

@@ -16,7 +16,7 @@ from console.model.ids import new_id
 from console.model.stored import Page
 from console.services.events import event
 from console.services.gateway import changes, renewal
-from console.services.gateway.decide import lock_targets, models_of, staleness, standing
+from console.services.gateway.decide import reachable_targets, staleness, standing
 from console.services.gateway.exchange import KeyChange, KeyFact
 from console.services.gateway.points import Points
 from console.services.gateway.schema import CREDENTIALS
@@ -176,11 +176,7 @@ def refuse_closed(
     """Refuse a key that could not serve now: nothing opens under what is closed."""
     if code := snapshot.ended(key):
         raise refusal("refused", f"the grant {grant.id} was revoked for ever ({code})")
-    slugs = [c.slug for c in grant.capabilities]
-    targets = {
-        each for model in models_of(grant) for each in lock_targets(key, grant, model, slugs)
-    }
-    for kind, target in sorted(targets):
+    for kind, target in sorted(reachable_targets(key, grant)):
         if lock := snapshot.lock_on(kind, target):
             raise refusal(
                 "refused",

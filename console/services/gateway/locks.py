@@ -28,7 +28,9 @@ from console.model.text import is_slug
 from console.services.events import event
 from console.services.gateway import changes, receipts
 from console.services.gateway.blast import (
+    alive,
     blast,
+    falls_under,
     grant_under,
     hash_of,
     highest_tier,
@@ -298,13 +300,10 @@ def _uncovered(snapshot: Snapshot, target: LockTarget) -> list[GrantProjection]:
             for grant in snapshot.grants()
             if not snapshot.tombstoned("grant", grant.id) and uses(snapshot, grant, target.id)
         ]
-    everywhere = target.kind in {LockKind.NETWORK, LockKind.CREDENTIAL}
-    key = snapshot.key(target.id) if target.kind is LockKind.CREDENTIAL else None
+    held = {key.grant_id for key, grant in alive(snapshot) if falls_under(key, grant, target)}
     return [
         grant
         for grant in snapshot.grants()
         if not snapshot.tombstoned("grant", grant.id)
-        and (
-            (everywhere and (key is None or key.grant_id == grant.id)) or grant_under(grant, target)
-        )
+        and (target.kind is LockKind.NETWORK or grant.id in held or grant_under(grant, target))
     ]

@@ -148,6 +148,25 @@ def test_a_lock_converges_shows_its_blast_and_is_released_with_care(gateway: Rig
     assert codes == ["lock.add", "lock.release"]
 
 
+def test_the_plan_of_a_lock_on_a_subprocessor_counts_the_keys_that_it_holds(gateway: Rig) -> None:
+    held = projection("ash", subprocessors=["wharf"])
+    beside = projection("ash", subprocessors=["wharf"])
+    unheld = projection("birch", subprocessors=["wharf"])
+    gateway.project(held, beside, unheld)
+    _, theirs = gateway.issue(held, holder="wharf")
+    own = [gateway.issue(each)[1] for each in (held, beside, unheld)]
+    target = {"kind": "subprocessor", "id": "wharf"}
+    blast = gateway.call("POST", "/v1/locks:blast", target)
+    assert (blast["partners"], blast["grants"], blast["credentials"]) == (["ash"], [held.id], 1)
+    kept = "\n".join(blast["stays"])
+    assert all(f"({each.id}), 1 key" in kept for each in (held, beside))
+    lock = gateway.lock("subprocessor", "wharf")
+    assert lock["blast"] == blast
+    gateway.receipt(lock["receipt_id"])
+    assert call(gateway, theirs)[0] == 403
+    assert [call(gateway, key)[0] for key in own] == [200, 200, 200]
+
+
 def test_a_lock_on_everything_stops_everyone_and_on_one_model_only_that(gateway: Rig) -> None:
     both = projection("wide", models=["aurora-1", "aurora-2"])
     gateway.project(both)

@@ -4,11 +4,13 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from console.model.enforcement import LockKind
+from console.model.enforcement import LockKind, LockTarget
 from console.model.grant import Decision, GrantedCapability, GrantProjection, Lapse
+from console.services.gateway.blast import falls_under
 from console.services.gateway.decide import Asked, Moment, Verdict, decide
 from console.services.gateway.exchange import (
     Body,
@@ -351,3 +353,29 @@ def test_a_snapshot_is_a_value() -> None:
     assert code(after.after([Change(seq=3, body=ReleaseChange(id="l"))])) == ""
     assert code(after.after([Change(seq=2, body=ReleaseChange(id="l"))])) == "locked"
     assert Snapshot(after.state()).state() == after.state()
+
+
+@given(
+    GRANTS,
+    TARGETS.filter(lambda target: target[0] != "network"),
+    st.sampled_from(["delta", "acme", "gamma"]),
+)
+@settings(max_examples=150, deadline=None)
+def test_a_plan_counts_a_key_if_and_only_if_the_point_would_refuse_a_call_of_it(
+    held: GrantProjection, target: tuple[str, str], holder: str
+) -> None:
+    key = msgspec.structs.replace(KEY, holder=holder)
+    state = snapshot(held).state()
+    bare = msgspec.structs.replace(state, keys=[key])
+    lock = LockFact(id="lck_1", kind=target[0], target=target[1], message="")
+    free, shut = Snapshot(bare), Snapshot(msgspec.structs.replace(bare, locks=[lock]))
+    calls = [
+        asked(model=model, route=route)
+        for model in ("aurora-1", "aurora-2")
+        for route in ("chat.completions", "messages")
+    ]
+    open_to = [ask for ask in calls if decide(free, ask, FRESH, allows).allow]
+    refused = [ask for ask in open_to if decide(shut, ask, FRESH, allows).code == "locked"]
+    counted = falls_under(key, held, LockTarget(kind=LockKind(target[0]), id=target[1]))
+    if open_to:
+        assert counted == bool(refused)
