@@ -86,6 +86,14 @@ def plan_renew(p: RenewOne, at: Engines) -> Flow[Plan]:
     moves = "the keys go on under it, and calls in flight too: nobody changes a key"
     waits = f"it is {new.state.replace('_', ' ')}: the keys move when it opens"
     goes = f"{old.id}, as renewed, once the gateway has moved its keys"
+    if old.renewed_by == new.id:
+        return Plan(
+            title=f"Renew {old.id} of {old.partner}",
+            sections=[Section("What it does", [f"nothing: {_already(old, new)}"])],
+            revision=old.revision,
+            subject=old,
+            partners=1,
+        )
     return Plan(
         title=f"Renew {old.id} of {old.partner}",
         sections=[
@@ -110,6 +118,10 @@ def plan_renew(p: RenewOne, at: Engines) -> Flow[Plan]:
     )
 
 
+def _already(old: Grant, new: Grant) -> str:
+    return f"{new.id} renews {old.id} already, until {new.expires_at:%Y-%m-%d}"
+
+
 def _renewal(p: RenewOne) -> RenewGrant:
     return RenewGrant(expires_at=p.expires_at, stage=p.stage, reason=p.reason)
 
@@ -132,11 +144,15 @@ def renew(p: RenewOne, at: Engines, plan: Plan | None) -> Flow[Grant]:
     The successor is judged anew. The gateway moves the keys in the change that opens it:
     no call is refused in between, and streams go on. Where evidence is missing it is a
     draft (exit 8), and from tier 3 up it waits for approval (exit 8): the old grant goes on
-    until then. A lock on the old grant holds the successor as well.
+    until then. A lock on the old grant holds the successor as well. The same renewal again
+    is the successor that is there.
     """
     plan = plan or (yield from plan_renew(p, at))
     assert plan.revision is not None
     grant = yield from at.grants.renew(p.grant, _renewal(p), plan.revision)
+    if isinstance(plan.subject, Grant) and plan.subject.renewed_by == grant.id:
+        yield Report(_already(plan.subject, grant), grant)
+        return grant
     return (yield from until_taken(grant, at))
 
 

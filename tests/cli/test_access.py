@@ -92,9 +92,14 @@ def test_grants_are_renewed_in_bulk_and_no_partner_notices(rig: Rig) -> None:
         held = rig.json("key", "list", "--grant", new["id"])["items"]
         assert [each["hint"] for each in held] == [key[-4:]]
         assert rig.json("key", "list", "--grant", grant)["items"] == []
-    again = rig.cli("grant", "renew", grants[0], "--expires", "80d", "--reason", "x", "--yes")
-    assert again.exit == 6
-    assert "is renewed by" in again.err
+    first = rig.json("grant", "show", grants[0])["renewed_by"]
+    renew = ("grant", "renew", grants[0], "--reason", "a new term", "--yes")
+    again = rig.cli(*renew, "--expires", "60d", "-o", "name")
+    assert (again.exit, again.out) == (0, f"{first}\n"), again.err
+    assert f"{first} renews {grants[0]} already" in again.err
+    other = rig.cli(*renew, "--expires", "80d")
+    assert other.exit == 6
+    assert f"{first} renews {grants[0]} already" in other.err
 
 
 def test_a_live_grant_is_amended_and_narrowed_and_the_points_follow(rig: Rig) -> None:

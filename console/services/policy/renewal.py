@@ -6,7 +6,7 @@ it open, and has moved the credentials to it, does the old grant end, as renewed
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, timedelta
 
 import msgspec
 from sqlalchemy import Connection, select
@@ -28,6 +28,9 @@ from console.services.web import Ask, fresh
 RENEWED = "renewed"
 """Why a grant is expired whose successor has its credentials."""
 
+SAME_END = timedelta(hours=1)
+"""How far the ends of the same renewal lie apart: `90d`, typed again, is a while later."""
+
 _RENEWABLE = frozenset({GrantState.ACTIVE, GrantState.SUSPENDED})
 
 
@@ -35,12 +38,23 @@ def renew_grant(bundle: CedarBundle, conn: Connection, ask: Ask) -> Grant:
     """Make the successor of a grant: the same access, to another end.
 
     Where evidence is missing it is a draft, and from tier 3 up it waits for approval: the
-    old grant goes on meanwhile, to its own end.
+    old grant goes on meanwhile, to its own end. The same renewal again is the successor
+    that is there.
     """
     body: RenewGrant = ask.body
     old = find.grant(conn, ask.path["grant"])
     fresh(ask, old)
-    _renewable(conn, old)
+    if there := _successor(conn, old):
+        if _is_same(there, old, body):
+            return there
+        raise refusal(
+            "exists",
+            f"{there.id} renews {old.id} already: it is {there.state.replace('_', ' ')}, "
+            f"in stage {there.stage}, until {rfc3339(there.expires_at)}",
+            mend=f"pilotctl grant {'renew' if old.renewed_by else 'show'} {there.id}",
+            current=old,
+        )
+    _renewable(old)
     if body.expires_at <= old.expires_at:
         raise refusal(
             "invalid",
@@ -136,7 +150,25 @@ def still_succeeds(conn: Connection, grant: Grant) -> None:
         raise refusal("state", f"{old.id} is renewed by {old.renewed_by} already")
 
 
-def _renewable(conn: Connection, old: Grant) -> None:
+def _successor(conn: Connection, old: Grant) -> Grant | None:
+    """Return the grant that renews this one, and has not ended."""
+    return next(
+        (
+            each
+            for each in successors(conn, old.id)[1:]
+            if each.renews == old.id and each.state not in ENDED
+        ),
+        None,
+    )
+
+
+def _is_same(there: Grant, old: Grant, body: RenewGrant) -> bool:
+    """Tell whether a successor is what the renewal asks for: then it was made already."""
+    apart = abs(there.expires_at - body.expires_at)
+    return apart <= SAME_END and there.stage == (body.stage or old.stage)
+
+
+def _renewable(old: Grant) -> None:
     """Raise the refusal that says why a grant cannot be renewed now."""
     if old.renewed_by:
         raise refusal(
@@ -159,11 +191,3 @@ def _renewable(conn: Connection, old: Grant) -> None:
             mend=f"pilotctl grant resume {old.id}",
             current=old,
         )
-    for each in successors(conn, old.id)[1:]:
-        if each.renews == old.id and each.state not in ENDED:
-            raise refusal(
-                "exists",
-                f"{each.id} renews {old.id} already: it is {each.state.replace('_', ' ')}",
-                mend=f"pilotctl grant show {each.id}",
-                current=each,
-            )

@@ -71,6 +71,33 @@ def test_a_chain_of_renewals_knows_all_that_it_succeeds_and_is_renewed_at_its_en
     run(tmp_path, scenario)
 
 
+def test_the_same_renewal_again_is_the_successor_that_is_there_and_another_is_a_conflict(
+    tmp_path: Path,
+) -> None:
+    async def scenario(rig: Rig) -> None:
+        api = rig.api
+        await api.ready()
+        old = await active(rig)
+        path = f"/v1/grants/{old['id']}/renewal"
+        new = await api.post(path, renewal(), revision=old["revision"])
+        await api.until(new["id"], "active")
+        ended = await api.until(old["id"], "expired")
+        for again in (renewal(), {**renewal(), "stage": "limited"}):
+            said = await api.ask("POST", path, again, revision=ended["revision"])
+            assert said.status < 300
+            assert (said.body["id"], said.body["state"]) == (new["id"], "active")
+        for other in (renewal(days=28), {**renewal(), "stage": "sandbox"}):
+            said = await api.ask("POST", path, other, revision=ended["revision"])
+            assert (said.status, said.problem) == (409, "exists")
+            assert new["id"] in said.body["detail"]
+        stale = await api.ask("POST", path, renewal(), revision=old["revision"])
+        assert stale.problem == "stale"
+        assert len((await api.get("/v1/grants"))["items"]) == 2
+        assert await api.actions(new["id"]) == ["grant.renew", "grant.activate"]
+
+    run(tmp_path, scenario)
+
+
 def test_a_gap_in_the_evidence_makes_the_successor_a_draft_and_the_old_one_goes_on(
     tmp_path: Path,
 ) -> None:
@@ -85,8 +112,12 @@ def test_a_gap_in_the_evidence_makes_the_successor_a_draft_and_the_old_one_goes_
         assert new["state"] == "draft"
         assert [gap["code"] for gap in new["gaps"]] == ["assessment_missing"]
         assert "pilotctl assessment create" in new["gaps"][0]["mend"]
+        again = await api.post(
+            f"/v1/grants/{old['id']}/renewal", renewal(), revision=old["revision"]
+        )
+        assert again == new
         said = await api.ask(
-            "POST", f"/v1/grants/{old['id']}/renewal", renewal(), revision=old["revision"]
+            "POST", f"/v1/grants/{old['id']}/renewal", renewal(days=28), revision=old["revision"]
         )
         assert (said.status, said.problem) == (409, "exists")
         assert new["id"] in said.body["detail"]
