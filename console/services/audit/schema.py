@@ -219,7 +219,7 @@ DELIVERIES = Table(
 """Pages, in the transaction of what they tell, until they are delivered or given up."""
 
 
-def _pairs_are_searched(conn: Connection) -> None:
+def _searched_anew(conn: Connection) -> None:
     """Index the events that are there by what is now indexed of an event."""
     from console.services.audit.search import reindex  # noqa: PLC0415  # it reads this module
 
@@ -245,5 +245,6 @@ STEPS: tuple[Step, ...] = (
         "UPDATE alerts SET rank = rank + 10 WHERE state != 'resolved'",
     ),
     tables(*EVERYWHERE),
-    _pairs_are_searched,
+    _searched_anew,
+    _searched_anew,
 )

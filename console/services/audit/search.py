@@ -22,6 +22,7 @@ from sqlalchemy.dialects.sqlite import insert
 from console.api.problems import refusal
 from console.model.audit import Event
 from console.model.stored import Page
+from console.model.text import is_slug
 from console.services.audit.leaf import Leaf, read_leaf
 from console.services.audit.schema import ACTIONS, HOURS, LEAVES, SEARCH
 from console.services.store import dense
@@ -29,7 +30,10 @@ from console.services.web import Ask, Found, page, sparse_page
 from console.services.web.stream import BATCH
 
 FACETS = ("actor", "action", "target", "partner", "outcome", "source")
-"""Columns that are searched by their exact value (`action` also by how it begins)."""
+"""Columns that are searched by their exact value (`action` also by how it begins).
+
+What has a slug is found as a `target` by that too, not only by its id.
+"""
 
 PAIRED = ("actor", "action", "partner", "outcome")
 """Facets with few values: each two of them are also indexed together, so that a pair that
@@ -66,6 +70,8 @@ def index(conn: Connection, leaves: Sequence[tuple[int, Leaf]]) -> None:
     hours: dict[int, list[int]] = {}
     for idx, leaf in leaves:
         tokens = dict.fromkeys(facet(name, getattr(leaf, name)) for name in FACETS)
+        if is_slug(leaf.name):
+            tokens[facet("target", leaf.name)] = None
         for one, other in combinations(PAIRED, 2):
             tokens[_pair(one, getattr(leaf, one), other, getattr(leaf, other))] = None
         for word in _words_of(leaf):
@@ -160,6 +166,7 @@ def _asked_for(
     filters: list[ColumnElement[bool]] = []
     terms: list[str] = []
     exact: dict[str, str] = {}
+    slug = named if is_slug(named := said.get("target", "")) else ""
     for name in FACETS:
         if not (value := said.get(name, "")):
             continue
@@ -172,14 +179,20 @@ def _asked_for(
             filters.append(LEAVES.c.action.in_(known))
         else:
             exact[name] = value
-            filters.append(LEAVES.c[name] == value)
+            if value != slug or name != "target":
+                filters.append(LEAVES.c[name] == value)
     terms += _exact(exact)
     worded = _asked(said.get("text", ""))
     terms, common = dense.split(conn, "search", [*terms, *worded], last_index(conn))
     left = [term for term in common if term in worded]
 
     def keep(row: Row[Any]) -> bool:
-        return not left or dense.says(set(_words_of(read_leaf(row.body))), left)
+        if not left and not slug:
+            return True
+        leaf = read_leaf(row.body)
+        return (not slug or slug in {leaf.target, leaf.name}) and (
+            not left or dense.says(set(_words_of(leaf)), left)
+        )
 
     found: ColumnElement[Any] = SEARCH.c.rowid if terms else LEAVES.c.idx
     return _query(terms).where(*filters), found, keep

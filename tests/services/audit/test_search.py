@@ -58,6 +58,24 @@ def test_events_are_found_by_each_facet_and_by_several_at_once() -> None:
     check_in_rig(check)
 
 
+def test_what_has_a_slug_is_found_by_it_as_by_its_id() -> None:
+    async def check(rig: Rig) -> None:
+        await some_history(rig)
+        named = {"kind": "partner", "partner": "zenith", "at": START}
+        rig.policy.record(1, "partner.restrict", target="ptn_2", name="zenith", **named)
+        rig.policy.record(1, "lock.add", target="lck_1", name="partner zenith", **named)
+        rig.policy.record(1, "partner.restrict", target="ptn_3", name="zenith-two", **named)
+        await rig.logged(7)
+        assert await found(rig, target="zenith") == [5]
+        assert await found(rig, target="zenith", action="partner.") == [5]
+        assert await found(rig, target="zenith", action="lock.add") == []
+        assert await found(rig, target="zenith-two", text="partner*") == [7]
+        assert await found(rig, target="zen") == []
+        assert [each["sequence"] for each in await rig.events(target="zenith", after=0)] == [5]
+
+    check_in_rig(check)
+
+
 def test_words_are_found_in_any_case_and_script_and_by_their_beginning_when_asked() -> None:
     async def check(rig: Rig) -> None:
         await some_history(rig)
