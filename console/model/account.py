@@ -71,6 +71,9 @@ class OperatorAccount(Stored, kw_only=True, frozen=True):
     tokens: list[OperatorToken] = []
     used_at: datetime | None = None
     """Of a break-glass account: when it was first used."""
+    unaware: list[str] = []
+    """In the answer to a change: services that have not taken it in yet. They do so when they
+    can be reached."""
 
 
 class NewOperator(Request, kw_only=True, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from console.errors import ExitCode
-from console.model.account import IssuedToken, OperatorCut
+from console.model.account import IssuedToken, OperatorAccount, OperatorCut
 from console.model.audit import LogCheck
 from console.model.enforcement import IssuedKey, Receipt
 from console.model.grant import Grant, GrantPlan, GrantState
@@ -56,11 +56,23 @@ def outcome(op: Operation, result: Any, *, waited: bool = True) -> Ending:
             return Ending(ExitCode.UNVERIFIED, f"not cut off everywhere yet: {away}")
         case IssuedToken() if result.secret is None:
             return Ending(ExitCode.DONE, "issued before: the token itself was shown then, once")
+        case IssuedToken() if result.account.unaware:
+            return _unaware(result.account)
+        case OperatorAccount() if result.unaware:
+            return _unaware(result)
         case Page() if result.partial:
             why = "; ".join(result.warnings) or "some rows could not be had"
             return Ending(ExitCode.UNVERIFIED, why)
         case _:
             return DONE
+
+
+def _unaware(account: OperatorAccount) -> Ending:
+    where = " and ".join(account.unaware)
+    return Ending(
+        ExitCode.UNVERIFIED,
+        f"done at policy; {where} did not take it in yet, and will once reached",
+    )
 
 
 def _of_receipt(receipt: Receipt, *, waited: bool) -> Ending:

@@ -13,11 +13,16 @@ from typing import Any
 import pytest
 
 from console.api.audit import ALERT_ACKNOWLEDGE
+from console.api.flow import Call, Flow
+from console.api.operators import CUT
+from console.api.route import Route
 from console.config.load import load_profile
-from console.errors import PilotError
+from console.errors import ExitCode, PilotError
+from console.model.account import CutOperator
 from console.model.operator import Direction, Role, may
 from console.model.text import now
 from console.operations.index import find
+from console.operations.outcome import outcome
 from console.operations.values import build
 from console.services import supervisor
 from console.session import Session
@@ -50,13 +55,15 @@ def do(session: Session, operation: str, **typed: Any) -> Any:
 
 
 def added(rig: Rig, name: str, *roles: str, **more: Any) -> str:
-    """Add an operator by their roles; return a token of theirs, once every service knows it."""
+    """Add an operator by their roles; return a token of theirs."""
     rig.do("operator.add", operator=name, roles=list(roles), reason=WHY, **more)
-    token = rig.do("operator.token", operator=name, reason=WHY).secret
-    with signed_in(rig, token) as session:
-        for status in ("policy", "gateway", "audit"):
-            rig.until(lambda each=status: known(session, each))
-    return token
+    return str(rig.do("operator.token", operator=name, reason=WHY).secret)
+
+
+def one_cut(route: Route, operator: str) -> Flow[Any]:
+    """Cut an operator off at one service alone."""
+    reply = yield Call(route, {"operator": operator}, {}, CutOperator(reason=WHY))
+    return reply.value
 
 
 def known(session: Session, api: str) -> bool:
@@ -79,6 +86,7 @@ def test_an_operator_signs_in_by_a_token_that_is_stored_nowhere(rig: Rig) -> Non
     token = added(rig, "mara", "operator", groups=["east"])
     with signed_in(rig, token) as session:
         said = session.run(session.engines.statuses.gateway())
+        assert known(session, "policy")
     assert (said.operator.name, said.operator.roles) == ("mara", ["operator"])
     for store in rig.home.rglob("*"):
         if store.is_file():
@@ -86,6 +94,51 @@ def test_an_operator_signs_in_by_a_token_that_is_stored_nowhere(rig: Rig) -> Non
     sessions = rig.do("operator.sessions").items
     assert {each.service for each in sessions if each.operator == "mara"} >= {"gateway", "policy"}
     assert any(each.by.startswith("token …") for each in sessions)
+
+
+def test_a_new_operator_is_known_at_every_service_from_the_answer_on(rig: Rig) -> None:
+    for number in range(5):
+        with signed_in(rig, added(rig, f"new-{number}", "viewer")) as session:
+            assert [known(session, api) for api in ("audit", "gateway", "policy")] == [True] * 3
+        other = rig.do("operator.token", operator=f"new-{number}", replace=True, reason=WHY)
+        assert other.account.unaware == []
+        with signed_in(rig, other.secret) as session:
+            assert [known(session, api) for api in ("audit", "gateway", "policy")] == [True] * 3
+
+
+@pytest.mark.filterwarnings(  # httpcore leaves the socket open when nobody listens
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+def test_who_does_not_know_a_new_operator_yet_is_named_and_learns_it_later(rig: Rig) -> None:
+    rig.do("operator.add", operator="late", roles=["viewer"], reason=WHY)
+    supervisor.stop_one(rig.home, "audit")
+    try:
+        issued = rig.do("operator.token", operator="late", reason=WHY)
+        assert issued.account.unaware == ["audit"]
+        ending = outcome(find("operator.token"), issued)
+        assert ending.exit is ExitCode.UNVERIFIED
+        assert "audit did not take it in yet" in ending.why
+        with signed_in(rig, issued.secret) as session:
+            assert known(session, "gateway")
+    finally:
+        supervisor.start_one(rig.home, "audit")
+    with signed_in(rig, issued.secret) as session:
+        rig.until(lambda: known(session, "audit"))
+
+
+def test_a_cut_that_was_heard_of_first_is_recorded_where_it_is_asked_for_too(rig: Rig) -> None:
+    token = added(rig, "cut-3", "operator")
+    one = rig.session().run(one_cut(CUT["policy"], "cut-3"))
+    with signed_in(rig, token) as session:
+        for api in ("gateway", "audit"):
+            rig.until(lambda each=api: not known(session, each))
+    cut = rig.do("operator.cut", operator="cut-3", reason=WHY)
+    ids = {each.service: each.event_id for each in cut.services}
+    assert ids["policy"] == one.event_id
+    assert all(ids.values())
+    assert len(set(ids.values())) == 3
+    again = rig.do("operator.cut", operator="cut-3", reason=WHY)
+    assert {each.service: each.event_id for each in again.services} == ids
 
 
 def test_a_cut_holds_at_every_service_from_its_answer_on(rig: Rig) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pwd
 import secrets
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from difflib import get_close_matches
 from functools import partial
 from typing import Any
@@ -47,15 +47,44 @@ PREFIX = "opt-pilot-"
 BREAK_GLASS_PREFIX = "glass-pilot-"
 
 
-def mount(web: Web, identities: Identities) -> None:
-    """Serve the routes that policy alone has."""
+Tell = Callable[[], Awaitable[list[str]]]
+"""Make every service decide by what is kept now; return the names of those that do not yet."""
+
+
+Handler = Callable[[Connection, Ask], OperatorAccount | IssuedToken]
+
+
+async def alone() -> list[str]:
+    """Tell nobody: there is no other service."""
+    return []
+
+
+def mount(web: Web, identities: Identities, tell: Tell = alone) -> None:
+    """Serve the routes that policy alone has. A change is answered once it was told."""
     web.mount(routes.OPERATOR_LIST, listing)
     web.mount(routes.OPERATOR_SHOW, show)
-    web.mount(routes.OPERATOR_ADD, partial(add, identities))
-    web.mount(routes.OPERATOR_SET, change)
-    web.mount(routes.OPERATOR_RESTORE, restore)
-    web.mount(routes.OPERATOR_TOKEN, issue)
-    web.mount(routes.BREAK_GLASS_SEAL, seal)
+    for route, handler in (
+        (routes.OPERATOR_ADD, partial(add, identities)),
+        (routes.OPERATOR_SET, change),
+        (routes.OPERATOR_RESTORE, restore),
+        (routes.OPERATOR_TOKEN, issue),
+        (routes.BREAK_GLASS_SEAL, seal),
+    ):
+        web.mount(route, partial(_and_tell, handler, tell))
+
+
+def _and_tell(
+    handler: Handler, tell: Tell, conn: Connection, ask: Ask
+) -> OperatorAccount | IssuedToken:
+    async def told(answer: OperatorAccount | IssuedToken) -> OperatorAccount | IssuedToken:
+        unaware = await tell()
+        if isinstance(answer, OperatorAccount):
+            return msgspec.structs.replace(answer, unaware=unaware)
+        account = msgspec.structs.replace(answer.account, unaware=unaware)
+        return msgspec.structs.replace(answer, account=account)
+
+    ask.complete(told)
+    return handler(conn, ask)
 
 
 def stand(conn: Connection, standing: Iterable[Operator], ask_at: Any) -> None:

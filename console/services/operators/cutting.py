@@ -23,6 +23,8 @@ from console.services.web import Ask, Web
 ROSTER_PATH = "/internal/v1/roster"
 
 
+Kept = tuple[Roster, list[Mark]]
+
 Learn = Callable[[Connection, Iterable[Mark]], None]
 """What else a service keeps of a mark: policy its account."""
 
@@ -47,14 +49,25 @@ def mount(
 
 async def follow(web: Web, store: Store, identities: Identities) -> None:
     """Decide by each change of what is kept, for ever: a restart begins where it ended."""
+    known: Kept | None = None
     while True:
-        await store.read(lambda conn: kept.refresh(conn, identities))
-        web.end_cut()
-        await store.signalled(kept.TOPIC, 60.0)
+        new = await store.until(kept.TOPIC, partial(_other, known), 60.0)
+        if new is not None:
+            identities.take(*new)
+            web.end_cut()
+            known = new
+
+
+def _other(known: Kept | None, conn: Connection) -> Kept | None:
+    now = (kept.roster(conn), kept.marks(conn))
+    return None if now == known else now
 
 
 def cut(web: Web, identities: Identities, learn: Learn, conn: Connection, ask: Ask) -> ServiceCut:
-    """Answer `operator cut`: from here on nothing of theirs is taken. Again is the same."""
+    """Answer `operator cut`: from here on nothing of theirs is taken. Again is the same.
+
+    Where another service told of it before it was asked for here, it is recorded here too.
+    """
     entry = identities.entry(ask.path["operator"])
     if entry is None:
         names = ", ".join(identities.names())
@@ -68,7 +81,7 @@ def cut(web: Web, identities: Identities, learn: Learn, conn: Connection, ask: A
             MARKS.c.kind == "cut",
         )
     ).one_or_none()
-    if known is not None:
+    if known is not None and known.event_id:
         return ServiceCut(service=ask.service, state="cut", at=known.at, event_id=known.event_id)
     event_id = emit(
         conn,
@@ -76,7 +89,7 @@ def cut(web: Web, identities: Identities, learn: Learn, conn: Connection, ask: A
             "operator.cut", service=ask.service, actor=ask.operator.name, kind="operator",
             target=entry.name, name=entry.name, reason=ask.body.reason,
             request_id=ask.request_id, at=ask.now,
-            before={"state": "active", "roles": entry.roles},
+            before={"state": "cut" if known else "active", "roles": entry.roles},
             after={"state": "cut", "generation": entry.generation},
         ),
     )  # fmt: skip
@@ -95,8 +108,9 @@ def cut(web: Web, identities: Identities, learn: Learn, conn: Connection, ask: A
 
     ask.after(now_closed)
     return ServiceCut(
-        service=ask.service, state="cut", at=ask.now, event_id=event_id, sessions=ended
-    )
+        service=ask.service, state="cut", at=known.at if known else ask.now, event_id=event_id,
+        sessions=ended,
+    )  # fmt: skip
 
 
 def sessions(identities: Identities, _conn: Connection, ask: Ask) -> Page[OperatorSession]:

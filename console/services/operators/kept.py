@@ -52,14 +52,23 @@ def keep(conn: Connection, told: Roster) -> bool:
 
 
 def add(conn: Connection, new: Iterable[Mark], event_id: str = "") -> bool:
-    """Keep marks; one that is kept already stays as it was. Tell whether any was new."""
+    """Keep marks; tell whether any was new.
+
+    One that is kept already stays as it was, but gets the event that it was without.
+    """
     added = False
     for each in new:
         row = {
             "name": each.name, "generation": each.generation, "kind": each.kind, "at": each.at,
             "by": each.by, "reason": each.reason, "event_id": event_id,
         }  # fmt: skip
-        added |= conn.execute(insert(MARKS).values(row).on_conflict_do_nothing()).rowcount > 0
+        written = insert(MARKS).values(row)
+        kept = written.on_conflict_do_update(
+            index_elements=MARKS.primary_key.columns,
+            set_={"event_id": written.excluded.event_id},
+            where=(MARKS.c.event_id == "") & (written.excluded.event_id != ""),
+        )
+        added |= conn.execute(kept).rowcount > 0
     if added:
         signal(conn, TOPIC)
     return added

@@ -77,15 +77,20 @@ class Identities:
         self.service = service
         self.standing = tuple(standing)
         self._sessions: dict[tuple[str, str, str, str], OperatorSession] = {}
+        self._cut: set[tuple[str, int]] = set()
+        self._sequence = 0
         self.take(Roster(sequence=0, entries=[]), ())
 
     def take(self, roster: Roster, marks: Iterable[Mark]) -> None:
-        """Decide by this roster and these marks from now on."""
+        """Decide by this roster and these marks from now on; a cut that is known stays."""
+        self._cut |= {(mark.name, mark.generation) for mark in marks if mark.kind == "cut"}
+        if roster.sequence < self._sequence:
+            return
+        self._sequence = roster.sequence
         named = {entry.name: entry for entry in roster.entries}
         entries = [_standing(each, named.get(each.name)) for each in self.standing]
         names = {entry.name for entry in entries}
         entries += [entry for entry in roster.entries if entry.name not in names]
-        self._cut = {(mark.name, mark.generation) for mark in marks if mark.kind == "cut"}
         self._entries = {entry.name: entry for entry in entries}
         # a standing operator wins over an account that claims the same user
         self._by_uid = {entry.uid: entry for entry in reversed(entries) if entry.uid is not None}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -19,7 +19,8 @@ from console.services.store import Store
 EVERY_SECONDS = 2.0
 """A service that was away hears of the roster, and is heard, at least this often."""
 
-_LOG = logging.getLogger(__name__)
+PATIENCE = 2.0
+"""Seconds that a change waits for a service that does not answer."""
 
 
 async def spread(store: Store, peers: Mapping[str, Client]) -> None:
@@ -30,7 +31,18 @@ async def spread(store: Store, peers: Mapping[str, Client]) -> None:
         marks = [mark for answer in answers if answer for mark in answer.marks]
         with suppress(PilotError):
             await store.write(lambda conn, new=marks: accounts.learn(conn, new))  # type: ignore[misc]
-        await store.signalled(kept.TOPIC, EVERY_SECONDS)
+        await store.until(kept.TOPIC, partial(_new, told), EVERY_SECONDS)
+
+
+async def tell_all(store: Store, peers: Mapping[str, Client]) -> list[str]:
+    """Tell every peer the roster now; return the names of those that did not take it."""
+    told = await store.read(whole)
+    answers = await asyncio.gather(*(_tell(peer, told, PATIENCE) for peer in peers.values()))
+    return [name for name, answer in zip(peers, answers, strict=True) if answer is None]
+
+
+def _new(told: Roster, conn: Connection) -> bool | None:
+    return whole(conn) != told or None
 
 
 def whole(conn: Connection) -> Roster:
@@ -39,8 +51,8 @@ def whole(conn: Connection) -> Roster:
     return Roster(sequence=roster.sequence, entries=roster.entries, marks=kept.marks(conn))
 
 
-async def _tell(peer: Client, told: Roster) -> Roster | None:
+async def _tell(peer: Client, told: Roster, seconds: float = 5.0) -> Roster | None:
     try:
-        return await peer.send("PUT", ROSTER_PATH, told, Roster, timeout=5.0)
+        return await peer.send("PUT", ROSTER_PATH, told, Roster, timeout=seconds)
     except PilotError:
         return None

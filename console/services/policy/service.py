@@ -21,7 +21,7 @@ from console.services.client import Client
 from console.services.events import SYSTEM
 from console.services.operators import accounts, cutting, kept
 from console.services.operators.roster import Identities
-from console.services.operators.spread import spread
+from console.services.operators.spread import spread, tell_all
 from console.services.policy import (
     amend,
     declarations,
@@ -63,14 +63,22 @@ async def serve(settings: Settings, _args: argparse.Namespace, stop: asyncio.Eve
     identities = Identities(SERVICE, settings.operators)
     web = Web(SERVICE, store, identities)
     audit = Client(socket=settings.home.socket("audit"))
+    peers = {"gateway": client, "audit": audit}
     tasks: list[asyncio.Task[None]] = []
+
+    async def known_everywhere() -> list[str]:
+        """Make operators known here and at every other service; return where they are not."""
+        await store.read(lambda conn: kept.refresh(conn, identities))
+        web.end_cut()
+        return await tell_all(store, peers)
+
     try:
         await store.write(lambda conn: put_in_force(conn, bundle))
         await store.write(partners.tell_every_partner)
         await store.write(lambda conn: accounts.stand(conn, settings.operators, now()))
         await store.read(lambda conn: kept.refresh(conn, identities))
         mount(web, bundle, gateway, identities.names, salt_of(settings.home))
-        accounts.mount(web, identities)
+        accounts.mount(web, identities, known_everywhere)
         cutting.mount(web, "policy", store, identities, learn=accounts.learn)
         web.on_first_use(partial(cutting.note_first_use, store, identities))
         Api(store, directory).mount(web)
@@ -81,7 +89,7 @@ async def serve(settings: Settings, _args: argparse.Namespace, stop: asyncio.Eve
             asyncio.create_task(gateway.attend()),
             asyncio.create_task(tick_for_ever(store, bundle)),
             asyncio.create_task(cutting.follow(web, store, identities)),
-            asyncio.create_task(spread(store, {"gateway": client, "audit": audit})),
+            asyncio.create_task(spread(store, peers)),
         ]
         await stop.wait()
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -47,6 +47,7 @@ class Ask:
     """When it arrived, UTC. The one time that a change should carry."""
     request: web.Request
     afterwards: list[Callable[[], object]] = field(default_factory=list)
+    completions: list[Callable[[Any], Awaitable[Any]]] = field(default_factory=list)
 
     def after(self, do: Callable[[], object]) -> None:
         """Call `do` on the event loop once the change is committed.
@@ -54,6 +55,10 @@ class Ask:
         Not after a refusal, a dry run or a replayed answer: then nothing was changed.
         """
         self.afterwards.append(do)
+
+    def complete(self, do: Callable[[Any], Awaitable[Any]]) -> None:
+        """Answer what `do` makes of the answer once the change is committed, and after `after`."""
+        self.completions.append(do)
 
 
 def fresh(ask: Ask, current: Stored) -> None:

@@ -302,6 +302,8 @@ class Web:
             return Answer(answer.status, answer.body, headers=headers)
         for do in ask.afterwards:
             do()
+        for complete in ask.completions:
+            answer = await complete(answer)
         return answer
 
     async def _rehearse(self, handler: Handler, ask: Ask) -> Any:
