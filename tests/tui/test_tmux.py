@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from tests.tui.pty_rig import ROOT, Pty, surroundings
 TMUX = shutil.which("tmux")
 GNU_SCREEN = shutil.which("screen")
 PROGRAM = ROOT / "tests" / "tui" / "screen_program.py"
+FOOT = "enter open"
 
 
 class Tmux:
@@ -53,8 +54,12 @@ class Tmux:
         self("send-keys", *keys)
 
     def see(self, *wanted: str) -> None:
-        """Wait until all of it is shown."""
-        self.until(lambda: all(each in self.text for each in wanted), str(wanted))
+        """Wait until all of it is shown at once."""
+        self.until(lambda: _shows(self.text, wanted), str(wanted))
+
+    def see_whole(self, view: str, *wanted: str) -> None:
+        """Wait until a view is in front, and its one foot below it: nothing is drawn twice."""
+        self.until(lambda: _whole(self.text, view, wanted), f"{view} whole, with {wanted}")
 
     def until(self, look: Callable[[], object], what: str) -> None:
         """Wait until `look` finds something."""
@@ -62,6 +67,16 @@ class Tmux:
         while not look():
             assert time.monotonic() < end, f"{what}\n{self.text}"
             time.sleep(0.1)
+
+
+def _shows(text: str, wanted: Iterable[str]) -> bool:
+    return all(each in text for each in wanted)
+
+
+def _whole(text: str, view: str, wanted: Iterable[str]) -> bool:
+    """The second line names the view, or offers commands while one is typed."""
+    front = text.splitlines()[1].split()[:1]
+    return front == [view] and _shows(text, wanted) and text.count(FOOT) == 1
 
 
 @pytest.fixture(params=[(80, 24), (120, 40), (200, 50), (40, 15)], ids="{0[0]}x{0[1]}".format)
@@ -76,13 +91,12 @@ def tmux(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tmux]:
 
 @pytest.mark.skipif(TMUX is None, reason="tmux is not installed")
 def test_a_screen_in_tmux_is_whole_and_a_copy_reaches_its_buffer(tmux: Tmux) -> None:
-    tmux.see("CRIT", "acme", "enter open")
+    tmux.see("CRIT", "acme", FOOT)
     for view, words in (("grants", "PARTNER"), ("alerts", "SEVERITY"), ("keys", "STATE")):
         tmux.keys(f":{view}", "Enter")
-        tmux.see(words, "enter open")
-        assert tmux.text.count("enter open") == 1, tmux.text
+        tmux.see_whole(view, words)
     tmux.keys(":partners", "Enter")
-    tmux.see("SLUG", "acme")
+    tmux.see_whole("partners", "SLUG", "acme")
     tmux.keys("Y")
     tmux.until(lambda: tmux("show-buffer").strip() == "acme", "the id in tmux's buffer")
 
