@@ -16,12 +16,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import httpx
 import msgspec
 
 from console.api.flow import Flow
+from console.cli.main import main
 from console.config.load import load_profile
 from console.model.text import now
 from console.operations.index import find
@@ -59,6 +60,20 @@ class Done(msgspec.Struct, frozen=True):
         return json.loads(self.out)
 
 
+PROCESSES = {"up", "down", "demo"}
+"""The commands that start and end processes of their own."""
+
+
+def _file() -> IO[str]:
+    return tempfile.TemporaryFile("w+", encoding="utf-8", newline="")
+
+
+def _read(file: IO[str]) -> str:
+    file.flush()
+    file.seek(0)
+    return file.read()
+
+
 class Rig:
     """A running pilot, its operator at the command line, and the operator's session."""
 
@@ -82,6 +97,19 @@ class Rig:
     def cli(
         self, *words: str, stdin: str | None = None, seconds: float = 60, user: str = ""
     ) -> Done:
+        """Run `pilotctl WORDS` without a terminal.
+
+        As a process where it is given input, another user (by root) or the pilot's own start
+        and end to do; else in this one, as the process would, without a start of Python each.
+        """
+        alone = threading.current_thread() is threading.main_thread()
+        if stdin is None and not user and alone and words[0] not in PROCESSES:
+            return self._here(words)
+        return self.process(*words, stdin=stdin, seconds=seconds, user=user)
+
+    def process(
+        self, *words: str, stdin: str | None = None, seconds: float = 60, user: str = ""
+    ) -> Done:
         """Run `pilotctl WORDS` as a process without a terminal; as another user, by root."""
         program, env = ["-m", "console"], self.env
         if user:
@@ -102,6 +130,16 @@ class Rig:
             check=False,
         )
         return Done(done.returncode, done.stdout, done.stderr)
+
+    def _here(self, words: Sequence[str]) -> Done:
+        before = sys.stdin, sys.stdout, sys.stderr
+        with Path(os.devnull).open() as none, _file() as out, _file() as err:
+            sys.stdin, sys.stdout, sys.stderr = none, out, err
+            try:
+                code = main(list(words), self.env)
+            finally:
+                sys.stdin, sys.stdout, sys.stderr = before
+            return Done(code, _read(out), _read(err))
 
     def ok(self, *words: str) -> str:
         """Run a command that must end with 0; return what it printed."""
