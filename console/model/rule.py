@@ -14,6 +14,10 @@ from console.model.stored import Request, Stored
 from console.model.text import Reason
 
 
+SPEND = "cost_micros"
+"""The measure of rules about spend."""
+
+
 class RuleState(StrEnum):
     """Whether a rule looks. The file of a `broken` one cannot be read: what it last said holds."""
 
@@ -41,7 +45,10 @@ class DetectionRule(Stored, kw_only=True, frozen=True):
     """`calls` or `events`."""
     severity: str
     threshold: int
+    """Of a rule about spend in micro-units."""
     window_seconds: int
+    measure: str = ""
+    """What a norm is of: `calls`, `tokens` or `cost_micros`. Empty for other kinds."""
     factor: float = 0.0
     """How many times the norm is far from it; 0 where the kind has none."""
     group_by: list[str] = []
@@ -59,6 +66,11 @@ class DetectionRule(Stored, kw_only=True, frozen=True):
     """Of the file."""
     error: str = ""
     """Why its file cannot be read: file, line and what is nearest."""
+
+    @property
+    def spends(self) -> bool:
+        """Whether its threshold is money."""
+        return self.measure == SPEND
 
 
 class ChangeRule(Request, kw_only=True, frozen=True):

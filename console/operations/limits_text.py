@@ -83,6 +83,12 @@ def shown_money(micros: int) -> str:
     return f"{whole}" if not rest else f"{whole}.{rest:06d}".rstrip("0")
 
 
+def amount(micros: int) -> str:
+    """Return micro-units as an amount with two decimals, and more only where it has them."""
+    whole, rest = divmod(micros, MICROS)
+    return f"{whole}.{f'{rest:06d}'.rstrip('0').ljust(2, '0')}"
+
+
 def _count(name: str, value: str) -> int:
     if not (value.strip().isascii() and value.strip().isdigit()):
         raise _bad(f"{name}={value[:40]!r} is not a whole number")

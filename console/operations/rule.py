@@ -8,6 +8,7 @@ import msgspec
 
 from console.api.engines import Engines
 from console.api.flow import Flow
+from console.errors import ExitCode, PilotError
 from console.model.audit import Severity
 from console.model.operator import Role
 from console.model.rule import (
@@ -19,6 +20,7 @@ from console.model.rule import (
     TuneRule,
 )
 from console.model.stored import Page
+from console.operations import limits_text
 from console.operations.listing import pages
 from console.operations.params import Listing, Since, Until, Why
 from console.operations.spec import Effect, Kind, Operation, Param, Plan, Section, operation
@@ -28,8 +30,10 @@ RuleName = Annotated[
     str, Param("The rule's name.", kind=Kind.SLUG, completes="rule.list", positional=True)
 ]
 Threshold = Annotated[
-    int | None, Param("How many make an alert; of a norm, the least.", kind=Kind.NUMBER)
-]
+    int | None,
+    Param("How many make an alert; of a norm, the least: of spend in units, 5.00.",
+          kind=Kind.MONEY),
+]  # fmt: skip
 Within = Annotated[
     int | None, Param("Within which time, like 5m.", kind=Kind.DURATION, flag="window")
 ]
@@ -80,14 +84,34 @@ class TryRule(msgspec.Struct, kw_only=True, frozen=True):
 @operation("rule.test", title="Try rule on the history", result=RuleTrial, subject="rule")
 def attempt(p: TryRule, at: Engines, _plan: Plan | None) -> Flow[RuleTrial]:
     """Say what a rule would have found, without alerting. Seven days where nothing is named."""
-    return at.rules.test(
-        p.rule,
-        since=p.since,
-        until=p.until,
-        threshold=p.threshold,
-        window_seconds=p.window_seconds,
-        factor=p.factor,
+    least = None
+    if p.threshold is not None:
+        least = _in_its_unit(p.threshold, (yield from at.rules.show(p.rule)))
+    return (
+        yield from at.rules.test(
+            p.rule,
+            since=p.since,
+            until=p.until,
+            threshold=least,
+            window_seconds=p.window_seconds,
+            factor=p.factor,
+        )
     )
+
+
+def _in_its_unit(typed: int | None, rule: DetectionRule) -> int | None:
+    """Return the threshold that was typed, as the rule has it: micro-units are of spend only."""
+    if typed is None or rule.spends:
+        return typed
+    count, rest = divmod(typed, limits_text.MICROS)
+    if rest:
+        raise PilotError(
+            "bad-value",
+            f"threshold: {rule.id} counts, so {limits_text.shown_money(typed)} is no threshold",
+            exit=ExitCode.USAGE,
+            hint="a whole number",
+        )
+    return count
 
 
 class AddOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -148,9 +172,11 @@ class ChangeOne(msgspec.Struct, kw_only=True, frozen=True):
 def _says(rule: DetectionRule) -> list[str]:
     within = length(rule.window_seconds)
     factor = f", {rule.factor:g} times the norm" if rule.factor else ""
+    least = limits_text.amount(rule.threshold) if rule.spends else str(rule.threshold)
+    of = "spend" if rule.spends else rule.reads
     return [
         f"{rule.title} ({rule.severity})",
-        f"{rule.kind} of {rule.reads}: {rule.threshold} within {within}{factor}",
+        f"{rule.kind} of {of}: {least} within {within}{factor}",
     ]
 
 
@@ -215,9 +241,9 @@ class TuneOne(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def _tuning(p: TuneOne) -> TuneRule:
+def _tuning(p: TuneOne, rule: DetectionRule) -> TuneRule:
     return TuneRule(
-        threshold=p.threshold,
+        threshold=_in_its_unit(p.threshold, rule),
         window_seconds=p.window_seconds,
         factor=None if p.factor is None else float(p.factor),
         severity=p.severity,
@@ -228,7 +254,7 @@ def _tuning(p: TuneOne) -> TuneRule:
 def plan_tune(p: TuneOne, at: Engines) -> Flow[Plan]:
     """Ask what the rule would be like."""
     before = yield from at.rules.show(p.rule)
-    after = yield from at.rules.tune(p.rule, _tuning(p), validate=True)
+    after = yield from at.rules.tune(p.rule, _tuning(p, before), validate=True)
     return Plan(
         title=f"Tune {before.id}",
         sections=[Section("Now", _says(before)), Section("Then", _says(after))],
@@ -245,9 +271,11 @@ def plan_tune(p: TuneOne, at: Engines) -> Flow[Plan]:
     plan=plan_tune,
     subject="rule",
 )
-def tune(p: TuneOne, at: Engines, _plan: Plan | None) -> Flow[DetectionRule]:
+def tune(p: TuneOne, at: Engines, plan: Plan | None) -> Flow[DetectionRule]:
     """Set a rule's threshold, window, factor or severity; with nothing named, undo that."""
-    return at.rules.tune(p.rule, _tuning(p))
+    plan = plan or (yield from plan_tune(p, at))
+    assert isinstance(plan.subject, DetectionRule)
+    return (yield from at.rules.tune(p.rule, _tuning(p, plan.subject)))
 
 
 def plan_remove(p: ChangeOne, at: Engines) -> Flow[Plan]:

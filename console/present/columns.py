@@ -116,9 +116,17 @@ def _span(seconds: int) -> str:
     return f"{seconds}s"
 
 
+def _threshold(rule: Any, value: int | None) -> int | str | None:
+    return money(value) if rule.spends and value is not None else value
+
+
 def _tuned(row: Any) -> str:
     tuning = row.tuning
-    said = {"severity": tuning.severity, "threshold": tuning.threshold, "factor": tuning.factor}
+    said = {
+        "severity": tuning.severity,
+        "threshold": _threshold(row, tuning.threshold),
+        "factor": tuning.factor,
+    }
     if tuning.window_seconds is not None:
         said["window"] = _span(tuning.window_seconds)
     return " ".join(f"{name}={value}" for name, value in said.items() if value is not None)
@@ -467,7 +475,7 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         _text("state", priority=0),
         _text("severity", priority=0),
         _text("kind", priority=2),
-        _number("threshold", priority=1),
+        Column("threshold", lambda row: _threshold(row, row.threshold), 1, align="right"),
         Column("window", lambda row: _span(row.window_seconds), 1, align="right"),
         Column("factor", lambda row: f"{row.factor:g}" if row.factor else "", 3, align="right"),
         Column("tuned", _tuned, 2),

@@ -14,6 +14,7 @@ import msgspec
 
 from console.model.access import Stage
 from console.model.limits import Limits
+from console.model.rule import DetectionRule
 from console.present.amounts import money
 from console.present.columns import text_of
 from console.present.safe import safe
@@ -63,6 +64,8 @@ def _members(value: Any, depth: int) -> Iterator[Line]:
     if isinstance(value, msgspec.Struct):
         names = sorted(value.__struct_fields__, key=_KEPT.__contains__)
         pairs = [(name, getattr(value, name)) for name in names]
+        if isinstance(value, DetectionRule) and value.spends:
+            pairs = list(_in_money(value, pairs))
     elif isinstance(value, dict):
         pairs = [(safe(str(name)), member) for name, member in value.items()]
     else:
@@ -95,6 +98,20 @@ def _member(name: str, value: Any, depth: int) -> Iterator[Line]:
             yield Line(depth, "", line)
     elif text := text_of(value):
         yield Line(depth, name, text)
+
+
+def _in_money(rule: DetectionRule, pairs: list[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """A rule about spend: its threshold is money, and so is one that was set in its place."""
+    for name, value in pairs:
+        if name == "threshold":
+            yield "threshold_micros", value
+        elif name == "tuning":
+            tuning = rule.tuning
+            set_to = {} if tuning.threshold is None else {"threshold_micros": tuning.threshold}
+            rest = msgspec.structs.replace(tuning, threshold=None)
+            yield name, {**set_to, **msgspec.to_builtins(rest)}
+        else:
+            yield name, value
 
 
 def _unit(name: str, value: Any) -> str:

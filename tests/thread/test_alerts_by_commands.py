@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +43,14 @@ def test_an_evening_on_call(rig: Rig) -> None:
         "oncall", "add", "night", "--command", "page", "--argument", str(pages),
         "--severity", "medium,high", "--reason", "the rota", "--yes",
     )  # fmt: skip
+    later = (
+        "oncall", "add", "backup", "--command", "page", "--argument", str(pages), "--level", "2",
+        "--severity", "medium,high", "--after", "90m", "--reason", "if nobody does",
+    )  # fmt: skip
+    planned = rig.ok(*later, "--dry-run")
+    assert "at level 2, at any hour, 1h30m later, where nobody has taken the alert on" in planned
+    rig.ok(*later, "--yes")
+    assert [each["after_seconds"] for each in rig.json("oncall", "list")["items"]] == [0, 5400]
     rig.ok("oncall", "test", "night", "--reason", "does it arrive", "--yes")
     rig.until(lambda: [each for each in paged(pages) if each["type"] == "test"])
 
@@ -52,7 +61,13 @@ def test_an_evening_on_call(rig: Rig) -> None:
     assert told[0]["data"]["id"] == alert["id"]  # type: ignore[index]
     assert rig.json("oncall", "deliveries", "--state", "failed")["items"] == []
 
+    shown = {each["target"]: each for each in rig.json("alert", "show", alert["id"])["pages"]}
+    assert shown["backup"]["state"] == "waiting"
+    up = rig.ok("alert", "escalate", alert["id"], "--reason", "r", "--dry-run")
+    assert "backup (command), level 2, where nobody takes it on within 1h30m" in up
     me = rig.json("alert", "acknowledge", alert["id"], "--yes")["assignee"]
+    (spared,) = rig.json("oncall", "deliveries", "--state", "cancelled")["items"]
+    assert (spared["target"], spared["error"]) == ("backup", f"not sent: acknowledged by {me}")
     rig.ok("alert", "assign", alert["id"], me, "--reason", "mine", "--yes")
     rig.ok("alert", "comment", alert["id"], "--text", "who is this?", "--yes")
     asleep = rig.json("alert", "snooze", alert["id"], "--until", "4h", "--reason", "dull", "--yes")
@@ -80,6 +95,27 @@ def test_an_evening_on_call(rig: Rig) -> None:
 
     actions = {each.action for each in rig.until(lambda: rig.events(action="alert."))}
     assert {"alert.create", "alert.snooze", "alert.wake", "alert.escalate"} <= actions
+
+
+def test_the_threshold_of_a_rule_about_spend_is_read_and_typed_as_money(rig: Rig) -> None:
+    assert rig.json("rule", "show", "spend-spike")["threshold"] == 5_000_000
+    shown = rig.ok("rule", "show", "spend-spike")
+    assert re.search(r"^threshold +5\.00$", shown, re.MULTILINE)
+    plan = rig.ok("rule", "tune", "spend-spike", "--threshold", "7.5", "--reason", "r", "--dry-run")
+    assert "norm of spend: 5.00 within 1h" in plan
+    assert "norm of spend: 7.50 within 1h" in plan
+    tuned = rig.json("rule", "tune", "spend-spike", "--threshold", "7.5", "--reason", "r", "--yes")
+    assert tuned["threshold"] == tuned["tuning"]["threshold"] == 7_500_000
+    listed = rig.ok("rule", "list")
+    assert re.search(r"^spend-spike .* 7\.50 .* threshold=7\.50 ", listed, re.MULTILINE), listed
+    shown = rig.ok("rule", "show", "spend-spike")
+    assert re.search(r"^ +threshold +7\.50$", shown, re.MULTILINE)
+    trial = rig.json("rule", "test", "spend-spike", "--since", "1h", "--threshold", "0.01")
+    assert trial["rule"] == "spend-spike"
+    half = rig.cli("rule", "tune", "denial-burst", "--threshold", "7.5", "--reason", "r", "--yes")
+    assert half.exit == 2
+    assert "denial-burst counts" in half.err
+    rig.ok("rule", "tune", "spend-spike", "--reason", "back", "--yes")
 
 
 def test_a_rule_of_ones_own_by_file_and_a_mistake_in_it(rig: Rig, tmp_path: Path) -> None:

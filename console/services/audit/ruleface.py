@@ -40,6 +40,7 @@ def described(rule: Rule, body: DetectionRule) -> DetectionRule:
         reads=rule.reads,
         severity=rule.severity.value,
         threshold=rule.threshold,
+        measure=rule.measure if rule.kind == "norm" else "",
         window_seconds=int(rule.window.total_seconds()),
         factor=rule.factor,
         group_by=list(rule.group_by),

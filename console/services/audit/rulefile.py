@@ -3,7 +3,8 @@
 Fields are those of a `CallRecord` (and `ended_before`) or of an `Event`. A condition is a
 value, a list of values of which any will do, or a table with one operator: `not`, `starts`,
 `at_least`, `at_most`. A norm's `threshold` is the least that can be far from it, of its
-`measure` in one window; `factor` how many times the median is too far.
+`measure` in one window (of spend an amount, like "5.00"); `factor` how many times the median
+is too far.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from decimal import Decimal
 from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
@@ -20,7 +22,7 @@ from typing import Any, get_type_hints
 
 from console.errors import ExitCode, PilotError
 from console.model.audit import Event, Severity
-from console.model.rule import Tuning
+from console.model.rule import SPEND, Tuning
 from console.model.traffic import CallRecord
 from console.services.audit.counting import MOST_IN_WINDOW
 from console.services.audit.rule import Condition, Rule, Value
@@ -91,11 +93,12 @@ _OF_KIND: dict[str, frozenset[str]] = {
     "unbacked": frozenset({"field", "backing"}),
 }
 """The optional keys that mean something to a kind: others are refused."""
-MEASURES = ("calls", "tokens", "cost_micros")
+MEASURES = ("calls", "tokens", SPEND)
 LONGEST_WINDOW = 604_800
 LONGEST_TITLE = 120
 NORM_WINDOWS = (600, 86_400)
 """Seconds between which the window of a norm lies."""
+_AMOUNT = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -149,6 +152,8 @@ def read_rule(path: Path, raw: bytes) -> Rule:
     for key in content:
         if key not in _KEYS and key not in _OPTIONAL:
             raise file.unknown(key, "the key", {**_KEYS, **_OPTIONAL})
+    if content.get("measure") == SPEND and "threshold" in content:
+        content["threshold"] = _micros(file, content["threshold"])
     for key, kind in {**_KEYS, **_OPTIONAL}.items():
         if key not in content and key in _KEYS:
             raise file.wrong("", f"{key} is missing")
@@ -262,6 +267,13 @@ def _check_kind(file: _File, kind: str) -> None:
         raise file.wrong("reads", f"a rule of the kind {kind} reads calls")
     if kind == "unbacked" and content["reads"] != "events":
         raise file.wrong("reads", "a rule of the kind unbacked reads events")
+
+
+def _micros(file: _File, said: Any) -> int:
+    """Return an amount of money in micro-units."""
+    if not isinstance(said, str) or not _AMOUNT.fullmatch(said):
+        raise file.wrong("threshold", f'threshold of spend is an amount, like "5.00", not {said!a}')
+    return int(Decimal(said) * 1_000_000)
 
 
 def _check_numbers(file: _File) -> None:

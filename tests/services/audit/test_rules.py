@@ -95,6 +95,19 @@ def test_what_is_not_understood_is_refused_with_file_and_line(
     assert refused.value.message.startswith(where)
 
 
+def test_the_threshold_of_spend_is_an_amount_and_kept_in_micro_units(tmp_path: Path) -> None:
+    text = (SHIPPED / "spend-spike.toml").read_text()
+    assert 'threshold = "5.00"' in text
+    assert load_rule(SHIPPED / "spend-spike.toml").threshold == 5_000_000
+    less = text.replace('"5.00"', '"0.25"')
+    assert rule(tmp_path, less, "spend-spike.toml").threshold == 250_000
+    for wrong in ("5000000", "5.0", '"5,00"', '"-1"', '"1e3"', '"0.0000001"', '"0"'):
+        with pytest.raises(PilotError) as caught:
+            rule(tmp_path, text.replace('"5.00"', wrong), "spend-spike.toml")
+        assert caught.value.exit is ExitCode.USAGE
+        assert "spend-spike.toml:9: threshold" in caught.value.message, wrong
+
+
 def test_a_rule_matches_only_where_every_condition_holds(tmp_path: Path) -> None:
     sample = rule(tmp_path)
     fits = {"outcome": "denied", "code": "key_revoked", "input_tokens": 5, "partner": "acme"}
