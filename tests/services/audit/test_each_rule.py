@@ -17,6 +17,7 @@ from console.services.audit.history import Results, evaluate
 from console.services.audit.judge import InMemory, judge
 from console.services.audit.rule import Rule
 from console.services.audit.seeing import seen_call
+from console.services.gateway.codes import CODES
 from tests.services.audit.audit_rig import START, call, denials
 from tests.services.audit.judging import (
     DAY,
@@ -66,6 +67,8 @@ def test_two_quiet_weeks_of_forty_partners_fire_nothing() -> None:
         ("denial-burst", denials(20), denials(19)),
         ("denial-burst", denials(20, apart=3.0), denials(200, apart=3.5)),
         ("denial-burst", denials(20), denials(40, code="point_fenced")),
+        ("denial-burst", denials(20, code="locked"), denials(500, code="rate_limited")),
+        ("denial-burst", denials(20, code="grant_expired"), denials(90, code="limits_unknown")),
         (
             "unknown-key-burst",
             denials(20, apart=10.0, code="key_unknown", partner="", address="192.0.2.9"),
@@ -192,6 +195,24 @@ def test_a_jump_in_refusals_fires_without_a_burst_and_a_burst_is_left_to_its_own
     both = sorted([*always, *denied], key=lambda each: each.started_at)
     more = one_after_another(30, at, **REFUSED, code="x")
     assert found([*both, *more], rule="refusal-jump") == [], "a third was refused all along"
+
+
+def test_a_burst_of_denials_is_of_what_a_decision_refuses_and_not_of_limits() -> None:
+    counted = {code for code in CODES if found(denials(20, code=code), rule="denial-burst")}
+    decided = {code for code, kind in CODES.items() if kind.decided}
+    failed = {code for code, kind in CODES.items() if kind.outcome not in {"denied", "blocked"}}
+    probing = {"answer_unknown"}
+    assert counted - failed == (decided | probing) - {"key_unknown", "key_missing"}
+
+
+def test_calls_beyond_a_limit_are_a_jump_in_refusals_and_no_burst() -> None:
+    at = MORNING + 9 * DAY + 10 * HOUR
+    slow = one_after_another(60, at, outcome="denied", status=429, code="rate_limited")
+    assert by_rule(found(week_then(*slow, days=9))) == {"refusal-jump": [60]}
+    fast = one_after_another(
+        500, at, within=timedelta(seconds=30), outcome="denied", status=429, code="rate_limited"
+    )
+    assert found(week_then(*fast, days=9)) == []
 
 
 def warned(days: int, code: str = "terms_lapsed", **told: Any) -> dict[str, Any]:

@@ -97,9 +97,11 @@ def crowded(groups: dict[About, list[Call]], many: int, seconds: float) -> set[A
 
 
 def denial_burst(history: History) -> set[About]:
-    """One credential, refused twenty times within a minute."""
+    """One credential, refused twenty times within a minute, and not by its limits."""
     ours = ("point_fenced", "policy_stale", "key_unknown", "key_missing")
-    refused = [c for c in history.calls if c["outcome"] in REFUSED and c.get("code") not in ours]
+    limits = ("rate_limited", "budget_exhausted", "over_limit", "price_missing", "limits_unknown")
+    left = {*ours, *limits}
+    refused = [c for c in history.calls if c["outcome"] in REFUSED and c.get("code") not in left]
     return crowded(by(refused, *KEY), 20, 60)
 
 
