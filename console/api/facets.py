@@ -353,6 +353,7 @@ class Usage(Protocol):
         principal: str = "",
         network: str = "",
         pilot: str = "",
+        export: bool = False,
     ) -> Flow[Page[UsageRow]]: ...
     def budgets(self, *, partner: str = "") -> Flow[Page[BudgetState]]: ...
 

@@ -219,12 +219,13 @@ class ExportUsage(msgspec.Struct, kw_only=True, frozen=True):
 def export(p: ExportUsage, at: Engines, _plan: Plan | None) -> Flow[Page[Charge]]:
     """Export cost and usage as FOCUS 1.2 charges; `-o csv` writes the file that tools read.
 
-    A charge is a day (UTC) of one partner and model, input and output apart.
+    A charge is a day (UTC) of one partner and model, input and output apart. Who exported
+    what is recorded.
     """
     since = _midnight(p.since)
     whose = yield from at.usage.by(
         UsageBy.PILOT, also=UsageBy.PARTNER, since=since, until=p.until, partner=p.partner,
-        pilot=p.pilot,
+        pilot=p.pilot, export=True,
     )  # fmt: skip
     prices = yield from at.prices.find(Paging(limit=500))
     known = list(prices.items)

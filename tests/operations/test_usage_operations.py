@@ -105,7 +105,7 @@ def test_an_export_prices_each_day_by_its_own_price() -> None:
     prices = page(price(date(2026, 1, 1), 1, 2), price(date(2026, 2, 28), 9, 18))
     since = datetime(2026, 2, 27, 15, tzinfo=UTC)
     flow = find("usage.export").run(ExportUsage(since=since), engines(), None)
-    played = play(flow, {"usage.list": used, "price.list": prices})
+    played = play(flow, {"usage.export": used, "usage.list": used, "price.list": prices})
     told = [
         (each.charge_period_start[:10], each.sku_meter, each.billed_cost, each.list_unit_price)
         for each in played.result.items
@@ -124,7 +124,7 @@ def test_a_row_that_names_no_day_makes_the_export_a_part() -> None:
         return page(row("aurora" if call.query["by"] == "pilot" else "once", 5, second="acme"))
 
     flow = find("usage.export").run(ExportUsage(), engines(), None)
-    found = play(flow, {"usage.list": used, "price.list": page()}).result
+    found = play(flow, {"usage.export": used, "usage.list": used, "price.list": page()}).result
     assert found.partial
     assert found.warnings == ["1 rows name no day: left out"]
 

@@ -174,6 +174,23 @@ def test_reads_of_evidence_are_events_and_polling_does_not_flood_the_log(rig: Ri
     assert ("read.event", reads[0].id) not in [(e.action, e.target) for e in rig.logged()]
 
 
+def test_exports_are_reads_of_evidence_too(rig: Rig) -> None:
+    _, key = key_of(rig, granted(rig).id)
+    assert rig.call(key).status_code == 200
+    pilot = rig.json("pilot", "list")["items"][0]["slug"]
+    for _ in range(3):
+        rig.ok("usage", "export", "--partner", "acme", "-o", "csv")
+        rig.ok("pilot", "export", pilot)
+        rig.ok("usage", "show")
+    reads = [each for each in rig.logged() if each.action in {"read.usage", "read.pilot"}]
+    assert sorted((each.action, each.kind, each.target) for each in reads) == [
+        ("read.pilot", "pilot", pilot), ("read.usage", "usage", "acme"),
+    ]  # fmt: skip
+    assert {each.actor for each in reads} == {rig.operator}
+    rig.ok("usage", "export")
+    assert ("read.usage", "*") in [(each.action, each.target) for each in rig.logged()]
+
+
 def test_a_console_that_pinned_the_old_key_follows_a_rotation_and_not_a_restart(rig: Rig) -> None:
     before = rig.json("log", "show")
     stranger = {**rig.env, "XDG_STATE_HOME": str(rig.home.parent / "second")}

@@ -325,7 +325,10 @@ class FakePilot:
             return special(call)
         if verb == "show" and noun in kinds:
             return self._one(kinds[noun], path)
-        if verb in {"list", "usage", "acceptances", "deliveries"} or route.id == "usage.list":
+        if verb in {"list", "usage", "acceptances", "deliveries"} or route.id in {
+            "usage.list",
+            "usage.export",
+        }:
             return self._page(kinds.get(noun, object), call)
         return PilotError("not-found", f"{route.id} is not played", exit=ExitCode.NOT_FOUND)
 

@@ -193,9 +193,10 @@ class Usage:
         principal: str = "",
         network: str = "",
         pilot: str = "",
+        export: bool = False,
     ) -> Flow[Page[UsageRow]]:
         return ask(
-            gateway.USAGE,
+            gateway.USAGE_EXPORT if export else gateway.USAGE,
             query={
                 "by": group,
                 "also": also,

@@ -46,7 +46,7 @@ from console.services.policy.tables import BUNDLES, PROJECTION, STEPS
 from console.services.principals import salt_of
 from console.services.settings import Settings
 from console.services.store import Store
-from console.services.web import Ask, Web
+from console.services.web import Ask, Reads, Web
 
 
 async def serve(settings: Settings, _args: argparse.Namespace, stop: asyncio.Event) -> None:
@@ -78,6 +78,8 @@ async def serve(settings: Settings, _args: argparse.Namespace, stop: asyncio.Eve
         await store.write(lambda conn: accounts.stand(conn, settings.operators, now()))
         await store.read(lambda conn: kept.refresh(conn, identities))
         mount(web, bundle, gateway, identities.names, salt_of(settings.home))
+        reads = Reads(SERVICE, store)
+        web.mount_async(routes.PILOT_EXPORT, reads.of(pilot_text.export_pilot, "pilot", "pilot"))
         accounts.mount(web, identities, known_everywhere)
         cutting.mount(web, "policy", store, identities, learn=accounts.learn)
         web.on_first_use(partial(cutting.note_first_use, store, identities))
@@ -111,7 +113,7 @@ def mount(
     operators: Callable[[], Sequence[str]],
     salt: bytes,
 ) -> None:
-    """Serve every route of `api.policy`.
+    """Serve every route of `api.policy` that is answered in one transaction.
 
     `operators` names those who may sponsor now, `salt` what identifiers are hashed with.
     """
@@ -122,7 +124,6 @@ def mount(
     web.mount(routes.PILOT_SHOW, programme.show_pilot)
     web.mount(routes.PILOT_CREATE, programme.create_pilot)
     web.mount(routes.PILOT_STAGE, programme.set_stage)
-    web.mount(routes.PILOT_EXPORT, pilot_text.export_pilot)
     web.mount(routes.PILOT_IMPORT, partial(pilot_text.import_pilot, bundle))
     web.mount(routes.CAPABILITY_LIST, programme.list_capabilities)
     web.mount(routes.CAPABILITY_SHOW, programme.show_capability)

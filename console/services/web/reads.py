@@ -7,8 +7,9 @@ record of a read, or watching oneself would never end.
 
 What is one: an alert with its evidence (`read.alert`), an event in full (`read.event`), a
 call in full or explained (`read.call`), calls beyond a list's first page (`read.calls`), a
-stream of calls (`read.calls`), and the kept content of a call (`read.content`). Backups are
-recorded where they are made (`backup.create`).
+stream of calls (`read.calls`), the kept content of a call (`read.content`), and what is
+exported: usage and its cost (`read.usage`), a pilot (`read.pilot`). Backups are recorded where
+they are made (`backup.create`).
 """
 
 from __future__ import annotations
@@ -55,6 +56,19 @@ class Reads:
             target = str(getattr(answer, "id", "") or ask.path[named])
             partner = str(getattr(answer, "partner", "") or "")
             await self.note(ask, kind, target, sort=sort or kind, partner=partner)
+            return answer
+
+        return read
+
+    def exported(self, handler: Handler, kind: str, by: str) -> AsyncHandler:
+        """Return an export's `handler` so that each through it is recorded; all where `by`,
+        the filter that names what it is of, is left out.
+        """
+
+        async def read(ask: Ask) -> Any:
+            answer = await self._store.read(lambda conn: handler(conn, ask))
+            named = ask.query.get(by, "")
+            await self.note(ask, kind, named, partner=ask.query.get("partner", ""))
             return answer
 
         return read
