@@ -24,6 +24,8 @@ PAGE = 1000
 """Events asked for at once: an outbox gives fewer if it likes."""
 HOLD_SECONDS = 5
 """How long a peer may hold an answer back until it has something to say."""
+GATHER_SECONDS = 0.2
+"""Calls that are made within so long of each other are judged together: a page costs a commit."""
 UNUSABLE = (PilotError, SQLAlchemyError, ValueError, ArithmeticError)
 """How an answer fails that cannot be had, read, or put into the store."""
 SLOWEST_SECONDS = 5.0
@@ -120,6 +122,8 @@ async def follow_calls(store: Store, book: RuleBook, follower: Follower) -> None
             await follower.rest("it says there is more, and does not give it")
             continue
         follower.well(offered.head - reached)
+        if reached >= offered.head:
+            await asyncio.sleep(GATHER_SECONDS)
 
 
 async def follow_events(store: Store, book: RuleBook) -> None:

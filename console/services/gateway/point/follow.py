@@ -36,6 +36,8 @@ _RETRY_SECONDS = 0.2
 _POLL_SECONDS = 20
 _LEASE_TIMEOUT = 2.0
 _GOODBYE_TIMEOUT = 0.5
+_GATHER_SECONDS = 0.1
+"""Records that end within so long of each other go to control together: a batch costs a commit."""
 _BATCH = 500
 _CONTENTS_AT_ONCE = 4
 _kept = msgspec.json.Decoder(KeptContent)
@@ -179,8 +181,7 @@ class Following:
             batch = await self._spool.unacknowledged(held, _BATCH)
             if not batch:
                 await self._spool.grown.wait()
-                # What arrives together is sent together.
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(_GATHER_SECONDS)
                 continue
             try:
                 ack = await self._control.send(
@@ -191,6 +192,8 @@ class Following:
                 )
                 held = ack.acknowledged
                 await self._spool.forget(held)
+                if len(batch) < _BATCH:
+                    await asyncio.sleep(_GATHER_SECONDS)
             except PilotError:
                 await asyncio.sleep(_RETRY_SECONDS)
 
