@@ -23,6 +23,10 @@ class Outcome(StrEnum):
     ERROR = "error"
 
 
+SERVED = frozenset({Outcome.ALLOWED, Outcome.FLAGGED})
+"""What a call became whose answer its caller got."""
+
+
 class Check(msgspec.Struct, kw_only=True, frozen=True):
     """One step of the decision, in order: what was asked, what was found."""
 

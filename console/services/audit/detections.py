@@ -18,7 +18,7 @@ from sqlalchemy.dialects.sqlite import insert
 from console.api.problems import refusal
 from console.model.audit import Severity
 from console.model.text import now
-from console.model.traffic import CallRecord, Outcome
+from console.model.traffic import SERVED, CallRecord
 from console.services.audit import alerts
 from console.services.audit.backing import BackedState
 from console.services.audit.judge import KINDS, judge
@@ -36,9 +36,6 @@ UNHEARD = ("alert.", "silence.")
 """An alert about alerts would feed itself."""
 KEPT = {"norm": timedelta(days=8), "ratio": timedelta(days=8), "hours": timedelta(days=15)}
 """How long what a rule of a kind remembers matters, where that is more than its window."""
-
-_SERVED = {Outcome.ALLOWED.value, Outcome.FLAGGED.value}
-
 
 encode = msgspec.json.Encoder().encode
 
@@ -91,7 +88,7 @@ def take_calls(
         return last
     if any(call.started_at.tzinfo is None for call in calls):
         raise refusal("unavailable", "a call record has a time without a zone")
-    served = [call for call in calls if call.outcome in _SERVED]
+    served = [call for call in calls if call.outcome in SERVED]
     ended = ended_before(conn, served)
     _note_admitted(conn, served)
     seen = [seen_call(call, ended=call.id in ended) for call in calls]

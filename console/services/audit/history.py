@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from console.model.rule import Found
-from console.model.traffic import CallRecord
+from console.model.traffic import SERVED, CallRecord
 from console.services.audit.detections import BATCH, UNHEARD, Verified
 from console.services.audit.judge import InMemory, judge
 from console.services.audit.leaf import Leaf
@@ -21,7 +21,6 @@ from console.services.audit.rule import Finding, Rule, Seen
 from console.services.audit.seeing import seen_call, seen_event
 
 EVER = datetime.min.replace(tzinfo=UTC)
-_SERVED = {"allowed", "flagged"}
 
 
 class Results:
@@ -97,7 +96,7 @@ def _ends(events: Iterable[tuple[int, Leaf]]) -> dict[tuple[str, str], datetime]
 
 
 def _is_ended(ends: dict[tuple[str, str], datetime], call: CallRecord) -> bool:
-    return call.outcome in _SERVED and any(
+    return call.outcome in SERVED and any(
         named in ends and ends[named] < call.started_at
         for named in (("credential", call.credential_id), ("grant", call.grant_id))
     )

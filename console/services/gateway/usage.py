@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, func, select
 
 from console.api.problems import refusal
 from console.model.stored import Page
-from console.model.traffic import CallRecord, Outcome, UsageBy, UsageRow
+from console.model.traffic import SERVED, CallRecord, Outcome, UsageBy, UsageRow
 from console.services.gateway import calls
 from console.services.gateway.schema import USAGE
 from console.services.web import Ask
@@ -93,7 +93,7 @@ class _Sum:
         self.last = at
 
     def add(self, record: CallRecord) -> None:
-        allowed = record.outcome in {Outcome.ALLOWED, Outcome.FLAGGED}
+        allowed = record.outcome in SERVED
         denied = record.outcome == Outcome.DENIED
         blocked = record.outcome == Outcome.BLOCKED
         more = (
