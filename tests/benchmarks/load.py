@@ -1,40 +1,53 @@
-"""A load generator: `python load.py URL SECONDS CONNECTIONS [RATE]`, the key on standard input.
+"""A load generator: `python load.py URL SECONDS CONNECTIONS [RATE] [--model M] [--count N]`.
 
-Raw sockets, one request at a time on each connection, so that it costs little beside what
-it measures. Prints one JSON object: how many answers, how many failures, latencies in ms.
+The key comes on standard input. Raw sockets, one request at a time on each connection, so
+that it costs little beside what it measures. Ends after so many seconds or calls, or when
+interrupted. Prints one JSON object: how many failures, how long it took, latencies in ms.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
+import signal
 import sys
 import time
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
-BODY = json.dumps(
-    {"model": "aurora-1", "messages": [{"role": "user", "content": "What is a pilot?"}]}
-).encode()
+
+def _body(model: str) -> bytes:
+    messages = [{"role": "user", "content": "What is a pilot?"}]
+    return json.dumps({"model": model, "messages": messages}).encode()
 
 
 async def _connection(
-    url: str, key: str, *, end: float, pause: float, wait: float, out: list[float]
+    url: str,
+    key: str,
+    body: bytes,
+    *,
+    over: Callable[[], bool],
+    pause: float,
+    wait: float,
+    out: list[float],
 ) -> int:
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     head = (
         f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
-        f"Authorization: Bearer {key}\r\nContent-Length: {len(BODY)}\r\n\r\n"
+        f"Authorization: Bearer {key}\r\nContent-Length: {len(body)}\r\n\r\n"
     ).encode()
     failed = 0
     due = time.perf_counter() + wait  # spread out, so that they do not come in bursts
-    while (now := time.perf_counter()) < end:
+    while not over():
+        now = time.perf_counter()
         if pause:
             due += pause
             if due > now:
                 await asyncio.sleep(due - now)
         began = time.perf_counter()
-        writer.write(head + BODY)
+        writer.write(head + body)
         status, length = 0, 0
         while (line := await reader.readline()) not in {b"\r\n", b""}:
             if not status:
@@ -48,22 +61,30 @@ async def _connection(
     return failed
 
 
-async def _main(url: str, seconds: float, connections: int, rate: float) -> None:
+async def _main(asked: argparse.Namespace) -> None:
     key = sys.stdin.readline().strip()
     out: list[float] = []
     began = time.perf_counter()
-    pause = connections / rate if rate else 0.0
+    pause = asked.connections / asked.rate if asked.rate else 0.0
+    told = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, told.set)
+
+    def over() -> bool:
+        late = time.perf_counter() >= began + asked.seconds
+        return late or told.is_set() or len(out) >= asked.count
+
     failed = await asyncio.gather(
         *(
             _connection(
-                url,
+                asked.url,
                 key,
-                end=began + seconds,
+                _body(asked.model),
+                over=over,
                 pause=pause,
-                wait=pause * each / connections,
+                wait=pause * each / asked.connections,
                 out=out,
             )
-            for each in range(connections)
+            for each in range(asked.connections)
         )
     )
     took = time.perf_counter() - began
@@ -71,11 +92,11 @@ async def _main(url: str, seconds: float, connections: int, rate: float) -> None
 
 
 if __name__ == "__main__":
-    asyncio.run(
-        _main(
-            sys.argv[1],
-            float(sys.argv[2]),
-            int(sys.argv[3]),
-            float(sys.argv[4]) if len(sys.argv) > 4 else 0.0,
-        )
-    )
+    parser = argparse.ArgumentParser()
+    parser.add_argument("url")
+    parser.add_argument("seconds", type=float)
+    parser.add_argument("connections", type=int)
+    parser.add_argument("rate", type=float, nargs="?", default=0.0)
+    parser.add_argument("--model", default="aurora-1")
+    parser.add_argument("--count", type=float, default=float("inf"))
+    asyncio.run(_main(parser.parse_args()))

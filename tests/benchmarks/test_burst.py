@@ -1,9 +1,9 @@
 """A burst of 50,000 refused calls: when it is one alert, and what other partners feel of it.
 
-The records come in as an enforcement point sends them, while audit is stopped; then audit is
-let go and has all of them before it, the worst that there can be. Meanwhile another partner
-calls through a real point of the same gateway. The load and the upstream are pinned to one
-core, the services to none. Three rounds; the middle one counts. Meant for a quiet machine.
+First as it comes: a partner calls for a model that it lacks, as fast as its connections are
+answered, through the point that also serves another. Then as a backlog: the records are all
+there before audit, which was stopped, is let go. Load and upstream are pinned to one core,
+the services to none. Meant for a quiet machine.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ pytestmark = [
 COUNT = 50_000
 STEP = 500
 RATE = 60.0
+CONNECTIONS = 8
 SECONDS = 5.0
 
 
@@ -59,13 +60,20 @@ class Watched:
         assert answer.status < 300, said
         return json.loads(said)
 
-    def load(self) -> subprocess.Popen[str]:
-        url = f"{self.rig.url}/v1/chat/completions"
-        args = [sys.executable, str(HERE / "load.py"), url, str(SECONDS), "4", str(RATE)]
+    def load(self, seconds: float = SECONDS) -> subprocess.Popen[str]:
+        """Start the calls of the partner that is served."""
+        return self._start(self.key, str(seconds), "4", str(RATE))
+
+    def refused(self, key: str, connections: int) -> subprocess.Popen[str]:
+        """Start the burst: calls for a model that the key's grant does not hold."""
+        return self._start(key, "600", str(connections), "--model=aurora-2", f"--count={COUNT}")
+
+    def _start(self, key: str, *how: str) -> subprocess.Popen[str]:
+        args = [sys.executable, str(HERE / "load.py"), f"{self.rig.url}/v1/chat/completions", *how]
         process = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         os.sched_setaffinity(process.pid, {1})
         assert process.stdin is not None
-        process.stdin.write(self.key + "\n")
+        process.stdin.write(key + "\n")
         process.stdin.flush()
         return process
 
@@ -166,7 +174,42 @@ def measured(watched: Watched, round_: int) -> Round:
     return Round(taken, seen, quiet, figures(load.communicate()[0]))
 
 
-def test_a_burst_is_one_alert_in_two_seconds_and_slows_nobody_else(watched: Watched) -> None:
+def test_a_burst_is_one_alert_two_seconds_after_its_last_call_and_slows_nobody_else(
+    watched: Watched,
+) -> None:
+    probing = projection("zenith")
+    watched.rig.project(probing)
+    _, key = watched.rig.issue(probing)
+    services = {**watched.rig.processes, "audit": watched.audit}
+    before = {name: memory(each.pid) for name, each in services.items()}
+    quiet = figures(watched.load(20.0).communicate()[0])
+    load = watched.load(600.0)
+    began = time.monotonic()
+    burst = json.loads(watched.refused(key, CONNECTIONS).communicate()[0])
+    ended = time.monotonic()
+    while watched.count() < burst["failed"]:
+        assert time.monotonic() - ended < 30
+        time.sleep(0.02)
+    seen = time.monotonic() - ended
+    load.send_signal(signal.SIGINT)
+    busy = figures(load.communicate()[0])
+    ratio = busy["p99"] / quiet["p99"]
+    print(
+        f"\n{burst['failed']:,} refused calls in {ended - began:.0f} s over {CONNECTIONS} "
+        f"connections, one alert {seen:.2f} s after the last; another partner's calls: p50 "
+        f"{quiet['p50']:.2f} ms quiet, {busy['p50']:.2f} ms during; p99 {quiet['p99']:.2f} ms "
+        f"quiet, {busy['p99']:.2f} ms during: {ratio:.2f} times"
+    )
+    for name, each in services.items():
+        print(f"{name}: {before[name]:.0f} MB before, {memory(each.pid):.0f} MB after")
+    (alert,) = watched.ask("GET", "audit", "/v1/alerts")["items"]
+    assert (alert["rule"], alert["count"]) == ("denial-burst", burst["failed"])
+    assert burst["failed"] >= COUNT
+    assert seen < 2
+    assert ratio < 1.5
+
+
+def test_a_backlog_of_50_000_refused_calls_is_one_alert_in_two_seconds(watched: Watched) -> None:
     point = {"name": "gw-9", "url": "http://127.0.0.1:9", "version": "1", "incarnation": "x"}
     watched.ask("POST", "gateway", "/internal/v1/points", point)
     before = memory(watched.audit.pid)
