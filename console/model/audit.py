@@ -80,6 +80,19 @@ class Comment(msgspec.Struct, kw_only=True, frozen=True):
     text: str
 
 
+class AlertPage(msgspec.Struct, kw_only=True, frozen=True):
+    """Who was told of an alert, or will be."""
+
+    target: str
+    """Who is on call, by name."""
+    state: str
+    """What became of the page: `DeliveryState`."""
+    at: datetime
+    """When it goes out or is tried again; else when it ended."""
+    said: str = ""
+    """Why it was not sent, or did not arrive."""
+
+
 class Alert(Stored, kw_only=True, frozen=True):
     """A detection, grouped: the same thing again raises `count`, not another row."""
 
@@ -114,6 +127,9 @@ class Alert(Stored, kw_only=True, frozen=True):
     """The on-call level that it was escalated to."""
     silenced_by: list[str] = []
     """Ids of the silences that mute it now; never of a critical one."""
+    pages: list[AlertPage] = []
+    """Who was told of it, and who will be, newest first: twenty at most. `alert.show` has them;
+    lists and events do not."""
 
 
 class AcknowledgeAlert(Request, kw_only=True, frozen=True):

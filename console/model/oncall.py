@@ -16,14 +16,21 @@ from console.model.text import Note, Reason, Slug
 LEVELS = 9
 """The highest on-call level."""
 
+MOST_AFTER_SECONDS = 7 * 86_400
+"""The longest that an alert may wait before somebody is told of it."""
+
 
 class DeliveryState(StrEnum):
     """What became of one page to one target."""
 
+    WAITING = "waiting"
+    """Not due: it goes out at `next_at`, unless the alert is taken on before."""
     PENDING = "pending"
     DELIVERED = "delivered"
     FAILED = "failed"
     """Given up: nobody was told this way."""
+    CANCELLED = "cancelled"
+    """Not sent: the alert was taken on, or quiet, before it was due. `error` says how."""
 
 
 class OncallTarget(Stored, kw_only=True, frozen=True):
@@ -39,6 +46,9 @@ class OncallTarget(Stored, kw_only=True, frozen=True):
     severities: list[str]
     hours: str = ""
     """When it is on call, like `mon-fri 08:00-18:00 Europe/Berlin`; empty is always."""
+    after_seconds: int = 0
+    """It is told only of what is open and unacknowledged so long after the alert was made, or
+    last escalated; 0 is at once."""
     timeout_seconds: int = 10
     state: str = "active"
     """`active` or `removed`."""
@@ -63,6 +73,7 @@ class NewOncall(Request, kw_only=True, frozen=True):
         default_factory=lambda: [Severity.HIGH, Severity.CRITICAL]
     )
     hours: Note = ""
+    after_seconds: Annotated[int, Meta(ge=0, le=MOST_AFTER_SECONDS)] = 0
     timeout_seconds: Annotated[int, Meta(ge=1, le=60)] = 10
     reason: Reason
 
@@ -90,13 +101,15 @@ class Delivery(msgspec.Struct, kw_only=True, frozen=True):
     severity: str
     why: str
     """`created`, `reopened`, `woken`, `escalated`, `unsilenced` or `test`."""
+    after_seconds: int = 0
+    """How long it waited for somebody to take the alert on; 0 is none."""
     state: str
     attempts: int = 0
     created_at: datetime
     next_at: datetime | None = None
-    """When it is tried again."""
+    """When it is tried again; when it goes out, where it still waits."""
     ended_at: datetime | None = None
     also: int = 0
     """Further alerts that it stands for: when many come at once, one page tells of them."""
     error: str = ""
-    """Why the last attempt failed."""
+    """Why the last attempt failed, or why it was not sent."""

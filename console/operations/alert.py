@@ -28,7 +28,7 @@ from console.model.text import Note, Reason, Slug
 from console.operations.listing import pages
 from console.operations.params import Listing, PartnerFilter, Why
 from console.operations.spec import Effect, Kind, Operation, Param, Plan, Section, operation
-from console.operations.values import to_the_second
+from console.operations.values import length, to_the_second
 
 AlertId = Annotated[
     str, Param("The alert's id.", kind=Kind.ID, completes="alert.list", positional=True)
@@ -266,8 +266,10 @@ def plan_escalate(p: EscalateOne, at: Engines) -> Flow[Plan]:
         level = min((each.level for each in page.items if each.level > level), default=level)
     told = [
         f"{each.slug} ({each.kind}), level {each.level}"
+        + (f", where nobody takes it on within {length(after)}" if after else "")
         for each in page.items
-        if each.level == level and severity in each.severities
+        if severity in each.severities
+        and (each.level >= level if (after := each.after_seconds) else each.level == level)
     ]
     if p.severity:
         to = f"its severity becomes {p.severity}"

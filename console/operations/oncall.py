@@ -12,6 +12,7 @@ from console.api.flow import Flow
 from console.model.audit import Severity
 from console.model.oncall import (
     LEVELS,
+    MOST_AFTER_SECONDS,
     Delivery,
     DeliveryState,
     NewOncall,
@@ -25,6 +26,7 @@ from console.model.text import Note, Slug
 from console.operations.listing import pages
 from console.operations.params import Listing, Why
 from console.operations.spec import Effect, Kind, Operation, Param, Plan, Section, operation
+from console.operations.values import length
 
 OncallName = Annotated[
     str, Param("Who, by name.", kind=Kind.SLUG, completes="oncall.list", positional=True)
@@ -37,7 +39,7 @@ class ListOncall(Listing, kw_only=True, frozen=True):
 
 @operation("oncall.list", title="List who is on call", result=Page[OncallTarget])
 def list_oncall(p: ListOncall, at: Engines, _plan: Plan | None) -> Flow[Page[OncallTarget]]:
-    """List who is paged, by level, and whether they were reached."""
+    """List who is paged, by level and after how long, and whether they were reached."""
     return pages(p, at.oncall.find)
 
 
@@ -64,7 +66,7 @@ class ListDeliveries(Listing, kw_only=True, frozen=True):
 
 @operation("oncall.deliveries", title="List pages", result=Page[Delivery])
 def deliveries(p: ListDeliveries, at: Engines, _plan: Plan | None) -> Flow[Page[Delivery]]:
-    """List pages, newest first: delivered, tried again, or given up and why."""
+    """List pages, newest first: delivered, tried again, given up, still waiting, or not sent."""
     return pages(p, lambda paging: at.oncall.deliveries(paging, state=p.state, target=p.target))
 
 
@@ -96,6 +98,11 @@ class AddOncall(msgspec.Struct, kw_only=True, frozen=True):
               flag="severity"),
     ] = msgspec.field(default_factory=lambda: [Severity.HIGH, Severity.CRITICAL])  # fmt: skip
     hours: Annotated[Note, Param("When: `mon-fri 08:00-18:00 Europe/Berlin`; always without.")] = ""
+    after_seconds: Annotated[
+        Annotated[int, Meta(ge=0, le=MOST_AFTER_SECONDS)],
+        Param("Only about what nobody has taken on for so long, like 10m.", kind=Kind.DURATION,
+              flag="after"),
+    ] = 0  # fmt: skip
     timeout_seconds: Annotated[
         Annotated[int, Meta(ge=1, le=60)],
         Param("Seconds that one attempt may take.", kind=Kind.NUMBER, flag="patience"),
@@ -112,6 +119,7 @@ def _new(p: AddOncall) -> NewOncall:
         level=p.level,
         severities=p.severities,
         hours=p.hours,
+        after_seconds=p.after_seconds,
         timeout_seconds=p.timeout_seconds,
         reason=p.reason,
     )
@@ -121,6 +129,9 @@ def plan_add(p: AddOncall, at: Engines) -> Flow[Plan]:
     """Have it checked, and say who would be told of what."""
     target = yield from at.oncall.add(_new(p), validate=True)
     how = f"a signed webhook to {target.url}" if target.url else " ".join(target.argv)
+    when = "at once"
+    if target.after_seconds:
+        when = f"{length(target.after_seconds)} later, where nobody has taken the alert on"
     return Plan(
         title=f"Page {target.slug}",
         sections=[
@@ -128,7 +139,7 @@ def plan_add(p: AddOncall, at: Engines) -> Flow[Plan]:
                 "What it does",
                 [
                     f"{', '.join(target.severities)} alerts are told to {how}",
-                    f"at level {target.level}, {target.hours or 'at any hour'}",
+                    f"at level {target.level}, {target.hours or 'at any hour'}, {when}",
                 ],
             ),
             Section("What stays", ["`oncall test` proves that it arrives"]),
@@ -145,7 +156,13 @@ def plan_add(p: AddOncall, at: Engines) -> Flow[Plan]:
     plan=plan_add,
 )
 def add(p: AddOncall, at: Engines, _plan: Plan | None) -> Flow[OncallTarget]:
-    """Page somebody about alerts: by a signed webhook, or by a program on the services' machine."""
+    """Page somebody about alerts: by a signed webhook, or by a program on the services' machine.
+
+    Without `--after` they are told at once, where their level is the alert's. With it they are
+    told, at that level or above, only of an alert that is open and unacknowledged so long after
+    it was made, or last escalated: acknowledging, closing, snoozing or silencing it before
+    cancels the page.
+    """
     return at.oncall.add(_new(p))
 
 

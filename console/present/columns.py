@@ -120,6 +120,11 @@ def _threshold(rule: Any, value: int | None) -> int | str | None:
     return money(value) if rule.spends and value is not None else value
 
 
+def _after(row: Any) -> str:
+    """Say after how long somebody is told of what nobody took on."""
+    return _span(row.after_seconds) if row.after_seconds else "at once"
+
+
 def _tuned(row: Any) -> str:
     tuning = row.tuning
     said = {
@@ -497,6 +502,7 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
     "OncallTarget": (
         _text("name", "slug", priority=0),
         _number("level", priority=0),
+        Column("after", _after, 0, align="right", width=4),
         _text("kind", priority=1),
         _text("severities", priority=1),
         _text("hours", priority=2),

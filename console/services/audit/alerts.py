@@ -179,8 +179,9 @@ def listing(conn: Connection, ask: Ask) -> Page[Alert]:
 
 
 def show(conn: Connection, ask: Ask) -> Alert:
-    """Answer `alert.show`."""
-    return find(conn, ask)[0]
+    """Answer `alert.show`: with those who were told of it, and who will be."""
+    alert, _ = find(conn, ask)
+    return msgspec.structs.replace(alert, pages=pages.about(conn, alert.id))
 
 
 def find(conn: Connection, ask: Ask) -> tuple[Alert, datetime]:

@@ -1,4 +1,7 @@
-"""What time does to alerts with nobody watching: snoozes end, silences end, memory is freed."""
+"""What time does to alerts with nobody watching.
+
+Snoozes end, silences end, what nobody took on is told to the next, memory is freed.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,14 @@ import asyncio
 from contextlib import suppress
 from datetime import timedelta
 
-from sqlalchemy import Connection, delete, or_, select
+from sqlalchemy import Connection, delete, select
 
 from console.errors import PilotError
 from console.model.audit import AlertState
 from console.model.oncall import DeliveryState
 from console.model.silence import SilenceState
 from console.model.text import now
-from console.services.audit import alerts, detections, silences
+from console.services.audit import alerts, detections, pages, silences
 from console.services.audit.rulebook import RuleBook
 from console.services.audit.schema import ALERTS, DELIVERIES, SILENCES
 from console.services.store import Store
@@ -41,20 +44,20 @@ async def follow_clock(store: Store, book: RuleBook) -> None:
 def _waits(conn: Connection) -> bool:
     snoozed = select(ALERTS.c.id).where(ALERTS.c.state == AlertState.SNOOZED.value).limit(1)
     silenced = select(SILENCES.c.id).where(SILENCES.c.state == SilenceState.ACTIVE.value).limit(1)
-    return any(conn.execute(each).first() is not None for each in (snoozed, silenced))
+    late = select(DELIVERIES.c.id).where(*pages.late(now())).limit(1)
+    return any(conn.execute(each).first() is not None for each in (snoozed, silenced, late))
 
 
 def _due(conn: Connection) -> None:
     at = now()
     alerts.wake_due(conn, at)
     silences.end_due(conn, at)
+    pages.send_late(conn, at)
 
 
 def _tidy(conn: Connection, book: RuleBook) -> None:
     detections.forget(conn, book.active)
-    ended = or_(
-        DELIVERIES.c.state == DeliveryState.DELIVERED.value,
-        DELIVERIES.c.state == DeliveryState.FAILED.value,
-    )
+    going = (DeliveryState.WAITING.value, DeliveryState.PENDING.value)
+    ended = DELIVERIES.c.state.not_in(going)
     old = DELIVERIES.c.created_at < now() - KEPT_DELIVERIES
     conn.execute(delete(DELIVERIES).where(ended, old))

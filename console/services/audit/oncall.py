@@ -114,6 +114,7 @@ class Oncall:
             level=said.level,
             severities=sorted({each.value for each in said.severities}),
             hours=said.hours.strip(),
+            after_seconds=said.after_seconds,
             timeout_seconds=said.timeout_seconds,
         )
         if said.url and not ask.validate_only:
@@ -140,11 +141,11 @@ class Oncall:
         waiting = conn.execute(
             select(DELIVERIES.c.body).where(
                 DELIVERIES.c.target_id == target.id,
-                DELIVERIES.c.state == DeliveryState.PENDING.value,
+                DELIVERIES.c.state.in_((DeliveryState.PENDING.value, DeliveryState.WAITING.value)),
             )
         ).scalars()
         for each in waiting.all():
-            settle(
+            pages.settle(
                 conn,
                 msgspec.structs.replace(
                     each,
@@ -233,15 +234,6 @@ def undelivered(conn: Connection) -> list[str]:
         for each in pages.targets(conn)
         if each.failing
     ]
-
-
-def settle(conn: Connection, delivery: Delivery) -> None:
-    """Store what became of a page."""
-    conn.execute(
-        update(DELIVERIES)
-        .where(DELIVERIES.c.id == delivery.id)
-        .values(state=delivery.state, next_at=delivery.next_at, body=delivery)
-    )
 
 
 def store(conn: Connection, target: OncallTarget) -> None:

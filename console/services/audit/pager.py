@@ -184,7 +184,7 @@ class Pager:
             ended_at=None if next_at else at,
             error=outcome.error,
         )
-        oncall.settle(conn, settled)
+        pages.settle(conn, settled)
         oncall.store(conn, target)
         if state is DeliveryState.FAILED:
             oncall.failed(conn, target, settled, at)

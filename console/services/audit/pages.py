@@ -2,29 +2,37 @@
 
 Those on call at the alert's level whose severities and hours fit; where there is nobody,
 those of the next level. What is muted or snoozed pages nobody.
+
+Who is on call with a delay is told later, at that level or above, and only of what is still
+nobody's then: such a page waits in the store, so that no restart loses it. Whatever takes the
+alert on, ends it or makes it quiet cancels the page in its own transaction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import ColumnElement, Connection, func, literal_column, select, update
 
-from console.model.audit import Alert, AlertState, Severity
+from console.model.audit import Alert, AlertPage, AlertState, Severity
 from console.model.ids import new_id
 from console.model.oncall import Delivery, DeliveryState, OncallTarget
 from console.model.text import rfc3339
 from console.services.audit.schedule import schedule
-from console.services.audit.schema import DELIVERIES, ONCALL
-from console.services.store import signal
+from console.services.audit.schema import ALERTS, DELIVERIES, ONCALL, PAGED_ALERT
+from console.services.events import SYSTEM, event
+from console.services.store import emit, signal
 
 TOPIC = "pages"
 """Signalled when there is something to deliver."""
 MOST_WAITING = 20
 """Pages that may wait for one target: further alerts are told of by the newest of them."""
+SHOWN = 20
+"""Pages that an alert shows."""
+_LATE_AT_ONCE = 200
 
 
 def targets(conn: Connection) -> list[OncallTarget]:
@@ -43,13 +51,98 @@ def next_level(conn: Connection, level: int) -> int:
     return min((each.level for each in targets(conn) if each.level > level), default=level)
 
 
-def page(conn: Connection, alert: Alert, why: str, at: datetime) -> None:
-    """Put a page about the alert into this transaction for each who is to be told."""
+def page(conn: Connection, alert: Alert, why: str, at: datetime, *, asked: bool = False) -> None:
+    """Put a page about the alert into this transaction for each who is to be told.
+
+    Who is told later waits anew from `at`. An alert that somebody has taken on waits for
+    nobody, unless an operator `asked` for more people.
+    """
     if alert.silenced_by or alert.state == AlertState.SNOOZED:
         return
-    for target in _told(targets(conn), alert, at):
+    on_call = targets(conn)
+    for target in _told(on_call, alert, at):
         if not _joined(conn, target, alert):
             enqueue(conn, target, alert_payload(alert, why, at), alert=alert, why=why, at=at)
+    if alert.state == AlertState.IN_PROGRESS and not asked:
+        return
+    waiting = {each.target: each for each in _waiting(conn, alert)}
+    for target in _told_later(on_call, alert, at):
+        if target.slug in waiting:
+            _cancel(conn, waiting[target.slug], alert, f"it waits anew: the alert was {why}", at)
+        enqueue(conn, target, {}, alert=alert, why=why, at=at, after=target.after_seconds)
+
+
+def waits(conn: Connection, alert: Alert) -> bool:
+    """Tell whether a page about the alert waits for nobody to take it on."""
+    return bool(_waiting(conn, alert))
+
+
+def spare(conn: Connection, alert: Alert, at: datetime) -> None:
+    """Cancel the pages about the alert that still wait, where what it became makes them idle."""
+    for each in _waiting(conn, alert):
+        if said := _taken_on(alert, each.created_at):
+            _cancel(conn, each, alert, said, at)
+
+
+def late(at: datetime) -> tuple[ColumnElement[bool], ...]:
+    """Return what holds for pages that have waited long enough."""
+    return (DELIVERIES.c.state == DeliveryState.WAITING.value, DELIVERIES.c.next_at <= at)
+
+
+def send_late(conn: Connection, at: datetime) -> None:
+    """Let out the pages that have waited long enough, about what is still nobody's."""
+    rows = conn.execute(
+        select(DELIVERIES.c.body, ONCALL.c.body.label("target"))
+        .join(ONCALL, ONCALL.c.id == DELIVERIES.c.target_id)
+        .where(*late(at))
+        .order_by(DELIVERIES.c.next_at, DELIVERIES.c.id)
+        .limit(_LATE_AT_ONCE)
+    ).all()
+    for delivery, target in rows:
+        alert: Alert = conn.execute(
+            select(ALERTS.c.body).where(ALERTS.c.id == delivery.alert_id)
+        ).scalar_one()
+        if said := _taken_on(alert, delivery.created_at):
+            _cancel(conn, delivery, alert, said, at)
+        elif _joined(conn, target, alert):
+            _cancel(conn, delivery, alert, "another page to it tells of this one too", at)
+        else:
+            due = msgspec.structs.replace(
+                delivery, state=DeliveryState.PENDING.value, severity=alert.severity, next_at=at
+            )
+            payload = alert_payload(alert, delivery.why, at)
+            payload["data"]["unacknowledged_seconds"] = delivery.after_seconds
+            settle(conn, due, payload=msgspec.json.encode(payload))
+            _record(conn, "page.escalate", due, alert, "nobody has taken it on", at)
+            signal(conn, TOPIC)
+
+
+def about(conn: Connection, alert_id: str) -> list[AlertPage]:
+    """Return who was told of an alert, and who will be, newest first."""
+    found = conn.execute(
+        select(DELIVERIES.c.body)
+        .where(literal_column(PAGED_ALERT) == alert_id)
+        .order_by(DELIVERIES.c.created_at.desc(), DELIVERIES.c.id.desc())
+        .limit(SHOWN)
+    ).scalars()
+    return [
+        AlertPage(
+            target=each.target,
+            state=each.state,
+            at=each.next_at or each.ended_at or each.created_at,
+            said=each.error,
+        )
+        for each in found
+    ]
+
+
+def settle(conn: Connection, delivery: Delivery, **more: Any) -> None:
+    """Store what became of a page."""
+    conn.execute(
+        update(DELIVERIES)
+        .where(DELIVERIES.c.id == delivery.id)
+        .values(state=delivery.state, next_at=delivery.next_at, body=delivery, **more)
+    )
 
 
 def enqueue(
@@ -60,8 +153,10 @@ def enqueue(
     alert: Alert | None,
     why: str,
     at: datetime,
+    after: int = 0,
 ) -> Delivery:
-    """Put one page to one target into this transaction."""
+    """Put one page to one target into this transaction: due at once, or `after` seconds."""
+    due = at + timedelta(seconds=after)
     delivery = Delivery(
         id=new_id("delivery"),
         target=target.slug,
@@ -69,9 +164,10 @@ def enqueue(
         title=alert.title if alert else "A test page",
         severity=alert.severity if alert else Severity.INFORMATIONAL.value,
         why=why,
-        state=DeliveryState.PENDING.value,
+        state=(DeliveryState.WAITING if after else DeliveryState.PENDING).value,
+        after_seconds=after,
         created_at=at,
-        next_at=at,
+        next_at=due,
     )
     conn.execute(
         DELIVERIES.insert().values(
@@ -79,12 +175,13 @@ def enqueue(
             target_id=target.id,
             state=delivery.state,
             created_at=at,
-            next_at=at,
+            next_at=due,
             payload=msgspec.json.encode(payload),
             body=delivery,
         )
     )
-    signal(conn, TOPIC)
+    if not after:
+        signal(conn, TOPIC)
     return delivery
 
 
@@ -112,15 +209,84 @@ def alert_payload(alert: Alert, why: str, at: datetime) -> dict[str, Any]:
 
 
 def _told(on_call: Sequence[OncallTarget], alert: Alert, at: datetime) -> list[OncallTarget]:
-    fitting = [
-        each
-        for each in on_call
-        if each.level >= alert.level
-        and alert.severity in each.severities
-        and schedule(each.hours).holds(at)
-    ]
+    fitting = [each for each in on_call if not each.after_seconds and _fits(each, alert, at)]
     level = min((each.level for each in fitting), default=0)
     return [each for each in fitting if each.level == level]
+
+
+def _told_later(on_call: Sequence[OncallTarget], alert: Alert, at: datetime) -> list[OncallTarget]:
+    """Return those with a delay who are on call when it is over."""
+    return [
+        each
+        for each in on_call
+        if each.after_seconds and _fits(each, alert, at + timedelta(seconds=each.after_seconds))
+    ]
+
+
+def _fits(target: OncallTarget, alert: Alert, at: datetime) -> bool:
+    return (
+        target.level >= alert.level
+        and alert.severity in target.severities
+        and schedule(target.hours).holds(at)
+    )
+
+
+def _waiting(conn: Connection, alert: Alert) -> Sequence[Delivery]:
+    return (
+        conn.execute(
+            select(DELIVERIES.c.body).where(
+                literal_column(PAGED_ALERT) == alert.id,
+                DELIVERIES.c.state == DeliveryState.WAITING.value,
+            )
+        )
+        .scalars()
+        .all()
+    )
+
+
+def _taken_on(alert: Alert, since: datetime) -> str:
+    """Return why the alert needs nobody else, in words; empty where it does."""
+    if alert.state == AlertState.RESOLVED:
+        return f"closed as {alert.verdict} by {alert.updated_by}"
+    if alert.state == AlertState.SNOOZED:
+        return f"snoozed by {alert.updated_by}"
+    if alert.silenced_by:
+        return f"silenced by {', '.join(alert.silenced_by)}"
+    if alert.acknowledged_at is not None and alert.acknowledged_at >= since:
+        return f"acknowledged by {alert.assignee}"
+    return ""
+
+
+def _cancel(conn: Connection, delivery: Delivery, alert: Alert, said: str, at: datetime) -> None:
+    ended = msgspec.structs.replace(
+        delivery,
+        state=DeliveryState.CANCELLED.value,
+        next_at=None,
+        ended_at=at,
+        error=f"not sent: {said}",
+    )
+    settle(conn, ended)
+    _record(conn, "page.cancel", ended, alert, said, at)
+
+
+def _record(  # noqa: PLR0917 - what an event says
+    conn: Connection, action: str, delivery: Delivery, alert: Alert, reason: str, at: datetime
+) -> None:
+    emit(
+        conn,
+        event(
+            action,
+            service="audit",
+            actor=SYSTEM,
+            kind="oncall",
+            target=delivery.target,
+            name=delivery.title,
+            partner=alert.partner,
+            reason=reason,
+            after=delivery,
+            at=at,
+        ),
+    )
 
 
 def _joined(conn: Connection, target: OncallTarget, alert: Alert) -> bool:

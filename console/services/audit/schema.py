@@ -218,6 +218,9 @@ DELIVERIES = Table(
 )
 """Pages, in the transaction of what they tell, until they are delivered or given up."""
 
+PAGED_ALERT = "json_extract(CAST(deliveries.body AS TEXT), '$.alert_id')"
+"""The alert that a page is about, as its index writes it."""
+
 
 def _searched_anew(conn: Connection) -> None:
     """Index the events that are there by what is now indexed of an event."""
@@ -247,4 +250,5 @@ STEPS: tuple[Step, ...] = (
     tables(*EVERYWHERE),
     _searched_anew,
     _searched_anew,
+    sql(f"CREATE INDEX deliveries_alert ON deliveries ({PAGED_ALERT.replace('deliveries.', '')})"),
 )

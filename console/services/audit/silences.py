@@ -137,7 +137,7 @@ def add(conn: Connection, ask: Ask) -> Silence:
     )
     muted = [alert for alert in _open_alerts(conn) if mutes(silence, alert)]
     for alert in muted:
-        _silenced(conn, alert, [*alert.silenced_by, silence.id])
+        pages.spare(conn, _silenced(conn, alert, [*alert.silenced_by, silence.id]), ask.now)
         conn.execute(insert(MUTED).values(silence_id=silence.id, alert_id=alert.id))
     silence = msgspec.structs.replace(silence, alerts=len(muted))
     conn.execute(

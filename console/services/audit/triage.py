@@ -38,10 +38,14 @@ COMMENTS = 50
 
 
 def acknowledge(conn: Connection, ask: Ask) -> Alert:
-    """Answer `alert.acknowledge`: the operator takes it on. Doing it again changes nothing."""
+    """Answer `alert.acknowledge`: the operator takes it on.
+
+    Doing it again changes nothing, unless others were asked for meanwhile and wait to be told.
+    """
     said: AcknowledgeAlert = ask.body
     before = _open(conn, ask)
-    if before.state == AlertState.IN_PROGRESS and before.assignee == ask.operator.name:
+    mine = before.state == AlertState.IN_PROGRESS and before.assignee == ask.operator.name
+    if mine and not pages.waits(conn, before):
         return before
     return _changed(
         conn,
@@ -131,7 +135,7 @@ def escalate(conn: Connection, ask: Ask) -> Alert:
         woken = AlertState.IN_PROGRESS if before.acknowledged_at else AlertState.NEW
         changes |= {"state": woken.value, "snoozed_until": None, "snoozed_at_count": 0}
     alert = _changed(conn, ask, "alert.escalate", before, **changes)
-    pages.page(conn, alert, "escalated", ask.now)
+    pages.page(conn, alert, "escalated", ask.now, asked=True)
     return alert
 
 
@@ -236,6 +240,7 @@ def _changed(
         **changes,
     )
     store(conn, alert)
+    pages.spare(conn, alert, ask.now)
     record(conn, action, alert, ask.operator.name, ask.now, before=before, ask=ask, reason=reason)
     return alert
 
