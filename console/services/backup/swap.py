@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from console.errors import ExitCode, PilotError
+from console.services.gateway.content import FOLDER
 from console.services.settings import Home
 from console.trust.writer import replace_file, sync_folder
 
@@ -52,12 +53,29 @@ def finish(home: Home) -> bool:
     staging, aside = home.path / said.staging, home.path / said.aside
     for name in said.names:
         _move(staging / name, home.path / name, aside / name)
+    _keep_content_keys(home, aside)
     sync_folder(aside)
     sync_folder(home.path)
     pending.unlink()
     sync_folder(home.path)
     shutil.rmtree(staging, ignore_errors=True)
     return True
+
+
+def _keep_content_keys(home: Home, aside: Path) -> None:
+    """Leave no key of kept content aside: nobody would delete it there when its day is over.
+
+    It goes on where it is looked for, and with it the content that was kept until then.
+    """
+    old = aside / home.keys.name / FOLDER
+    if not old.is_dir():
+        return
+    place = home.keys / FOLDER
+    place.mkdir(mode=0o700, exist_ok=True)
+    for path in sorted(old.iterdir()):
+        path.replace(place / path.name)
+    sync_folder(place)
+    old.rmdir()
 
 
 def _move(new: Path, place: Path, old: Path) -> None:

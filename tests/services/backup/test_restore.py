@@ -90,6 +90,8 @@ def test_a_log_that_lost_entries_goes_on_as_a_new_one_and_the_console_that_pinne
     archive = backup(rig)
     rig.ok("key", "revoke", dead, *WHY, "--confirm", "acme")
     pinned = rig.json("log", "show")  # this console has pinned a head with the revocation in it
+    day_key = rig.home / "keys" / "content" / "2999-01-01.key"
+    day_key.write_bytes(bytes(32))
     supervisor.stop(rig.home)
     # The log and its store are gone; what the gateway holds can still be read.
     shutil.rmtree(rig.home / "log")
@@ -100,6 +102,7 @@ def test_a_log_that_lost_entries_goes_on_as_a_new_one_and_the_console_that_pinne
     assert (said["log"], said["old_origin"]) == ("new", pinned["origin"])
     assert said["old_size"] == pinned["tree_size"]
     assert said["tombstones"] == 1
+    assert list(rig.home.rglob(day_key.name)) == [day_key], "no key of content stays aside"
     supervisor.start(rig.home)
     released(rig, str(said["lock_id"]))
     assert refused_everywhere(rig, dead_key) == {"key_revoked"}
