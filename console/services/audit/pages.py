@@ -65,8 +65,9 @@ def page(conn: Connection, alert: Alert, why: str, at: datetime, *, asked: bool 
             enqueue(conn, target, alert_payload(alert, why, at), alert=alert, why=why, at=at)
     if alert.state == AlertState.IN_PROGRESS and not asked:
         return
-    waiting = {each.target: each for each in _waiting(conn, alert)}
-    for target in _told_later(on_call, alert, at):
+    later = _told_later(on_call, alert, at)
+    waiting = {each.target: each for each in _waiting(conn, alert)} if later else {}
+    for target in later:
         if target.slug in waiting:
             _cancel(conn, waiting[target.slug], alert, f"it waits anew: the alert was {why}", at)
         enqueue(conn, target, {}, alert=alert, why=why, at=at, after=target.after_seconds)
