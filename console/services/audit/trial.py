@@ -50,9 +50,7 @@ class Trials:
         """Run the rule over the history, with the tuning that the query names."""
         plain = await self._store.read(lambda conn: self._book.rule(conn, ask.path["rule"]))
         rule = _as_asked(plain, ask.query)
-        until = _moment(ask.query, "until", ask.now)
-        since = _moment(ask.query, "since", until - timedelta(days=7))
-        led = since - max(rule.window, KEPT.get(rule.kind, timedelta(0)))
+        led, since, until = period(ask.query, rule, ask.now)
         results, states = Results(since), InMemory()
         read, partial = 0, ""
         end = asyncio.get_running_loop().time() + SECONDS
@@ -130,6 +128,18 @@ class Trials:
     async def _feed(self, after: int, limit: int) -> CallPage:
         query = {"after": after, "limit": limit, "wait": 0}
         return await self._gateway.get("/internal/v1/calls", CallPage, query=query)
+
+
+def period(
+    query: Mapping[str, str], rule: Rule, now: datetime
+) -> tuple[datetime, datetime, datetime]:
+    """Return from when the rule is led up, and since and until when it is tried.
+
+    The last seven days where nothing is named. Raises the problem `malformed`.
+    """
+    until = _moment(query, "until", now)
+    since = _moment(query, "since", until - timedelta(days=7))
+    return since - max(rule.window, KEPT.get(rule.kind, timedelta(0))), since, until
 
 
 def _as_asked(rule: Rule, query: Mapping[str, str]) -> Rule:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from console.errors import PilotError
 from console.model.text import now
+from console.services.audit.trial import period
 from tests.services.audit.audit_rig import (
     START,
     Rig,
@@ -21,6 +24,9 @@ from tests.services.audit.audit_rig import (
     short_folder,
     until,
 )
+from tests.services.audit.judging import RULES
+
+ZONES = (UTC, timezone(timedelta(hours=-23)), timezone(timedelta(hours=23)))
 
 OWN = """
 id = "{name}"
@@ -309,6 +315,34 @@ def test_a_rule_over_events_is_tried_on_the_log_from_a_time_on() -> None:
             assert refused.value.code == code, query
 
     check_in_rig(check)
+
+
+@given(
+    st.datetimes(timezones=st.sampled_from(ZONES)),
+    st.sampled_from(["since", "until"]),
+    st.sampled_from(["volume-spike", "off-hours-use", "expiring-soon"]),
+)
+@example(datetime(1, 1, 1, tzinfo=UTC), "since", "volume-spike")
+@example(datetime(1, 1, 1, tzinfo=ZONES[2]), "until", "off-hours-use")
+@example(datetime(1991, 1, 1, tzinfo=ZONES[2]), "until", "off-hours-use")
+@example(datetime(8999, 12, 31, tzinfo=ZONES[1]), "since", "volume-spike")
+@example(datetime(9999, 12, 31, tzinfo=ZONES[1]), "since", "expiring-soon")
+@settings(max_examples=100, deadline=None)
+def test_a_trial_of_any_period_is_led_up_to_or_refused_with_its_reason(
+    moment: datetime, name: str, rule: str
+) -> None:
+    week = timedelta(days=7)
+    longest = RULES[rule]._replace(window=week)
+    if not 1990 < moment.year < 9000:
+        with pytest.raises(PilotError, match=name) as refused:
+            period({name: moment.isoformat()}, longest, START)
+        assert refused.value.code == "malformed"
+        return
+    led, since, until = period({name: moment.isoformat()}, longest, START)
+    assert {"since": since, "until": until}[name] == moment
+    assert led <= since - week
+    for each in (led, since, until + week):
+        each.astimezone(UTC).timestamp()
 
 
 def test_a_trial_of_calls_begins_where_the_time_says_and_learns_the_norm_before_it() -> None:
