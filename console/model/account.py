@@ -70,7 +70,7 @@ class OperatorAccount(Stored, kw_only=True, frozen=True):
     """Named in `pilot.toml`: its user and roles are changed there."""
     tokens: list[OperatorToken] = []
     used_at: datetime | None = None
-    """Of a break-glass account: when it was first used."""
+    """When it was last used, to the minute; of a break-glass account, when it was first."""
     unaware: list[str] = []
     """In the answer to a change: services that have not taken it in yet. They do so when they
     can be reached."""

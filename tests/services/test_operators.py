@@ -141,6 +141,16 @@ def test_a_cut_that_was_heard_of_first_is_recorded_where_it_is_asked_for_too(rig
     assert {each.service: each.event_id for each in again.services} == ids
 
 
+def test_an_operator_that_uses_one_service_is_listed_as_used(rig: Rig) -> None:
+    token = added(rig, "seldom-1", "viewer")
+    assert rig.do("operator.show", operator="seldom-1").used_at is None
+    with signed_in(rig, token) as session:
+        rig.until(lambda: known(session, "gateway"))
+    rig.until(lambda: rig.do("operator.show", operator="seldom-1").used_at)
+    listed = {each.slug: each.used_at for each in rig.do("operator.list").items}
+    assert listed["seldom-1"] is not None
+
+
 def test_a_cut_holds_at_every_service_from_its_answer_on(rig: Rig) -> None:
     token = added(rig, "cut-1", "operator")
     cut = rig.do("operator.cut", operator="cut-1", reason="laptop stolen")

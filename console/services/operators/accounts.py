@@ -5,6 +5,7 @@ from __future__ import annotations
 import pwd
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
+from datetime import timedelta
 from difflib import get_close_matches
 from functools import partial
 from typing import Any
@@ -43,6 +44,8 @@ from console.services.operators.tables import ACCOUNTS, TOKENS
 from console.services.store import emit
 from console.services.web import Ask, Web, fresh, page
 
+USED_EVERY = timedelta(minutes=1)
+"""An account that is used all the time is written this often, and not at each call."""
 PREFIX = "opt-pilot-"
 BREAK_GLASS_PREFIX = "glass-pilot-"
 
@@ -102,7 +105,7 @@ def stand(conn: Connection, standing: Iterable[Operator], ask_at: Any) -> None:
             groups=each.groups, state=found.state if found else AccountState.ACTIVE.value,
             state_reason=found.state_reason if found else "",
             generation=found.generation if found else 0, standing=True,
-            tokens=found.tokens if found else [],
+            tokens=found.tokens if found else [], used_at=found.used_at if found else None,
         )  # fmt: skip
         if account != found:
             _store(conn, account)
@@ -250,9 +253,10 @@ def learn(conn: Connection, marks: Iterable[Mark]) -> None:
         account = _found(conn, mark.name)
         if account is None or account.generation != mark.generation:
             continue
+        if mark.kind == "used":
+            _used(conn, account, mark)
+            continue
         kept.add(conn, [mark])
-        if mark.kind == "used" and account.used_at is None:
-            _store(conn, msgspec.structs.replace(account, used_at=mark.at))
         if mark.kind == "cut" and account.state == AccountState.ACTIVE:
             conn.execute(delete(TOKENS).where(TOKENS.c.name == account.slug))
             after = msgspec.structs.replace(
@@ -263,6 +267,18 @@ def learn(conn: Connection, marks: Iterable[Mark]) -> None:
             changed = True
     if changed:
         _publish(conn)
+
+
+def _used(conn: Connection, account: OperatorAccount, mark: Mark) -> None:
+    """Take over when an account was used: a break-glass account's first use holds for ever."""
+    at = account.used_at
+    if account.kind == AccountKind.BREAK_GLASS:
+        kept.add(conn, [mark])
+        new = at is None
+    else:
+        new = at is None or mark.at - at >= USED_EVERY
+    if new:
+        _store(conn, msgspec.structs.replace(account, used_at=mark.at))
 
 
 def _with_token(

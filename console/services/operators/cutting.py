@@ -42,7 +42,7 @@ def mount(
         await store.read(lambda conn: kept.refresh(conn, identities))
         web.end_cut()
         found = await store.read(kept.marks)
-        return Roster(sequence=ask.body.sequence, entries=[], marks=found)
+        return Roster(sequence=ask.body.sequence, entries=[], marks=[*found, *identities.uses()])
 
     web.internal("PUT", ROSTER_PATH, told, body=Roster)
 

@@ -155,6 +155,20 @@ class Identities:
         """Return who has used this service since it started, the newest use first."""
         return sorted(self._sessions.values(), key=lambda each: each.last_at, reverse=True)
 
+    def uses(self) -> list[Mark]:
+        """Return when each account was last used here: what policy learns of the others."""
+        last: dict[str, datetime] = {}
+        for each in self._sessions.values():
+            last[each.operator] = max(each.last_at, last.get(each.operator, each.last_at))
+        return [
+            Mark(
+                name=name, generation=entry.generation, kind="used", at=at, by=name, reason=""
+            )
+            for name, at in last.items()
+            if (entry := self._entries.get(name)) is not None
+            and entry.kind != AccountKind.BREAK_GLASS
+        ]  # fmt: skip
+
     def end_sessions(self, name: str) -> int:
         """Forget the sessions of someone who was cut off; return how many there were."""
         theirs = [key for key in self._sessions if key[0] == name]

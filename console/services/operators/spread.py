@@ -13,7 +13,7 @@ from console.errors import PilotError
 from console.services.client import Client
 from console.services.operators import accounts, kept
 from console.services.operators.cutting import ROSTER_PATH
-from console.services.operators.roster import Roster
+from console.services.operators.roster import Identities, Roster
 from console.services.store import Store
 
 EVERY_SECONDS = 2.0
@@ -23,12 +23,13 @@ PATIENCE = 2.0
 """Seconds that a change waits for a service that does not answer."""
 
 
-async def spread(store: Store, peers: Mapping[str, Client]) -> None:
-    """Tell every peer the roster at each change and regularly, for ever."""
+async def spread(store: Store, peers: Mapping[str, Client], identities: Identities) -> None:
+    """Tell every peer the roster at each change and regularly, for ever; learn who uses it."""
     while True:
         told = await store.read(whole)
         answers = await asyncio.gather(*(_tell(peer, told) for peer in peers.values()))
         marks = [mark for answer in answers if answer for mark in answer.marks]
+        marks += identities.uses()
         with suppress(PilotError):
             await store.write(lambda conn, new=marks: accounts.learn(conn, new))  # type: ignore[misc]
         await store.until(kept.TOPIC, partial(_new, told), EVERY_SECONDS)

@@ -91,7 +91,7 @@ async def serve(settings: Settings, _args: argparse.Namespace, stop: asyncio.Eve
             asyncio.create_task(gateway.attend()),
             asyncio.create_task(tick_for_ever(store, bundle)),
             asyncio.create_task(cutting.follow(web, store, identities)),
-            asyncio.create_task(spread(store, peers)),
+            asyncio.create_task(spread(store, peers, identities)),
         ]
         await stop.wait()
     finally:
