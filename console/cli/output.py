@@ -19,7 +19,7 @@ from console.cli.terminal import Terminal
 from console.errors import ExitCode, PilotError
 from console.model.stored import Page
 from console.model.text import now
-from console.present.columns import Column, columns_of, name_of, text_of
+from console.present.columns import Column, answer_name, columns_of, name_of, text_of
 from console.present.data import as_csv, as_json, as_json_line
 from console.present.detail import detail_lines
 from console.present.safe import safe
@@ -110,7 +110,7 @@ class Output:
         elif self._format == "csv":
             self._csv([value], type(value))
         elif self._format == "name":
-            self._write(f"{safe(name_of(value))}\n")
+            self._write(f"{safe(answer_name(value))}\n")
         elif self._fields:
             self.lines(detail_lines(self.selected(value)))
         else:

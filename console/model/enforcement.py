@@ -292,3 +292,6 @@ class Receipt(msgspec.Struct, kw_only=True, frozen=True):
     """The lock that it is of, for `lock.add`."""
     log: LogProof | None = None
     logged_at: datetime | None = None
+    """When this console checked that its event is in the log."""
+    watched: bool = False
+    """Whether this console waited for that: only then `logged_at` is when it came to be."""

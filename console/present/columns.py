@@ -65,11 +65,8 @@ def columns_of(kind: type | str) -> tuple[Column, ...]:
 def name_of(row: Any) -> str:
     """Return what a person types to mean `row`: its slug, else its id (unescaped).
 
-    An answer that wraps an object is named by it, and a lock just added by its receipt
-    is named by the lock: that is what `lock release` takes.
+    An answer that wraps an object is named by it.
     """
-    if getattr(row, "action", "") == "lock.add" and getattr(row, "lock_id", ""):
-        return str(row.lock_id)
     for member in ("slug", "id", "name", "group", "event_id", "service"):
         if isinstance(value := getattr(row, member, None), str):
             return value
@@ -77,6 +74,17 @@ def name_of(row: Any) -> str:
         if (inner := getattr(row, member, None)) is not None:
             return name_of(inner)
     return ""
+
+
+def answer_name(value: Any) -> str:
+    """Return what a person types to go on from an answer (unescaped).
+
+    A lock just added is answered by its receipt, and named by the lock: that is what
+    `lock release` takes. Everything else is named as its row is.
+    """
+    if getattr(value, "action", "") == "lock.add" and getattr(value, "lock_id", ""):
+        return str(value.lock_id)
+    return name_of(value)
 
 
 def short(id: str) -> str:
@@ -380,11 +388,11 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         _text("operator", priority=0, width=8),
         _text("service", priority=0),
         _text("by", priority=1),
-        _text("source", priority=2),
-        _number("requests", priority=2),
+        _text("agent", priority=0, width=12, most=40),
         _age("last", "last_at", 0),
-        _age("since", "first_at", 3),
-        _text("agent", priority=4, most=40),
+        _number("requests", priority=2),
+        _text("source", priority=3),
+        _age("since", "first_at", 4),
     ),
     "Price": (
         _text("model", priority=0, width=10),

@@ -72,9 +72,11 @@ def receipt_lines(receipt: Receipt) -> list[str]:
         lines.append(f"  enforced   not yet: {proven} of {len(receipt.points)} points proven")
     lines.append(f"  event      {safe(receipt.event_id)}")
     if receipt.log is not None and receipt.logged_at is not None:
+        # who looks later proves that it is there, and not when it came
+        when = f"{_after(start, receipt.logged_at)}  " if receipt.watched else ""
         lines.append(
-            f"  logged     {_after(start, receipt.logged_at)}"
-            f"  leaf {receipt.log.index} of {receipt.log.tree_size}, inclusion checked here"
+            f"  logged     {when}"
+            f"leaf {receipt.log.index} of {receipt.log.tree_size}, inclusion checked here"
         )
     else:
         lines.append("  logged     not yet proven")

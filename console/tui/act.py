@@ -387,6 +387,9 @@ class Act(ModalScreen[None]):
         label = self.query_one("#name-label", Lines)
         label.styles.width = max(self._label_room, width(name) + 7)
         label.set([[Ink("Type "), Ink(name, "title"), Ink(":")]])
+        if name and isinstance(self.focused, Buttons):
+            # Whoever was past the fields before the plan came would type the name into a button.
+            self.set_focus(self.query_one("#name", Entry))
         self._hold()
 
     @property

@@ -245,7 +245,7 @@ class Frame(Reads, inherit_bindings=False):
         assert view is not None
         if place.local is not None:
             place.rows = place.local()
-        empty: Sequence[str] = view.empty
+        empty: Sequence[str] = [self.registry.keyed(line) for line in view.empty]
         if place.state.filter and place.rows:
             empty = (f"Nothing matches /{place.state.filter}", "esc clears the filter.")
         elif place.stale:

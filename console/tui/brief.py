@@ -29,6 +29,7 @@ def history_lines(items: Sequence[Any], told: Told) -> list[ReadLine]:
     out = []
     actions = max((width(event.action) for event in items), default=0)
     actors = max((width(event.actor) for event in items), default=0)
+    digits = max((len(f"#{event.index}") for event in items), default=0)
     for event in items:
         here = event.at.astimezone()
         same = here.date() == told.now.astimezone().date()
@@ -36,7 +37,7 @@ def history_lines(items: Sequence[Any], told: Told) -> list[ReadLine]:
         # the reason goes first where room is short: it is the longest
         inks = [
             Ink(f"{when}  ", "dim"), Ink(f"{event.action:<{actions}}  "),
-            Ink(f"{event.actor:<{actors}}  "), Ink(f"#{event.index} ", "dim"),
+            Ink(f"{event.actor:<{actors}}  "), Ink(f"{f'#{event.index}':>{digits}} ", "dim"),
             Ink(f"{told.proofs.word(event.id):<3}", told.proofs.token(event.id)),
         ]  # fmt: skip
         if event.outcome == "failure":

@@ -16,6 +16,7 @@ from console.tui.clipboard import fault, sequence
 from console.tui.copied import SENT, Copied
 from console.tui.operate import cli_line, params_of
 from console.tui.saving import Shown, save, shown_object, shown_rows, target
+from console.tui.views import ROWS
 from console.tui.work import begin
 
 
@@ -39,7 +40,7 @@ class Carrying(Acting):
     def copy_id(self) -> None:
         """Copy the id of what is under the cursor."""
         subject = self.subject
-        if subject is None:
+        if subject is None or (subject.noun in ROWS and not getattr(subject.value, "id", "")):
             self.say("nothing here has an id")
         else:
             self.copy_text(subject.id)
@@ -47,6 +48,8 @@ class Carrying(Acting):
     def command_here(self) -> str:
         """Return the command that shows what is in front: a list, an object, or this view."""
         place = self.place
+        if place.subject is not None and place.subject.noun in ROWS and len(self.places) > 1:
+            place = self.places[-2]  # a row that no command shows: its list does
         now = datetime.now(UTC)
         try:
             if place.subject is not None:

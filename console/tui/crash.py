@@ -6,6 +6,7 @@ error's own words (they may quote a key or a partner's text). The file is 0600.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import sys
@@ -14,6 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import console
+
+MOST_IN_A_SECOND = 20
+"""Reports of one second; what goes on failing says no more in another."""
 
 
 def report(error: BaseException) -> str:
@@ -36,16 +40,24 @@ def report(error: BaseException) -> str:
 
 def write(error: BaseException, folder: Path) -> Path | None:
     """Write the report into `folder` (made 0700) and return its path; None if it cannot be."""
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    name = f"crash-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = folder / f"crash-{stamp}-{os.getpid()}.txt"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        path, descriptor = _new_file(folder, name)
     except OSError:
         return None
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(report(error))
     return path
+
+
+def _new_file(folder: Path, name: str) -> tuple[Path, int]:
+    """Open a file that nobody has yet: a second report of the same second is numbered."""
+    for number in range(1, MOST_IN_A_SECOND + 1):
+        path = folder / (f"{name}.txt" if number == 1 else f"{name}-{number}.txt")
+        with contextlib.suppress(FileExistsError):
+            return path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    raise FileExistsError(f"{name}: too many reports of one second")
 
 
 def last_words(error: BaseException, path: Path | None) -> str:

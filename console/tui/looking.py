@@ -13,10 +13,10 @@ from console.present.cells import width
 from console.tui.app import Frame
 from console.tui.ink import Ink, Line
 from console.tui.lines import Lines, ReadLine, Subject
-from console.tui.operate import Doable, why_not
+from console.tui.operate import Doable, lock_target, why_not
 from console.tui.place import Place
 from console.tui.stories import STORIES
-from console.tui.story import Story, fields_of, story
+from console.tui.story import fields_of
 from console.tui.tails import searching
 from console.tui.views import Sight, View
 from console.tui.work import begin
@@ -58,7 +58,7 @@ class Looking(Frame):
 
     def _pane_room(self) -> int:
         view = self.place.view if self.places else None
-        if view is None or not view.told or self.size.width < WIDE:
+        if view is None or not view.told or self.size.width < WIDE or self.subject is None:
             return 0
         return max(LEAST_PANE, min(MOST_PANE, self.size.width * 2 // 5))
 
@@ -106,17 +106,20 @@ class Looking(Frame):
     def _draw_pane(self) -> None:
         pane = self.query_one("#detail", Lines)
         room = self._pane_room()
-        subject = self.subject if room else None
+        subject = self.subject
         if bool(pane.display) != bool(room):
             pane.display = bool(room)
-        if not room:
-            self._pane = ("", "")
+        if not room or subject is None:
+            self._pane, self._pane_lines = ("", ""), []
+            self.workers.cancel_group(self, "pane")
             return
         if pane.styles.width is None or pane.styles.width.value != room + 1:
             pane.styles.width = room + 1
-        if subject is None:
-            self._pane, self._pane_lines = ("", ""), []
+        if self.registry.show_op(subject.noun) is None and subject.noun not in STORIES:
+            # the row is all there is to it, and it is here
+            self._pane = (subject.noun, subject.id)
             self.workers.cancel_group(self, "pane")
+            self._pane_lines = self._known(subject, room - 2)
         elif self._pane != (subject.noun, subject.id):
             # the story of the row before, which says whose it is, stays until this one is
             # known: half a story in between would cost a slow link two kilobytes a step
@@ -126,23 +129,17 @@ class Looking(Frame):
             begin(self, partial(self._follow_pane, subject, room - 2), "pane")
         self._show_pane(subject, room)
 
-    def _show_pane(self, subject: Subject | None, room: int) -> None:
+    def _show_pane(self, subject: Subject, room: int) -> None:
         height = max(1, self.size.height - 3)
-        lines: list[Line] = []
-        if subject is not None:
-            lines = [
-                [Ink("│ ", "border"), Ink(line, token)] for line, token in self._can(subject, room)
-            ]
-            body = [[Ink("│ ", "border"), *line.inks] for line in self._pane_lines]
-            left = height - len(lines) - 1
-            if len(body) > left:
-                rest = len(body) - left + 1
-                body = [*body[: left - 1], [Ink("│ ", "border"),
-                                            Ink(f"{rest} more lines: enter", "dim")]]  # fmt: skip
-            lines = [*body, *[[Ink("│", "border")]] * (left - len(body) + 1), *lines]
-        else:
-            lines = [[Ink("│", "border")] for _ in range(height)]
-        self.query_one("#detail", Lines).set(lines)
+        keys = [[Ink("│ ", "border"), Ink(line, token)] for line, token in self._can(subject, room)]
+        body = [[Ink("│ ", "border"), *line.inks] for line in self._pane_lines]
+        left = height - len(keys) - 1
+        if len(body) > left:
+            rest = len(body) - left + 1
+            body = [*body[: left - 1], [Ink("│ ", "border"),
+                                        Ink(f"{rest} more lines: enter", "dim")]]  # fmt: skip
+        rest_of_it = [[Ink("│", "border")]] * (left - len(body) + 1)
+        self.query_one("#detail", Lines).set([*body, *rest_of_it, *keys])
 
     def _can(self, subject: Subject, room: int) -> list[tuple[str, str]]:
         """Return what can be done with the subject: its keys in one or two lines."""
@@ -165,6 +162,8 @@ class Looking(Frame):
         """Return what can be done with the subject; the lock of it first."""
         here = self.registry.here(subject, self.noun, self.link)
         lock = self.registry.by_id.get("lock.add")
+        if not lock_target(subject)[0]:
+            return [each for each in here if each.op is not lock]
         if lock is not None and not any(each.op is lock for each in here):
             here.insert(0, Doable(lock, subject, why_not(lock, self.link)))
         return here
@@ -180,6 +179,8 @@ class Looking(Frame):
                     _, lines = await self.told(subject, room)
                 except PilotError as error:
                     lines = [*self._known(subject, room), ReadLine([Ink(error.message, "bad")])]
+                except Exception as error:
+                    lines = [ReadLine([Ink(self.note_bug(error), "bad")])]
                 late.cancel()
                 self._tell(subject, room, lines)
                 await asyncio.sleep(PANE_EVERY)
@@ -193,13 +194,6 @@ class Looking(Frame):
         if self._pane == (subject.noun, subject.id):
             self._pane_lines = lines
             self._show_pane(subject, room + 2)
-
-    async def told(self, subject: Subject, room: int) -> tuple[Any, list[ReadLine]]:
-        """Return an object now, and its reading."""
-        return await story(
-            subject, STORIES.get(subject.noun, Story()), self.registry, self.link, self.proofs,
-            room=room,
-        )  # fmt: skip
 
     # proofs
 

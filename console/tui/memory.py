@@ -16,7 +16,7 @@ import msgspec
 
 from console.tui.lines import Subject
 from console.tui.place import Place
-from console.tui.views import narrowed
+from console.tui.views import ROWS, narrowed
 
 if TYPE_CHECKING:
     from console.tui.steer import Console
@@ -98,7 +98,9 @@ def of_place(places: list[Place], history: list[str]) -> Kept:
 
 
 def _returns(place: Place) -> bool:
-    return place.subject is not None or (place.view is not None and place.local is None)
+    if place.subject is not None:
+        return place.subject.noun not in ROWS
+    return place.view is not None and place.local is None
 
 
 def restore(console: Console, kept: Kept) -> str:
@@ -112,7 +114,7 @@ def restore(console: Console, kept: Kept) -> str:
     if view is None:
         return f"there is no view {kept.view} any more" if kept.view else ""
     try:
-        raw = narrowed(view, (), kept.raw) if view.sources else {}
+        raw = narrowed(view, (), kept.raw)[0] if view.sources else {}
     except KeyError as error:
         return f"{kept.view} takes no {error.args[0]} any more"
     same = view.name == console.place.name and not raw

@@ -6,6 +6,7 @@ their first values all come from the operations.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -15,16 +16,18 @@ from console.errors import PilotError
 from console.model.operator import Direction, may
 from console.operations.spec import Effect, Field, Operation, fields
 from console.operations.values import build, command
-from console.present.columns import name_of
+from console.present.columns import answer_name
 from console.tui.lines import Subject
 from console.tui.link import Link
 from console.tui.views import API_OF, COMMAND_OF, SUBJECT_OF
 
+_OPERATION = re.compile(r"\{([a-z-]+\.[a-z-]+)\}")
 _LOCKABLE = ("partner", "grant", "credential", "capability", "pilot", "principal")
 _MEMBERS = {
     "partner": ("partner",), "grant": ("grant_id",), "credential": ("credential_id",),
     "lock": ("lock_id",), "receipt": ("receipt_id",), "capability": ("capability",),
     "pilot": ("pilot",), "terms": ("terms_id",), "event": ("event_id",),
+    "alert": ("alert_id",), "operator": ("operator",),
 }  # fmt: skip
 
 
@@ -39,7 +42,7 @@ def related(subject: Subject, noun: str) -> Subject | None:
     # an event or a receipt names what it is about by kind and target
     kind = getattr(subject.value, "kind", None)
     target = getattr(subject.value, "target", "")
-    if isinstance(kind, str) and kind == noun and target and noun != "lock":
+    if isinstance(kind, str) and kind == noun and target and subject.noun != "lock":
         return Subject(noun, str(target))
     return None
 
@@ -103,6 +106,18 @@ class Registry:
         """Give operations other keys than their own; none where it is empty."""
         for name, key in keys.items():
             self.by_id[name] = self.by_id[name]._replace(key=key)
+
+    def keyed(self, text: str, after: str = "") -> str:
+        """Return `text` with the key of each `{operation}` in it; its command where it has none.
+
+        `after` stands behind a command: what is pressed to run it.
+        """
+
+        def said(found: re.Match[str]) -> str:
+            op = self.by_id.get(found[1])
+            return op.key if op is not None and op.key else f":{found[1].replace('.', ' ')}{after}"
+
+        return _OPERATION.sub(said, text)
 
     def named(self, words: Sequence[str]) -> tuple[Operation, list[str]] | None:
         """Return the operation that command words name (`grant revoke`), and the rest."""
@@ -251,6 +266,6 @@ def name_typed(op: Operation, plan_name: str) -> bool:
 
 def said_of(value: Any) -> str:
     """Return a result in a few words: what it is called, and its state."""
-    name = name_of(value)
+    name = answer_name(value)
     state = getattr(value, "state", "")
     return f"{name} {state}".strip() if isinstance(state, str) else name

@@ -13,7 +13,7 @@ from console.tui.command import Command, write
 from console.tui.lines import ReadLine, Subject
 from console.tui.link import coarse_age
 from console.tui.rows import TableState
-from console.tui.views import View
+from console.tui.views import ROWS, View
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Place:
     def title(self) -> str:
         """What the crumbs call it."""
         if self.subject is not None:
-            return short(self.subject.id)
+            return self.subject.noun if self.subject.noun in ROWS else short(self.subject.id)
         if self.view is not None and self.view.called is not None:
             return self.view.called(self.raw)
         said = [

@@ -15,9 +15,12 @@ from console.tui import crash
 from console.tui.dressing import Dressed
 from console.tui.lines import Reading, ReadLine, Subject
 from console.tui.link import Link
-from console.tui.operate import params_of
+from console.tui.operate import Registry, params_of
 from console.tui.place import Place
+from console.tui.proofs import Proofs
 from console.tui.quiet import Quiet
+from console.tui.stories import STORIES
+from console.tui.story import Story, story
 from console.tui.tails import merged
 from console.tui.views import View
 from console.tui.work import begin
@@ -29,6 +32,8 @@ class Reads(Dressed, inherit_bindings=False):
     """An application whose places are read from the APIs."""
 
     link: Link
+    registry: Registry
+    proofs: Proofs
     quiet: Quiet
     reading: Reading
     places: list[Place]
@@ -127,8 +132,11 @@ class Reads(Dressed, inherit_bindings=False):
             self.draw_frame()
 
     async def told(self, subject: Subject, room: int) -> tuple[Any, list[ReadLine]]:
-        """Return an object now, and its reading: `looking` knows."""
-        raise NotImplementedError
+        """Return an object now, and its reading. Raises `PilotError` if it cannot be had."""
+        return await story(
+            subject, STORIES.get(subject.noun, Story()), self.registry, self.link, self.proofs,
+            room=room,
+        )  # fmt: skip
 
     def _fill_table(self) -> None:
         """Show the rows of the place in front: `app` knows."""

@@ -24,6 +24,7 @@ from console.tui.lines import Lines, Subject
 from console.tui.operate import (
     Doable,
     from_words,
+    lock_target,
     why_not,
 )
 from console.tui.own import own_view
@@ -31,7 +32,7 @@ from console.tui.place import Place
 from console.tui.screen_commands import KEYS, LOCK_WORDS, MOVES, OWN, TABLE_MOVES
 from console.tui.story import fields_of
 from console.tui.table import Table
-from console.tui.views import SUBJECT_OF, narrowed
+from console.tui.views import ROWS, SUBJECT_OF, narrowed
 
 
 class Help(NamedTuple):
@@ -279,10 +280,10 @@ class Console(Carrying):
     ) -> None:
         """Go to a view. A top view without arguments starts the crumbs anew."""
         view = self.views[name]
-        raw = narrowed(view, words, options or {}) if view.sources else {}
+        raw, left = narrowed(view, words, options or {}) if view.sources else ({}, "")
         place = Place(view.name, view, raw)
-        place.state.filter = filter
-        if not raw and not filter:
+        place.state.filter = " ".join(each for each in (left, filter) if each)
+        if not raw and not place.state.filter:
             same = next((each for each in self.places if each.name == name and not each.raw), None)
             if same is not None:
                 place = same
@@ -419,8 +420,7 @@ class Console(Carrying):
         # what the operator set comes before the many that are set for everybody
         parts += [(key, each.value, "") for key, each in self.custom.hotkeys.items()]
         seen = {"", *(key for key, _, _ in parts)}
-        here = self._here(self.subject)
-        for each in sorted(here, key=_closes_first):
+        for each in self._hinted():
             if each.op.key in seen:
                 continue
             seen.add(each.op.key)
@@ -436,6 +436,21 @@ class Console(Carrying):
             line += [Ink(key, token or "key"), Ink(f"{said[len(key) :]}  ", token)]
             left -= cells
         return [*line, Ink(" " * max(0, left)), *tail]
+
+    def _hinted(self) -> list[Doable]:
+        """Return what the row in front is for: its own verbs alone, and its lock if it has one."""
+        subject, view = self.subject, self.place.view
+        wanted = view.hinted if view is not None else ()
+        own = [
+            each
+            for each in self._here(subject)
+            if each.op.id == "lock.add"
+            or not each.op.subject
+            or (subject is not None and each.op.subject == subject.noun)
+        ]
+        if subject is None or subject.noun in ROWS or not lock_target(subject)[0]:
+            own = [each for each in own if each.op.id != "lock.add"]
+        return sorted(own, key=lambda each: (each.op.verb not in wanted, *_closes_first(each)))
 
 
 def _closes_first(one: Doable) -> tuple[bool, int, bool]:

@@ -358,7 +358,9 @@ async def _asked(
 ) -> Sequence[Any] | PilotError | None:
     """Return what was found; None where the question makes no sense of this object."""
     op = registry.by_id[beside.op]
-    known = {"{id}": subject.id, "{target}": str(getattr(subject.value, "target", ""))}
+    # the events of a lock are about the lock
+    about = getattr(subject.value, "lock_id", "") or getattr(subject.value, "target", "")
+    known = {"{id}": subject.id, "{target}": str(about)}
     for noun in ("partner", "grant", "pilot"):
         owner = related(subject, noun)
         known[f"{{{noun}}}"] = owner.id if owner else ""

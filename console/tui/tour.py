@@ -75,8 +75,9 @@ STEPS = (
     Step("esc", "Back again.", _left),
     Step(":alerts enter", "Alerts are grouped detections over calls and events, to be triaged.",
          _at("alerts")),
-    Step("L", "L locks whatever is under the cursor, and says first what that ends. Type a reason, "
-         "tab to the verb, enter; or esc, and nothing is sent.", _closed(Act)),
+    Step("{lock.add}", "{lock.add} locks whatever is under the cursor, and says first what that "
+         "ends. Type a reason, tab to the verb, enter; or esc, and nothing is sent.",
+         _closed(Act)),
     Step(":locks enter", "What is held back stands here until released; a revoke is for ever.",
          _at("locks")),
     Step("@", "The command log: each request, and the `pilotctl` line that does the same.",
@@ -86,7 +87,7 @@ STEPS = (
     Step(":theme enter", "Themes are looked at before they are kept: down, then enter or esc.",
          _closed(ThemeChoice)),
 )  # fmt: skip
-"""In order: moving, reading, finding, acting, proving."""
+"""In order: moving, reading, finding, acting, proving. `{lock.add}` is the key that it has."""
 
 LAST = (
     "That was the tour. ? lists everything, :q leaves. The commands do the same: pilotctl --help."
@@ -100,16 +101,22 @@ class Tour:
         self._console = console
         self.at = 0
         self._memory: Memory = {}
+        keyed = console.registry.keyed
+        self.steps = tuple(
+            step._replace(press=keyed(step.press, " enter"), what=keyed(step.what))
+            for step in STEPS
+        )
+        """The steps with the keys that operations have here."""
         self._draw()
 
     @property
     def over(self) -> bool:
         """Whether every step was done."""
-        return self.at == len(STEPS)
+        return self.at == len(self.steps)
 
     def look(self) -> None:
         """Go on where what a step asks for has happened."""
-        while not self.over and STEPS[self.at].done(self._console, self._memory):
+        while not self.over and self.steps[self.at].done(self._console, self._memory):
             self.at += 1
             self._memory = {}
             self._draw()
@@ -125,9 +132,9 @@ class Tour:
             said, press = LAST, ":tour enter"
             where = "tour over"
         else:
-            step = STEPS[self.at]
+            step = self.steps[self.at]
             said, press = step.what, step.press
-            where = f"tour {self.at + 1}/{len(STEPS)}"
+            where = f"tour {self.at + 1}/{len(self.steps)}"
         lines = [[Ink(" "), *quoted(line)] for line in wrap(said, room)[:2]]
         head = [Ink(f" {where}  ", "title"), Ink("press "), Ink(press, "key"),
                 Ink("   :tour takes this away", "dim")]  # fmt: skip

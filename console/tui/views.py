@@ -29,6 +29,16 @@ NOUN_OF = {
 }  # fmt: skip
 """The type of a row to the subject of the operations that act on it."""
 
+ROW_OF = {
+    "Acceptance": "acceptance", "BudgetState": "budget", "Charge": "charge",
+    "Delivery": "delivery", "Forecast": "forecast", "LogHandover": "handover",
+    "OperatorSession": "session", "Price": "price", "Tombstone": "tombstone",
+}  # fmt: skip
+"""The type of a row that no operation shows by itself to what it is called: it is told by its
+own members, and acted on through what it belongs to."""
+
+ROWS = frozenset(ROW_OF.values())
+
 COMMAND_OF = {"credential": "key", "event": "audit"}
 """A subject to the first word of its commands, where that is another."""
 
@@ -53,6 +63,7 @@ _ALIASES = {
     "partners": ("partner", "p"), "grants": ("grant", "g"), "keys": ("key", "k", "credentials"),
     "locks": ("lock",), "alerts": ("alert",), "calls": ("call",), "capabilities": ("caps",),
     "audit": ("log-events", "events", "event"), "usage": ("use",),
+    "logs": ("log", "handovers", "handover"),
 }  # fmt: skip
 _FIRST = {
     "Grant": ("partner", "capabilities", "tier", "state", "expires", "models", "why", "id"),
@@ -83,6 +94,7 @@ _FIRST = {
     "OncallTarget": ("name", "level", "severities", "kind", "delivered", "failing"),
     "Delivery": ("target", "title", "state", "attempts", "age", "next", "error", "id"),
     "Tombstone": ("kind", "partner", "age", "by", "reason", "id"),
+    "OperatorSession": ("operator", "service", "by", "agent", "last", "requests"),
 }
 _PRIORITY = {
     ("QuietGrant", "id"): 3, ("Principal", "id"): 3,
@@ -92,7 +104,10 @@ _PRIORITY = {
     ("Assessment", "id"): 4, ("Acceptance", "id"): 4, ("UsageTerms", "id"): 4,
     ("Tombstone", "id"): 1, ("Event", "target"): 0, ("Receipt", "logged"): 5,
 }  # fmt: skip
-_LEAST = {("Alert", "title"): 28, ("DetectionRule", "rule"): 24, ("Lock", "reason"): 20}
+_LEAST = {
+    ("Alert", "title"): 28, ("DetectionRule", "rule"): 24, ("Lock", "reason"): 20,
+    ("UsageTerms", "title"): 24,
+}  # fmt: skip
 """Cells without which a column says too little: others go first."""
 _TOGETHER = {
     "BudgetState": ("grant_id", "scope", "principal"),
@@ -105,9 +120,15 @@ _RUNS_OUT = ("Forecast", "name")
 """A column of names of which many are ids."""
 
 _EMPTY = {
-    "grants": ("No grants.", "`n` makes one; `:capabilities` says what can be granted."),
-    "keys": ("No keys.", "`K` on a grant issues one: `:grants`."),
-    "locks": ("No locks: nothing is held back.", "`L` on any row locks what it is about."),
+    "grants": (
+        "No grants.",
+        "`{grant.create}` makes one; `:capabilities` says what can be granted.",
+    ),
+    "keys": ("No keys.", "`{key.issue}` on a grant issues one: `:grants`."),
+    "locks": (
+        "No locks: nothing is held back.",
+        "`{lock.add}` on any row locks what it is about.",
+    ),
     "alerts": ("No alerts.", "Detections run over calls and events; `:audit` has all of them."),
     "silences": ("No silences: every alert is heard.", "`pilotctl silence add` mutes one a while."),
     "oncall": ("Nobody is on call.", "`pilotctl oncall add NAME` pages a webhook or a program."),
@@ -137,6 +158,10 @@ _EMPTY = {
 _EVERY = {"partners": 5.0, "pilots": 10.0, "capabilities": 10.0, "terms": 10.0}
 _REFRESH = 2.0
 _ASKED = {"expiring": {"within": "30d"}}
+_WHOLE = frozenset({"budgets", "forecast", "prices"})
+"""Lists whose columns are all there is to say of a row: they have the whole width."""
+_FOR = {"expiring": ("renew",), "quiet": ("revoke",)}
+"""What a list is made for: the verbs that it hints at first."""
 _MOST = {"calls": "200", "audit": "200"}
 MAIN = ("now", "grants", "alerts", "usage", "audit", "calls", "keys", "locks", "partners")
 
@@ -221,6 +246,8 @@ class View(NamedTuple):
     """What the crumbs call it, where its name and options would not read well."""
     told: bool = True
     """Whether its row under the cursor is told beside it, where there is room."""
+    hinted: tuple[str, ...] = ()
+    """The verbs that it is looked at for."""
     searched: Mapping[str, str] = {}
     """Fields of a filter that the API can search by, to its parameter; `""` for plain words."""
 
@@ -240,10 +267,10 @@ def item_type(op: Operation) -> type | None:
 
 def subject_of(value: Any) -> Subject | None:
     """Return what a row is about."""
-    noun = NOUN_OF.get(type(value).__name__)
-    if noun is None:
-        return None
-    return Subject(noun, name_of(value), value)
+    kind = type(value).__name__
+    if noun := NOUN_OF.get(kind):
+        return Subject(noun, name_of(value), value)
+    return Subject(ROW_OF[kind], row_id(value), value) if kind in ROW_OF else None
 
 
 def row_id(value: Any) -> str:
@@ -297,6 +324,8 @@ def view_of(op: Operation) -> View | None:
         name, op.noun, op.title, (Source(op, raw),), table_columns(kind), subject_of, row_id,
         _EVERY.get(name, _REFRESH), _EMPTY.get(name, (f"No {name}.",)),
         _ALIASES.get(name, (op.noun,) if op.verb == "list" and op.noun != name else ()),
+        told=name not in _WHOLE,
+        hinted=_FOR.get(name, ()),
     )  # fmt: skip
 
 
@@ -311,23 +340,29 @@ def list_views(operations: Iterable[Operation]) -> dict[str, View]:
     return {name: found[name] for name in [*names, *(each for each in found if each not in names)]}
 
 
-def narrowed(view: View, words: Sequence[str], options: Mapping[str, str]) -> Mapping[str, str]:
-    """Return what a view's list is asked for, from a command's words and options.
+def narrowed(
+    view: View, words: Sequence[str], options: Mapping[str, str]
+) -> tuple[Mapping[str, str], str]:
+    """Return what a view's list is asked for, from a command's words and options, and a filter.
 
-    A bare word is the partner, where the list can be narrowed to one, else the first filter
-    that it takes. An option that it does not take is a KeyError of its name.
+    A bare word is the state, kind or other choice that it names, where the list can be
+    narrowed by one; else the partner, where it can be narrowed to one; else it filters what
+    is shown. An option that the list does not take is a KeyError of its name.
     """
-    names = [field.name for field in fields(view.sources[0].op)]
-    filters = [name for name in names if name not in {"limit", "cursor"}]
-    raw = {}
-    left = [name for name in ("partner", *filters) if name in filters and name not in options]
+    taken = fields(view.sources[0].op)
+    names = {field.name for field in taken}
+    raw: dict[str, str] = {}
+    left: list[str] = []
     for word in words:
-        if not left:
-            raise KeyError(word)
-        raw[left[0]] = word
-        left = [name for name in left if name != left[0]]
+        chosen = (field.name for field in taken if word in field.param.choices)
+        ways = [*chosen, *(("partner",) if "partner" in names else ())]
+        way = next((name for name in ways if name not in raw and name not in options), None)
+        if way is None:
+            left.append(word)
+        else:
+            raw[way] = word
     for name, value in options.items():
         if name not in names:
             raise KeyError(name)
         raw[name] = value
-    return raw
+    return raw, " ".join(left)

@@ -166,6 +166,15 @@ def test_a_receipt_says_verified_and_logged_only_for_what_was_proven():
     assert "leaf 4 of 9" in text
 
 
+def test_when_it_was_logged_is_said_by_who_waited_for_it_and_by_nobody_later():
+    log = LogProof(index=4, tree_size=9, leaf="", hashes=[], checkpoint="")
+    later = receipt(log=log, logged_at=AT + timedelta(minutes=5))
+    (line,) = (each for each in receipt_lines(later) if each.startswith("  logged"))
+    assert line == "  logged     leaf 4 of 9, inclusion checked here"
+    waited = msgspec.structs.replace(later, logged_at=AT + timedelta(seconds=2), watched=True)
+    assert "  logged     +2.000 s  leaf 4 of 9, inclusion checked here" in receipt_lines(waited)
+
+
 def test_a_burst_is_not_smoothed_out_of_a_sparkline():
     assert sparkline([0, 0, 9, 0, 0, 0], 3) == " █ "
     assert sparkline([1, 2, 4], 3, ascii_only=True) == "-+@"

@@ -1,10 +1,13 @@
-"""Forms: what Tab makes of what was typed."""
+"""Forms: what Tab makes of what was typed, and where the keys go."""
+
+import asyncio
 
 import pytest
-from fake_pilot import FakePilot
+from fake_pilot import FakePilot, an_id
 from test_console import run
 
 from console.tui.act import Act
+from console.tui.buttons import Buttons
 from console.tui.entry import Entry
 
 KNOWN = {"partner.list": ["acme", "northland", "land-trust"],
@@ -51,3 +54,41 @@ def test_tab_completes_what_begins_one_name_and_never_makes_another_of_it(field,
         await hands.until(lambda: app.focused is not entry)
 
     run(FakePilot(), story, size=(100, 40))
+
+
+class LatePilot(FakePilot):
+    """A pilot whose gateway says what a closing verb ends when it is let."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.let = asyncio.Event()
+
+    async def _exchange(self, call, drive):
+        if call.route.id.endswith("blast"):
+            await self.let.wait()
+        return await super()._exchange(call, drive)
+
+
+def test_a_plan_that_comes_late_takes_the_keys_to_the_name_it_asks_for():
+    pilot = LatePilot()
+
+    async def story(hands):
+        await hands.command("grants")
+        await hands.until(lambda: hands.app.table.total == 5)
+        await hands.press("R")
+        await hands.until(lambda: isinstance(hands.app.screen, Act))
+        form = hands.app.screen
+        await hands.type("leaked")
+        await hands.see("planning")
+        # on to the buttons: the name is not asked for yet
+        await hands.press("tab")
+        await hands.until(lambda: isinstance(form.focused, Buttons))
+        pilot.let.set()
+        await hands.see("Type acme:")
+        await hands.type("acme")
+        assert form.query_one("#name", Entry).value == "acme"
+        await hands.press("tab", "tab", "enter")
+        await hands.see("3 of 3 points")
+        assert [call.body.id for call in pilot.sent] == [an_id("grt", 0)]
+
+    run(pilot, story)

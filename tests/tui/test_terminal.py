@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from terminal import Terminal
 
+from console.tui import crash
+
 RESTORED = b"\x1b[?1049l"
 
 
@@ -141,6 +143,13 @@ def test_a_crash_leaves_a_report_without_values_and_one_line(tmp_path):
         written = report.read_text()
         assert "SECRETSECRET" not in written
         assert "ValueError" in written
+
+
+def test_two_reports_of_one_second_are_two_files(tmp_path):
+    paths = [crash.write(ValueError("never told"), tmp_path) for _ in range(4)]
+    assert None not in paths
+    assert len(set(paths)) == 4
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in paths if path)
 
 
 def test_a_stalled_link_never_stops_the_console(tmp_path):

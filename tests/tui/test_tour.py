@@ -1,10 +1,12 @@
 """The tour: it points at keys, goes on when they were pressed, and can be left."""
 
 import asyncio
+from pathlib import Path
 
 from fake_pilot import FakePilot
 from test_console import Hands
 
+from console.config.bindings import Binding
 from console.operations.index import all_operations
 from console.tui.steer import Console
 from console.tui.theme import load_all
@@ -14,13 +16,15 @@ PALETTES, _ = load_all()
 
 PRESSED = {
     "down": ("down",), "enter": ("enter",), "esc": ("escape",), "?": ("question_mark",),
-    "L": ("L",), "@": ("at",),
+    "L": ("L",), "b": ("b",), "@": ("at",),
 }  # fmt: skip
 
 
-def touring(story, size=(80, 24)):
+def touring(story, size=(80, 24), **options):
     async def main():
-        app = Console(FakePilot(tier="development"), all_operations(), PALETTES, PALETTES["dark"])
+        app = Console(
+            FakePilot(tier="development"), all_operations(), PALETTES, PALETTES["dark"], **options
+        )
         async with app.run_test(size=size) as pilot:
             hands = Hands(app, pilot)
             await hands.see("gw ok", "CRIT")
@@ -32,7 +36,7 @@ def touring(story, size=(80, 24)):
 
 def test_the_tour_is_walked_by_pressing_what_it_says():
     async def story(app, hands):
-        for number, step in enumerate(STEPS, 1):
+        for number, step in enumerate(app.tour.steps, 1):
             await hands.see(f"tour {number}/{len(STEPS)}", f"press {step.press}")
             if step.press in PRESSED:
                 await hands.press(*PRESSED[step.press])
@@ -73,6 +77,28 @@ def test_every_step_of_the_tour_fits_a_small_terminal():
             await hands._pilot.pause()
             lines = app._canvas.text()[-4:-1]
             said = " ".join(" ".join(lines[1:]).split())
-            assert said == " ".join(STEPS[number].what.replace("`", "").split()), said
+            assert said == " ".join(app.tour.steps[number].what.replace("`", "").split()), said
 
     touring(story)
+
+
+def test_the_tour_says_the_key_that_the_lock_has_here():
+    async def story(app, hands):
+        app.tour.at = next(at for at, step in enumerate(STEPS) if "{lock.add}" in step.press)
+        app.tour._draw()
+        await hands.see("press b ", "b locks whatever is under the cursor")
+        assert not any("{" in each.press + each.what for each in app.tour.steps)
+        await hands.press("b")
+        await hands.until(lambda: len(app.screen_stack) > 1)
+        await hands.press("escape")
+        await hands.see("press :locks")
+
+    touring(story, bindings=[Binding("keys", "lock.add", "b", Path("config.toml"), 3, "keys")])
+
+
+def test_the_tour_names_the_command_of_a_lock_that_has_no_key():
+    async def story(app, hands):
+        presses = [step.press for step in app.tour.steps]
+        assert ":lock add enter" in presses
+
+    touring(story, bindings=[Binding("keys", "lock.add", "", Path("config.toml"), 3, "keys")])

@@ -1,24 +1,31 @@
 """What views make of answers, without a screen: tails, searching, usage, proofs, one partner."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
+from typing import Any, get_args
 
 import msgspec
-from still_pilot import NOW, StillPilot
+import pytest
+from still_pilot import NOW, StillPilot, an_id
 from test_console import OPERATIONS, Hands, run
 
 from console.model.account import OperatorSession
 from console.model.audit import Event
+from console.model.enforcement import Lock, Receipt
+from console.model.grant import Grant
 from console.model.price import BudgetState
+from console.model.stored import Page
 from console.model.traffic import CallRecord, UsageRow
+from console.present.columns import answer_name, name_of
 from console.tui.described import described
+from console.tui.fitting import arrange
 from console.tui.link import Link
 from console.tui.one_partner import last_used, locks_on, observed
 from console.tui.proofs import Proofs, contradiction
 from console.tui.tails import merged, searching
 from console.tui.usage import by_hour, used
-from console.tui.views import row_id
+from console.tui.views import narrowed, row_id, subject_of
 
 BY_ID = {op.id: op for op in OPERATIONS}
 
@@ -291,3 +298,198 @@ def test_rows_without_an_id_are_told_apart_and_none_is_nameless():
                  output_tokens=0, estimated_calls=0),
     ]  # fmt: skip
     assert len({row_id(row) for row in rows} - {""}) == len(rows)
+
+
+def test_a_receipt_of_a_lock_is_asked_for_by_its_own_id():
+    receipt = msgspec.structs.replace(
+        StillPilot().all[Receipt][0], action="lock.add", kind="partner", target="acme",
+        lock_id=an_id("lck", 1),
+    )  # fmt: skip
+    subject = subject_of(receipt)
+    assert subject is not None
+    assert (subject.noun, subject.id) == ("receipt", receipt.id)
+    assert name_of(receipt) == receipt.id
+    # what `lock add` answers is named by the lock, which `lock release` takes
+    assert answer_name(receipt) == receipt.lock_id
+
+
+def test_the_story_beside_a_receipt_of_a_lock_is_the_receipts():
+    pilot = StillPilot()
+    locked = msgspec.structs.replace(
+        pilot.all[Receipt][0], action="lock.add", kind="partner", target="acme",
+        lock_id=an_id("lck", 1),
+    )  # fmt: skip
+    pilot.all[Receipt] = [locked]
+
+    async def story(hands: Hands):
+        await hands.command("receipts")
+        await hands.see("lock.add  partner acme", "HISTORY")
+        assert "not to be had" not in hands.text
+
+    run(pilot, story, (120, 40))
+
+
+@pytest.mark.parametrize(
+    ("view", "words", "raw", "filter"),
+    [
+        ("partners", ["acme"], {}, "acme"),
+        ("partners", ["active"], {"state": "active"}, ""),
+        ("grants", ["acme"], {"partner": "acme"}, ""),
+        ("grants", ["acme", "suspended"], {"partner": "acme", "state": "suspended"}, ""),
+        ("alerts", ["acme", "open", "egress"], {"partner": "acme", "state": "open"}, "egress"),
+        ("alerts", ["critical"], {"severity": "critical"}, ""),
+        ("locks", ["datawharf"], {}, "datawharf"),
+        ("locks", ["model", "active"], {"kind": "model", "state": "active"}, ""),
+        ("receipts", ["acme"], {}, "acme"),
+        ("rules", ["burst", "off"], {"state": "off"}, "burst"),
+        ("capabilities", ["cyber"], {}, "cyber"),
+        ("prices", ["aurora-1"], {}, "aurora-1"),
+        ("usage", ["model"], {"by": "model"}, ""),
+    ],
+)
+def test_a_bare_word_is_a_state_else_the_partner_else_a_filter(view, words, raw, filter):
+    assert narrowed(of(view), words, {}) == (raw, filter)
+
+
+def test_partners_by_a_name_are_filtered_by_it():
+    async def story(hands: Hands):
+        await hands.command("partners acme")
+        await hands.see("/acme", "1/5")
+        await hands.command("handovers")
+        await hands.see("logs", "0 rows")
+
+    run(StillPilot(), story)
+
+
+def an_example(kind: Any) -> Any:
+    """Return an object of a type: its texts say something, its times are now."""
+    values = {}
+    for each in msgspec.structs.fields(kind):
+        asked = [one for one in get_args(each.type) if one is not type(None)] or [each.type]
+        if each.name.endswith("_reason") or each.name in {"error", "why"}:
+            values[each.name] = "so it is"
+        elif datetime in asked:
+            values[each.name] = NOW
+        elif date in asked:
+            values[each.name] = NOW.date()
+        elif bool in asked:
+            values[each.name] = False
+        elif float in asked or int in asked:
+            values[each.name] = 7
+        elif str in asked:
+            values[each.name] = an_id("row", 1) if each.name == "id" else f"some-{each.name}"[:20]
+        elif each.required:
+            values[each.name] = []
+    return kind(**values)
+
+
+class EverythingPilot(StillPilot):
+    """A pilot that has one of everything that can be listed, or nothing at all."""
+
+    def __init__(self, *, rows: bool, **options: Any) -> None:
+        self.rows = rows
+        super().__init__(**options)
+
+    def answer(self, call: Any) -> Any:
+        found = super().answer(call)
+        if getattr(call.route.answer, "__origin__", None) is not Page:
+            return found
+        items = list(found.items) if isinstance(found, Page) else []
+        if not items:
+            (kind,) = get_args(call.route.answer)
+            items = self.all.get(kind) or [an_example(kind)]
+        return Page(as_of=NOW, source="all", items=items if self.rows else [])
+
+
+@pytest.mark.parametrize("rows", [True, False])
+def test_no_view_has_an_empty_pane_beside_it(rows):
+    async def story(hands: Hands):
+        app = hands.app
+        for name, view in app.views.items():
+            await hands.command(name)
+            await hands.until(lambda: app.place.heard is not None or app.place.stale)
+            assert not rows or app.table.total or name in {"now", "export"}, name
+            await hands._pilot.pause(0.05)
+            pane = app.query_one("#detail")
+            if not pane.display:
+                continue
+            assert app.table.current is not None, f"{name}: nothing is told of nothing"
+            assert view.told
+            told = [line.split("│", 1)[1] for line in app._canvas.text() if "│" in line]
+            await hands.until(lambda: app._pane_lines)
+            assert any(line.strip() for line in told) or app._pane_lines, name
+
+    run(EverythingPilot(rows=rows), story, (120, 40))
+
+
+def test_a_row_without_a_story_is_told_by_its_own_members():
+    async def story(hands: Hands):
+        await hands.command("deliveries")
+        await hands.see("failed", "it answered 503")
+        await hands.press("enter")
+        await hands.see("deliveries > delivery", "revoked credential still presented", "alert id")
+        await hands.press("escape")
+        await hands.see("deliveries")
+
+    run(StillPilot(), story)
+
+
+def hinted(view, size=(80, 24), prepare=lambda pilot: None):
+    pilot = EverythingPilot(rows=True)
+    prepare(pilot)
+    said = []
+
+    async def story(hands: Hands):
+        await hands.command(view)
+        await hands.until(lambda: hands.app.table.total)
+        await hands._pilot.pause(0.05)
+        said.append(hands.text.splitlines()[-1])
+
+    run(pilot, story, size)
+    return said[0]
+
+
+def test_hints_are_verbs_of_the_row_alone():
+    for view in ("rules", "points", "silences", "oncall", "prices", "budgets", "logs"):
+        assert "L lock" not in hinted(view), view
+    assert "L lock" in hinted("partners")
+
+    def of_a_partner(pilot):
+        pilot.all[Lock] = [
+            msgspec.structs.replace(each, kind="partner", target="acme") for each in pilot.all[Lock]
+        ]
+
+    line = hinted("locks", prepare=of_a_partner)
+    assert "suspend" not in line
+    assert "L lock" not in line
+
+
+def test_what_a_list_is_for_is_hinted_first():
+    def active(pilot):
+        pilot.all[Grant] = [
+            msgspec.structs.replace(each, state="active") for each in pilot.all[Grant]
+        ]
+
+    for view, wanted in (("expiring", "N renew"), ("quiet", "x revoke")):
+        line = hinted(view, prepare=active)
+        assert line.split("enter open  ", 1)[1].startswith(wanted), line
+
+
+def test_sessions_of_one_operator_are_told_apart_where_it_is_narrow():
+    session = OperatorSession(
+        operator="root", service="audit", by="user root", source="this machine",
+        agent="pilotctl/1.0 tui", first_at=NOW, last_at=NOW, requests=1,
+    )  # fmt: skip
+    columns = of("sessions").columns
+    others = [
+        msgspec.structs.replace(session, agent="pilotctl/1.0 cli"),
+        msgspec.structs.replace(session, by="token …4f2a"),
+        msgspec.structs.replace(session, service="gateway"),
+    ]
+    rows = [session, *others]
+    texts = [[column.text(row, NOW) for column in columns] for row in rows]
+    natural = [max(len(column.name), *(len(each[at]) for each in texts))
+               for at, column in enumerate(columns)]  # fmt: skip
+    shown = arrange(columns, natural, 78)
+    seen = {tuple(each[at][:cells] for at, cells in shown.items()) for each in texts}
+    assert len(seen) == len(rows)
