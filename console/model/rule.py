@@ -13,7 +13,6 @@ from console.model.audit import Severity
 from console.model.stored import Request, Stored
 from console.model.text import Reason
 
-
 SPEND = "cost_micros"
 """The measure of rules about spend."""
 

@@ -273,9 +273,9 @@ def plan_tune(p: TuneOne, at: Engines) -> Flow[Plan]:
 )
 def tune(p: TuneOne, at: Engines, plan: Plan | None) -> Flow[DetectionRule]:
     """Set a rule's threshold, window, factor or severity; with nothing named, undo that."""
-    plan = plan or (yield from plan_tune(p, at))
-    assert isinstance(plan.subject, DetectionRule)
-    return (yield from at.rules.tune(p.rule, _tuning(p, plan.subject)))
+    known = plan.subject if plan else None
+    rule = known if isinstance(known, DetectionRule) else (yield from at.rules.show(p.rule))
+    return (yield from at.rules.tune(p.rule, _tuning(p, rule)))
 
 
 def plan_remove(p: ChangeOne, at: Engines) -> Flow[Plan]:
