@@ -95,21 +95,24 @@ class AcknowledgeOne(msgspec.Struct, kw_only=True, frozen=True):
     reason: Annotated[Note, Param("A note. It goes into the log.", kind=Kind.LONG_TEXT)] = ""
 
 
-def _about(alert: Alert) -> list[str]:
+def _planned(alert: Alert, title: str, *does: str, stays: str = "") -> Plan:
+    """Return the plan of a change to an alert: which it is, what becomes of it, what stays."""
     count = f"{alert.count} time{'' if alert.count == 1 else 's'}"
-    return [f"{alert.title} ({alert.severity}), {count}, {alert.partner or 'no partner'}"]
+    about = f"{alert.title} ({alert.severity}), {count}, {alert.partner or 'no partner'}"
+    sections = [Section("What it does", [about, *does])]
+    if stays:
+        sections.append(Section("What stays", [stays]))
+    return Plan(title=title, sections=sections, subject=alert)
 
 
 def plan_acknowledge(p: AcknowledgeOne, at: Engines) -> Flow[Plan]:
     """Look at what is taken up."""
     alert = yield from at.alerts.show(p.alert)
-    return Plan(
-        title=f"Acknowledge {alert.id}",
-        sections=[
-            Section("What it does", [*_about(alert), "it is yours, and in progress"]),
-            Section("What stays", ["it is open until it is closed with a verdict"]),
-        ],
-        subject=alert,
+    return _planned(
+        alert,
+        f"Acknowledge {alert.id}",
+        "it is yours, and in progress",
+        stays="it is open until it is closed with a verdict",
     )
 
 
@@ -141,17 +144,10 @@ class CloseOne(msgspec.Struct, kw_only=True, frozen=True):
 def plan_close(p: CloseOne, at: Engines) -> Flow[Plan]:
     """Look at what is closed."""
     alert = yield from at.alerts.show(p.alert)
-    lines = [*_about(alert), f"closed as {p.verdict.replace('_', ' ')}"]
+    does = [f"closed as {p.verdict.replace('_', ' ')}"]
     if p.verdict == Verdict.TRUE_POSITIVE:
-        lines.append("a true positive needs a lock or a revocation since it began")
-    return Plan(
-        title=f"Close {alert.id}",
-        sections=[
-            Section("What it does", lines),
-            Section("What stays", ["the same thing again reopens it"]),
-        ],
-        subject=alert,
-    )
+        does.append("a true positive needs a lock or a revocation since it began")
+    return _planned(alert, f"Close {alert.id}", *does, stays="the same thing again reopens it")
 
 
 @operation(
@@ -184,11 +180,7 @@ def plan_assign(p: AssignOne, at: Engines) -> Flow[Plan]:
     """Look at what is handed over."""
     alert = yield from at.alerts.show(p.alert)
     had = f"it was {alert.assignee}'s" if alert.assignee else "it was nobody's"
-    return Plan(
-        title=f"Assign {alert.id} to {p.assignee}",
-        sections=[Section("What it does", [*_about(alert), had, f"it is {p.assignee}'s now"])],
-        subject=alert,
-    )
+    return _planned(alert, f"Assign {alert.id} to {p.assignee}", had, f"it is {p.assignee}'s now")
 
 
 @operation(
@@ -217,16 +209,11 @@ class SnoozeOne(msgspec.Struct, kw_only=True, frozen=True):
 def plan_snooze(p: SnoozeOne, at: Engines) -> Flow[Plan]:
     """Look at what is put off."""
     alert = yield from at.alerts.show(p.alert)
-    return Plan(
-        title=f"Snooze {alert.id} until {to_the_second(p.until)}",
-        sections=[
-            Section("What it does", [*_about(alert), "it pages nobody until then"]),
-            Section(
-                "What stays",
-                [f"it wakes earlier at {2 * alert.count} times, or when its severity rises"],
-            ),
-        ],
-        subject=alert,
+    return _planned(
+        alert,
+        f"Snooze {alert.id} until {to_the_second(p.until)}",
+        "it pages nobody until then",
+        stays=f"it wakes earlier at {2 * alert.count} times, or when its severity rises",
     )
 
 
@@ -277,14 +264,9 @@ def plan_escalate(p: EscalateOne, at: Engines) -> Flow[Plan]:
         to, told = f"it is at level {level}, the last at which somebody is on call", []
     else:
         to = f"it goes to level {level}"
-    return Plan(
-        title=f"Escalate {alert.id}",
-        sections=[
-            Section("What it does", [*_about(alert), to]),
-            Section("Who is paged", told or ["nobody: `pilotctl oncall list`"]),
-        ],
-        subject=alert,
-    )
+    paged = Section("Who is paged", told or ["nobody: `pilotctl oncall list`"])
+    plan = _planned(alert, f"Escalate {alert.id}", to)
+    return msgspec.structs.replace(plan, sections=[*plan.sections, paged])
 
 
 @operation(
@@ -312,11 +294,7 @@ class CommentOne(msgspec.Struct, kw_only=True, frozen=True):
 def plan_comment(p: CommentOne, at: Engines) -> Flow[Plan]:
     """Look at what is commented on."""
     alert = yield from at.alerts.show(p.alert)
-    return Plan(
-        title=f"Comment on {alert.id}",
-        sections=[Section("What it does", [*_about(alert), f"{len(p.text)} characters are noted"])],
-        subject=alert,
-    )
+    return _planned(alert, f"Comment on {alert.id}", f"{len(p.text)} characters are noted")
 
 
 @operation(
@@ -345,11 +323,7 @@ def plan_reopen(p: ReopenOne, at: Engines) -> Flow[Plan]:
     """Look at what is opened again."""
     alert = yield from at.alerts.show(p.alert)
     verdict = (alert.verdict or "no verdict").replace("_", " ")
-    return Plan(
-        title=f"Reopen {alert.id}",
-        sections=[Section("What it does", [*_about(alert), f"{verdict} is taken back"])],
-        subject=alert,
-    )
+    return _planned(alert, f"Reopen {alert.id}", f"{verdict} is taken back")
 
 
 @operation(
