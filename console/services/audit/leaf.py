@@ -93,10 +93,11 @@ class Leaf(NamedTuple):
         for name in ("partner", "target", "grant_id"):
             if isinstance(value := after.get(name), str):
                 yield value
-        blast = after.get("blast")
-        for name in ("partners", "grants"):
-            values = blast.get(name) if isinstance(blast, dict) else None
-            yield from (each for each in values or () if isinstance(each, str))
+        for holder in (after.get("blast"), self.facts):
+            for name in ("partners", "grants"):
+                values = holder.get(name) if isinstance(holder, dict) else None
+                if isinstance(values, list):
+                    yield from (each for each in values if isinstance(each, str))
 
 
 class BadLeaf(Exception):  # noqa: N818 - it is a finding about somebody else's bytes

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, select
@@ -208,7 +209,8 @@ class Locks:
                 body=lock,
             )
         )
-        event_id = self._emit(conn, ask, "lock.add", lock, partner=partner)
+        declared = _declared(snapshot, target)
+        event_id = self._emit(conn, ask, "lock.add", lock, partner=partner, facts=declared)
         receipts.begin(
             conn,
             points=self._points,
@@ -270,7 +272,7 @@ class Locks:
         *,
         partner: str = "",
         before: Lock | None = None,
-        facts: dict[str, int] | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> str:
         return emit(
             conn,
@@ -290,6 +292,20 @@ class Locks:
                 at=ask.now,
             ),
         )
+
+
+def _declared(snapshot: Snapshot, target: LockTarget) -> dict[str, list[str]] | None:
+    """Return whose subprocessor is locked, and the grants under which it gets no key now.
+
+    It contains what happened to them, also where the last key that it held is dead already.
+    """
+    if target.kind is not LockKind.SUBPROCESSOR:
+        return None
+    grants = [each for each in snapshot.grants() if target.id in each.subprocessors]
+    return {
+        "partners": sorted({each.partner for each in grants}),
+        "grants": sorted(each.id for each in grants),
+    }
 
 
 def _uncovered(snapshot: Snapshot, target: LockTarget) -> list[GrantProjection]:

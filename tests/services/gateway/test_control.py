@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from console.model.grant import GrantedCapability
+from console.services.audit.leaf import read_leaf
 from tests.services.gateway.rig import RefusedError, Rig, projection
 
 
@@ -165,6 +166,10 @@ def test_the_plan_of_a_lock_on_a_subprocessor_counts_the_keys_that_it_holds(gate
     gateway.receipt(lock["receipt_id"])
     assert call(gateway, theirs)[0] == 403
     assert [call(gateway, key)[0] for key in own] == [200, 200, 200]
+    # The record names all whose subprocessor it is: none of them can give it a key now.
+    told = next(e for e in gateway.outbox() if e["unmapped"]["target"] == lock["id"])
+    touched = set(read_leaf(json.dumps(told).encode()).touches())
+    assert touched >= {"ash", "birch", held.id, beside.id, unheld.id}
 
 
 def test_a_lock_on_everything_stops_everyone_and_on_one_model_only_that(gateway: Rig) -> None:
