@@ -63,8 +63,11 @@ def test_the_script_is_one_that_its_shell_can_read(place: dict[str, str], shell:
     subprocess.run([shell, "-n", str(script)], env=place, check=True)
 
 
-def completed(place: dict[str, str], shell: str, typed: str) -> str:
-    """Type into a real shell on a terminal, press Tab twice, and return what it then shows."""
+def completed(place: dict[str, str], shell: str, typed: str, wanted: str) -> str:
+    """Type into a real shell on a terminal and press Tab twice; return what it then shows.
+
+    It is looked at until `wanted` is shown, or nothing more is for a while.
+    """
     script = written(place, shell)
     begin = {
         "bash": f"source {script}",
@@ -82,7 +85,7 @@ def completed(place: dict[str, str], shell: str, typed: str) -> str:
         os.write(terminal, f"{begin}; echo rea''dy\n".encode())
         heard(terminal, "ready")
         os.write(terminal, f"{typed}\t\t".encode())
-        return heard(terminal, "", quiet=2.0)
+        return heard(terminal, wanted, quiet=8.0)
     finally:
         os.kill(pid, 9)
         os.waitpid(pid, 0)
@@ -104,10 +107,10 @@ def heard(terminal: int, until: str, quiet: float = 20.0) -> str:
 def test_verbs_flags_choices_and_names_complete_on_a_terminal(
     place: dict[str, str], shell: str
 ) -> None:
-    assert "revoke" in completed(place, shell, "pilotctl grant rev")
-    assert "--capability" in completed(place, shell, "pilotctl grant list --cap")
-    assert "northwind" in completed(place, shell, "pilotctl partner show nor")
-    assert "active" in completed(place, shell, "pilotctl grant list --state act")
+    assert "revoke" in completed(place, shell, "pilotctl grant rev", "revoke")
+    assert "--capability" in completed(place, shell, "pilotctl grant list --cap", "--capability")
+    assert "northwind" in completed(place, shell, "pilotctl partner show nor", "northwind")
+    assert "active" in completed(place, shell, "pilotctl grant list --state act", "active")
 
 
 def test_fish_offers_names_with_a_few_words(place: dict[str, str]) -> None:
