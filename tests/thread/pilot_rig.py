@@ -30,7 +30,7 @@ from console.operations.values import build
 from console.services import supervisor
 from console.services.settings import prepare
 from console.session import Session
-from tests import ocsf
+from tests import nursery, ocsf
 
 T = TypeVar("T")
 
@@ -313,7 +313,7 @@ def running(
     configure(home, ports=ports or [0] * points, more=more)
     rig = Rig(home)
     try:
-        supervisor.start(home)
+        supervisor.start(home, program=nursery.program("console.services.supervisor"))
         yield rig
     finally:
         rig.close()

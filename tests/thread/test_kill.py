@@ -50,7 +50,9 @@ def rig() -> Iterator[Rig]:
 
 
 @pytest.mark.parametrize(
-    "rounds", [20, pytest.param(200, marks=pytest.mark.long)], ids=lambda n: f"{n}-times"
+    "rounds",
+    [4, *(pytest.param(n, marks=pytest.mark.long) for n in (20, 200))],
+    ids=lambda n: f"{n}-times",
 )
 def test_services_killed_at_random_moments_under_load(
     rig: Rig, rounds: int, record_property: Any

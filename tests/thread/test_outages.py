@@ -52,6 +52,7 @@ class Prober(threading.Thread):
         self.calls: list[tuple[datetime, httpx.Response]] = []
         self._enough = threading.Event()
         self.start()
+        rig.until(lambda: self.calls, what="it is served before anything is closed")
 
     def run(self) -> None:
         with httpx.Client() as client:

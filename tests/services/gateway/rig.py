@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -23,6 +21,7 @@ import msgspec
 from console.model.grant import GrantedCapability, GrantProjection, Lapse
 from console.model.ids import new_id
 from console.model.principal import PrincipalProjection
+from tests import nursery
 
 REPO = Path(__file__).resolve().parents[3]
 
@@ -88,7 +87,7 @@ class Rig:
     def __init__(self, home: Path, config: str = "", points: int = 1) -> None:
         self.home = home
         self.points = points
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, nursery.Born | subprocess.Popen[bytes]] = {}
         self.urls: dict[str, str] = {}
         home.mkdir(parents=True, exist_ok=True)
         ports = ", ".join("0" for _ in range(points))
@@ -129,13 +128,11 @@ class Rig:
 
     def start(self, name: str) -> None:
         module = "console.services.gateway" + ("" if name == "control" else ".point")
-        args = [sys.executable, "-m", module, "--home", str(self.home)]
+        args = ["--home", str(self.home)]
         if name != "control":
             args += ["--name", name]
         with (self.home / f"{name}.err").open("ab") as err:
-            self.processes[name] = subprocess.Popen(
-                args, cwd=REPO, stderr=err, stdout=err, stdin=subprocess.DEVNULL
-            )
+            self.processes[name] = nursery.start(module, *args, out=err.fileno(), err=err.fileno())
 
     def stop(self, name: str, how: int = signal.SIGTERM) -> None:
         process = self.processes.pop(name)
@@ -170,7 +167,8 @@ class Rig:
 
     def freeze(self, name: str) -> None:
         self.processes[name].send_signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, self.processes[name].pid, os.WSTOPPED)
+        stat = Path(f"/proc/{self.processes[name].pid}/stat")
+        self.wait(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", f"{name} stops")
 
     def wake(self, name: str) -> None:
         self.processes[name].send_signal(signal.SIGCONT)
