@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -20,19 +21,26 @@ def serving(service: str, home: Path) -> Iterator[tuple[httpx.Client, int]]:
     process = subprocess.Popen(
         [sys.executable, "-m", f"console.services.{service}", "--home", str(home)], cwd=ROOT
     )
-    transport = httpx.HTTPTransport(uds=str(home / "run" / f"{service}.sock"))
+    path = str(home / "run" / f"{service}.sock")
+    transport = httpx.HTTPTransport(uds=path)
     try:
+        _until_it_listens(path)
         with httpx.Client(transport=transport, base_url="http://service", timeout=30) as client:
-            for _ in range(3000):
-                try:
-                    client.get("/v1/status")
-                    break
-                except httpx.HTTPError:
-                    time.sleep(0.1)
+            assert client.get("/v1/status").status_code < 500
             yield client, process.pid
     finally:
         process.terminate()
         process.wait()
+
+
+def _until_it_listens(path: str) -> None:
+    end = time.monotonic() + 300  # a store of ten million calls takes its time to open
+    while True:
+        with socket.socket(socket.AF_UNIX) as tried, suppress(OSError):
+            tried.connect(path)
+            return
+        assert time.monotonic() < end, f"nothing listens at {path}"
+        time.sleep(0.1)
 
 
 def resident(pid: int) -> float:

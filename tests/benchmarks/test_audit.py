@@ -10,13 +10,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import msgspec
 import pytest
 from sqlalchemy import Connection
 
 from console.model.text import now
 from console.services.audit import detections, ledger, search
 from console.services.audit.detections import CallItem, CallPage
-from console.services.audit.leaf import Leaf
+from console.services.audit.leaf import Leaf, read_leaf
 from console.services.audit.rulefile import load_rules
 from console.services.audit.schema import CURSORS, STEPS, TREE
 from console.services.audit.signing import log_key
@@ -57,13 +58,24 @@ def history(size: int) -> Iterator[list[Leaf]]:
             action = ACTIONS[at % len(ACTIONS)]
             made = START + timedelta(seconds=at)
             reason = f"a change of the programme, number {at}, asked for by {partner}"
-            body = f'{{"an event of three hundred bytes":"{"x" * 220}","n":{at}}}'.encode()
-            batch.append(
-                Leaf(
-                    f"evt_{at:026}", "policy", at, made, f"operator-{at % 7}", action, "grant",
-                    f"grt_{at % 5000:05}", "", partner, "success", reason, "", None, body,
-                )
-            )  # fmt: skip
+            told = {
+                "metadata": {
+                    "event_code": action,
+                    "log_name": "policy",
+                    "sequence": at,
+                    "uid": f"evt_{at:026}",
+                },
+                "unmapped": {
+                    "actor": f"operator-{at % 7}",
+                    "at": made,
+                    "kind": "grant",
+                    "outcome": "success",
+                    "partner": partner,
+                    "reason": reason,
+                    "target": f"grt_{at % 5000:05}",
+                },
+            }
+            batch.append(read_leaf(msgspec.json.encode(told)))
         yield batch
 
 
@@ -139,7 +151,7 @@ def test_the_first_page_of_a_search_in_a_million_events_beside_ten_thousand(tmp_
         print(f"\n{size:,} events appended in {time.perf_counter() - start:.0f} s")
         for at, query in enumerate(QUERIES):
             measured[at][size] = store.read_now(lambda conn: first_page(conn, query))  # noqa: B023
-        # These events are made up: the detections are not to read them.
+        # They are searched, not judged.
         store.write_now(
             lambda conn: conn.execute(CURSORS.insert().values(feed="events", position=size))  # noqa: B023
         )

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, text
 
-SAMPLE = 2000
+SAMPLE = 500
 """The newest rows, by which it is judged how common a term is."""
 WORTH_JUDGING = 20_000
 """Rows below which a search is short anyway."""
-_COMMON = 0.2
+COMMON = 100
+"""A term that at least so many of these have is common."""
 
 
 def split(
@@ -26,15 +27,13 @@ def split(
     """
     if len(terms) < 2 or newest < WORTH_JUDGING:
         return list(terms), []
+    # From its end, a term's list is read only as far as is asked.
     query = text(
-        f"SELECT count(*) FROM {table} WHERE {table} MATCH :term AND rowid > :low"  # noqa: S608 - our own name
+        f"SELECT rowid FROM {table} WHERE {table} MATCH :term AND rowid > :low "  # noqa: S608 - our own name
+        "ORDER BY rowid DESC LIMIT 1 OFFSET :rest"
     )
-    common = [
-        term
-        for term in terms
-        if (conn.execute(query, {"term": term, "low": newest - SAMPLE}).scalar() or 0)
-        > SAMPLE * _COMMON
-    ]
+    where = {"low": newest - SAMPLE, "rest": COMMON - 1}
+    common = [term for term in terms if conn.execute(query, {"term": term, **where}).first()]
     rare = [term for term in terms if term not in common]
     return (rare, common) if rare else (list(terms), [])
 

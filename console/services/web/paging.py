@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 FEWEST, USUAL, MOST = 1, 100, 500
 
-WINDOW = 200_000
+WINDOW = 1_000_000
 """Rows that a search for something rare looks through first."""
 PATIENCE = 0.25
 """Seconds after which such a search answers with what it has."""
