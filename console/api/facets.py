@@ -353,7 +353,14 @@ class Usage(Protocol):
         principal: str = "",
         network: str = "",
         pilot: str = "",
-        export: bool = False,
+    ) -> Flow[Page[UsageRow]]: ...
+    def exported(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        partner: str = "",
+        pilot: str = "",
     ) -> Flow[Page[UsageRow]]: ...
     def budgets(self, *, partner: str = "") -> Flow[Page[BudgetState]]: ...
 

@@ -135,9 +135,10 @@ USAGE = Route(
     ),
 )  # fmt: skip
 USAGE_EXPORT = Route(
-    "usage.export", "gateway", "GET", "/v1/usage/export", Page[UsageRow], query=USAGE.query
-)
-"""The same rows, as the beginning of an export: who exported which is recorded."""
+    "usage.export", "gateway", "GET", "/v1/usage/export", Page[UsageRow],
+    query=("since", "until", "partner", "pilot"),
+)  # fmt: skip
+"""Usage by pilot and partner, as the beginning of an export: who exported which is recorded."""
 BUDGETS = Route(
     "usage.budgets", "gateway", "GET", "/v1/usage/budgets", Page[BudgetState], query=("partner",)
 )

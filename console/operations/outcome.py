@@ -58,7 +58,7 @@ def outcome(op: Operation, result: Any, *, waited: bool = True) -> Ending:
             return Ending(ExitCode.DONE, "issued before: the token itself was shown then, once")
         case IssuedToken() if result.account.unaware:
             return _unaware(result.account)
-        case OperatorAccount() if result.unaware:
+        case OperatorAccount() if result.unaware and op.effect is not Effect.READ:
             return _unaware(result)
         case Page() if result.partial:
             why = "; ".join(result.warnings) or "some rows could not be had"

@@ -223,10 +223,9 @@ def export(p: ExportUsage, at: Engines, _plan: Plan | None) -> Flow[Page[Charge]
     what is recorded.
     """
     since = _midnight(p.since)
-    whose = yield from at.usage.by(
-        UsageBy.PILOT, also=UsageBy.PARTNER, since=since, until=p.until, partner=p.partner,
-        pilot=p.pilot, export=True,
-    )  # fmt: skip
+    whose = yield from at.usage.exported(
+        since=since, until=p.until, partner=p.partner, pilot=p.pilot
+    )
     prices = yield from at.prices.find(Paging(limit=500))
     known = list(prices.items)
     while prices.next_cursor:

@@ -193,10 +193,9 @@ class Usage:
         principal: str = "",
         network: str = "",
         pilot: str = "",
-        export: bool = False,
     ) -> Flow[Page[UsageRow]]:
         return ask(
-            gateway.USAGE_EXPORT if export else gateway.USAGE,
+            gateway.USAGE,
             query={
                 "by": group,
                 "also": also,
@@ -212,6 +211,17 @@ class Usage:
                 "pilot": pilot,
             },
         )
+
+    def exported(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        partner: str = "",
+        pilot: str = "",
+    ) -> Flow[Page[UsageRow]]:
+        filters = {"since": time(since), "until": time(until), "partner": partner, "pilot": pilot}
+        return ask(gateway.USAGE_EXPORT, query=filters)
 
     def budgets(self, *, partner: str = "") -> Flow[Page[BudgetState]]:
         return ask(gateway.BUDGETS, query={"partner": partner})

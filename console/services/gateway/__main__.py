@@ -147,7 +147,7 @@ class Control:
         web.mount_async(api.CALL_SHOW, reads.of(calls.show, "call", "call"))
         web.mount_async(api.CALL_EXPLAIN, reads.of(explain.explain, "call", "call"))
         web.mount_async(api.CALL_TAIL, self.tail)
-        web.mount_async(api.USAGE_EXPORT, reads.exported(usage.listing, "usage", "partner"))
+        web.mount_async(api.USAGE_EXPORT, reads.exported(usage.exported, "usage", "partner"))
         web.internal(
             "PUT",
             "/internal/v1/projection",

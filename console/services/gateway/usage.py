@@ -143,6 +143,15 @@ def listing(conn: Connection, ask: Ask) -> Page[UsageRow]:
     by, also = _by(ask, "by") or UsageBy.PARTNER, _by(ask, "also")
     if also is by:
         raise refusal("invalid", f"also: it is grouped by {by} already")
+    return _listed(conn, ask, by, also)
+
+
+def exported(conn: Connection, ask: Ask) -> Page[UsageRow]:
+    """Answer `usage.export`: whose usage there is, by pilot and partner."""
+    return _listed(conn, ask, UsageBy.PILOT, UsageBy.PARTNER)
+
+
+def _listed(conn: Connection, ask: Ask, by: UsageBy, also: UsageBy | None) -> Page[UsageRow]:
     groups = [_GROUPS[each] for each in (by, also) if each is not None]
     narrowed = [
         column == wanted for name, column in _FILTERS.items() if (wanted := ask.query.get(name))
