@@ -25,7 +25,7 @@ from console.operations.values import parse
 from console.present.cells import width
 from console.present.columns import name_of
 from console.present.plan import plan_lines
-from console.tui.buttons import Buttons
+from console.tui.buttons import Buttons, go
 from console.tui.entry import Entry
 from console.tui.ink import Ink, Line
 from console.tui.lines import Lines, wrap
@@ -198,9 +198,9 @@ class Act(ModalScreen[None]):
             if key == "tab":
                 self._complete()
             # Enter goes on to the next field, and ends on Cancel: it never confirms.
-            self.focus_next()
+            go(self, 1)
         elif key in {"shift+tab", "up"}:
-            self.focus_previous()
+            go(self, -1)
         elif key in {"pageup", "pagedown"}:
             by = 4 if key == "pagedown" else -4
             self.query_one(VerticalScroll).scroll_relative(y=by, animate=False)

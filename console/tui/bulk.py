@@ -18,7 +18,7 @@ from console.operations.spec import Effect, Operation
 from console.operations.values import parse
 from console.present.cells import fit
 from console.tui.act import PLACEHOLDER, PLAN_PAUSE, Confirmed
-from console.tui.buttons import Buttons
+from console.tui.buttons import Buttons, go
 from console.tui.entry import Entry
 from console.tui.ink import Ink, Line
 from console.tui.lines import Lines, wrap
@@ -151,9 +151,9 @@ class Bulk(ModalScreen[None]):
             self._top += self._most * (1 if key == "pagedown" else -1)
             self._draw()
         elif key in {"tab", "down", "enter"}:
-            self.focus_next()
+            go(self, 1)
         elif key in {"shift+tab", "up"}:
-            self.focus_previous()
+            go(self, -1)
 
     def take_paste(self, text: str) -> None:
         """Take a paste into the field in focus."""
@@ -185,6 +185,9 @@ class Bulk(ModalScreen[None]):
         wanted = self._wanted
         self.query_one("#count-row").display = bool(wanted)
         self.query_one("#count-label", Lines).set([[Ink("Type "), Ink(wanted, "title"), Ink(":")]])
+        if wanted and isinstance(self.focused, Buttons):
+            # As in one dialogue: whoever went past the fields types what is asked for now.
+            self.set_focus(self.query_one("#count", Entry))
         self._draw()
         self._hold()
 

@@ -1,12 +1,14 @@
-"""The end of a dialogue: Cancel, and the verb."""
+"""The end of a dialogue: Cancel and the verb; and the way there from field to field."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
 
+from console.tui.entry import Entry
 from console.tui.ink import strip
 from console.tui.theme import Palette
 
@@ -73,3 +75,15 @@ class Buttons(Widget, can_focus=True):
         if self.why:
             verb = (f"  {self.verb}: {self.why}", dim)
         return strip([cancel, ("  ", base), verb], self.size.width, base)
+
+
+def go(dialogue: Screen[None], by: int) -> None:
+    """Go to the next field of a dialogue, or the one before; after the last come the buttons.
+
+    In the order in which they were made: Textual's own is that of the last layout, and passes
+    over a field that was shown since then, so that what is typed next would go to a button.
+    """
+    stops = [each for each in dialogue.query(Widget) if isinstance(each, Entry | Buttons)]
+    shown = [each for each in stops if all(above.display for above in each.ancestors_with_self)]
+    at = next((at for at, each in enumerate(shown) if each is dialogue.focused), -by)
+    dialogue.set_focus(shown[(at + by) % len(shown)])

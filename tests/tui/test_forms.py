@@ -7,7 +7,7 @@ from fake_pilot import FakePilot, an_id
 from test_console import run
 
 from console.tui.act import Act
-from console.tui.buttons import Buttons
+from console.tui.buttons import Buttons, go
 from console.tui.entry import Entry
 
 KNOWN = {"partner.list": ["acme", "northland", "land-trust"],
@@ -67,6 +67,29 @@ class LatePilot(FakePilot):
         if call.route.id.endswith("blast"):
             await self.let.wait()
         return await super()._exchange(call, drive)
+
+
+def test_a_name_that_is_asked_for_is_the_next_field_before_the_screen_is_laid_out():
+    async def story(hands):
+        await hands.command("grants")
+        await hands.until(lambda: hands.app.table.total == 5)
+        await hands.press("R")
+        await hands.until(lambda: isinstance(hands.app.screen, Act))
+        form = hands.app.screen
+        form.query_one("#name-row").display = False
+        await hands.press()
+        form.set_focus(form.query_one("#field-reason", Entry))
+        form.query_one("#name-row").display = True
+        go(form, 1)
+        assert form.focused.id == "name"
+        go(form, 1)
+        assert isinstance(form.focused, Buttons)
+        go(form, 1)
+        assert form.focused.id == "field-reason"
+        go(form, -1)
+        assert isinstance(form.focused, Buttons)
+
+    run(FakePilot(), story)
 
 
 def test_a_plan_that_comes_late_takes_the_keys_to_the_name_it_asks_for():
