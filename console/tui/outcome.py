@@ -129,8 +129,13 @@ class Doing(ModalScreen[None]):
     def take(self, key: str, _: str | None) -> None:
         """Any of these closes the box, never the write."""
         if key in {"enter", "escape", "q", "space"}:
+            self._shown = False
             self.app.pop_screen()
             self.after()
+
+    def on_unmount(self) -> None:
+        """Take what comes of the write from now on, and show none of it."""
+        self._shown = False
 
 
 class SecretShown(ModalScreen[None]):

@@ -93,6 +93,8 @@ class FakePilot:
     keys_used: list[str] = field(default_factory=list)
     closed: bool = False
     suspect: bool = False
+    pace: float = 20.0
+    """How many times faster than the clock the flows' waits go by."""
 
     def __post_init__(self) -> None:
         self.now = datetime.now(UTC)
@@ -250,7 +252,7 @@ class FakePilot:
                 case Many():
                     answer = [await self._exchange(call, drive) for call in step.calls]
                 case Wait():
-                    await asyncio.sleep(step.seconds)
+                    await asyncio.sleep(step.seconds / self.pace)
                     answer = math.inf
                 case Report():
                     drive.on_report(step)

@@ -225,7 +225,7 @@ def test_revoke_wants_the_name_typed():
 
 
 def test_revoke_with_the_name_typed_is_followed_to_its_end():
-    pilot = FakePilot()
+    pilot = FakePilot(pace=1.0)  # the write itself is still in view in the log
 
     async def story(hands):
         await hands.command("grants")
@@ -336,6 +336,10 @@ def test_leaving_the_dialogue_of_a_write_does_not_stop_it():
         await hands.press("escape")
         await hands.command("alerts")
         await hands.until(lambda: len(pilot.sent) == 1)
+        await hands.until(lambda: not hands.app._writes)
+        said = [note.text for note in hands.app.link.log]
+        assert any(each.startswith("lock.add: ") for each in said), said
+        assert not any("bug" in each for each in said)
 
     run(pilot, story)
 
