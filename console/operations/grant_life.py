@@ -36,11 +36,11 @@ GrantId = Annotated[
 LimitsOfAll = Annotated[
     Limits | None,
     Param("Over all its keys: requests=60,parallel=4,budget=250,per=month, or none.",
-          kind=Kind.LIMITS),
+          kind=Kind.LIMITS, asked=True),
 ]  # fmt: skip
 LimitsOfEach = Annotated[
     Limits | None,
-    Param("For each of its principals alone, written the same.", kind=Kind.LIMITS),
+    Param("For each of its principals alone, written the same.", kind=Kind.LIMITS, asked=True),
 ]
 
 
@@ -169,6 +169,7 @@ class AmendOne(msgspec.Struct, kw_only=True, frozen=True):
             kind=Kind.NETWORK,
             repeats=True,
             flag="network",
+            asked=True,
         ),
     ] = None
     principals: Annotated[
@@ -179,6 +180,7 @@ class AmendOne(msgspec.Struct, kw_only=True, frozen=True):
             completes="principal.list",
             repeats=True,
             flag="principal",
+            asked=True,
         ),
     ] = None
     purpose: Annotated[str | None, Param("What the access is for.", kind=Kind.LONG_TEXT)] = None

@@ -75,14 +75,15 @@ class AddOncall(msgspec.Struct, kw_only=True, frozen=True):
 
     name: Annotated[Slug, Param("A short name.", kind=Kind.SLUG, positional=True)]
     webhook: Annotated[
-        str, Param("Its address: https, or http on this machine.", metavar="URL")
+        str, Param("Its address: https, or http on this machine.", metavar="URL", asked=True)
     ] = ""
     signing_key: Annotated[
         str,
-        Param("The file with the webhook's secret, `whsec_` and base64.", kind=Kind.FILE),
-    ] = ""
+        Param("The file with the webhook's secret, `whsec_` and base64.", kind=Kind.FILE,
+              asked=True),
+    ] = ""  # fmt: skip
     command: Annotated[
-        str, Param("A program in the state folder's `paging`.", metavar="PROGRAM")
+        str, Param("A program in the state folder's `paging`.", metavar="PROGRAM", asked=True)
     ] = ""
     arguments: Annotated[
         list[str], Param("An argument of the program.", repeats=True, kind=Kind.LONG_TEXT,
@@ -101,7 +102,7 @@ class AddOncall(msgspec.Struct, kw_only=True, frozen=True):
     after_seconds: Annotated[
         Annotated[int, Meta(ge=0, le=MOST_AFTER_SECONDS)],
         Param("Only about what nobody has taken on for so long, like 10m.", kind=Kind.DURATION,
-              flag="after"),
+              flag="after", asked=True),
     ] = 0  # fmt: skip
     timeout_seconds: Annotated[
         Annotated[int, Meta(ge=1, le=60)],

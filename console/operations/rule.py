@@ -32,12 +32,14 @@ RuleName = Annotated[
 Threshold = Annotated[
     int | None,
     Param("How many make an alert; of a norm, the least: of spend in units, 5.00.",
-          kind=Kind.MONEY),
+          kind=Kind.MONEY, asked=True),
 ]  # fmt: skip
 Within = Annotated[
-    int | None, Param("Within which time, like 5m.", kind=Kind.DURATION, flag="window")
+    int | None, Param("Within which time, like 5m.", kind=Kind.DURATION, flag="window", asked=True)
 ]
-Factor = Annotated[int | None, Param("How many times the norm is too much.", kind=Kind.NUMBER)]
+Factor = Annotated[
+    int | None, Param("How many times the norm is too much.", kind=Kind.NUMBER, asked=True)
+]
 
 
 class ListRules(Listing, kw_only=True, frozen=True):
@@ -236,7 +238,7 @@ class TuneOne(msgspec.Struct, kw_only=True, frozen=True):
     factor: Factor = None
     severity: Annotated[
         Severity | None,
-        Param("How bad its alerts are.", kind=Kind.CHOICE, choices=tuple(Severity)),
+        Param("How bad its alerts are.", kind=Kind.CHOICE, choices=tuple(Severity), asked=True),
     ] = None
     reason: Why
 

@@ -75,6 +75,8 @@ class Param(msgspec.Struct, frozen=True):
     choices: tuple[str, ...] = ()
     flag: str = ""
     """The flag's name without dashes, where it is not the field's own (`capability`)."""
+    asked: bool = False
+    """A form asks for it although it may be left out: it is what the verb is for."""
 
 
 class Field(NamedTuple):

@@ -102,7 +102,9 @@ class Act(ModalScreen[None]):
         self._asked = [
             field
             for field in fields(op)
-            if whole or (field.required and (not values.get(field.name) or field.name == "reason"))
+            if whole
+            or (field.required and field.name == "reason")
+            or ((field.required or field.param.asked) and not values.get(field.name))
         ]
 
         labels = [width(_label(field)) for field in self._asked]

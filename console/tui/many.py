@@ -90,7 +90,7 @@ def asked_of(op: Operation, items: Iterable[Item]) -> list[Field]:
     return [
         field
         for field in fields(op)
-        if field.required
+        if (field.required or field.param.asked)
         and (field.name == "reason" or any(not item.values.get(field.name) for item in held))
     ]
 

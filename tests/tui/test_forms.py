@@ -115,3 +115,19 @@ def test_a_plan_that_comes_late_takes_the_keys_to_the_name_it_asks_for():
         assert [call.body.id for call in pilot.sent] == [an_id("grt", 0)]
 
     run(pilot, story)
+
+
+@pytest.mark.parametrize("verb", ["narrow", "amend"])
+def test_a_form_asks_for_what_its_verb_is_for(verb):
+    async def story(hands):
+        await hands.command(f"grant {verb} {an_id('grt', 0)}")
+        await hands.until(lambda: isinstance(hands.app.screen, Act))
+        form = hands.app.screen
+        asked = [each.id for each in form.query(Entry) if (each.id or "").startswith("field-")]
+        assert asked == ["field-limits", "field-principal_limits", "field-networks",
+                         "field-principals", "field-reason"]  # fmt: skip
+        await hands.until(lambda: getattr(form.focused, "id", "") == "field-limits")
+        await hands.type("requests=5")
+        await hands.see("--limits requests=5")
+
+    run(FakePilot(), story)
