@@ -185,6 +185,11 @@ def _number(name: str, path: str = "", priority: int = 1, width: int = 4) -> Col
     return Column(name, _of(path or name), priority, align="right", width=width)
 
 
+def _count(name: str, path: str, priority: int = 1) -> Column:
+    get = _of(path)
+    return Column(name, lambda row: f"{get(row):,}", priority, align="right", width=4)
+
+
 def _age(name: str, path: str, priority: int = 1) -> Column:
     return Column(name, _of(path), priority, "age", "right", 4)
 
@@ -390,7 +395,7 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         _text("by", priority=1),
         _text("agent", priority=0, width=12, most=40),
         _age("last", "last_at", 0),
-        _number("requests", priority=2),
+        _count("requests", "requests", 2),
         _text("source", priority=3),
         _age("since", "first_at", 4),
     ),
@@ -399,7 +404,7 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("from", lambda row: row.starts_on.isoformat(), 0, width=10),
         _money("input", "input_micros", 0),
         _money("output", "output_micros", 0),
-        _number("max output", "max_output_tokens", priority=2),
+        _count("max output", "max_output_tokens", 2),
         _text("set by", "updated_by", priority=3),
         _age("set", "updated_at", 3),
     ),
@@ -461,6 +466,12 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("quiet until", lambda row: row.snoozed_until, 4, style="until"),
         Column("silenced", lambda row: bool(row.silenced_by), 5),
         _text("rule", priority=5),
+    ),
+    "AlertPage": (
+        _text("target", priority=0),
+        _text("state", priority=0),
+        _until("when", "at", 0),
+        _text("said", priority=1),
     ),
     "LogHandover": (
         Column("at", lambda row: row.at, 0, "time", width=16),

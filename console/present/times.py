@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+_YEAR = 365.25 * 86400
 _AGES = (10, 30, 60, 120, 300, 600, 1200, 1800)
 """Seconds below an hour at which an age says something else."""
 
@@ -32,8 +33,8 @@ def age(moment: datetime | None, now: datetime) -> str:
     """Return how long ago `moment` was, in steps so coarse that an idle screen is silent.
 
     `now` below ten seconds, then the last of 10s, 30s, 1m, 2m, 5m, 10m, 20m and 30m that
-    has passed, hours from one hour on, days from two days on. Empty for None; a future
-    moment reads as `until` does.
+    has passed, hours from one hour on, days from two days on, years from two years on. Empty
+    for None; a future moment reads as `until` does.
     """
     if moment is None:
         return ""
@@ -85,4 +86,6 @@ def _coarse(seconds: float) -> str:
         return f"{int(seconds) // 60}m"
     if seconds < 2 * 86400:
         return f"{int(seconds) // 3600}h"
-    return f"{int(seconds) // 86400}d"
+    if seconds < 2 * _YEAR:
+        return f"{int(seconds) // 86400}d"
+    return f"{int(seconds / _YEAR)}y"

@@ -37,6 +37,8 @@ def test_ages_grow_in_coarse_steps_only():
     assert shown == ["now", "10s", "10s", "1m", "1h", "25h", "2d"]
     assert until(AT + timedelta(days=3), AT) == "in 3d"
     assert until(AT - timedelta(minutes=5), AT) == "5m ago"
+    assert until(AT + timedelta(days=700), AT) == "in 700d"
+    assert until(AT + timedelta(days=1874), AT) == "in 5y"
     assert age(None, AT) == ""
 
 
