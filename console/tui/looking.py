@@ -176,7 +176,7 @@ class Looking(Frame):
         try:
             while True:
                 try:
-                    _, lines = await self.told(subject, room)
+                    _, lines = await self.told(subject, room, glance=True)
                 except PilotError as error:
                     lines = [*self._known(subject, room), ReadLine([Ink(error.message, "bad")])]
                 except Exception as error:

@@ -131,11 +131,13 @@ class Reads(Dressed, inherit_bindings=False):
                 self.reading.show(place.lines, self.reading.top, self.reading.at)
             self.draw_frame()
 
-    async def told(self, subject: Subject, room: int) -> tuple[Any, list[ReadLine]]:
+    async def told(
+        self, subject: Subject, room: int, *, glance: bool = False
+    ) -> tuple[Any, list[ReadLine]]:
         """Return an object now, and its reading. Raises `PilotError` if it cannot be had."""
         return await story(
             subject, STORIES.get(subject.noun, Story()), self.registry, self.link, self.proofs,
-            room=room,
+            room=room, glance=glance,
         )  # fmt: skip
 
     def _fill_table(self) -> None:

@@ -131,8 +131,10 @@ def _event_lines(told: Told) -> list[ReadLine]:
     elif told.items("PROOF"):
         out += [ReadLine([]), ReadLine([Ink("PROOF", "title")])]
         out += _proof_lines(told.items("PROOF"), told)
-    out += [ReadLine([]), ReadLine([Ink("EVENT, as it is in the log", "title")])]
-    return out + _body_lines(event, told.room)
+    if event.body:
+        out += [ReadLine([]), ReadLine([Ink("EVENT, as it is in the log", "title")])]
+        out += _body_lines(event, told.room)
+    return out
 
 
 STORIES: dict[str, Story] = {
@@ -161,7 +163,7 @@ STORIES: dict[str, Story] = {
     ),
     "lock": Story((_history({"target": "{id}"}),)),
     "receipt": Story((_history({"target": "{target}"}),)),
-    "event": Story((Beside("PROOF", "audit.proof", {"event": "{id}"}),), _event_lines),
+    "event": Story((Beside("PROOF", "audit.proof", {"event": "{id}"}),), _event_lines, fixed=True),
     "pilot": Story((
         Beside("CAPABILITIES", "capability.list", {"pilot": "{id}"},
                columns=("slug", "tier", "category", "models", "routes", "title")),
@@ -179,7 +181,7 @@ STORIES: dict[str, Story] = {
     "call": Story((
         Beside("GRANT", "grant.list", {"partner": "{partner}"}, keep=_is_of_grant),
         Beside("ALERTS OF THE PARTNER", "alert.list", {"partner": "{partner}", "state": "open"}, 4),
-    )),
+    ), fixed=True),
     "terms": Story((
         Beside("ACCEPTED BY", "terms.acceptances", {"pilot": "{pilot}"}, 12),
         _history({"target": "{id}"}, 4),

@@ -84,6 +84,9 @@ class Story(NamedTuple):
     """Lines before its members: it in a few words."""
     said: frozenset[str] = frozenset()
     """Members that those lines have told already."""
+    fixed: bool = False
+    """It never changes, and reading it in full goes into the log: beside the table its row is
+    told, and only who opens it reads it."""
 
 
 _QUIET = frozenset(
@@ -91,7 +94,9 @@ _QUIET = frozenset(
      "rule_revision", "body", "decision", "receipt_id"}
 )  # fmt: skip
 """Members that are seldom what is looked for: they go to the end."""
-_SHORTER = {"snapshot_sequence": "snapshot"}
+_HEADINGS = {"pages": "who is told"}
+"""Lists of small objects that are told first, and what stands over them."""
+_SHORTER = {"snapshot_sequence": "snapshot", "calls_since_rotation": "calls since"}
 """Names that would be cut."""
 _NAME_CELLS = 16
 _MOST_IN_A_TABLE = 12
@@ -129,7 +134,7 @@ def told_of(value: Any, room: int, said: frozenset[str] = frozenset()) -> list[R
     """Return the members of an object that are looked for, without those told already."""
     first, _ = _sorted(value, room, said)
     tables: list[ReadLine] = []
-    for name in _members(value):
+    for name in sorted(_members(value), key=lambda name: name not in _HEADINGS):
         if _is_flat(getattr(value, name)):
             tables += _table_of(name, getattr(value, name), room)
     return _columns(first, room, "") + tables
@@ -207,7 +212,7 @@ def _is_flat(value: Any) -> bool:
 
 def _table_of(name: str, values: Sequence[Any], room: int) -> list[ReadLine]:
     now = datetime.now(UTC)
-    title = ReadLine([Ink(name.replace("_", " ").upper(), "title")])
+    title = ReadLine([Ink(_HEADINGS.get(name, name.replace("_", " ")).upper(), "title")])
     columns = table_columns(type(values[0])) or tuple(map(_member, _members(values[0])))
     return [
         ReadLine([]), title, *rows_as_lines(columns, values, room, _MOST_IN_A_TABLE, now,
@@ -318,15 +323,17 @@ def rows_as_lines(
 
 
 async def story(
-    subject: Subject, told: Story, registry: Registry, link: Link, proofs: Proofs, *, room: int
-) -> tuple[Any, list[ReadLine]]:
+    subject: Subject, told: Story, registry: Registry, link: Link, proofs: Proofs, *,
+    room: int, glance: bool = False,
+) -> tuple[Any, list[ReadLine]]:  # fmt: skip
     """Return the object now, and its whole reading. Raises `PilotError` if it cannot be had.
 
-    What stands beside it and cannot be had says so in its place.
+    What stands beside it and cannot be had says so in its place. At a `glance`, what is
+    fixed is told by the row that is held.
     """
     value = subject.value
     op = registry.show_op(subject.noun)
-    if op is not None:
+    if op is not None and not (glance and told.fixed and value is not None):
         name = next(iter(msgspec.structs.fields(op.params))).name
         params = params_of(op, {name: subject.id}, datetime.now(UTC))
         value = await link.read(op.run(params, link.session.engines, None))

@@ -12,7 +12,7 @@ from textual.geometry import Region, Size
 from textual.message import Message
 from textual.strip import Strip
 
-from console.present.cells import fit
+from console.present.cells import fit, width
 from console.tui.fitting import GAP, TableColumn, arrange
 from console.tui.ink import quoted, stretches, strip
 from console.tui.quiet import Quiet
@@ -218,22 +218,40 @@ class Table(Rows, can_focus=True):
 
     def _widths(self, room: int) -> dict[int, int]:
         """Return the columns that fit and their widths, worked out once for all lines."""
-        asked = (self.columns, tuple(self._said.natural), room)
+        natural = self._said.natural
+        used = self._used()
+        asked = (self.columns, tuple(natural), tuple(used), room)
         if self._fitted is None or self._fitted[0] != asked:
-            found = arrange(self.columns, self._said.natural, room - 2) if self.columns else {}
-            self._fitted = (asked, found)
+            columns = [self.columns[at] for at in used]
+            found = arrange(columns, [natural[at] for at in used], room - 2) if used else {}
+            self._fitted = (asked, {used[at]: cells for at, cells in found.items()})
         return self._fitted[1]
+
+    def _used(self) -> list[int]:
+        """Return the columns in which any row says something, with the first and the sorted one.
+
+        A tail has all of them: the next row may be the one that says something there.
+        """
+        filled = self._said.filled
+        if self.state.tail or not any(filled):
+            return list(range(len(self.columns)))
+        sort = self.state.sort
+        return [at for at, column in enumerate(self.columns)
+                if filled[at] or at == 0 or column.name == sort]  # fmt: skip
 
     def _header(self, widths: dict[int, int], palette: Palette, room: int) -> Strip:
         style = palette.style("header")
         parts = [(" ", style)]
         for index, cells in widths.items():
             column = self.columns[index]
-            arrow = ""
+            name, arrow = column.name.upper(), ""
             if column.name == self.state.sort:
                 arrow = "↓" if self.state.descending else "↑"
-            parts.append((fit(column.name.upper() + arrow, cells, column.align), style))
-            parts.append((" " * GAP, style))
+            if column.align == "left" and width(name) < cells:
+                name, arrow = name + arrow, ""
+            # a name that fills its column has the arrow in the gap behind it
+            parts += [(fit(name, cells, column.align), style), (arrow, style)]
+            parts.append((" " * (GAP - width(arrow)), style))
         return strip(parts[:-1], room, style)
 
     def _row_once(self, look: Look, palette: Palette, room: int) -> Strip:

@@ -30,6 +30,8 @@ class Texts:
         self.now = datetime.now(UTC)
         self.natural: list[int] = []
         """The width that each column would like."""
+        self.filled: list[bool] = []
+        """Whether any row says something in each column."""
         self.drawn: dict[str, Sequence[str]] = {}
         """What the rows on the screen said when they were drawn, by id."""
         self._known: dict[str, tuple[Any, Said]] = {}
@@ -38,7 +40,7 @@ class Texts:
     def under(self, columns: Sequence[TableColumn], id_of: Callable[[Any], str]) -> None:
         """Forget everything, and read rows by other columns."""
         self.columns, self.id_of = columns, id_of
-        self.natural = []
+        self.natural, self.filled = [], []
         self._known.clear()
         self.drawn.clear()
         self._changed.clear()
@@ -71,11 +73,13 @@ class Texts:
     def measure(self, rows: Iterable[Any]) -> None:
         """Let each column be as wide as the widest of its cells so far."""
         held = self.natural if len(self.natural) == len(self.columns) else []
+        filled = self.filled if held else [False] * len(self.columns)
         texts = [self.of(row).texts for row in rows]
         self.natural = [
             max([held[at] if held else len(each.name), *(width(row[at]) for row in texts)])
             for at, each in enumerate(self.columns)
         ]
+        self.filled = [was or any(row[at] for row in texts) for at, was in enumerate(filled)]
 
     def renew(self) -> None:
         """Take the time of new rows; what was said a moment ago is as good as said now."""

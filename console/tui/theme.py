@@ -58,6 +58,7 @@ _MEANING = {
     "reopened": "high", "in_progress": "pending", "in_review": "pending",
     "snoozed": "muted", "ended": "muted", "removed": "muted", "off": "muted", "on": "good",
     "broken": "bad", "delivered": "good", "failed": "bad", "pending": "pending",
+    "waiting": "pending", "cancelled": "muted", "cut": "muted",
     "restricted": "pending", "vetting": "pending", "offboarding": "pending",
 }  # fmt: skip
 

@@ -91,7 +91,7 @@ _FIRST = {
     "UsageTerms": ("pilot", "version", "title", "reaccept by", "accepted by", "id"),
     "Silence": ("matches", "state", "ends", "hits", "alerts", "owner", "reason", "id"),
     "DetectionRule": ("rule", "state", "severity", "kind", "threshold", "window", "title"),
-    "OncallTarget": ("name", "level", "severities", "kind", "delivered", "failing"),
+    "OncallTarget": ("name", "level", "after", "severities", "kind", "delivered", "failing"),
     "Delivery": ("target", "title", "state", "attempts", "age", "next", "error", "id"),
     "Tombstone": ("kind", "partner", "age", "by", "reason", "id"),
     "OperatorSession": ("operator", "service", "by", "agent", "last", "requests"),
@@ -105,8 +105,8 @@ _PRIORITY = {
     ("Tombstone", "id"): 1, ("Event", "target"): 0, ("Receipt", "logged"): 5,
 }  # fmt: skip
 _LEAST = {
-    ("Alert", "title"): 28, ("DetectionRule", "rule"): 24, ("Lock", "reason"): 20,
-    ("UsageTerms", "title"): 24,
+    ("Alert", "title"): 24, ("Alert", "state"): 11, ("DetectionRule", "rule"): 24,
+    ("Lock", "reason"): 20, ("UsageTerms", "title"): 24,
 }  # fmt: skip
 """Cells without which a column says too little: others go first."""
 _TOGETHER = {

@@ -10,20 +10,25 @@ import pytest
 from still_pilot import NOW, StillPilot, an_id
 from test_console import OPERATIONS, Hands, run
 
+from console.api.audit import ALERT_SHOW, EVENT_SHOW
+from console.api.gateway import CALL_SHOW
 from console.model.account import OperatorSession
-from console.model.audit import Event
+from console.model.audit import AlertPage, Event
 from console.model.enforcement import Lock, Receipt
 from console.model.grant import Grant
+from console.model.oncall import DeliveryState
 from console.model.price import BudgetState
 from console.model.stored import Page
 from console.model.traffic import CallRecord, UsageRow
 from console.present.columns import answer_name, name_of
 from console.tui.described import described
-from console.tui.fitting import arrange
+from console.tui.fitting import TableColumn, arrange
 from console.tui.link import Link
 from console.tui.one_partner import last_used, locks_on, observed
 from console.tui.proofs import Proofs, contradiction
+from console.tui.rows import TableState
 from console.tui.tails import merged, searching
+from console.tui.theme import meaning
 from console.tui.usage import by_hour, used
 from console.tui.views import narrowed, row_id, subject_of
 
@@ -265,6 +270,87 @@ def test_the_row_under_the_cursor_is_told_beside_the_table_where_there_is_room()
         await hands.see("x4")
 
     run(StillPilot(), story, (120, 40))
+
+
+def test_a_call_beside_the_table_is_told_by_its_row_and_read_only_by_who_opens_it():
+    asked = []
+
+    class CountingPilot(StillPilot):
+        def answer(self, call: Any) -> Any:
+            asked.append(call.route.id)
+            return super().answer(call)
+
+    async def story(hands: Hands):
+        for view, show in (("calls", CALL_SHOW.id), ("audit", EVENT_SHOW.id)):
+            await hands.command(view)
+            await hands.until(lambda: hands.app.table.total)
+            for _ in range(3):
+                await hands.press("down")
+                row = hands.app.table.current
+                await hands.until(lambda row=row: hands.app._pane[1] == row.id)
+                await hands._pilot.pause(0.4)
+                assert hands.app._pane_lines
+            assert show not in asked, view
+            await hands.press("enter")
+            await hands.until(lambda show=show: show in asked)
+            await hands.press("escape")
+
+    run(CountingPilot(), story, (120, 40))
+
+
+def test_a_column_in_which_no_row_says_anything_is_left_out():
+    def said(name):
+        return TableColumn(name, lambda row, _: str(row.get(name, "")), lambda _: "",
+                           lambda row: row.get(name, ""))  # fmt: skip
+
+    columns = [said(name) for name in ("first", "second", "third")]
+
+    async def story(hands: Hands):
+        table = hands.app.table
+
+        def heads(rows, **state):
+            table.show(columns, rows, lambda row: row["id"], TableState(**state))
+            return table.render_line(0).text.split()
+
+        full = {"id": "a", "third": "x"}
+        assert heads([full]) == ["FIRST", "THIRD"]
+        assert heads([full, {"id": "b", "second": "y"}]) == ["FIRST", "SECOND", "THIRD"]
+        assert heads([full], sort="second") == ["FIRST", "SECOND↑", "THIRD"]
+        assert heads([full], tail=True) == ["FIRST", "SECOND", "THIRD"]
+        assert heads([]) == ["FIRST", "SECOND", "THIRD"]
+        await hands.press()
+
+    run(StillPilot(), story)
+
+
+def test_an_alert_says_who_was_told_and_who_waits_until_when():
+    def page(target, state, at, said=""):
+        return AlertPage(target=target, state=state, at=at, said=said)
+
+    class PagingPilot(StillPilot):
+        def answer(self, call: Any) -> Any:
+            found = super().answer(call)
+            if call.route.id != ALERT_SHOW.id:
+                return found
+            later = datetime.now(UTC) + timedelta(minutes=10.5)
+            pages = [page("lead", "waiting", later), page("desk", "delivered", NOW),
+                     page("night", "cancelled", NOW, "taken on before")]  # fmt: skip
+            return msgspec.structs.replace(found, pages=pages)
+
+    async def story(hands: Hands):
+        await hands.command(f"alert {an_id('alr', 0)}")
+        await hands.see("WHO IS TOLD", "lead", "waiting", "in 10m", "taken on before")
+        lines = hands.text.splitlines()
+        at = next(at for at, line in enumerate(lines) if "WHO IS TOLD" in line)
+        assert at < next(at for at, line in enumerate(lines) if "EVIDENCE" in line)
+
+    run(PagingPilot(), story, (100, 40))
+
+
+def test_every_state_of_a_page_has_a_meaning():
+    assert all(meaning(state) for state in DeliveryState)
+    columns = [column.name for column in of("oncall").columns]
+    assert columns.index("after") == columns.index("level") + 1
 
 
 def test_a_list_longer_than_was_asked_for_says_so_and_goes_on_at_its_end():
