@@ -90,11 +90,15 @@ class Screen:
     def see(self, *wanted: str, gone: str = "", seconds: float = 30.0) -> Screen:
         """Wait until all of `wanted` is on the screen, and `gone` is not."""
         end = time.monotonic() + seconds
-        while not all(each in self.text for each in wanted) or (gone and gone in self.text):
-            assert time.monotonic() < end, f"not {wanted} without {gone!r}:\n{self.text}"
-            assert self._process.poll() is None, f"it ended\n{self.text}"
-            self.read()
-        return self
+        while True:
+            text = self.text
+            if all(each in text for each in wanted) and not (gone and gone in text):
+                return self
+            before = len(self.raw)
+            while len(self.raw) == before:
+                assert time.monotonic() < end, f"not {wanted} without {gone!r}:\n{text}"
+                assert self._process.poll() is None, f"it ended\n{text}"
+                self.read()
 
     def keys(self, text: str) -> Screen:
         """Press keys."""

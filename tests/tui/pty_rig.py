@@ -32,6 +32,9 @@ _QUERIES = re.compile(rb"\x1b\[\?[0-9;]*\$p|\x1b\[[><=][0-9]*u|\x1b\[>[0-9;]*[mq
 LOOK = 0.01
 """How often a slow link is looked at."""
 
+STILL_LOOK = 0.25
+"""How often a screen is looked at that does not change."""
+
 
 class Chunk(NamedTuple):
     """What one read of the terminal gave."""
@@ -188,14 +191,21 @@ class Pty:
             assert time.monotonic() - began < seconds, (
                 f"not within {seconds} s: {what}\n{self.text}"
             )
-            self.pump(0.005 if self.delay == 0 else LOOK)
+            # Reading an emulated screen costs more than drawing it: look where it has changed.
+            again = time.monotonic() + STILL_LOOK
+            while not self.pump(0.005 if self.delay == 0 else LOOK):
+                if time.monotonic() > again:
+                    break
         return time.monotonic() - began
 
     def see(self, *wanted: str, seconds: float = 30.0) -> float:
         """Carry on until all of `wanted` are on the screen; return the seconds that took."""
-        return self.until(
-            lambda: all(each in self.text for each in wanted), seconds, f"seen {wanted}"
-        )
+
+        def there() -> bool:
+            text = self.text
+            return all(each in text for each in wanted)
+
+        return self.until(there, seconds, f"seen {wanted}")
 
     def hear(self, wanted: bytes, seconds: float = 60.0) -> float:
         """Carry on until `wanted` has come; return when, by the monotonic clock."""

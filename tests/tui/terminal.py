@@ -79,10 +79,14 @@ class Terminal:
 
     def see(self, *wanted, seconds=15):
         end = time.monotonic() + seconds
-        while not all(each in self.text for each in wanted):
-            assert time.monotonic() < end, f"not seen: {wanted}\n{self.text}"
-            self.pump()
-        return self
+        while True:
+            text = self.text
+            if all(each in text for each in wanted):
+                return self
+            assert time.monotonic() < end, f"not seen: {wanted}\n{text}"
+            before = len(self.raw)
+            while len(self.raw) == before and time.monotonic() < end:
+                self.pump()
 
     def keys(self, text):
         os.write(self.fd, text.encode())
