@@ -81,8 +81,11 @@ def burst(terminal: Pty, keys: list[str], gap: float) -> None:
         terminal.pump(gap)
 
 
-def test_a_cursor_move_shows_within_a_second_and_no_key_is_lost(slow: Pty) -> None:
-    took = moves(slow, 12, 1)
+@pytest.mark.parametrize(
+    "count", [4, pytest.param(12, marks=pytest.mark.long)], ids="{}-moves".format
+)
+def test_a_cursor_move_shows_within_a_second_and_no_key_is_lost(slow: Pty, count: int) -> None:
+    took = moves(slow, count, 1)
     print(f"\na cursor move at 9,600 bit/s and 300 ms: p95 {percentile(took, 0.95):.2f} s")
     assert percentile(took, 0.95) < MOVE_AT_MOST
     burst(slow, ["\x1b[H", *[DOWN] * 40], 0.02)
