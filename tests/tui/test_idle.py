@@ -57,7 +57,13 @@ async def calm(app: Console, pilot) -> None:
         before = text
 
 
-@pytest.mark.parametrize("size", [(80, 24), (200, 50)], ids=["80x24", "200x50"])
+@pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param((80, 24), id="80x24"),
+        pytest.param((200, 50), id="200x50", marks=pytest.mark.long),
+    ],
+)
 def test_an_idle_minute_of_every_main_view_costs_next_to_nothing(size, monkeypatch):
     cost = {}
 
