@@ -33,6 +33,9 @@ ROOT = Path(__file__).parents[1]
 STARTER = Path(__file__).with_name("nursery_start.py")
 LEASH = "console.services.supervisor.leash"
 SERVICES = ("policy", "gateway", "gateway.point", "audit", "supervisor")
+SETS = "TEST_SETS"
+"""Names what a process that is born finds in its modules, as a JSON object: a pause or patience
+of a service by `module:NAME`, so that a test need not wait it out."""
 CAN = sys.platform == "linux" and hasattr(os, "pidfd_open")
 
 # in the tests' process
@@ -224,6 +227,9 @@ def _become(
                     os.close(each)
         os.environ.clear()
         os.environ.update(env)
+        for place, value in json.loads(env.get(SETS, "{}")).items():
+            of, _, name = place.partition(":")
+            setattr(sys.modules[of], name, value)
         asyncio.create_subprocess_exec = _born_of_supervisor  # type: ignore[assignment]
         sys.argv = [module, *words]
         runpy.run_module(module, run_name="__main__", alter_sys=True)

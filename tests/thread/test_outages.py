@@ -18,6 +18,7 @@ import pytest
 
 from console.model.text import now
 from console.operations import closing
+from tests import nursery
 from tests.thread.pilot_rig import (
     Rig,
     assessed,
@@ -38,9 +39,12 @@ that runs everything else too. What it was is printed: some milliseconds."""
 
 @pytest.fixture(scope="module")
 def rig() -> Iterator[Rig]:
-    with short_folder() as folder, running(folder / "home", points=2) as rig:
-        programme(rig)
-        yield rig
+    with pytest.MonkeyPatch.context() as patch, short_folder() as folder:
+        stale = {"console.services.gateway.decide:STALE_SECONDS": 4.0}
+        patch.setenv(nursery.SETS, json.dumps(stale))
+        with running(folder / "home", points=2) as rig:
+            programme(rig)
+            yield rig
 
 
 class Prober(threading.Thread):

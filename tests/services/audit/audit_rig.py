@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -30,6 +28,7 @@ from console.trust.canonical import canonical
 from console.trust.damage import LogReport
 from console.trust.note import VerifierKey
 from console.trust.verify import verify_folder
+from tests import nursery
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -216,10 +215,26 @@ async def running(home: Path, *, peers: bool = True) -> AsyncIterator[Rig]:
         await rig.client.close()
 
 
-def spawn(home: Path) -> subprocess.Popen[bytes]:
+class Spawned:
     """The service in a process of its own, to be killed."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "console.services.audit", "--home", str(home)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+
+    def __init__(self, home: Path) -> None:
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `communicate`
+        told = self._said.fileno()
+        self._process = nursery.start(
+            "console.services.audit", "--home", str(home), out=told, err=told
+        )
+        self.kill, self.terminate = self._process.kill, self._process.terminate
+        self.returncode: int | None = None
+
+    def communicate(self) -> tuple[bytes, bytes]:
+        """Wait for its end; return nothing, and all that it said."""
+        self.returncode = self._process.wait(60)
+        with self._said:
+            self._said.seek(0)
+            return b"", self._said.read()
+
+
+def spawn(home: Path) -> Spawned:
+    """Start the service in a process of its own."""
+    return Spawned(home)

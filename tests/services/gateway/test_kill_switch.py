@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from console.services.gateway import probe
+from tests import nursery
 from tests.services.gateway.conftest import Lab
 from tests.services.gateway.rig import Rig, projection
 
@@ -156,8 +157,11 @@ def test_a_point_that_is_gone_is_proven_by_its_lease_and_the_receipt_survives_co
 
 
 def test_a_point_that_cannot_be_proven_makes_the_receipt_unverified_with_the_reason(
-    pair: Rig,
+    pair: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    patience = {"console.services.gateway.verify:PATIENCE_SECONDS": 1.5}
+    monkeypatch.setenv(nursery.SETS, json.dumps(patience))
+    pair.restart("control")
     grant = projection()
     pair.project(grant)
     pair.issue(grant)
@@ -174,6 +178,7 @@ def test_a_point_that_cannot_be_proven_makes_the_receipt_unverified_with_the_rea
         store.execute("UPDATE points SET url = ? WHERE name = 'gw-2'", (pair.urls["gw-2"],))
     store.close()
     pair.receipt(receipt["id"], "verified", 20)
+    pair.kill("control")  # the next is as patient as ever
 
 
 @pytest.mark.long
@@ -195,6 +200,7 @@ def test_revoking_works_while_policy_is_silent_and_nothing_opens_at_tier_three(
         rig.project(high, low, other)
         high_key, low_key = rig.issue(high)[1], rig.issue(low)[1]
         lock = rig.lock("grant", high.id)
+        rig.receipt(lock["receipt_id"])  # the leases of earlier processes are over
         rig.silence_policy()
         assert post(rig.url, low_key)[0] == 200
         began = time.monotonic()

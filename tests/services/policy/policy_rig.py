@@ -29,6 +29,7 @@ from console.services.policy.service import serve
 from console.services.policy.shipped import bundle_in
 from console.services.policy.tables import STEPS
 from console.services.store import Store
+from tests import nursery
 
 REPO = Path(__file__).resolve().parents[3]
 DAY = 86400
@@ -347,12 +348,12 @@ class Process:
 
     def __init__(self, home: Path) -> None:
         self.home = settings.load(home).home
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: nursery.Born | subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "console.services.policy", "--home", str(self.home.path)],
-            cwd=REPO,
+        said = sys.__stderr__.fileno() if sys.__stderr__ else 2
+        self.process = nursery.start(
+            "console.services.policy", "--home", str(self.home.path), out=said, err=said
         )
 
     def kill(self) -> None:
