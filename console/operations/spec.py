@@ -76,7 +76,7 @@ class Param(msgspec.Struct, frozen=True):
     flag: str = ""
     """The flag's name without dashes, where it is not the field's own (`capability`)."""
     asked: bool = False
-    """A form asks for it although it may be left out: it is what the verb is for."""
+    """It may be left out, but it is what the verb is for: a form asks where none such is known."""
 
 
 class Field(NamedTuple):

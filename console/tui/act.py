@@ -99,12 +99,14 @@ class Act(ModalScreen[None]):
         self._blind = ""
         """What must be typed to send without a plan, where the plan cannot be had."""
         self._choices: dict[str, list[str]] = {}
+        open_question = not any(values.get(f.name) for f in fields(op) if f.param.asked)
         self._asked = [
             field
             for field in fields(op)
             if whole
             or (field.required and field.name == "reason")
-            or ((field.required or field.param.asked) and not values.get(field.name))
+            or (field.required and not values.get(field.name))
+            or (field.param.asked and open_question)
         ]
 
         labels = [width(_label(field)) for field in self._asked]

@@ -129,5 +129,10 @@ def test_a_form_asks_for_what_its_verb_is_for(verb):
         await hands.until(lambda: getattr(form.focused, "id", "") == "field-limits")
         await hands.type("requests=5")
         await hands.see("--limits requests=5")
+        await hands.press("escape")
+        await hands.command(f"grant {verb} {an_id('grt', 0)} limits=requests=5")
+        await hands.until(lambda: isinstance(hands.app.screen, Act))
+        asked = [each.id for each in hands.app.screen.query(Entry) if each.id != "name"]
+        assert asked == ["field-reason"]
 
     run(FakePilot(), story)
