@@ -7,6 +7,7 @@ lists' own columns draw the lists.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -98,6 +99,9 @@ _HEADINGS = {"pages": "who is told"}
 """Lists of small objects that are told first, and what stands over them."""
 _SHORTER = {"snapshot_sequence": "snapshot", "calls_since_rotation": "calls since"}
 """Names that would be cut."""
+_PROSE = frozenset({"description", "runbook"})
+"""Members that are paragraphs and lists, in lines of any length."""
+_OWN_LINE = re.compile(r"\s*(\d+[.)]|[-*#|`]|$)")
 _NAME_CELLS = 16
 _MOST_IN_A_TABLE = 12
 _NARROW = 76
@@ -163,7 +167,7 @@ def _sorted(
     first: list[Detail] = []
     last: list[Detail] = []
     tabled = {name for name in _members(value) if _is_flat(getattr(value, name))}
-    quiet = skipped = False
+    quiet = skipped = prose = False
     for written in detail(value):
         line = _readable(written)
         if line.depth == 0 and line.name:
@@ -176,7 +180,13 @@ def _sorted(
             continue
         narrow = room < _NARROW and is_id(line.value)
         shown = line._replace(value=short(line.value)) if narrow else line
-        (last if quiet else first).append(shown)
+        lines = last if quiet else first
+        prose = prose if not line.name else line.name in _PROSE
+        if prose and not line.name and lines[-1].value and not _OWN_LINE.match(line.value):
+            # written in lines of its author's: they end where the room ends
+            lines[-1] = lines[-1]._replace(value=f"{lines[-1].value} {line.value.strip()}")
+            continue
+        lines.append(shown)
     return first, last
 
 

@@ -18,6 +18,7 @@ from console.model.enforcement import Lock, Receipt
 from console.model.grant import Grant
 from console.model.oncall import DeliveryState
 from console.model.price import BudgetState
+from console.model.rule import DetectionRule
 from console.model.stored import Page
 from console.model.traffic import CallRecord, UsageRow
 from console.present.columns import answer_name, name_of
@@ -27,6 +28,7 @@ from console.tui.link import Link
 from console.tui.one_partner import last_used, locks_on, observed
 from console.tui.proofs import Proofs, contradiction
 from console.tui.rows import TableState
+from console.tui.story import fields_of
 from console.tui.tails import merged, searching
 from console.tui.theme import meaning
 from console.tui.usage import by_hour, used
@@ -579,3 +581,18 @@ def test_sessions_of_one_operator_are_told_apart_where_it_is_narrow():
     shown = arrange(columns, natural, 78)
     seen = {tuple(each[at][:cells] for at, cells in shown.items()) for each in texts}
     assert len(seen) == len(rows)
+
+
+def test_what_a_rules_author_wrote_is_read_as_paragraphs_and_steps():
+    rule = an_example(DetectionRule)
+    rule = msgspec.structs.replace(
+        rule, description="A point let\na call through.\n\nNever so.",
+        runbook="1. Lock\nthe partner.\n2. Verify.",
+    )  # fmt: skip
+    lines = ["".join(ink.text for ink in line.inks).strip() for line in fields_of(rule, 70)]
+    told = [line.split("  ")[-1].strip() for line in lines]
+    at = next(at for at, line in enumerate(lines) if line.startswith("description"))
+    assert told[at] == "A point let a call through."
+    assert told[at + 1 : at + 3] == ["", "Never so."]
+    assert "1. Lock the partner." in lines[at + 3]
+    assert lines[at + 4] == "2. Verify."
