@@ -33,15 +33,10 @@ GrantId = Annotated[
     Param("The grant's id.", kind=Kind.ID, completes="grant.list", positional=True),
 ]
 
-LimitsOfAll = Annotated[
-    Limits | None,
-    Param("Over all its keys: requests=60,parallel=4,budget=250,per=month, or none.",
-          kind=Kind.LIMITS, asked=True),
-]  # fmt: skip
-LimitsOfEach = Annotated[
-    Limits | None,
-    Param("For each of its principals alone, written the same.", kind=Kind.LIMITS, asked=True),
-]
+OF_ALL = "Over all its keys: requests=60,parallel=4,budget=250,per=month, or none."
+OF_EACH = "For each of its principals alone, written the same."
+LimitsOfAll = Annotated[Limits | None, Param(OF_ALL, kind=Kind.LIMITS)]
+LimitsOfEach = Annotated[Limits | None, Param(OF_EACH, kind=Kind.LIMITS)]
 
 
 def until_taken(grant: Grant, at: Engines) -> Flow[Grant]:
@@ -160,8 +155,8 @@ class AmendOne(msgspec.Struct, kw_only=True, frozen=True):
     """What of the grant changes; what is not given stays."""
 
     grant: GrantId
-    limits: LimitsOfAll = None
-    principal_limits: LimitsOfEach = None
+    limits: Annotated[Limits | None, Param(OF_ALL, kind=Kind.LIMITS, asked=True)] = None
+    principal_limits: Annotated[Limits | None, Param(OF_EACH, kind=Kind.LIMITS, asked=True)] = None
     networks: Annotated[
         list[str] | None,
         Param(
