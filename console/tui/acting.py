@@ -246,10 +246,11 @@ class Acting(Keyed):
     def _failed(self, confirmed: Confirmed, error: PilotError) -> None:
         current = error.detail.get("current")
         subject = confirmed.plan.subject if confirmed.plan else None
-        if error.exit is ExitCode.CONFLICT and current is not None and subject is not None:
+        if error.exit is not ExitCode.CONFLICT or current is None or subject is None:
+            return
+        if changed := difference_lines(subject, current):
             lines = [ReadLine([Ink(error.message, "bad")]), ReadLine([])]
-            lines += [ReadLine([Ink(line)]) for line in difference_lines(subject, current)]
-            self.show_text("what changed", lines)
+            self.show_text("what changed", [*lines, *(ReadLine([Ink(line)]) for line in changed)])
 
     def _done(self, op: Operation, result: Any, doing: Followed) -> None:
         if op.secret and isinstance(doing, Doing):
