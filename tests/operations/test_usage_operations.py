@@ -51,7 +51,7 @@ def forecasts(answers: dict[str, Any], **typed: Any) -> dict[str, Any]:
 
 def test_a_pool_runs_out_at_the_rate_of_the_last_seven_days() -> None:
     def used(call: Any) -> Page[Any]:
-        if "by" not in call.query:
+        if call.query["by"] == "pilot":
             lately = bool(call.query.get("since"))
             return page(row("aurora", 700 if lately else 2000), row("borealis", 0))
         return page(row("grt_1", 70, second="ann"), row("grt_1", 70, second=""))
