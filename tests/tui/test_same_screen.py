@@ -85,7 +85,6 @@ def agree(one: Pty, other: Pty, done: list[str], seed: int) -> None:
     ("mode", "size", "presses"),
     [
         ("16", (80, 24), 12),
-        ("no-color", (120, 40), 12),
         *(
             pytest.param(mode, size, 150, marks=pytest.mark.long)
             for mode in MODES

@@ -145,7 +145,8 @@ class Audit:
             for each in followers
             if (note := each.note()) and not each.trouble.startswith("stopped at ")
         ]
-        if (waiting := ledger.tree(conn).size - head.size) > 0:
+        waiting = ledger.tree(conn).size - head.size
+        if waiting > 0 and stale > REFRESH_SECONDS:  # what came a moment ago is on its way
             notes.append(f"{waiting} events are not under a published checkpoint yet")
         return ServiceStatus(
             service="audit",

@@ -275,7 +275,7 @@ def test_a_probe_cannot_be_forged_outlived_or_turned_into_a_call(gateway: Rig, l
     )
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(40, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [2, pytest.param(40, marks=pytest.mark.long)])
 def test_killed_at_random_moments_under_load_nothing_is_lost_doubled_or_let_through(
     tmp_path: Path, kills: int
 ) -> None:

@@ -316,11 +316,11 @@ class Rig(NamedTuple):
     home: Path
 
     def dump(self) -> list[str]:
-        """All that the store holds, as SQL."""
+        """All that the store holds, as SQL, but for who of the operators was there, and when."""
         with sqlite3.connect(self.home / "policy.db") as conn:
             lines = list(conn.iterdump())
         conn.close()
-        return lines
+        return [each for each in lines if not each.startswith('INSERT INTO "operator_accounts"')]
 
 
 @asynccontextmanager
