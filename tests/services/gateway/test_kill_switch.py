@@ -121,9 +121,10 @@ def test_a_point_without_control_fences_itself_and_comes_back_by_itself(pair: Ri
     assert post(pair.url, key)[0] == 200
     pair.kill("control")
     began = time.monotonic()
-    while post(pair.url, key)[0] == 200:
-        assert time.monotonic() - began < 4.0, "it serves without a lease"
-        time.sleep(0.02)
+    with suppress(ConnectionError):  # a call in flight when the lease ends is dropped
+        while post(pair.url, key)[0] == 200:
+            assert time.monotonic() - began < 4.0, "it serves without a lease"
+            time.sleep(0.02)
     assert post(pair.url, key)[1]["x-pilotctl-code"] == "point_fenced"
     pair.start("control")
     pair.wait(pair.all_serving, "both serve again")

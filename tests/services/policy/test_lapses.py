@@ -145,7 +145,7 @@ def test_what_time_did_while_policy_was_down_is_done_when_it_is_back(tmp_path: P
         await rig.api.pilot()
         await rig.api.capability("cyber.triage")
         await rig.api.terms()
-        await rig.api.partner(until=ahead(seconds=1))
+        await rig.api.partner(until=ahead(seconds=3))
         await rig.api.accept()
         await rig.api.assess()
         grants.append(await active(rig))
@@ -161,5 +161,5 @@ def test_what_time_did_while_policy_was_down_is_done_when_it_is_back(tmp_path: P
         await rig.api.until(grants[0], "active")
 
     run(tmp_path, before)
-    asyncio.run(asyncio.sleep(1))
+    asyncio.run(asyncio.sleep(3))
     run(tmp_path, after)
