@@ -259,12 +259,12 @@ class Frame(Reads, inherit_bindings=False):
         state = place.state
         if view.tail is not None and not state.tail:
             state.tail = state.follow = True
-        elif view.tail is None and place.heard is None and not state.cursor:
+        elif view.tail is None and not state.cursor:
             # what comes first must not hold the cursor back from what is worse
             state.follow = True
-        elif view.tail is None and len(place.parts | place.faults) == len(view.sources):
-            state.follow = False
         self.table.show(columns, place.rows, view.row_id, place.state, empty=empty)
+        if view.tail is None and len(place.parts | place.faults) == len(view.sources):
+            state.follow = False
         self.around()
 
     def around(self) -> None:

@@ -34,9 +34,8 @@ KEYS = {
     "sort": "s", "turn": "S", "lock": "L", "tab": "\t", "help": "?", "filter": "/ac\r",
     "grants": ":grants\r", "alerts": ":alerts\r", "audit": ":audit\r", "calls": ":calls\r",
     "keys": ":keys\r", "partners": ":partners\r", "now": ":now\r", "command": ":gr",
-    "redraw": "\x0c",
+    "back": "\x1b[1;3D", "redraw": "\x0c",
 }  # fmt: skip
-"""Not the key back: which row it comes back to depends on when the view was read."""
 AGREE_SECONDS = 12.0
 """Both read the pilot and tick at moments of their own: they have so long to agree."""
 
