@@ -276,7 +276,7 @@ class Rig:
         """
         return [each.action for each in self.logged() if not each.action.startswith("read.")]
 
-    def until(self, look: Callable[[], T], seconds: float = 15.0, what: str = "") -> T:
+    def until(self, look: Callable[[], T], seconds: float = 60.0, what: str = "") -> T:
         """Look until something is found; fail after `seconds`."""
         end = time.monotonic() + seconds
         while True:

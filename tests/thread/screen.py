@@ -87,7 +87,7 @@ class Screen:
         self.raw += data
         self._stream.feed(QUERIES.sub(b"", data))
 
-    def see(self, *wanted: str, gone: str = "", seconds: float = 30.0) -> Screen:
+    def see(self, *wanted: str, gone: str = "", seconds: float = 60.0) -> Screen:
         """Wait until all of `wanted` is on the screen, and `gone` is not."""
         end = time.monotonic() + seconds
         while True:
@@ -109,7 +109,7 @@ class Screen:
         """Send the program a signal."""
         self._process.send_signal(number)
 
-    def ended(self, seconds: float = 20.0) -> int:
+    def ended(self, seconds: float = 60.0) -> int:
         """Wait for the end of the program; return its exit code."""
         end = time.monotonic() + seconds
         while self._process.poll() is None:

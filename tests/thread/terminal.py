@@ -35,7 +35,7 @@ class Terminal:
         """Return what was written, as text."""
         return self.seen.decode()
 
-    def expect(self, words: str, seconds: float = 20.0) -> None:
+    def expect(self, words: str, seconds: float = 60.0) -> None:
         """Wait until `words` have been written."""
         end = time.monotonic() + seconds
         while words not in self.text:
@@ -45,7 +45,7 @@ class Terminal:
         """Type as a person does."""
         os.write(self._main, text.encode())
 
-    def ended(self, seconds: float = 20.0) -> int:
+    def ended(self, seconds: float = 60.0) -> int:
         """Wait for its end and return the exit code."""
         end = time.monotonic() + seconds
         while self._read(end):

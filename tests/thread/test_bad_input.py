@@ -275,7 +275,7 @@ def test_a_full_disk_refuses_the_write_and_changes_nothing(small_disk: Path) -> 
         assert "policy.db" in full.err or "disk" in full.err
         assert everything(rig) == before
         filler.unlink()
-        rig.until(rig.all_running, seconds=30)
+        rig.until(rig.all_running, seconds=60)
         made = rig.cli("partner", "create", "doves", "--name", "D", "--sponsor", rig.operator,
                        "--reason", "r", "--yes")  # fmt: skip
         assert made.exit == 0, made

@@ -65,7 +65,7 @@ def a_leaked_key(rig: Rig, partner: str) -> None:
     rig.do("key.revoke", credential=leaked, reason="seen in a paste")
     assert rig.call(raw).status_code == 403
     assert rig.call(good).status_code == 200
-    rig.until(lambda: rig.do("alert.list", partner=partner).items, what="an alert", seconds=30)
+    rig.until(lambda: rig.do("alert.list", partner=partner).items, what="an alert", seconds=60)
 
 
 @pytest.mark.long

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import pytest
 
 from console.model.text import now
 from console.operations import closing
+from console.services import supervisor
 from tests import nursery
 from tests.thread.pilot_rig import (
     Rig,
@@ -32,19 +33,25 @@ from tests.thread.pilot_rig import (
     vetted,
 )
 
-SOON = timedelta(seconds=0.25)
-"""How long after the gateway recorded a closing a call may still get through, on a machine
-that runs everything else too. What it was is printed: some milliseconds."""
-
 
 @pytest.fixture(scope="module")
-def rig() -> Iterator[Rig]:
+def pilot() -> Iterator[Rig]:
     with pytest.MonkeyPatch.context() as patch, short_folder() as folder:
         stale = {"console.services.gateway.decide:STALE_SECONDS": 4.0}
         patch.setenv(nursery.SETS, json.dumps(stale))
         with running(folder / "home", points=2) as rig:
             programme(rig)
             yield rig
+
+
+@pytest.fixture
+def rig(pilot: Rig) -> Iterator[Rig]:
+    """The pilot of this file, which every test leaves running and without a lock."""
+    yield pilot
+    stopped = [each.name for each in supervisor.status(pilot.home).processes if not each.pid]
+    pilot.start(*stopped)
+    for lock in pilot.do("lock.list", state="active", limit="0").items:
+        pilot.do("lock.release", lock=lock.id, reason="the test is over")
 
 
 class Prober(threading.Thread):
@@ -67,19 +74,26 @@ class Prober(threading.Thread):
                     answer = self.rig.call(self.key, base=base, client=client)
                     self.calls.append((at, answer))
 
-    def dead_after(self, closed: datetime, code: str) -> float:
-        """Stop; return the milliseconds from the closing to the last call that was served."""
-        time.sleep(0.1)
+    def dead_after(self, receipt: dict[str, Any], code: str) -> float:
+        """Stop once a call that began after the proof was answered; check every answer.
+
+        Return the milliseconds from the record of the closing to the last call that was
+        served: that is printed, as a machine that runs everything else too has its own pace.
+        """
+        recorded, proven = (
+            datetime.fromisoformat(receipt[name]) for name in ("recorded_at", "enforced_at")
+        )
+        self.rig.until(lambda: self.calls[-1][0] > proven, what="it is asked after the proof")
         self._enough.set()
-        self.join(20)
+        self.join(60)
+        assert not self.is_alive()
         served = [at for at, answer in self.calls if answer.status_code == 200]
-        refused = [answer for at, answer in self.calls if at > closed + SOON]
+        refused = [answer for at, answer in self.calls if at > proven]
         assert served, "it served before"
-        assert refused, "it was asked afterwards"
-        assert max(served) < closed + SOON, "a call got through long after"
+        assert max(served) <= proven, "a call that began after the proof was served"
         assert {answer.status_code for answer in refused} == {403}
         assert {answer.json()["error"]["code"] for answer in refused} == {code}
-        return (max(served) - closed).total_seconds() * 1e3
+        return (max(served) - recorded).total_seconds() * 1e3
 
 
 @pytest.mark.parametrize("down", [("policy",), ("audit",), ("policy", "audit")], ids="+".join)
@@ -98,16 +112,16 @@ def test_lock_and_revoke_work_at_once_and_are_recorded_once(
     try:
         prober = Prober(rig, key)
         done = rig.cli("grant", "revoke", first.id, "--reason", "leaked", "--confirm", partner,
-                       "--timeout", "3s", "-o", "json")  # fmt: skip
+                       "--timeout", "30s", "-o", "json")  # fmt: skip
         receipt = done.value
-        revoked = prober.dead_after(datetime.fromisoformat(receipt["recorded_at"]), "grant_revoked")
+        revoked = prober.dead_after(receipt, "grant_revoked")
         assert rig.call(other).status_code == 200
         assert receipt["state"] == "verified"
         assert {each["method"] for each in receipt["points"]} == {"probe"}
         prober = Prober(rig, other)
         lock = rig.cli("lock", "add", "everything", "--reason", "fire", "--message", "closed now",
-                       "--confirm", "everything", "--timeout", "3s", "-o", "json")  # fmt: skip
-        locked = prober.dead_after(datetime.fromisoformat(lock.value["recorded_at"]), "locked")
+                       "--confirm", "everything", "--timeout", "30s", "-o", "json")  # fmt: skip
+        locked = prober.dead_after(lock.value, "locked")
         assert "closed now" in rig.call(other).text
         if "audit" in down:
             assert (done.exit, lock.exit) == (9, 9)
@@ -306,7 +320,7 @@ def test_a_frozen_point_is_not_counted_before_its_lease_has_lapsed(
             looks.append((datetime.now(frozen.lease_until.tzinfo), states["gw-2"]))
             return shown if shown.state == "verified" else None
 
-        verified = rig.until(proven, seconds=12, what="verified")
+        verified = rig.until(proven, what="verified")
         by_point = {each.point: each for each in verified.points}
         assert (by_point["gw-1"].state, by_point["gw-1"].method) == ("refused", "probe")
         lapsed = by_point["gw-2"]

@@ -49,7 +49,7 @@ def prepare(rig: Rig) -> None:
     assert rig.call(key, model="aurora-2").status_code == 403
     rig.until(
         lambda: sum(each.count for each in rig.do("alert.list").items) == ALERTED,
-        what="two alerts", seconds=30,
+        what="two alerts",
     )  # fmt: skip
 
 

@@ -106,6 +106,9 @@ class FakePilot:
         self.receipts: dict[str, list[Receipt]] = {}
         self._make()
 
+    def set_clock(self, patch: Any) -> None:
+        """Make the screen take this pilot's present for its own: here it is the real one."""
+
     def _stored(self, prefix: str, number: int, **more: Any) -> dict[str, Any]:
         at = self.now - timedelta(hours=number + 2)
         return {

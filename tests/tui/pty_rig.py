@@ -184,7 +184,7 @@ class Pty:
         assert self.screen is not None
         return "\n".join(line.rstrip() for line in self.screen.display)
 
-    def until(self, look: Callable[[], object], seconds: float = 30.0, what: str = "") -> float:
+    def until(self, look: Callable[[], object], seconds: float = 60.0, what: str = "") -> float:
         """Carry on until `look` is true; return the seconds that took."""
         began = time.monotonic()
         while not look():
@@ -198,7 +198,7 @@ class Pty:
                     break
         return time.monotonic() - began
 
-    def see(self, *wanted: str, seconds: float = 30.0) -> float:
+    def see(self, *wanted: str, seconds: float = 60.0) -> float:
         """Carry on until all of `wanted` are on the screen; return the seconds that took."""
 
         def there() -> bool:
@@ -276,7 +276,7 @@ class Pty:
                 self.status = os.waitstatus_to_exitcode(status)
         return self.status is None
 
-    def ended(self, seconds: float = 10.0) -> int:
+    def ended(self, seconds: float = 60.0) -> int:
         """Wait for its end; return the exit code, or minus the signal that ended it."""
         end = time.monotonic() + seconds
         while self.alive():

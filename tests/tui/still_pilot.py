@@ -70,6 +70,9 @@ class StillPilot(FakePilot):
         self.engines = native(_Log(self))
         self._sharpen()
 
+    def set_clock(self, patch: Any) -> None:
+        stop_the_clock(patch)
+
     def _sharpen(self) -> None:
         more = {"purpose": "defensive work in its own estate"}
         grants = [msgspec.structs.replace(each, **more) for each in self.all[Grant]]

@@ -77,7 +77,7 @@ class Terminal:
             self.raw += data
             self._stream.feed(QUERIES.sub(b"", data))
 
-    def see(self, *wanted, seconds=15):
+    def see(self, *wanted, seconds=60):
         end = time.monotonic() + seconds
         while True:
             text = self.text
@@ -101,7 +101,7 @@ class Terminal:
         os.kill(self.pid, number)
         return self
 
-    def wait(self, seconds=10):
+    def wait(self, seconds=60):
         """Return the exit code, or minus the signal that ended it."""
         end = time.monotonic() + seconds
         while self.status is None:

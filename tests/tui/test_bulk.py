@@ -62,7 +62,7 @@ def test_marked_rows_are_revoked_with_one_plan_one_count_and_a_result_for_each()
         await hands.press("backspace")
         await hands.type("3")
         await hands.press("tab", "tab", "enter")
-        await hands.see("3 unverified", "not proven to be in", seconds=15)
+        await hands.see("3 unverified", "not proven to be in", seconds=60)
         assert {call.body.id for call in pilot.sent} == marked
         assert {call.body.reason for call in pilot.sent} == {"leaked"}
         await hands.press("enter")
@@ -83,7 +83,7 @@ def test_what_is_refused_says_why_and_stays_marked_and_nothing_is_called_a_succe
         await hands.press(BY_ID["alert.acknowledge"].key)
         await hands.see("3 marked", "Together: 3 changes")
         await hands.press("tab", "enter")
-        await hands.see("2 done", "1 refused", "you may not take this one", seconds=15)
+        await hands.see("2 done", "1 refused", "you may not take this one", seconds=60)
         await hands.press("enter")
         assert hands.app.place.state.marks == {refused}
         assert hands.app.message[1].token == "bad"
@@ -118,7 +118,7 @@ def test_an_answer_that_is_lost_is_unknown_then_asked_for_again_with_its_key():
         await hands.press("tab")
         await hands.type("3")
         await hands.press("tab", "tab", "enter")
-        await hands.see("3 unverified", seconds=15)
+        await hands.see("3 unverified", seconds=60)
         assert "K1" in pilot.keys_used
 
     run(pilot, story)
@@ -158,7 +158,7 @@ def test_enter_alone_sends_nothing_and_leaving_the_results_stops_nothing():
         await hands.press("tab", "tab", "enter")
         await hands.until(lambda: isinstance(hands.app.screen, Results))
         await hands.press("escape")
-        await hands.until(lambda: not hands.app._writes, seconds=15)
+        await hands.until(lambda: not hands.app._writes, seconds=60)
         assert len(pilot.receipts) == 3
 
     run(pilot, story)

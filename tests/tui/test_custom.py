@@ -43,7 +43,7 @@ def run(folder, text, story, pilot=None, size=(120, 30)):
         )  # fmt: skip
         async with app.run_test(size=size) as hands:
             operator = Hands(app, hands)
-            await operator.see("gw ok", "policy ok", seconds=10)
+            await operator.see("gw ok", "policy ok", seconds=60)
             await story(operator)
         return app
 

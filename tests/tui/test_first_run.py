@@ -57,7 +57,7 @@ def test_a_terminal_without_anything_set_up_is_offered_three_ways_to_begin(opene
 def test_the_demo_is_begun_with_one_key(opened):
     with opened() as screen:
         screen.see("How do you want to begin?")
-        screen.keys("d").see("starting the demo", seconds=20)
+        screen.keys("d").see("starting the demo", seconds=60)
         screen.keys("\x03")
 
 

@@ -13,7 +13,7 @@ def test_net_tells_bytes_frames_those_held_back_and_each_api_s_latency():
         await hands.see("heard 5s ago")
         await hands.press("escape")
         pilot.down = {"audit"}
-        await hands.see("audit DOWN", seconds=12)
+        await hands.see("audit DOWN", seconds=60)
         await hands.command("net")
         await hands.see("down: the audit API is not running")
 

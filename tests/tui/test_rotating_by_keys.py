@@ -16,7 +16,7 @@ async def rotate(hands, grace=""):
         await hands.press("tab")
         await hands.see("ends at once")
     await hands.press("tab", "tab", "enter")
-    await hands.until(lambda: isinstance(hands.app.screen, SecretShown), seconds=20.0)
+    await hands.until(lambda: isinstance(hands.app.screen, SecretShown), seconds=60)
     await hands.see(SECRET)
     await hands.press("ctrl+x")
     await hands.until(lambda: SECRET not in hands.text)

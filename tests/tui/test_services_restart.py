@@ -53,15 +53,15 @@ def test_services_that_are_killed_and_come_back_never_end_it(rig: Rig, rounds: i
             name = ("gateway", "audit", "policy")[number % 3]
             os.kill(rig.pid(name), signal.SIGKILL)
             rig.stop(name)
-            terminal.see(f"{CHIPS[name]} DOWN", seconds=40)
+            terminal.see(f"{CHIPS[name]} DOWN", seconds=60)
             # the others and the keys are not held up
             terminal.keys(":grants\r")
-            terminal.see(" grants ", seconds=20)
+            terminal.see(" grants ", seconds=60)
             terminal.keys(":now\r")
             assert terminal.alive(), terminal.text
             _meanwhile(terminal, lambda name=name: rig.start(name))  # type: ignore[misc]  # a lambda's default
-            terminal.see(f"{CHIPS[name]} ok", seconds=40)
-        terminal.see(*(f"{chip} ok" for chip in CHIPS.values()), seconds=40)
+            terminal.see(f"{CHIPS[name]} ok", seconds=60)
+        terminal.see(*(f"{chip} ok" for chip in CHIPS.values()), seconds=60)
         terminal.keys(":q\r")
         assert terminal.ended() == 0
 

@@ -113,6 +113,6 @@ def test_a_copy_in_gnu_screen_reaches_the_terminal_around_it(tmp_path: Path) -> 
     with Pty([*program, sys.executable, str(PROGRAM), ":partners"], environ) as terminal:
         terminal.see("acme", "enter open", seconds=60)
         terminal.keys("Y")
-        terminal.hear(b"\x1b]52;c;YWNtZQ==\x07", seconds=20)
+        terminal.hear(b"\x1b]52;c;YWNtZQ==\x07", seconds=60)
         terminal.keys("\x11")
         assert terminal.ended(20) == 0

@@ -334,7 +334,7 @@ def test_an_alert_says_who_was_told_and_who_waits_until_when():
             found = super().answer(call)
             if call.route.id != ALERT_SHOW.id:
                 return found
-            later = datetime.now(UTC) + timedelta(minutes=10.5)
+            later = NOW + timedelta(minutes=10.5)
             pages = [page("lead", "waiting", later), page("desk", "delivered", NOW),
                      page("night", "cancelled", NOW, "taken on before")]  # fmt: skip
             return msgspec.structs.replace(found, pages=pages)

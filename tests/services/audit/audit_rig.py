@@ -168,7 +168,7 @@ class Rig:
         return verify_folder(self.home.log, key)
 
 
-async def until(ready: Callable[[], Awaitable[bool]], seconds: float = 8.0) -> None:
+async def until(ready: Callable[[], Awaitable[bool]], seconds: float = 60.0) -> None:
     """Poll until `ready`; a peer that is not there yet is not an error."""
     end = time.monotonic() + seconds
     while True:

@@ -176,7 +176,7 @@ class Rig:
     def said(self, name: str) -> str:
         return (self.home / f"{name}.err").read_text()[-3000:]
 
-    def wait(self, true: Callable[[], Any], what: str, seconds: float = 15.0) -> Any:
+    def wait(self, true: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
         end = time.monotonic() + seconds
         while True:
             with suppress(OSError, RefusedError, http.client.HTTPException):
@@ -290,7 +290,7 @@ class Rig:
             {"target": {"kind": kind, "id": id}, "reason": "test", "message": message},
         )
 
-    def receipt(self, id: str, state: str = "verified", seconds: float = 15.0) -> Any:
+    def receipt(self, id: str, state: str = "verified", seconds: float = 60.0) -> Any:
         """Wait until a receipt has come to `state`."""
 
         def there() -> Any:

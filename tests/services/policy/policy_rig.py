@@ -111,7 +111,7 @@ class Api:
     async def state(self, grant: str) -> str:
         return str((await self.get(f"/v1/grants/{grant}"))["state"])
 
-    async def until(self, grant: str, state: str, seconds: float = 5.0) -> dict[str, Any]:
+    async def until(self, grant: str, state: str, seconds: float = 60.0) -> dict[str, Any]:
         """Wait until a grant is in a state."""
         end = time.monotonic() + seconds
         while True:
@@ -299,7 +299,7 @@ class FakeGateway:
         return found[-1] if found else {}
 
     async def hears(
-        self, grant: str, heard: Callable[[dict[str, Any]], bool], seconds: float = 5.0
+        self, grant: str, heard: Callable[[dict[str, Any]], bool], seconds: float = 60.0
     ) -> dict[str, Any]:
         """Wait until the newest projection of a grant is as wanted."""
         async with asyncio.timeout(seconds):
