@@ -141,7 +141,7 @@ def test_lock_and_revoke_work_at_once_and_are_recorded_once(
     assert sum(event.target == first.id for event in rig.events(action="grant.revoke")) == 1
     rig.until(lambda: rig.do("grant.show", grant=first.id).state == "revoked")
     for each in (receipt, lock.value):
-        assert rig.json("receipt", "show", each["id"])["logged_at"]
+        rig.until(lambda each=each: rig.json("receipt", "show", each["id"])["logged_at"])
     assert rig.do("lock.release", lock=lock.value["lock_id"], reason="over").state == "released"
     rig.until(lambda: rig.call(other).status_code == 200, what="served again")
     assert rig.call(key).status_code == 403

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection
 
 from console import __version__
@@ -56,6 +57,7 @@ from console.services.gateway.locks import Locks
 from console.services.gateway.offboarding import Offboarding
 from console.services.gateway.points import Points
 from console.services.gateway.probe import new_key
+from console.services.gateway.record_barrier import RecordBarrier
 from console.services.gateway.rotation import Rotation
 from console.services.gateway.schema import STEPS
 from console.services.gateway.suspension import Suspensions
@@ -135,7 +137,6 @@ class Control:
             (api.POINT_ADMIT, leaving.admit),
             (api.RECEIPT_LIST, receipts.listing),
             (api.RECEIPT_SHOW, receipts.show),
-            (api.USAGE, usage.listing),
             (api.BUDGETS, self.counters.listing),
             (api.PRICE_LIST, prices.listing),
             (api.PRICE_SHOW, prices.show),
@@ -143,11 +144,19 @@ class Control:
         ):
             web.mount(route, handler)
         reads = self._reads
-        web.mount_async(api.CALL_LIST, reads.deeper(calls.listing, "calls"))
-        web.mount_async(api.CALL_SHOW, reads.of(calls.show, "call", "call"))
-        web.mount_async(api.CALL_EXPLAIN, reads.of(explain.explain, "call", "call"))
+        records = RecordBarrier(self.store, self.points)
+        for list_route, read in (
+            (api.CALL_LIST, reads.deeper(calls.listing, "calls")),
+            (api.USAGE, reads.plain(usage.listing)),
+            (api.USAGE_EXPORT, reads.exported(usage.exported, "usage", "partner")),
+        ):
+            web.mount_async(list_route, records.before_list(read))
+        for call_route, read in (
+            (api.CALL_SHOW, reads.of(calls.show, "call", "call")),
+            (api.CALL_EXPLAIN, reads.of(explain.explain, "call", "call")),
+        ):
+            web.mount_async(call_route, records.before_missing(read))
         web.mount_async(api.CALL_TAIL, self.tail)
-        web.mount_async(api.USAGE_EXPORT, reads.exported(usage.exported, "usage", "partner"))
         web.internal(
             "PUT",
             "/internal/v1/projection",
@@ -220,8 +229,17 @@ class Control:
             found = changes.since(conn, after)
             return found if found.items or found.reset else None
 
-        found = await self.store.until(changes.TOPIC, ready, _wait(ask))
-        return found or Changes(items=[], head=after)
+        following = asyncio.create_task(self.store.until(changes.TOPIC, ready, _wait(ask)))
+        asked = asyncio.create_task(self.points.report_asked(_number(ask, "report")))
+        try:
+            await asyncio.wait({following, asked}, return_when=asyncio.FIRST_COMPLETED)
+            found = following.result() if following.done() else None
+        finally:
+            for task in (following, asked):
+                task.cancel()
+            await asyncio.gather(following, asked, return_exceptions=True)
+        changed = found or Changes(items=[], head=after)
+        return msgspec.structs.replace(changed, report=self.points.report)
 
     async def closings(self, ask: Ask) -> Closings:
         """Answer the tombstones after a sequence, waiting for one where asked to."""

@@ -173,11 +173,15 @@ class State(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Changes(msgspec.Struct, kw_only=True, frozen=True):
-    """The changes after a sequence, in order. `reset`: they are gone, take a snapshot."""
+    """The changes after a sequence, in order. `reset`: they are gone, take a snapshot.
+
+    `report` numbers the newest report that control waits for: the point makes one at once.
+    """
 
     items: list[Change]
     head: int
     reset: bool = False
+    report: int = 0
 
 
 class Register(msgspec.Struct, kw_only=True, frozen=True):
@@ -203,7 +207,9 @@ class LeaseAsk(msgspec.Struct, kw_only=True, frozen=True):
 
     `in_flight` counts running calls by credential id, `in_flight_of` by the salted hash of
     the principal that they name, `cutting` those that a change ended
-    and that have not let go yet, `cut` how many calls each recent change sequence cut.
+    and that have not let go yet, `cut` how many calls each recent change sequence cut,
+    `records` how many calls it has finished and written. `report` is the newest report that
+    it was asked for before it counted them.
     """
 
     applied_sequence: int
@@ -212,6 +218,8 @@ class LeaseAsk(msgspec.Struct, kw_only=True, frozen=True):
     in_flight_of: dict[str, int] = {}
     cutting: int = 0
     cut: dict[int, int] = {}
+    records: int = 0
+    report: int = 0
 
 
 class Lease(msgspec.Struct, kw_only=True, frozen=True):

@@ -64,6 +64,9 @@ class Points:
         self._seen: dict[str, Seen] = {}
         self._policy_as_of: datetime | None = None
         self._news = asyncio.Event()
+        # Goes on above any number that an earlier control asked for.
+        self._report = int(boottime() * 1e6)
+        self._report_asked = asyncio.Event()
 
     def seen(self, name: str) -> Seen:
         """Return what is known of a point."""
@@ -242,6 +245,40 @@ class Points:
         )
         self._news.set()
         self._news = asyncio.Event()
+
+    async def reports(self, seconds: float) -> dict[str, int | None]:
+        """Ask every point that serves for a report, and wait for it, at most so long.
+
+        Returns how many call records each has made; None for one that did not report.
+        """
+        asked = [name for name, seen in self._seen.items() if seen.current]
+        if not asked:
+            return {}
+        self._report += 1
+        wanted = self._report
+        self._report_asked.set()
+        self._report_asked = asyncio.Event()
+        end = asyncio.get_running_loop().time() + seconds
+        while True:
+            said = {name: self.seen(name).said for name in asked}
+            left = end - asyncio.get_running_loop().time()
+            if left <= 0 or all(each.report >= wanted for each in said.values()):
+                return {
+                    name: each.records if each.report >= wanted else None
+                    for name, each in said.items()
+                }
+            await self.news(left)
+
+    async def report_asked(self, known: int) -> int:
+        """Wait until a report after `known` is asked for; return the number of the newest."""
+        while self._report == known:
+            await self._report_asked.wait()
+        return self._report
+
+    @property
+    def report(self) -> int:
+        """The number of the newest report that was asked for."""
+        return self._report
 
     async def news(self, seconds: float) -> None:
         """Wait until a point reports, at most so long."""

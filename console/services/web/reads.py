@@ -40,6 +40,14 @@ class Reads:
         self._seen: OrderedDict[tuple[str, str, str], tuple[datetime, int]] = OrderedDict()
         """Operator, action and object: when that was recorded, and how often it was since."""
 
+    def plain(self, handler: Handler) -> AsyncHandler:
+        """Return a `handler` that is read on a snapshot and leaves no record."""
+
+        async def read(ask: Ask) -> Any:
+            return await self._store.read(lambda conn: handler(conn, ask))
+
+        return read
+
     def of(
         self, handler: Handler, kind: str, named: str, *, sort: str = "", quiet: str = ""
     ) -> AsyncHandler:

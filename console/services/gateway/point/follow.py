@@ -53,6 +53,7 @@ class Following:
         self._incarnation = os.urandom(8).hex()
         self.limiter = Limiter(point, control, self._incarnation)
         self._report = asyncio.Event()
+        self._report_asked = 0
 
     async def register(self, url: str, version: str) -> Registered:
         """Make the point known to control, waiting until control is there."""
@@ -87,9 +88,12 @@ class Following:
         changes = await self._control.get(
             "/internal/v1/changes",
             Changes,
-            query={"after": after, "wait": wait},
+            query={"after": after, "wait": wait, "report": self._report_asked},
             timeout=wait + 10.0,
         )
+        if changes.report != self._report_asked:
+            self._report_asked = changes.report
+            self._report.set()
         if changes.reset or changes.head < after:
             # Control's store is another one, or it has forgotten these: start afresh.
             await self.load()
@@ -157,6 +161,8 @@ class Following:
                 in_flight_of=calls.by_principal(),
                 cutting=calls.cutting,
                 cut=calls.cuts,
+                records=self._spool.finished,
+                report=self._report_asked,
             ),
             Lease,
             timeout=_LEASE_TIMEOUT,

@@ -111,6 +111,11 @@ class Spool:
         self._task = asyncio.create_task(self._gather(), name="spool")
         return orphans
 
+    @property
+    def finished(self) -> int:
+        """The number of the newest record that is written: its caller may have the answer."""
+        return self._next
+
     def begin(self, record: CallRecord) -> None:
         """Note that a call runs. It is written soon, or together with its end."""
         self._begun[record.id] = _Waiting(record, None, asyncio.get_running_loop().time())
