@@ -40,7 +40,7 @@ def mount(
         """Take policy's roster; answer with the marks that were made here."""
         await store.write(lambda conn: kept.keep(conn, ask.body))
         await store.read(lambda conn: kept.refresh(conn, identities))
-        web.end_cut()
+        web.end_refused()
         found = await store.read(kept.marks)
         return Roster(sequence=ask.body.sequence, entries=[], marks=[*found, *identities.uses()])
 
@@ -54,7 +54,7 @@ async def follow(web: Web, store: Store, identities: Identities) -> None:
         new = await store.until(kept.TOPIC, partial(_other, known), 60.0)
         if new is not None:
             identities.take(*new)
-            web.end_cut()
+            web.end_refused()
             known = new
 
 
@@ -102,8 +102,8 @@ def cut(web: Web, identities: Identities, learn: Learn, conn: Connection, ask: A
     ended = len([each for each in identities.sessions() if each.operator == entry.name])
 
     def now_closed() -> None:
-        identities.mark_cut(entry)
-        web.end_cut()
+        identities.add(mark)
+        web.end_refused()
         identities.end_sessions(entry.name)
 
     ask.after(now_closed)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, LargeBinary, select, type_coerce
 from sqlalchemy.dialects.sqlite import insert
 
-from console.services.operators.roster import Identities, Mark, Roster
+from console.services.operators.roster import Directory, Identities, Mark, Roster
 from console.services.operators.tables import MARKS, ROSTER
 from console.services.store import signal
 
@@ -15,6 +15,9 @@ TOPIC = "operators"
 """Signalled when the roster or a mark changed."""
 
 _ONLY = 1
+
+_RAW_ROSTER = select(type_coerce(ROSTER.c.body, LargeBinary)).where(ROSTER.c.id == _ONLY)
+_MARK_KEYS = select(MARKS.c.name, MARKS.c.generation, MARKS.c.kind)
 
 
 def roster(conn: Connection) -> Roster:
@@ -82,3 +85,10 @@ def add_all(conn: Connection, new: Iterable[Mark]) -> None:
 def refresh(conn: Connection, identities: Identities) -> None:
     """Let `identities` decide by what is kept."""
     identities.take(roster(conn), marks(conn))
+
+
+def directory(conn: Connection, identities: Identities) -> Directory:
+    """Return who may use the service by what is kept in this very transaction."""
+    raw = conn.execute(_RAW_ROSTER).scalar_one_or_none()
+    keys = [tuple(row) for row in conn.execute(_MARK_KEYS)]
+    return identities.built((raw, keys), lambda: (roster(conn), marks(conn)))

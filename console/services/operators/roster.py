@@ -7,7 +7,7 @@ whoever was cut off here stays so whatever policy says later.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -68,27 +68,19 @@ class Caller(NamedTuple):
     operator: Operator
     by: str
     token_id: str = ""
+    generation: int = 0
+    """Of the account: whoever was cut off and let in again is another caller."""
+    ends_at: datetime | None = None
+    """When the token ends."""
 
 
-class Identities:
-    """Who may use one service now. Kept in memory; `take` follows each change of what is kept."""
+class Directory:
+    """Who may use one service by a roster and its marks; a pure value."""
 
-    def __init__(self, service: str, standing: Sequence[Operator]) -> None:
-        self.service = service
-        self.standing = tuple(standing)
-        self._sessions: dict[tuple[str, str, str, str], OperatorSession] = {}
-        self._cut: set[tuple[str, int]] = set()
-        self._sequence = 0
-        self.take(Roster(sequence=0, entries=[]), ())
-
-    def take(self, roster: Roster, marks: Iterable[Mark]) -> None:
-        """Decide by this roster and these marks from now on; a cut that is known stays."""
-        self._cut |= {(mark.name, mark.generation) for mark in marks if mark.kind == "cut"}
-        if roster.sequence < self._sequence:
-            return
-        self._sequence = roster.sequence
+    def __init__(self, standing: Sequence[Operator], roster: Roster, marks: Iterable[Mark]) -> None:
+        self._cut = {(mark.name, mark.generation) for mark in marks if mark.kind == "cut"}
         named = {entry.name: entry for entry in roster.entries}
-        entries = [_standing(each, named.get(each.name)) for each in self.standing]
+        entries = [_standing(each, named.get(each.name)) for each in standing]
         names = {entry.name for entry in entries}
         entries += [entry for entry in roster.entries if entry.name not in names]
         self._entries = {entry.name: entry for entry in entries}
@@ -99,7 +91,7 @@ class Identities:
         }
 
     def entry(self, name: str) -> Entry | None:
-        """Return an account as this service knows it."""
+        """Return an account, None where there is none of this name."""
         return self._entries.get(name)
 
     def names(self) -> list[str]:
@@ -114,29 +106,80 @@ class Identities:
         """Tell whether this generation of the account was cut off."""
         return (entry.name, entry.generation) in self._cut
 
-    def mark_cut(self, entry: Entry) -> None:
-        """Let nobody in by this generation of the account from now on."""
-        self._cut.add((entry.name, entry.generation))
-
-    def caller(self, uid: int | None, bearer: str, at: datetime) -> Caller:
+    def caller(self, uid: int | None, token_sha256: str, at: datetime) -> Caller:
         """Return who asks: by the token if one was sent, else by the OS user.
 
         Raises the problem `not-an-operator`.
         """
-        if bearer:
-            found = self._by_token.get(hash_of(bearer))
+        if token_sha256:
+            found = self._by_token.get(token_sha256)
             if found is None:
                 raise _nobody("no operator has this token")
             entry, token = found
             if token.ends_at is not None and at >= token.ends_at:
                 raise _nobody(f"this token of {entry.name} has ended")
-            return Caller(self._let_in(entry, -1), f"token …{token.hint}", token.id)
+            operator = self._let_in(entry, -1)
+            by = f"token …{token.hint}"
+            return Caller(operator, by, token.id, entry.generation, token.ends_at)
         if uid is None:
             raise _nobody("a token is needed here: there is no OS user at the other end")
         known = self._by_uid.get(uid)
         if known is None:
             raise _nobody(f"the OS user with the id {uid} is no operator here")
-        return Caller(self._let_in(known, uid), f"user {known.name}")
+        operator = self._let_in(known, uid)
+        return Caller(operator, f"user {known.name}", generation=known.generation)
+
+    def _let_in(self, entry: Entry, uid: int) -> Operator:
+        if self.is_cut(entry):
+            raise _nobody(f"{entry.name} was cut off")
+        return Operator(
+            name=entry.name, uid=uid, roles=entry.roles, groups=entry.groups, kind=entry.kind
+        )
+
+
+class Identities:
+    """Who may use one service now. Kept in memory; `take` follows each change of what is kept."""
+
+    def __init__(self, service: str, standing: Sequence[Operator]) -> None:
+        self.service = service
+        self.standing = tuple(standing)
+        self._sessions: dict[tuple[str, str, str, str], OperatorSession] = {}
+        self._marks: set[Mark] = set()
+        self._roster = Roster(sequence=0, entries=[])
+        self.take(self._roster, ())
+        self._built: tuple[object, Directory] = (None, self.directory)
+
+    def take(self, roster: Roster, marks: Iterable[Mark]) -> None:
+        """Decide by this roster and these marks from now on; a mark that is known stays."""
+        self._marks |= set(marks)
+        if roster.sequence >= self._roster.sequence:
+            self._roster = roster
+        self.directory = Directory(self.standing, self._roster, self._marks)
+
+    def add(self, mark: Mark) -> None:
+        """Decide by this mark, too, from now on."""
+        self.take(self._roster, [mark])
+
+    def built(
+        self, version: object, read: Callable[[], tuple[Roster, Iterable[Mark]]]
+    ) -> Directory:
+        """Return who may use this service by what `read` returns, as of this `version`.
+
+        Only another version is read. Called from the threads of the store, too.
+        """
+        known = self._built
+        if known[0] != version:
+            known = (version, Directory(self.standing, *read()))
+            self._built = known
+        return known[1]
+
+    def entry(self, name: str) -> Entry | None:
+        """Return an account as this service knows it."""
+        return self.directory.entry(name)
+
+    def names(self) -> list[str]:
+        """Return the names of everybody who is not cut off, break-glass accounts apart."""
+        return self.directory.names()
 
     def saw(self, caller: Caller, source: str, agent: str, at: datetime) -> bool:
         """Count a request; tell whether it is the first of a session."""
@@ -165,7 +208,7 @@ class Identities:
                 name=name, generation=entry.generation, kind="used", at=at, by=name, reason=""
             )
             for name, at in last.items()
-            if (entry := self._entries.get(name)) is not None
+            if (entry := self.entry(name)) is not None
             and entry.kind != AccountKind.BREAK_GLASS
         ]  # fmt: skip
 
@@ -175,13 +218,6 @@ class Identities:
         for key in theirs:
             del self._sessions[key]
         return len(theirs)
-
-    def _let_in(self, entry: Entry, uid: int) -> Operator:
-        if self.is_cut(entry):
-            raise _nobody(f"{entry.name} was cut off")
-        return Operator(
-            name=entry.name, uid=uid, roles=entry.roles, groups=entry.groups, kind=entry.kind
-        )
 
 
 def hash_of(raw: str) -> str:

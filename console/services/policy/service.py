@@ -69,7 +69,7 @@ async def serve(settings: Settings, _args: argparse.Namespace, stop: asyncio.Eve
     async def known_everywhere() -> list[str]:
         """Make operators known here and at every other service; return where they are not."""
         await store.read(lambda conn: kept.refresh(conn, identities))
-        web.end_cut()
+        web.end_refused()
         return await tell_all(store, peers)
 
     try:

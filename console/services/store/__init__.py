@@ -6,7 +6,7 @@ services need beyond SQL's own.
 """
 
 from console.services.store.columns import Document, Instant
-from console.services.store.database import Store, signal
+from console.services.store.database import Store, checked_by, signal
 from console.services.store.idempotency import IDEMPOTENCY
 from console.services.store.migrations import Step, grown, sql, tables
 from console.services.store.outbox import OUTBOX, OutboxItem, OutboxPage, emit
@@ -22,6 +22,7 @@ __all__ = [
     "OutboxPage",
     "Step",
     "Store",
+    "checked_by",
     "emit",
     "grown",
     "signal",

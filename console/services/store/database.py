@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -31,6 +32,23 @@ MOST_TOGETHER = 64
 
 _WAL_KEPT_BYTES = 32 * 1024 * 1024
 _SIGNALS = "pilotctl.signals"
+
+
+_check: ContextVar[Callable[[Connection], object] | None] = ContextVar("check", default=None)
+
+
+@contextmanager
+def checked_by(check: Callable[[Connection], object]) -> Iterator[None]:
+    """Run `check` first in every transaction, a read's too, that this block begins.
+
+    Where it raises, the transaction does nothing else. A task that is made inside the block
+    keeps the check.
+    """
+    token = _check.set(check)
+    try:
+        yield
+    finally:
+        _check.reset(token)
 
 
 def signal(conn: Connection, topic: str) -> None:
@@ -109,7 +127,7 @@ class Store:
     async def read(self, fn: Callable[[Connection], T]) -> T:
         """Run `fn` on one consistent snapshot; it cannot change anything."""
         try:
-            ours = asyncio.get_running_loop().run_in_executor(self._pool, self._look, fn)
+            ours = asyncio.get_running_loop().run_in_executor(self._pool, self._look, _checked(fn))
         except RuntimeError as error:
             raise _is_closed(self.path) from error
         return await ours
@@ -117,7 +135,7 @@ class Store:
     def read_now(self, fn: Callable[[Connection], T]) -> T:
         """The same as `read`, blocking the calling thread."""
         try:
-            return self._pool.submit(self._look, fn).result()
+            return self._pool.submit(self._look, _checked(fn)).result()
         except RuntimeError as error:
             if self._closed:
                 raise _is_closed(self.path) from error
@@ -161,7 +179,7 @@ class Store:
         self._reading.dispose()
 
     def _submit(self, fn: Callable[[Connection], T]) -> Future[T]:
-        job = _Job(fn, Future())
+        job = _Job(_checked(fn), Future())
         with self._lock:
             if self._closed:
                 raise _is_closed(self.path)
@@ -259,6 +277,18 @@ def _attempt(
         conn.exec_driver_sql("RELEASE job")
     topics |= conn.info[_SIGNALS]
     return value, None
+
+
+def _checked(fn: Callable[[Connection], T]) -> Callable[[Connection], T]:
+    """Return `fn` after the check of the present context, if there is one."""
+    if (check := _check.get()) is None:
+        return fn
+
+    def run(conn: Connection) -> T:
+        check(conn)
+        return fn(conn)
+
+    return run
 
 
 def _open(conn: Connection) -> bool:

@@ -13,8 +13,8 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
@@ -26,10 +26,10 @@ from sqlalchemy import Connection
 from console.api.problems import refusal
 from console.api.route import Route
 from console.errors import PilotError
-from console.model.operator import Direction, Operator, Role, may
+from console.model.operator import Operator, Role
 from console.model.text import now
 from console.services import tls
-from console.services.operators.roster import Caller, Identities, closes_only
+from console.services.operators.roster import Identities
 from console.services.settings import Listen
 from console.services.store import Store, idempotency, outbox
 from console.services.web import asked
@@ -42,11 +42,13 @@ from console.services.web.answers import (
     problem,
 )
 from console.services.web.ask import Answer, Ask
+from console.services.web.authority import Authority, Claim
 from console.services.web.decode import loosely, strictly
 from console.services.web.sockets import peer_uid, tcp_listener, unix_listener
 
 Handler: TypeAlias = Callable[[Connection, Ask], Any]
 AsyncHandler: TypeAlias = Callable[[Ask], Awaitable[Any]]
+Do: TypeAlias = Callable[[Claim, Ask], Awaitable[Any]]
 
 MOST_BYTES = 1024 * 1024
 """The largest body of a contract route."""
@@ -77,13 +79,14 @@ class Web:
         self._identities = (
             operators if isinstance(operators, Identities) else Identities(service, operators)
         )
+        self._authority = Authority(self._identities)
+        self._waiting: set[asyncio.Task[Any]] = set()
         self._first_use: Callable[[Ask, str], Awaitable[None]] | None = None
         self._app = web.Application(
             middlewares=[self._guard], client_max_size=MOST_INTERNAL_BYTES, logger=_SILENT
         )
         self._runner: web.AppRunner | None = None
         self._socket: Path | None = None
-        self._waiting: dict[asyncio.Task[Any], Operator] = {}
         self._forgetting: asyncio.Task[None] | None = None
         self._renewing: asyncio.Task[None] | None = None
         self.internal("GET", "/internal/v1/outbox", self._outbox)
@@ -163,14 +166,11 @@ class Web:
         """Call `do` with the request, and by what, when a token begins a session here."""
         self._first_use = do
 
-    def end_cut(self) -> None:
-        """End every answer that still waits or streams for someone who was cut off."""
-        for task, operator in list(self._waiting.items()):
-            entry = self._identities.entry(operator.name)
-            if entry is not None and self._identities.is_cut(entry):
-                task.cancel()
+    def end_refused(self) -> None:
+        """End every request and stream of whoever was cut off, replaced or demoted by now."""
+        self._authority.end_refused()
 
-    def _add(self, route: Route, do: Callable[[Ask], Awaitable[Any]]) -> None:
+    def _add(self, route: Route, do: Do) -> None:
         async def handle(request: web.Request) -> web.StreamResponse:
             return await self._contract(route, do, request)
 
@@ -205,32 +205,11 @@ class Web:
             answer.headers["Server"] = "pilotctl"
         return answer
 
-    async def _contract(
-        self, route: Route, do: Callable[[Ask], Awaitable[Any]], request: web.Request
-    ) -> web.StreamResponse:
-        uid = peer_uid(request)
-        caller = self._identities.caller(uid, asked.bearer(request), now())
-        operator = caller.operator
-        if not may(operator.roles, route.role):
-            raise refusal(
-                "role-missing",
-                f"{operator.name} has the roles {', '.join(operator.roles) or 'none'}; "
-                f"{route.id} asks for {route.role.value}",
-                mend="ask an admin"
-                if route.role is Role.ADMIN
-                else f"ask someone with the role {route.role.value}, or an admin",
-            )
-        if (
-            closes_only(operator)
-            and route.role is not Role.VIEWER
-            and route.direction is not Direction.CLOSES
-        ):
-            raise refusal(
-                "refused",
-                f"{operator.name} is for closing alone: {route.id} closes nothing",
-                mend="sign in as yourself",
-            )
-        raw = await asked.body(request, MOST_BYTES)
+    async def _contract(self, route: Route, do: Do, request: web.Request) -> web.StreamResponse:
+        claim = self._authority.claim(route, peer_uid(request), asked.bearer(request))
+        operator = claim.caller.operator
+        with self._authority.receiving(claim):
+            raw = await asked.body(request, MOST_BYTES)
         query, validate_only = asked.query(request, route)
         ask = Ask(
             service=self.service,
@@ -247,34 +226,47 @@ class Web:
             now=now(),
             request=request,
         )
-        await self._seen(caller, ask)
-        return linked(answered(answer := await do(ask), route), answer, request)
+        await self._seen(claim, ask)
+        return linked(answered(answer := await do(claim, ask), route), answer, request)
 
-    async def _seen(self, caller: Caller, ask: Ask) -> None:
+    async def _seen(self, claim: Claim, ask: Ask) -> None:
         """Count the request; a token's first use is recorded before it does anything."""
+        caller = claim.caller
         source = ask.request.remote or "this machine"
         agent = ask.request.headers.get("User-Agent", "")
         if self._identities.saw(caller, source, agent, ask.now) and (
             caller.token_id and self._first_use is not None
         ):
-            await self._first_use(ask, caller.by)
+            with self._authority.in_transactions(claim):
+                await self._first_use(ask, caller.by)
 
-    async def _read(self, handler: Handler, ask: Ask) -> Any:
-        return await self._store.read(lambda conn: handler(conn, ask))
+    async def _read(self, handler: Handler, claim: Claim, ask: Ask) -> Any:
+        with self._authority.in_transactions(claim):
+            return await self._store.read(lambda conn: handler(conn, ask))
 
-    async def _wait(self, handler: AsyncHandler, ask: Ask) -> Any:
+    async def _wait(self, handler: AsyncHandler, claim: Claim, ask: Ask) -> Any:
+        with (
+            self._until_stopped(),
+            self._authority.in_progress(claim),
+            self._authority.in_transactions(claim),
+        ):
+            return await handler(ask)
+
+    @contextmanager
+    def _until_stopped(self) -> Iterator[None]:
+        """Cancel the current task inside this block where the server stops."""
         task = asyncio.current_task()
         assert task is not None
-        self._waiting[task] = ask.operator
+        self._waiting.add(task)
         try:
-            return await handler(ask)
+            yield
         finally:
-            self._waiting.pop(task, None)
+            self._waiting.discard(task)
 
-    async def _write(self, handler: Handler, ask: Ask) -> Any:
+    async def _write(self, handler: Handler, claim: Claim, ask: Ask) -> Any:
         assert ask.route is not None
         if ask.validate_only:
-            return await self._rehearse(handler, ask)
+            return await self._rehearse(handler, claim, ask)
         who = ask.operator.name
         key = asked.idempotency_key(ask.request)
         about = {
@@ -294,7 +286,8 @@ class Web:
             idempotency.keep(conn, **about, answer=kept, at=ask.now)
             return answer, False
 
-        answer, replayed = await self._store.write(change)
+        with self._authority.in_transactions(claim):
+            answer, replayed = await self._store.write(change)
         if replayed:
             headers = {"Idempotent-Replayed": "true"}
             if answer.etag:
@@ -306,14 +299,15 @@ class Web:
             answer = await complete(answer)
         return answer
 
-    async def _rehearse(self, handler: Handler, ask: Ask) -> Any:
+    async def _rehearse(self, handler: Handler, claim: Claim, ask: Ask) -> Any:
         """Do the write and undo it: a dry run sees every check that the write would."""
 
         def change(conn: Connection) -> Any:
             raise _RehearsedError(handler(conn, ask))
 
         try:
-            return await self._store.write(change)
+            with self._authority.in_transactions(claim):
+                return await self._store.write(change)
         except _RehearsedError as end:
             return Answer(200, encode(end.answer))
 
@@ -339,8 +333,10 @@ class Web:
             now=now(),
             request=request,
         )
-        waits = request.method == "GET"
-        return answered(await (self._wait(handler, ask) if waits else handler(ask)), None)
+        if request.method != "GET":
+            return answered(await handler(ask), None)
+        with self._until_stopped():
+            return answered(await handler(ask), None)
 
     async def _outbox(self, ask: Ask) -> outbox.OutboxPage:
         """Answer the events after a number; with `wait`, once there is one."""

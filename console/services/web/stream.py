@@ -16,6 +16,7 @@ from aiohttp import web
 from sqlalchemy import Connection
 
 from console.api.problems import refusal
+from console.errors import PilotError
 from console.services.store import Store
 from console.services.web.ask import Ask
 
@@ -72,6 +73,13 @@ class Streams:
             await response.write(_mark(after, after))
             while True:
                 after = await self._more(response, look, after)
+        except PilotError:
+            # Its caller is refused by now, or the store is gone: half an answer cannot say so.
+            if not response.prepared:
+                raise
+            if ask.request.transport is not None:
+                ask.request.transport.abort()
+            return response
         except (ConnectionError, asyncio.CancelledError):
             if asyncio.current_task() and asyncio.current_task().cancelling():  # type: ignore[union-attr]
                 raise

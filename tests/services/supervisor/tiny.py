@@ -43,7 +43,7 @@ async def serve(settings: Settings, args: argparse.Namespace, stop: asyncio.Even
     if args.name == "crashes":
         os._exit(7)
     store = Store.open(settings.home.store(args.name), STEPS)
-    web: Web = mounted(store, settings)
+    web: Web = mounted(store, settings.operators)
     try:
         await web.start(
             socket=settings.home.socket(args.name),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Column, Connection, MetaData, Table, Text, select
@@ -14,9 +15,11 @@ from console.api import policy
 from console.api.problems import refusal
 from console.model.access import Partner, PartnerState
 from console.model.ids import new_id
-from console.model.operator import ServiceStatus
+from console.model.operator import Operator, ServiceStatus
 from console.model.stored import Page
 from console.services.events import event
+from console.services.operators.roster import Identities
+from console.services.operators.tables import EVERYWHERE
 from console.services.settings import Settings
 from console.services.store import SHARED, Document, Instant, Store, emit, tables
 from console.services.web import Ask, Web, fresh, page, run
@@ -29,7 +32,7 @@ PARTNERS = Table(
     Column("created_at", Instant, nullable=False),
     Column("body", Document(Partner), nullable=False),
 )
-STEPS = (SHARED, tables(PARTNERS))
+STEPS = (SHARED, tables(PARTNERS), tables(*EVERYWHERE))
 
 
 def create(conn: Connection, ask: Ask) -> Partner:
@@ -108,9 +111,9 @@ def told(action: str, ask: Ask, partner: Partner) -> dict[str, Any]:
     )
 
 
-def mounted(store: Store, settings: Settings) -> Web:
+def mounted(store: Store, operators: Sequence[Operator] | Identities) -> Web:
     """The service, ready to start."""
-    web = Web("policy", store, settings.operators)
+    web = Web("policy", store, operators)
 
     def status(_conn: Connection, ask: Ask) -> ServiceStatus:
         return ServiceStatus(
@@ -128,7 +131,7 @@ def mounted(store: Store, settings: Settings) -> Web:
 async def serve(settings: Settings, _args: argparse.Namespace, stop: asyncio.Event) -> None:
     """Serve until told to stop."""
     store = Store.open(settings.home.store("policy"), STEPS)
-    web = mounted(store, settings)
+    web = mounted(store, settings.operators)
     try:
         await web.start(socket=settings.home.socket("policy"))
         await stop.wait()

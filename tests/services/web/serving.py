@@ -96,7 +96,7 @@ async def served(
         place.config.write_text(config)
     read = settings.load(home)
     store = Store.open(place.store("policy"), STEPS)
-    web = mounted(store, read)
+    web = mounted(store, read.operators)
     also(web)
     try:
         await web.start(

@@ -528,7 +528,7 @@ def test_a_second_server_on_the_same_socket_is_refused_and_a_dead_ones_replaced(
     async def scene(up: Served) -> None:
         from tests.services.web.sample import mounted
 
-        second = mounted(up.store, up.read)
+        second = mounted(up.store, up.read.operators)
         with pytest.raises(PilotError) as caught:
             await second.start(socket=up.read.home.socket("policy"))
         assert caught.value.code == "in-use"

@@ -1,0 +1,160 @@
+"""Every write route, with its body held back while the caller loses what let them in.
+
+Real services, raw sockets: the headers and a part of the body are sent, the caller is cut,
+expired, demoted or replaced, then the last byte follows. Nothing may come of it.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import socket
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, suppress
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from console.api.contract import ROUTES
+from console.api.route import Route
+from console.model.ids import ulid
+from console.model.operator import Role
+from console.model.text import now, rfc3339
+from tests.thread.pilot_rig import Rig, running, short_folder
+
+WHY = "tests"
+SEED = 1809
+BODY = b'{"reason": "held back"}'
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+WRITES = [each for each in ROUTES if each.writes and each.role is not Role.VIEWER]
+"""Every route of the three services that changes something."""
+
+
+@pytest.fixture(scope="module")
+def rig() -> Iterator[Rig]:
+    with short_folder() as folder, running(folder / "home") as rig:
+        yield rig
+
+
+class Held:
+    """One request whose headers were judged, and whose body is not sent to its end."""
+
+    def __init__(self, rig: Rig, route: Route, token: str) -> None:
+        self.route = route
+        path = route.path
+        while "{" in path:
+            before, _, rest = path.partition("{")
+            path = f"{before}none{rest.partition('}')[2]}"
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(30)
+        self.socket.connect(str(rig.home / "run" / f"{route.api}.sock"))
+        head = (
+            f"{route.method} {path} HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+            "Connection: close\r\n"
+            f"Authorization: Bearer {token}\r\nContent-Type: application/json\r\n"
+            f'Idempotency-Key: "{ulid()}"\r\nIf-Match: "1"\r\nContent-Length: {len(BODY)}\r\n\r\n'
+        )
+        self.socket.sendall(head.encode())
+        said = self.socket.recv(len(CONTINUE))
+        assert said == CONTINUE, said
+        self.socket.sendall(BODY[:-1])
+
+    def __enter__(self) -> Held:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.socket.close()
+
+    def answer(self) -> tuple[int, str]:
+        """Send the last byte; return the status and the problem."""
+        with suppress(OSError):  # answered and closed already
+            self.socket.sendall(BODY[-1:])
+        read = b""
+        while part := self.socket.recv(65536):
+            read += part
+        head, _, body = read.partition(b"\r\n\r\n")
+        found = json.loads(body) if body.startswith(b"{") else {}
+        status = int(head.split(b" ", 2)[1])
+        return status, str(found.get("type", "")).rpartition(":")[2]
+
+
+def new_token(rig: Rig, name: str, **more: Any) -> str:
+    rig.do("operator.add", operator=name, roles=["admin"], reason=WHY)
+    return str(rig.do("operator.token", operator=name, reason=WHY, **more).secret)
+
+
+def cut(rig: Rig, name: str) -> None:
+    assert rig.do("operator.cut", operator=name, reason=WHY).state == "cut"
+
+
+def demoted(rig: Rig, name: str) -> None:
+    rig.do("operator.set", operator=name, roles=["viewer"], reason=WHY)
+
+
+def replaced(rig: Rig, name: str) -> None:
+    rig.do("operator.token", operator=name, replace=True, reason=WHY)
+
+
+def expired(rig: Rig, name: str) -> None:
+    """Its end comes by itself: the answers are what is waited for."""
+
+
+CHANGES: dict[str, tuple[Callable[[Rig, str], None], str]] = {
+    "cut": (cut, "not-an-operator"),
+    "expired": (expired, "not-an-operator"),
+    "demoted": (demoted, "role-missing"),
+    "replaced": (replaced, "not-an-operator"),
+}
+
+
+def hold_and_lose(rig: Rig, routes: Sequence[Route]) -> list[str]:
+    """Hold a request to each route for each way to lose; return what came of any that should not.
+
+    All are held at once: a token that ends by itself does so meanwhile.
+    """
+    found: list[str] = []
+    with ExitStack() as stack:
+        held: dict[str, list[Held]] = {}
+        names = {what: f"{what}-{ulid().lower()[-8:]}" for what in CHANGES}
+        for what, name in names.items():
+            ends = {"ends_at": rfc3339(now() + timedelta(seconds=3))} if what == "expired" else {}
+            token = new_token(rig, name, **ends)
+            held[what] = [stack.enter_context(Held(rig, each, token)) for each in routes]
+        for what, (change, problem) in CHANGES.items():
+            change(rig, names[what])
+            for each in held[what]:
+                if what == "expired":
+                    each.socket.recv(1, socket.MSG_PEEK)  # answered at the token's end
+                if (said := each.answer())[1] != problem:
+                    found.append(f"{what}: {each.route.id}: {said}")
+            found += traces_of(rig, names[what])
+    return found
+
+
+def traces_of(rig: Rig, name: str) -> list[str]:
+    """Return what the stores hold of changes that `name` made."""
+    found = []
+    for service in ("policy", "gateway", "audit"):
+        store = f"file:{rig.home / service}.db?mode=ro"
+        with closing(sqlite3.connect(store, uri=True, timeout=10)) as conn:
+            query = "SELECT route FROM idempotency WHERE operator = ?"
+            found += [f"{service}: {row[0]}" for row in conn.execute(query, (name,))]
+    return found
+
+
+def test_a_held_request_changes_nothing_once_its_caller_lost_what_let_them_in(
+    rig: Rig, record_property: Callable[[str, object], None]
+) -> None:
+    choose = random.Random(SEED)
+    sample = choose.sample(WRITES, 12)
+    record_property("told", f"seed {SEED}: {len(sample)} of {len(WRITES)} routes x {len(CHANGES)}")
+    assert hold_and_lose(rig, sample) == []
+
+
+@pytest.mark.long
+def test_no_write_route_slips(rig: Rig, record_property: Callable[[str, object], None]) -> None:
+    record_property("told", f"{len(WRITES)} routes x {len(CHANGES)}")
+    for start in range(0, len(WRITES), 24):
+        assert hold_and_lose(rig, WRITES[start : start + 24]) == []
