@@ -48,7 +48,7 @@ def _acts(uid: int, activity: int, name: str, *actions: str) -> dict[str, Class]
 ACTIONS: dict[str, Class] = {
     **_acts(
         ACCESS, 1, "Assign Privileges", "grant.activate", "grant.resume", "key.issue", "key.move",
-        "key.rotate",
+        "key.rotate", "suspension.lift",
     ),
     **_acts(
         ACCESS, 2, "Revoke Privileges", "grant.revoke", "grant.expire", "key.revoke",

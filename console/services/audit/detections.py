@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
-from sqlalchemy import Connection, and_, delete, func, select
+from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from console.api.problems import refusal
@@ -21,16 +21,21 @@ from console.model.text import now
 from console.model.traffic import SERVED, CallRecord
 from console.services.audit import alerts
 from console.services.audit.backing import BackedState
+from console.services.audit.closing_store import admitted_against, learn
+from console.services.audit.closings import ACTIONS, VERIFIED, Closing
 from console.services.audit.judge import KINDS, judge
 from console.services.audit.leaf import Leaf, read_leaf
 from console.services.audit.rule import Finding, Rule, Seen
-from console.services.audit.schema import ADMITTED, CURSORS, LEAVES, REVOKED, STATES
+from console.services.audit.schema import ADMITTED, CURSORS, LEAVES, STATES
 from console.services.audit.seeing import seen_call, seen_event
 from console.services.events import SYSTEM, event
-from console.services.store import emit
+from console.services.store import emit, signal
 
 BATCH = 2000
 """Calls or events taken in one transaction."""
+
+EVENTS_READ = "events read"
+"""What is signalled when the rules have read more of the log."""
 
 UNHEARD = ("alert.", "silence.")
 """An alert about alerts would feed itself."""
@@ -52,6 +57,8 @@ class CallPage(msgspec.Struct, frozen=True):
 
     items: list[CallItem]
     head: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+    events: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
+    """The gateway's newest event as the page was read: what lifted a closing came before it."""
 
 
 def position(conn: Connection, feed: str) -> int:
@@ -89,7 +96,7 @@ def take_calls(
     if any(call.started_at.tzinfo is None for call in calls):
         raise refusal("unavailable", "a call record has a time without a zone")
     served = [call for call in calls if call.outcome in SERVED]
-    ended = ended_before(conn, served)
+    ended = admitted_against(conn, served)
     _note_admitted(conn, served)
     seen = [seen_call(call, ended=call.id in ended) for call in calls]
     detect(conn, rules, "calls", seen, when)
@@ -109,12 +116,11 @@ def take_events(conn: Connection, rules: Sequence[Rule], when: When = at_once) -
     if not rows:
         return 0
     leaves = [(row.idx, read_leaf(row.body)) for row in rows]
-    for _, leaf in leaves:
-        if leaf.action == "receipt.verify":
-            _note_revoked(conn, rules, leaf, when)
+    _learn_closings(conn, rules, [leaf for _, leaf in leaves if leaf.action in ACTIONS], when)
     heard = [seen_event(*each) for each in leaves if not each[1].action.startswith(UNHEARD)]
     detect(conn, rules, "events", heard, when)
     _move(conn, "events", leaves[-1][0])
+    signal(conn, EVENTS_READ)
     return len(leaves)
 
 
@@ -122,6 +128,13 @@ def events_waiting(conn: Connection) -> bool | None:
     """Tell whether the log holds more than the rules have read; None if not."""
     newest = conn.execute(select(func.max(LEAVES.c.idx))).scalar()
     return (newest is not None and newest > position(conn, "events")) or None
+
+
+def has_read(source: str, sequence: int, conn: Connection) -> bool | None:
+    """Tell whether the rules have read an event of `source`; None if not yet."""
+    asked = select(LEAVES.c.idx).where(LEAVES.c.source == source, LEAVES.c.sequence == sequence)
+    index = conn.execute(asked).scalar()
+    return (index is not None and index <= position(conn, "events")) or None
 
 
 def detect(
@@ -193,22 +206,6 @@ def forget(conn: Connection, rules: Iterable[Rule]) -> int:
     return dropped
 
 
-def ended_before(conn: Connection, served: Sequence[CallRecord]) -> set[str]:
-    """Return the ids of the calls that began after the verified end of what they ran on."""
-    ids = {each for call in served for each in (call.credential_id, call.grant_id) if each}
-    ends: dict[tuple[str, str], datetime] = {}
-    for start in range(0, len(ids), 500):
-        some = list(ids)[start : start + 500]
-        for row in conn.execute(select(REVOKED).where(REVOKED.c.id.in_(some))):
-            ends[row.kind, row.id] = row.verified_at
-    return {
-        call.id
-        for call in served
-        for named in (("credential", call.credential_id), ("grant", call.grant_id))
-        if named in ends and ends[named] < call.started_at
-    }
-
-
 def _note_admitted(conn: Connection, served: Sequence[CallRecord]) -> None:
     """Keep the latest call of each credential, should the record of its end come later."""
     latest: dict[str, CallRecord] = {}
@@ -238,37 +235,29 @@ def _note_admitted(conn: Connection, served: Sequence[CallRecord]) -> None:
     )
 
 
-class Verified(msgspec.Struct):
-    """What a verified receipt says (`console.model.enforcement.Receipt`)."""
+def _learn_closings(
+    conn: Connection, rules: Sequence[Rule], leaves: Sequence[Leaf], when: When
+) -> None:
+    """Take in what events say of closings, and judge the calls that came before these.
 
-    kind: str
-    target: str
-    enforced_at: datetime | None = None
+    What lifts is learned before the calls are looked at: it may be in the same batch.
+    """
+    for leaf in leaves:
+        if leaf.action != VERIFIED:
+            learn(conn, leaf)
+    for leaf in leaves:
+        if leaf.action == VERIFIED and (closing := learn(conn, leaf)) is not None:
+            _judge_admitted(conn, rules, closing, when)
 
 
-def _note_revoked(conn: Connection, rules: Sequence[Rule], leaf: Leaf, when: When) -> None:
-    """Remember a verified end, and look at what was admitted after it meanwhile."""
-    try:
-        receipt = msgspec.convert(leaf.after, Verified)
-    except msgspec.ValidationError:
-        return
-    if receipt.kind not in {"grant", "credential"}:
-        return  # a lock can be released: what it blocked may rightly be served later
-    ended_at = receipt.enforced_at or leaf.at
-    column = ADMITTED.c.grant_id if receipt.kind == "grant" else ADMITTED.c.credential_id
-    rows = conn.execute(
-        select(ADMITTED.c.call).where(
-            and_(column == receipt.target, ADMITTED.c.started_at > ended_at)
-        )
-    ).all()
-    # One that began after an earlier end was seen as such when it came.
-    told = ended_before(conn, [row.call for row in rows])
-    late = [seen_call(row.call, ended=True) for row in rows if row.call.id not in told]
-    conn.execute(
-        insert(REVOKED)
-        .values(kind=receipt.kind, id=receipt.target, verified_at=ended_at, receipt=leaf.target)
-        .on_conflict_do_nothing()
-    )
+def _judge_admitted(conn: Connection, rules: Sequence[Rule], closing: Closing, when: When) -> None:
+    """Look at what was admitted before the record came that the closing was verified."""
+    rows = conn.execute(select(ADMITTED.c.call).where(ADMITTED.c.started_at > closing.verified_at))
+    held = [row.call for row in rows]
+    # One that an earlier closing forbade was seen as such when it came.
+    told = admitted_against(conn, held, but=closing.receipt)
+    against = admitted_against(conn, held) - told
+    late = [seen_call(call, ended=True) for call in held if call.id in against]
     detect(conn, [rule for rule in rules if rule.asks("ended_before")], "calls", late, when)
 
 

@@ -7,14 +7,12 @@ that follows the feeds.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
-
-import msgspec
 
 from console.model.rule import Found
 from console.model.traffic import SERVED, CallRecord
-from console.services.audit.detections import BATCH, UNHEARD, Verified
+from console.services.audit.closings import Known
+from console.services.audit.detections import BATCH, UNHEARD
 from console.services.audit.judge import InMemory, judge
 from console.services.audit.leaf import Leaf
 from console.services.audit.rule import Finding, Rule, Seen
@@ -61,7 +59,7 @@ def evaluate(
     log's order.
     """
     results, states = Results(since), InMemory()
-    ends = _ends(events)
+    closings = Known.of(leaf for _, leaf in events)
     heard = [seen_event(*each) for each in events if not each[1].action.startswith(UNHEARD)]
     for start in range(0, len(heard), BATCH):
         for rule in rules:
@@ -69,7 +67,7 @@ def evaluate(
                 results.add(judge(rule, heard[start : start + BATCH], states))
     batch: list[Seen] = []
     for call in calls:
-        batch.append(seen_call(call, ended=_is_ended(ends, call)))
+        batch.append(seen_call(call, ended=call.outcome in SERVED and closings.forbade(call)))
         if len(batch) == BATCH:
             _calls(rules, batch, results, states)
             batch = []
@@ -81,22 +79,3 @@ def _calls(rules: Sequence[Rule], batch: list[Seen], results: Results, states: I
     for rule in rules:
         if rule.reads == "calls":
             results.add(judge(rule, batch, states))
-
-
-def _ends(events: Iterable[tuple[int, Leaf]]) -> dict[tuple[str, str], datetime]:
-    """Return when each grant and credential was verified as dead, the first time."""
-    ends: dict[tuple[str, str], datetime] = {}
-    for _, leaf in events:
-        if leaf.action == "receipt.verify":
-            with suppress(msgspec.ValidationError):
-                receipt = msgspec.convert(leaf.after, Verified)
-                if receipt.kind in {"grant", "credential"}:
-                    ends.setdefault((receipt.kind, receipt.target), receipt.enforced_at or leaf.at)
-    return ends
-
-
-def _is_ended(ends: dict[tuple[str, str], datetime], call: CallRecord) -> bool:
-    return call.outcome in SERVED and any(
-        named in ends and ends[named] < call.started_at
-        for named in (("credential", call.credential_id), ("grant", call.grant_id))
-    )

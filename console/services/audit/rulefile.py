@@ -52,7 +52,8 @@ FIELDS: dict[str, dict[str, type]] = {
 }
 """What a rule can look at, by what it reads.
 
-`ended_before`: the end of the call's credential or grant was verified before it began.
+`ended_before`: a closing over the call (a tombstone, lock, suspension or deregistered point)
+was verified at every point before it began, and was still in force.
 `network`: the /24 (IPv4) or /48 (IPv6) that the caller's address lies in.
 `tier`, `state`, `approval`: of the object that the event left behind, 0 or empty where it
 has none. `code` and `days`: of a warning, what lapses and within how many days.

@@ -146,7 +146,30 @@ REVOKED = Table(
     Column("verified_at", Instant, nullable=False),
     Column("receipt", Text, nullable=False),
 )
-"""Grants and credentials whose end was verified at every point, and when."""
+"""What `CLOSINGS` was before a closing could be lifted."""
+
+CLOSINGS = Table(
+    "closings",
+    _META,
+    Column("receipt", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("verified_at", Instant),
+    Column("lifted_at", Instant),
+    Column("lifted_sequence", Integer),
+    Index("closings_of", "target", "kind"),
+)
+"""Closings by their receipt: since when every point is proven to enforce it, and until when."""
+
+ALIASES = Table(
+    "aliases",
+    _META,
+    Column("kind", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("also", Text, primary_key=True),
+)
+"""Under what a closing may also name something: the grants that it renews, a user's id."""
 
 ADMITTED = Table(
     "admitted",
@@ -222,6 +245,13 @@ PAGED_ALERT = "json_extract(CAST(deliveries.body AS TEXT), '$.alert_id')"
 """The alert that a page is about, as its index writes it."""
 
 
+def _closings_learned(conn: Connection) -> None:
+    """Learn from the log which closings were verified, and which of them were lifted."""
+    from console.services.audit.closing_store import learn_all  # noqa: PLC0415  # it reads this module
+
+    learn_all(conn)
+
+
 def _searched_anew(conn: Connection) -> None:
     """Index the events that are there by what is now indexed of an event."""
     from console.services.audit.search import reindex  # noqa: PLC0415  # it reads this module
@@ -251,4 +281,7 @@ STEPS: tuple[Step, ...] = (
     _searched_anew,
     _searched_anew,
     sql(f"CREATE INDEX deliveries_alert ON deliveries ({PAGED_ALERT.replace('deliveries.', '')})"),
+    tables(CLOSINGS, ALIASES),
+    _closings_learned,
+    sql("DROP TABLE revoked"),
 )

@@ -15,7 +15,7 @@ from console.services.audit.rule import Seen, Value
 
 
 def seen_call(call: CallRecord, *, ended: bool) -> Seen:
-    """Return a call as the rules see it. `ended`: its credential's end was verified before."""
+    """Return a call as the rules see it. `ended`: a closing in force forbade it as it began."""
     fields: dict[str, Any] = msgspec.structs.asdict(call)
     fields["ended_before"] = ended
     fields["network"] = network(call.address)

@@ -26,6 +26,8 @@ HOLD_SECONDS = 5
 """How long a peer may hold an answer back until it has something to say."""
 GATHER_SECONDS = 0.2
 """Calls that are made within so long of each other are judged together: a page costs a commit."""
+EVENTS_SECONDS = 5.0
+"""How long calls wait until the rules have read the events that the gateway made before them."""
 UNUSABLE = (PilotError, SQLAlchemyError, ValueError, ArithmeticError)
 """How an answer fails that cannot be had, read, or put into the store."""
 SLOWEST_SECONDS = 5.0
@@ -101,7 +103,12 @@ async def follow_own(store: Store) -> None:
 
 
 async def follow_calls(store: Store, book: RuleBook, follower: Follower) -> None:
-    """Run the rules over the gateway's calls, for ever."""
+    """Run the rules over the gateway's calls, for ever.
+
+    A call is judged once the log tells what the gateway had closed and lifted by then; where
+    that stays out, calls are judged by what is known, and wait no more until it has come.
+    """
+    behind_events = False
     while True:
         last = await store.read(lambda conn: detections.position(conn, "calls"))
         wait = 0 if follower.trouble else HOLD_SECONDS
@@ -112,6 +119,8 @@ async def follow_calls(store: Store, book: RuleBook, follower: Follower) -> None
                 query={"after": last, "limit": detections.BATCH, "wait": wait},
                 timeout=HOLD_SECONDS + 10.0,
             )
+            if not behind_events or await _has_read(store, offered.events, 0.0):
+                behind_events = not await _has_read(store, offered.events, EVENTS_SECONDS)
             reached = await store.write(
                 partial(detections.take_calls, rules=book.active, offered=offered)
             )
@@ -124,6 +133,14 @@ async def follow_calls(store: Store, book: RuleBook, follower: Follower) -> None
         follower.well(offered.head - reached)
         if reached >= offered.head:
             await asyncio.sleep(GATHER_SECONDS)
+
+
+async def _has_read(store: Store, sequence: int, seconds: float) -> bool:
+    """Tell whether the rules have read the gateway's event `sequence`, or do in `seconds`."""
+    if not sequence:
+        return True
+    ready = partial(detections.has_read, "gateway", sequence)
+    return bool(await store.until(detections.EVENTS_READ, ready, seconds))
 
 
 async def follow_events(store: Store, book: RuleBook) -> None:

@@ -17,7 +17,8 @@ from sqlalchemy import Connection, func, select
 from console.api.problems import refusal
 from console.errors import PilotError
 from console.model.rule import RuleTrial, TuneRule, Tuning
-from console.services.audit.detections import KEPT, UNHEARD, CallPage, ended_before
+from console.services.audit.closing_store import admitted_against
+from console.services.audit.detections import KEPT, UNHEARD, CallPage
 from console.services.audit.history import Results
 from console.services.audit.judge import InMemory, judge
 from console.services.audit.leaf import read_leaf
@@ -105,7 +106,7 @@ class Trials:
             calls = [item.call for item in page.items if since <= item.call.started_at <= until]
             ends: set[str] = set()
             if rule.asks("ended_before"):
-                ends = await self._store.read(lambda conn: ended_before(conn, calls))  # noqa: B023
+                ends = await self._store.read(lambda conn: admitted_against(conn, calls))  # noqa: B023
             yield note, [seen_call(call, ended=call.id in ends) for call in calls]
             if page.items[-1].call.started_at > until + timedelta(hours=1):
                 return

@@ -19,7 +19,7 @@ from console.services.gateway import callsearch, keys, usage
 from console.services.gateway.budget import Counters
 from console.services.gateway.exchange import CallAck, CallBatch, CallFeed, CallRow
 from console.services.gateway.schema import CALLS, CREDENTIALS, POINTS
-from console.services.store import Store, emit, signal
+from console.services.store import Store, emit, outbox, signal
 from console.services.web import Ask
 from console.trust.merkle import leaf_hash, root_of
 
@@ -182,7 +182,11 @@ def feed(conn: Connection, after: int, limit: int) -> CallFeed:
         .limit(max(1, min(limit, _MOST_AT_ONCE)))
     )
     items = [CallRow(seq=row.row, call=msgspec.Raw(row.body)) for row in rows]
-    return CallFeed(items=items, head=conn.execute(select(func.max(CALLS.c.row))).scalar() or 0)
+    return CallFeed(
+        items=items,
+        head=conn.execute(select(func.max(CALLS.c.row))).scalar() or 0,
+        events=outbox.head(conn),
+    )
 
 
 def digest(conn: Connection, at: datetime) -> int:

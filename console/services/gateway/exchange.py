@@ -337,6 +337,8 @@ class CallFeed(msgspec.Struct, kw_only=True, frozen=True):
 
     items: list[CallRow]
     head: int
+    events: int = 0
+    """The newest event of the gateway: the calls were admitted under no later change."""
 
 
 class ProjectionItem(msgspec.Struct, kw_only=True, frozen=True):

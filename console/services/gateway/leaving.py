@@ -64,7 +64,8 @@ class Leaving:
         if row.gone_at is None:
             raise refusal("state", f"{name} was not deregistered")
         conn.execute(POINTS.update().where(POINTS.c.name == name).values(gone_at=None))
-        emit(conn, _event("point.admit", name, ask))
+        left = receipts.newest(conn, "point.deregister", name)
+        emit(conn, _event("point.admit", name, ask, receipt_id=left.id))
         return self._points.shown(_row(conn, name))
 
 
@@ -76,7 +77,7 @@ def _row(conn: Connection, name: str) -> Row[Any]:
     return found
 
 
-def _event(action: str, name: str, ask: Ask) -> dict[str, Any]:
+def _event(action: str, name: str, ask: Ask, **facts: str) -> dict[str, Any]:
     return event(
         action,
         service="gateway",
@@ -86,5 +87,6 @@ def _event(action: str, name: str, ask: Ask) -> dict[str, Any]:
         name=name,
         reason=ask.body.reason,
         request_id=ask.request_id,
+        facts=facts or None,
         at=ask.now,
     )

@@ -258,9 +258,10 @@ class Locks:
         conn.execute(
             LOCKS.update().where(LOCKS.c.id == lock.id).values(state="released", body=released)
         )
-        changes.append(conn, ReleaseChange(id=lock.id))
+        sequence = changes.append(conn, ReleaseChange(id=lock.id))
         # The tier that it uncovers: audit holds what opens against its approval.
-        self._emit(conn, ask, "lock.release", released, before=lock, facts={"tier": tier})
+        facts = {"tier": tier, "sequence": sequence}
+        self._emit(conn, ask, "lock.release", released, before=lock, facts=facts)
         return released
 
     def _emit(

@@ -82,7 +82,7 @@ def apply_batch(conn: Connection, said: Projection, at: datetime) -> int:
             case "principal":
                 _take_principal(conn, _principal.decode(item.body))
             case "partner":
-                _take_partner(conn, _partner.decode(item.body))
+                _take_partner(conn, _partner.decode(item.body), at)
             case "bundle":
                 bundle = _bundle.decode(item.body)
                 conn.execute(BUNDLES.insert().values(body=bundle))
@@ -110,10 +110,10 @@ def _take_grant(conn: Connection, grant: GrantProjection, at: datetime) -> None:
     if not renewal.takes_over(conn, grant, at):
         changes.append(conn, GrantChange(grant=grant))
     if grant.resumed:
-        suspension.lift(conn, grant.resumed)
+        suspension.lift(conn, grant.resumed, at)
 
 
-def _take_partner(conn: Connection, partner: PartnerProjection) -> None:
+def _take_partner(conn: Connection, partner: PartnerProjection, at: datetime) -> None:
     told = insert(PARTNERS).values(
         slug=partner.slug, revision=partner.revision, state=partner.state
     )
@@ -125,7 +125,7 @@ def _take_partner(conn: Connection, partner: PartnerProjection) -> None:
         )
     )
     if partner.resumed:
-        suspension.lift(conn, partner.resumed)
+        suspension.lift(conn, partner.resumed, at)
 
 
 def _take_principal(conn: Connection, principal: PrincipalProjection) -> None:

@@ -16,7 +16,7 @@ from console.model.access import Suspension
 from console.model.enforcement import LockKind, LockTarget, Receipt
 from console.model.grant import GrantState, SuspendAccess
 from console.model.ids import new_id
-from console.services.events import event
+from console.services.events import SYSTEM, event
 from console.services.gateway import changes, receipts
 from console.services.gateway.blast import blast
 from console.services.gateway.exchange import (
@@ -134,15 +134,29 @@ def knows_partner(conn: Connection, snapshot: Snapshot, slug: str) -> bool:
     )
 
 
-def lift(conn: Connection, id: str) -> None:
+def lift(conn: Connection, id: str, at: datetime) -> None:
     """Lift a suspension that policy says was resumed. One that is lifted stays so."""
-    lifted = conn.execute(
-        SUSPENSIONS.update()
-        .where(SUSPENSIONS.c.id == id, SUSPENSIONS.c.state == "active")
-        .values(state="lifted")
+    held = conn.execute(
+        select(SUSPENSIONS).where(SUSPENSIONS.c.id == id, SUSPENSIONS.c.state == "active")
+    ).first()
+    if held is None:
+        return
+    conn.execute(SUSPENSIONS.update().where(SUSPENSIONS.c.id == id).values(state="lifted"))
+    sequence = changes.append(conn, LiftChange(id=id))
+    emit(
+        conn,
+        event(
+            "suspension.lift",
+            service="gateway",
+            actor=SYSTEM,
+            kind=held.kind,
+            target=held.target,
+            partner=held.target if held.kind == LockKind.PARTNER else "",
+            reason="policy says that it was resumed",
+            facts={"suspension": id, "receipt_id": held.receipt_id, "sequence": sequence},
+            at=at,
+        ),
     )
-    if lifted.rowcount:
-        changes.append(conn, LiftChange(id=id))
 
 
 def active(conn: Connection) -> list[SuspensionFact]:

@@ -91,5 +91,9 @@ def after(conn: Connection, seq: int, limit: int) -> OutboxPage:
         .limit(limit)
     )
     items = [OutboxItem(row.seq, row.event_id, row.body.decode()) for row in rows]
-    head = int(conn.execute(select(func.coalesce(func.max(OUTBOX.c.seq), 0))).scalar_one())
-    return OutboxPage(items, head)
+    return OutboxPage(items, head(conn))
+
+
+def head(conn: Connection) -> int:
+    """Return the newest sequence number that there is, 0 before the first event."""
+    return int(conn.execute(select(func.coalesce(func.max(OUTBOX.c.seq), 0))).scalar_one())
