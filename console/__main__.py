@@ -10,6 +10,21 @@ if TYPE_CHECKING:
     from console.session import Session
 
 
+def _leave_working_directory() -> None:
+    """Import nothing more from the working directory, which `python -m console` looks in."""
+    import os  # noqa: PLC0415  # it is loaded already; the name is for here alone
+
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+    if sys.flags.safe_path or not sys.path:
+        return
+    first = os.path.realpath(sys.path[0])
+    if first == os.path.realpath(os.curdir) and first != os.path.realpath(root):
+        del sys.path[0]
+
+
+_leave_working_directory()
+
+
 def main() -> int:
     """Run one of the two fronts, importing only that one; return the exit code."""
     argv = sys.argv[1:]

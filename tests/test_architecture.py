@@ -26,22 +26,23 @@ CONSOLE = ROOT / "console"
 
 RULES: dict[str, set[str]] = {
     "errors": set(),
+    "programs": set(),
     "model": {"errors"},
     "api": {"errors", "model"},
-    "trust": {"errors", "model"},
+    "trust": {"errors", "model", "programs"},
     "engines": {"errors", "model", "api"},
     # trust: what an operation proves it checks itself, purely
     "operations": {"errors", "model", "api", "trust"},
     "present": {"errors", "model", "operations"},
     "config": {"errors", "model"},
-    "credentials": {"errors", "model", "config"},
+    "credentials": {"errors", "model", "config", "programs"},
     "net": {"errors", "model", "api", "credentials", "config"},
     "pinned": {"errors", "model", "api", "engines", "trust", "config"},
     "session": {"errors", "model", "api", "engines", "config", "credentials", "net", "pinned"},
-    "services": {"errors", "model", "api", "engines", "trust"},
+    "services": {"errors", "model", "api", "engines", "trust", "programs"},
     "cli": {
         "errors", "model", "api", "operations", "present", "config", "credentials", "net",
-        "session", "services",
+        "session", "services", "programs",
     },
     "tui": {
         "errors", "model", "api", "operations", "present", "config", "credentials", "net",
@@ -237,6 +238,46 @@ def test_a_moment_always_has_a_zone():
             if naive or zoneless or at:
                 wrong.append(f"console/{here(path)}:{node.lineno} {ast.unparse(node)}")
     assert not wrong, "\n".join(wrong)
+
+
+SPAWNS: dict[str, str] = {
+    "credentials/sources.py": "the keyring's process, and the profile's own command",
+    "cli/context.py": "the console, opened by the demo",
+    "cli/builtin/doctor.py": "what the console would do on this terminal",
+    "cli/builtin/tour.py": "the tour's commands",
+    "services/supervisor/front.py": "the supervisor",
+    "services/supervisor/child.py": "each service and point",
+    "services/demo/stage.py": "the demo's traffic and guard",
+    "services/audit/pager.py": "an on-call command: a program in the pilot's own folder",
+    "trust/shared.py": "workers of a log's verification, by multiprocessing",
+}
+"""Who may start a process, and which."""
+
+STARTS = (
+    "subprocess.", "create_subprocess_", "os.exec", "os.spawn", "os.posix_spawn", "os.system",
+    "os.popen", "get_context", "multiprocessing.Process", "ProcessPoolExecutor",
+)  # fmt: skip
+
+
+def test_processes_are_started_in_known_places_and_never_from_the_working_directory():
+    wrong = []
+    for path in files():
+        name = here(path)
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and name not in SPAWNS:
+                called = ast.unparse(node.func)
+                if any(start in f"{called}(" for start in STARTS):
+                    wrong.append(f"console/{name}:{node.lineno} starts a process: {called}")
+            if name == "programs.py":
+                continue
+            # an interpreter of our own is started by `console.programs` alone
+            text = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
+            if text == "sys.executable" or (
+                isinstance(node, ast.Constant) and node.value in ("-m", "-c")
+            ):
+                wrong.append(f"console/{name}:{node.lineno} {ast.unparse(node)}")
+    assert not wrong, "\n".join(wrong)
+    assert all((CONSOLE / name).exists() for name in SPAWNS)
 
 
 # What each command loads.

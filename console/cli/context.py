@@ -57,7 +57,8 @@ class Context(NamedTuple):
         In a process of its own: the two fronts do not know each other.
         """
         import subprocess  # noqa: PLC0415  # only the demo opens the console
-        import sys  # noqa: PLC0415
+
+        from console.programs import module_command, module_environment  # noqa: PLC0415
 
         others = {f"PILOTCTL_{name}" for name in ("POLICY", "GATEWAY", "AUDIT", "TOKEN", "CONFIG")}
         kept = {name: value for name, value in self.environ.items() if name not in others}
@@ -66,8 +67,10 @@ class Context(NamedTuple):
         environ = {**kept, "PILOTCTL_HOME": str(home), "PILOTCTL_PROFILE": "local"}
         if token:
             environ["PILOTCTL_TOKEN"] = token
-        command = [sys.executable, "-m", "console"]
-        return subprocess.run(command, env=environ, check=False).returncode  # noqa: S603
+        command = module_command("console")
+        return subprocess.run(  # noqa: S603 - this same program
+            command, env=module_environment(environ), check=False
+        ).returncode
 
     def session(self, common: Common, profile: Profile) -> Session:
         """Return a session on `profile`. With `--verbose`, each API call is told."""

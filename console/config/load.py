@@ -6,7 +6,9 @@ file, the line and the nearest key: a setting that is silently ignored is a trap
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
@@ -103,6 +105,8 @@ def load_profile(
     elif environ.get("PILOTCTL_TOKEN"):
         token = {"source": "env", "variable": "PILOTCTL_TOKEN"}
         values["token"] = Value(token, "environment PILOTCTL_TOKEN")
+    if values["token"].value["source"] == "command":
+        _refuse_writable(file)
     explicit = chosen_by.startswith(("flag", "environment"))
     return Profile(name, chosen_by, explicit, values, file, document.bindings(name))
 
@@ -291,6 +295,30 @@ def _built_in(setting: Setting, profile: str, environ: Mapping[str, str]) -> Val
         socket = local_home(environ) / "run" / f"{setting.name}.sock"
         return Value(f"unix:{socket}", "built in: where `pilotctl up` listens")
     return Value(setting.default, "default")
+
+
+def _refuse_writable(file: Path) -> None:
+    """Refuse a file that names a command to run, where another user could have written it.
+
+    Whoever can write to its folder can exchange the file. Raises `PilotError`.
+    """
+    named, held = file.absolute(), file.resolve()
+    for path in dict.fromkeys((held, held.parent, named.parent)):
+        status = path.stat()
+        sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
+        if status.st_uid not in {os.geteuid(), 0}:
+            what, mend = "belongs to another user", f"chown {os.geteuid()} {path}"
+        elif status.st_mode & 0o022 and not sticky:
+            what = f"can be written by others (mode {stat.S_IMODE(status.st_mode):04o})"
+            mend = f"chmod go-w {path}"
+        else:
+            continue
+        raise PilotError(
+            "config-writable",
+            f"{path} {what}, and {file} names a command that gives the token: it is not run",
+            exit=ExitCode.USAGE,
+            hint=f"look at the command first, then: {mend}",
+        )
 
 
 def _no_profile(name: str, chosen_by: str, document: _Document) -> PilotError:

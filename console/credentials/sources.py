@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ import msgspec
 
 from console.credentials.secret import Secret
 from console.errors import ExitCode, PilotError
+from console.programs import module_command, module_environment
 
 KEYRING_SECONDS = 3.0
 COMMAND_SECONDS = 10.0
@@ -96,16 +96,34 @@ def _from_file(path: Path) -> Token:
 
 def _from_command(argv: Sequence[str]) -> Token:
     name = f"command {argv[0]}"
-    raw = _run(argv, COMMAND_SECONDS, name)
+    raw = _run([_program(argv[0], name), *argv[1:]], COMMAND_SECONDS, name)
     return _checked(_said(raw, name))
+
+
+def _program(named: str, source: str) -> str:
+    """Return the absolute path of a command, which is never searched in the working directory."""
+    if Path(named).is_absolute():
+        return named
+    if os.sep in named:
+        raise _none(
+            f"{source} is a path that depends on the working directory", "name its absolute path"
+        )
+    import shutil  # noqa: PLC0415  # most profiles ask no process
+
+    folders = [each for each in os.get_exec_path() if Path(each).is_absolute()]
+    found = shutil.which(named, path=os.pathsep.join(folders))
+    if found is None:
+        raise _none(f"{source} cannot be run: not found in PATH", "see `token` in the profile")
+    return found
 
 
 def _from_keyring(service: str, account: str) -> Token:
     name = f"keyring {service}"
     raw = _run(
-        [sys.executable, "-m", "console.credentials.keychain", service, account],
+        module_command("console.credentials.keychain", service, account),
         KEYRING_SECONDS,
         name,
+        module_environment(),
     )
     try:
         found = msgspec.json.decode(raw, type=dict[str, str | None])
@@ -121,13 +139,16 @@ def _from_keyring(service: str, account: str) -> Token:
     return _checked(Token(Secret(token), name))
 
 
-def _run(argv: Sequence[str], seconds: float, name: str) -> bytes:
+def _run(
+    argv: Sequence[str], seconds: float, name: str, environ: Mapping[str, str] | None = None
+) -> bytes:
     import subprocess  # noqa: PLC0415  # most profiles ask no process
 
     try:
         done = subprocess.run(  # noqa: S603  # the operator's own profile names the command
-            list(argv), stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False
-        )
+            list(argv), stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds,
+            check=False, env=environ,
+        )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise _none(
             f"{name} did not answer within {seconds:g} s", "use a token file, or mend the source"

@@ -80,12 +80,15 @@ def _start(folder: Path) -> _Worker:
     # Most commands verify no log, and this takes longer to import than they take to run.
     from multiprocessing import get_context  # noqa: PLC0415
 
+    from console.programs import safe_interpreters  # noqa: PLC0415
+
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     with theirs:
         process = context.Process(target=_work, args=(str(folder), theirs), daemon=True)
         try:
-            process.start()
+            with safe_interpreters():
+                process.start()
         except BaseException:
             ours.close()
             raise

@@ -151,3 +151,40 @@ def test_a_line_is_found_for_keys_with_signs_and_inside_inline_tables():
     assert line_of(text, "console.hotkeys", "=") == 2
     assert line_of(text, "console.hotkeys", "#") == 3
     assert line_of(text, "profiles.p.console.aliases", "x") == 5
+
+
+COMMAND = "[profiles.lab]\ntoken = {source = 'command', argv = ['get-token']}\n"
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+def test_a_token_command_that_others_can_write_is_refused(tmp_path, mode):
+    environ = written(tmp_path, COMMAND)
+    file = Path(environ["PILOTCTL_CONFIG"])
+    file.chmod(mode)
+    with pytest.raises(PilotError) as caught:
+        load_profile(environ, profile="lab")
+    assert caught.value.exit is ExitCode.USAGE
+    assert f"mode {mode:04o}" in caught.value.message
+    assert f"chmod go-w {file}" in caught.value.hint
+    # what names no command, or is not used, is read
+    assert load_profile(environ).name == "local"
+    assert load_profile({**environ, "PILOTCTL_TOKEN": "t"}, profile="lab")
+    file.chmod(0o644)
+    assert load_profile(environ, profile="lab")
+
+
+def test_a_token_command_in_a_folder_where_others_can_exchange_the_file_is_refused(tmp_path):
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    environ = written(folder, COMMAND)
+    folder.chmod(0o777)
+    with pytest.raises(PilotError, match=f"{folder} can be written by others"):
+        load_profile(environ, profile="lab")
+    # a link elsewhere does not hide it, and a sticky folder protects the file
+    link = tmp_path / "link.toml"
+    link.symlink_to(folder / "config.toml")
+    with pytest.raises(PilotError, match="can be written by others"):
+        load_profile({**environ, "PILOTCTL_CONFIG": str(link)}, profile="lab")
+    folder.chmod(0o1777)
+    Path(environ["PILOTCTL_CONFIG"]).chmod(0o600)
+    assert load_profile(environ, profile="lab")

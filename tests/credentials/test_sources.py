@@ -134,3 +134,20 @@ def test_a_keyring_that_is_empty_locked_or_hangs_is_a_clear_error(tmp_path, monk
     start = time.monotonic()
     assert "within 0.5 s" in refused(hangs).message
     assert time.monotonic() - start < 5
+
+
+def test_a_command_is_never_taken_from_the_working_directory(tmp_path, monkeypatch):
+    program = tmp_path / "get-token"
+    program.write_text("#!/bin/sh\necho swordfish\n")
+    program.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    for path in ("", ".", f":{tmp_path}/none:", "relative"):
+        monkeypatch.setenv("PATH", path)
+        assert "not found in PATH" in refused({"source": "command", "argv": ["get-token"]}).message
+    asked = {"source": "command", "argv": ["./get-token"]}
+    assert "depends on the working directory" in refused(asked).message
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = obtain({"source": "command", "argv": ["get-token"]}, {}, profile="p")
+    assert found.secret.reveal() == "swordfish"
+    asked = {"source": "command", "argv": [str(program)]}
+    assert obtain(asked, {}, profile="p").secret.reveal() == "swordfish"

@@ -21,6 +21,7 @@ from console.cli.parser import Parser, add_common, common_of
 from console.errors import ExitCode, PilotError
 from console.model.stored import Page
 from console.model.text import now
+from console.programs import code_command, module_environment
 
 if TYPE_CHECKING:
     from console.cli.context import Context
@@ -150,8 +151,8 @@ def _screen(
     """What the console would do on this terminal: display layer, theme, clipboard, own keys."""
     # in a process of its own: the command line does not import the screen
     done = subprocess.run(  # noqa: S603  # our own interpreter and words
-        [sys.executable, "-c", _LOOK, theme, json.dumps(bindings)],
-        capture_output=True, text=True, check=False, timeout=60, env=dict(environ),
+        code_command(_LOOK, theme, json.dumps(bindings)),
+        capture_output=True, text=True, check=False, timeout=60, env=module_environment(environ),
     )  # fmt: skip
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["it cannot be loaded"])[-1]

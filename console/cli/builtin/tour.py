@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from console.cli.output import Output
 from console.errors import ExitCode, PilotError
 from console.present.safe import safe
+from console.programs import module_command, module_environment
 
 INCIDENT_SECONDS = 30.0
 """How long the tour waits for the alert that the scenario will raise."""
@@ -79,8 +79,8 @@ class Tour:
         self, words: Sequence[str], *, stderr: int = subprocess.PIPE
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(  # noqa: S603 - this same program
-            [sys.executable, "-m", "console", *words],
-            env=self._environ,
+            module_command("console", *words),
+            env=module_environment(self._environ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=stderr,

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,6 +17,7 @@ import msgspec
 
 from console.errors import PilotError
 from console.model.text import now
+from console.programs import module_command, module_environment
 from console.services import supervisor
 from console.services.demo import personas
 from console.services.demo.chronicle import make
@@ -124,11 +124,11 @@ class Demo:
 
     def _run(self, *words: str, apart: bool = False) -> subprocess.Popen[bytes]:
         return subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-m", *words],
+            module_command(*words),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, SUPERVISOR: str(os.getpid())},
+            env={**module_environment(), SUPERVISOR: str(os.getpid())},
             start_new_session=apart,
         )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
@@ -14,6 +13,7 @@ import msgspec
 
 from console.errors import ExitCode, PilotError
 from console.model.text import now
+from console.programs import module_command, module_environment
 from console.services.supervisor.logs import BoundedLog
 from console.services.supervisor.plan import Spec
 from console.services.supervisor.report import SUPERVISOR, Process
@@ -133,11 +133,11 @@ class Child:
     async def _live(self) -> tuple[int, bytes]:
         """Run it once; return its exit code and the last line it wrote."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", LEASH, *self.spec.argv),
+            *module_command(LEASH, *self.spec.argv),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            env={**os.environ, SUPERVISOR: str(os.getpid()), "PYTHONUNBUFFERED": "1"},
+            env={**module_environment(), SUPERVISOR: str(os.getpid()), "PYTHONUNBUFFERED": "1"},
         )
         self._process = process
         self._say(f"{self.spec.name} started, pid {process.pid}")

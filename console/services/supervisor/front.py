@@ -18,6 +18,7 @@ import msgspec
 
 from console.errors import ExitCode, PilotError
 from console.model.text import now, rfc3339
+from console.programs import module_command, module_environment
 from console.services import settings
 from console.services.backup.swap import finish
 from console.services.demo import personas
@@ -34,7 +35,7 @@ from console.services.supervisor.plan import Spec, processes, refuse_taken_ports
 from console.services.supervisor.report import Order, Reply, Status
 from console.services.web.sockets import refuse_long_path
 
-PROGRAM = (sys.executable, "-m", "console.services.supervisor")
+PROGRAM = module_command("console.services.supervisor")
 """The supervisor's own process; it takes `--home` and `--ready-fd`."""
 
 LOG = "supervisor.log"
@@ -179,7 +180,7 @@ def _detached(home: Home, program: Sequence[str], lock: Lock) -> Status:
             subprocess.run(  # noqa: S603 - our own program
                 [*program, "--home", str(home.path), "--ready-fd", str(writable)],
                 stdin=subprocess.DEVNULL, stdout=told, stderr=told,
-                pass_fds=(writable,), check=False,
+                pass_fds=(writable,), check=False, env=module_environment(),
             )  # fmt: skip
         finally:
             os.close(told)
