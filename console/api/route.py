@@ -38,6 +38,14 @@ class Route(NamedTuple):
         """Whether it changes anything: then it takes an idempotency key."""
         return self.method != "GET"
 
+    @property
+    def secret(self) -> bool:
+        """Whether an answer may hold a secret that is shown once.
+
+        Such a type can be `redacted`: that is how its answer is kept and told again.
+        """
+        return "secret" in getattr(self.answer, "__struct_fields__", ())
+
 
 PAGING = ("cursor", "limit")
 """Every list takes these: an opaque cursor, and at most so many rows (1 to 500, 100)."""

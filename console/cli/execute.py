@@ -16,7 +16,7 @@ import msgspec
 from console.api.engines import Engines
 from console.api.flow import Report
 from console.cli.context import Context
-from console.cli.handover import Handover, each_to_its_file
+from console.cli.handover import Handover, each_to_its_file, not_lost
 from console.cli.output import Output
 from console.cli.parser import Parsed
 from console.cli.startup import started
@@ -24,6 +24,7 @@ from console.cli.stderr import Stderr
 from console.config.load import Profile
 from console.config.schema import Tier
 from console.errors import ExitCode, PilotError
+from console.model.account import IssuedToken
 from console.model.enforcement import IssuedKey
 from console.model.operator import Direction
 from console.model.stored import Page
@@ -215,7 +216,8 @@ class _Execution:
         issued, ending = self._run_secret(
             self._params[0], plan, self._asked.idempotency_key, handover
         )
-        return self._finish(issued, ending)
+        with not_lost(issued):
+            return self._finish(issued, ending, quiet=not handover.prints_answer)
 
     def _handovers(self) -> list[Handover]:
         if not self._op.secret:
@@ -235,7 +237,7 @@ class _Execution:
 
         def report(report: Report) -> None:
             nonlocal early
-            if isinstance(report.state, IssuedKey) and not early:
+            if isinstance(report.state, IssuedKey | IssuedToken) and not early:
                 early = handover.early(report.state, self._output, self._stderr)
             self._report(report)
 
@@ -278,9 +280,13 @@ class _Execution:
     def _report(self, report: Report) -> None:
         self._stderr.progress(report.text)
 
-    def _finish(self, result: Any, ending: Ending | None = None) -> ExitCode:
+    def _finish(
+        self, result: Any, ending: Ending | None = None, *, quiet: bool = False
+    ) -> ExitCode:
+        """Write the result and say how it ended; `quiet` leaves standard output alone."""
         ending = ending or outcome(self._op, result, waited=self._asked.wait)
-        self._output.result(result, self._op.result)
+        if not quiet:
+            self._output.result(result, self._op.result)
         if ending.exit is not ExitCode.DONE:
             self._tell(ending)
         elif ending.why:

@@ -1,7 +1,8 @@
-"""Handing over a new key: to a file made 0600, to a pipe, or on the alternate screen.
+"""Handing over a new key or token: to a file made 0600, to a pipe, or on the alternate screen.
 
-Where it will go is settled before the key is minted, so that no key is made that cannot
-be handed over; and it never reaches the scrollback.
+Where it will go is settled before the secret is minted, and room for it is reserved and
+synced, so that none is made that cannot be handed over; and it never reaches the scrollback.
+Where handing over fails all the same, the error names what was made and how to end it.
 """
 
 from __future__ import annotations
@@ -10,20 +11,32 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
-from console.cli.output import Output
+from console.cli.output import ClosedPipe, Output
 from console.cli.stderr import Stderr
 from console.cli.terminal import Terminal
 from console.errors import ExitCode, PilotError
+from console.model.account import AccountKind, IssuedToken
 from console.model.enforcement import IssuedKey
 from console.present.columns import name_of
 from console.present.safe import safe
 
+STDOUT = "-"
+"""The `--secret-file` that is standard output: the secret alone, where a pipe reads it."""
+ROOM_BYTES = 4096
+"""Reserved in a new file. A secret is far shorter."""
+ANSWER_BYTES = 64 * 1024
+"""What standard output must have room for, where it is a file: the whole answer."""
+
 _FILE_NAME = re.compile(r"[^A-Za-z0-9_-]")
+
+Issued = TypeVar("Issued", bound=IssuedKey | IssuedToken)
 
 
 class Handover:
@@ -31,7 +44,8 @@ class Handover:
 
     def __init__(self, terminal: Terminal, *, secret_file: str, format: str) -> None:
         self._terminal = terminal
-        self._path = Path(secret_file).expanduser() if secret_file else None
+        self._bare = secret_file == STDOUT
+        self._path = Path(secret_file).expanduser() if secret_file and not self._bare else None
         self._format = format
         self._descriptor: int | None = None
 
@@ -40,6 +54,9 @@ class Handover:
         if self._path is not None:
             self._descriptor = _new_file(self._path)
             return
+        if self._bare:
+            self._prepare_bare()
+            return
         hint = "name a new file with --secret-file PATH, or read it from a pipe with -o json"
         if self._format in {"name", "csv"}:
             raise _nowhere(f"-o {self._format} does not carry the key", hint)
@@ -47,36 +64,68 @@ class Handover:
             if not self._terminal.stdin_tty or self._terminal.dumb or self._format != "table":
                 raise _nowhere("the key would stay in this terminal's scrollback", hint)
             return
-        mode = os.fstat(sys.stdout.fileno()).st_mode
-        if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
-            return
-        if stat.S_ISREG(mode) and not mode & 0o077:
-            return
-        raise _nowhere("standard output is neither a pipe nor a file that only you can read", hint)
+        _check_output(hint)
 
-    def deliver(self, issued: IssuedKey, output: Output, stderr: Stderr) -> IssuedKey:
-        """Hand the key over, and return the answer as it may be printed."""
+    def _prepare_bare(self) -> None:
+        if self._format != "table":
+            raise _nowhere(
+                f"--secret-file - writes the key alone, and -o {self._format} does not",
+                "leave one of them out: -o json carries the key too",
+            )
+        hint = "--secret-file - is for a pipe: name a new file with --secret-file PATH"
+        if self._terminal.stdout_tty:
+            raise _nowhere("the key would stay in this terminal's scrollback", hint)
+        _check_output(hint)
+
+    def deliver(self, issued: Issued, output: Output, stderr: Stderr) -> Issued:
+        """Hand the key over, and return the answer as it may be printed.
+
+        Raises `PilotError` (`secret-lost`) where it could not be: it names what was made.
+        """
         if issued.secret is None:
             self.abandon()
             return issued
-        if self._descriptor is not None and self._path is not None:
-            with os.fdopen(self._descriptor, "w", encoding="ascii") as file:
-                self._descriptor = None
-                file.write(issued.secret + "\n")
-            stderr.note(f"the key is in {self._path} (0600): it is shown nowhere else, ever")
-        elif self._terminal.stdout_tty:
-            output.alternate_screen(_screen(issued))
-            stderr.note("the key was shown once, and is gone from here")
-        else:
-            return issued
+        with not_lost(issued):
+            if self._descriptor is not None and self._path is not None:
+                self._write(issued.secret)
+                stderr.note(f"the key is in {self._path} (0600): it is shown nowhere else, ever")
+            elif self._bare:
+                output.text(issued.secret)
+                stderr.note(f"the key of {name_of(issued)} was written to standard output, once")
+            elif self._terminal.stdout_tty:
+                output.alternate_screen(_screen(issued))
+                stderr.note("the key was shown once, and is gone from here")
+            else:
+                return issued
         return msgspec.structs.replace(issued, secret=None)
 
-    def early(self, issued: IssuedKey, output: Output, stderr: Stderr) -> bool:
-        """Hand the key over before all is done, where it goes to a file or a screen."""
-        if self._descriptor is None and not self._terminal.stdout_tty:
+    @property
+    def prints_answer(self) -> bool:
+        """Whether standard output is for the answer: not where it is the key's alone."""
+        return not self._bare
+
+    def early(self, issued: Issued, output: Output, stderr: Stderr) -> bool:
+        """Hand the key over before all is done, where it is not a part of the answer."""
+        if self._descriptor is None and not self._bare and not self._terminal.stdout_tty:
             return False
         self.deliver(issued, output, stderr)
         return True
+
+    def _write(self, secret: str) -> None:
+        """Write the secret into the room that was reserved, through to the disk."""
+        assert self._descriptor is not None
+        assert self._path is not None
+        descriptor, self._descriptor = self._descriptor, None
+        line = f"{secret}\n".encode("ascii")
+        try:
+            with os.fdopen(descriptor, "r+b", buffering=0) as file:
+                file.write(line)  # in the room that is there: whole, or an error
+                file.truncate()
+                os.fsync(descriptor)
+        except OSError:
+            with suppress(OSError):
+                self._path.unlink()
+            raise
 
     def abandon(self) -> None:
         """Take back what `prepare` made: no key came."""
@@ -95,7 +144,7 @@ def each_to_its_file(
     is made. Raises `PilotError`.
     """
     hint = "name a folder with --secret-file DIR: each key goes into a file of its own there"
-    if not folder:
+    if not folder or folder == STDOUT:
         raise _nowhere("several keys cannot be shown at once", hint)
     path = Path(folder).expanduser()
     try:
@@ -116,16 +165,57 @@ def each_to_its_file(
     return made
 
 
-def _screen(issued: IssuedKey) -> list[str]:
+@contextmanager
+def not_lost(issued: IssuedKey | IssuedToken) -> Iterator[None]:
+    """Turn a failure to hand a secret over into the error that says what was made.
+
+    Raises `PilotError` (`secret-lost`, exit 9). Nothing changes where there is no secret.
+    """
+    try:
+        yield
+    except (OSError, PilotError, ClosedPipe, UnicodeEncodeError) as error:
+        if issued.secret is None:
+            raise
+        what, mend = _ended_by(issued)
+        said = str(error) or "whoever read standard output went away"
+        raise PilotError(
+            "secret-lost",
+            f"{what} was made, and could not be handed over: {said}",
+            exit=ExitCode.UNVERIFIED,
+            hint=f"nobody has it: end it with {mend}, and issue another",
+            detail={"made": name_of(issued)},
+        ) from error
+
+
+def _ended_by(issued: IssuedKey | IssuedToken) -> tuple[str, str]:
+    """Return what was made, and the command that ends it."""
+    if isinstance(issued, IssuedKey):
+        key = issued.credential
+        return (
+            f"the key {key.id} of {key.partner}",
+            f"`pilotctl key revoke {key.id} --confirm {key.partner} --reason '...'`",
+        )
+    name = issued.account.slug
+    if issued.account.kind == AccountKind.BREAK_GLASS:
+        again = "`pilotctl break-glass seal --replace --secret-file PATH --reason '...'`"
+        return f"the break-glass account {name}", again
+    again = f"`pilotctl operator token {name} --replace --secret-file PATH --reason '...'`"
+    return f"the token {issued.token.id} of {name}", again
+
+
+def _screen(issued: IssuedKey | IssuedToken) -> list[str]:
+    if isinstance(issued, IssuedKey):
+        key = issued.credential
+        title = f"Key {name_of(issued)} of {key.partner}, held by {key.holder}"
+        urls = issued.base_urls
+    else:
+        title, urls = f"Token of {issued.account.slug}", []
     lines = [
-        (
-            f"Key {safe(name_of(issued))} of {safe(issued.credential.partner)},"
-            f" held by {safe(issued.credential.holder)}"
-        ),
+        safe(title),
         "",
         f"  {safe(issued.secret or '')}",
         "",
-        *(f"  works at {safe(url)}" for url in issued.base_urls),
+        *(f"  works at {safe(url)}" for url in urls),
         "",
         "It is shown once. Hand it over now; press Enter when it is done.",
     ]
@@ -133,8 +223,17 @@ def _screen(issued: IssuedKey) -> list[str]:
 
 
 def _new_file(path: Path) -> int:
+    """Make the file, 0600, with room for the secret: reserved, and on the disk."""
     try:
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        made = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            _reserve(made, 0, ROOM_BYTES)
+            os.fsync(made)
+            _sync_folder(path.parent)
+        except OSError:
+            os.close(made)
+            path.unlink(missing_ok=True)
+            raise
     except FileExistsError:
         raise PilotError(
             "secret-file-exists",
@@ -144,8 +243,45 @@ def _new_file(path: Path) -> int:
         ) from None
     except OSError as error:
         raise PilotError(
-            "secret-file-unwritable", f"{path}: {error.strerror}", exit=ExitCode.USAGE
+            "secret-file-unwritable",
+            f"{path}: {error.strerror}: no key was made",
+            exit=ExitCode.USAGE,
         ) from error
+    return made
+
+
+def _reserve(descriptor: int, start: int, count: int) -> None:
+    """Take room on the disk. Raises OSError where there is none."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, start, count)
+    else:  # macOS
+        os.pwrite(descriptor, bytes(count), start)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _check_output(hint: str) -> None:
+    """Refuse a standard output that others can read, or that has no room for the answer."""
+    descriptor = sys.stdout.fileno()
+    status = os.fstat(descriptor)
+    mode = status.st_mode
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+        return
+    if not stat.S_ISREG(mode) or mode & 0o077:
+        raise _nowhere("standard output is neither a pipe nor a file that only you can read", hint)
+    try:
+        # it may append, so the room is looked for and not kept
+        _reserve(descriptor, status.st_size, ANSWER_BYTES)
+    except OSError as error:
+        raise _nowhere(f"standard output has no room: {error.strerror}", hint) from error
+    finally:
+        os.ftruncate(descriptor, status.st_size)
 
 
 def _nowhere(message: str, hint: str) -> PilotError:

@@ -7,6 +7,7 @@ cut, and cuts nothing in a pipe.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, get_args, get_origin
@@ -151,11 +152,20 @@ class Output:
             sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
             sys.stdout.buffer.flush()
         except BrokenPipeError as error:
+            _let_go()
             raise ClosedPipe from error
         except OSError as error:
+            _let_go()
             raise PilotError(
                 "output-failed", f"standard output cannot be written: {error.strerror}"
             ) from error
+
+
+def _let_go() -> None:
+    """Forget what standard output would not take: it would fail again when Python ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _whole(value: Any, terminal: Terminal) -> list[str]:

@@ -239,8 +239,8 @@ def _add_manner(parser: Parser, op: Operation) -> None:
                                help="one id a line, - for standard input")  # fmt: skip
         if op.secret:
             group.add_argument("--secret-file", metavar="PATH", dest="secret_file_", default="",
-                               help="write the key to this new file, 0600; a folder of "
-                               "files with --ids-from")  # fmt: skip
+                               help="write the key to this new file, 0600; - for standard "
+                               "output, if that is a pipe; a folder with --ids-from")  # fmt: skip
     if op.converges:
         group.add_argument("--no-wait", action="store_true", dest="no_wait_",
                            help="do not follow it to its end")  # fmt: skip

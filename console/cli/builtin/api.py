@@ -14,7 +14,6 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from console.api import gateway
 from console.api.contract import ROUTES
 from console.api.flow import Call, Flow
 from console.api.route import Route
@@ -44,8 +43,12 @@ def run(argv: list[str], context: Context) -> int:
     if method not in _METHODS:
         raise no_such("method", method, _METHODS, see="")
     route, path, query = _find(method, namespace.path)
-    if route is gateway.KEY_ISSUE:
-        raise usage("a key is issued with `pilotctl key issue`, which hands it over safely")
+    if route.secret:
+        # the operation has the route's id, and hands the secret over safely
+        raise usage(
+            f"the answer of {route.id} holds a secret, which `api` would print",
+            f"use: pilotctl {route.id.replace('.', ' ')} --secret-file PATH",
+        )
     revision = namespace.revision
     if revision and not (revision.isascii() and revision.isdigit()):
         raise usage(f"--revision {revision!r} is not a number")
