@@ -204,6 +204,36 @@ class PointState(StrEnum):
     GONE = "gone"
 
 
+class UpstreamState(StrEnum):
+    """How a model API behind a point is, worst last."""
+
+    UNTRIED = "untried"
+    SERVING = "serving"
+    FAILING = "failing"
+    KEY_FAULT = "key_fault"
+    DEAD = "dead"
+
+
+class UpstreamHealth(msgspec.Struct, kw_only=True, frozen=True):
+    """How a model API behind a point is, by the calls that went there."""
+
+    name: str
+    kind: str
+    """`builtin`, `openai` or `anthropic`."""
+    state: str = UpstreamState.UNTRIED.value
+    """`untried` since the point began, `serving`, `failing` (its newest call failed), `key_fault`
+    (its key file cannot be used: the key before it stays in use) or `dead` (its last calls all
+    failed)."""
+    since: datetime
+    """When it came into this state."""
+    why: str = ""
+    """What was wrong the last time, in words; empty where nothing is."""
+    failures: int = 0
+    """Calls that failed one after the other, up to now."""
+    last_success_at: datetime | None = None
+    last_failure_at: datetime | None = None
+
+
 class Point(msgspec.Struct, kw_only=True, frozen=True):
     """One data-plane process of the gateway."""
 
@@ -217,6 +247,8 @@ class Point(msgspec.Struct, kw_only=True, frozen=True):
     last_seen_at: datetime
     in_flight: int = 0
     version: str = ""
+    upstreams: list[UpstreamHealth] = []
+    """The model APIs behind it, as it last reported them."""
 
 
 class DeregisterPoint(Request, kw_only=True, frozen=True):

@@ -79,7 +79,7 @@ class Frame(Reads, inherit_bindings=False):
         self.registry = Registry(operations)
         self.views: dict[str, View] = {}
         if self.registry.by_id:
-            self.views = described(self.registry.by_id, self.proofs)
+            self.views = described(self.registry.by_id, self.proofs, self.link.health.values)
         self.places: list[Place] = []
         self.ahead: list[Place] = []
         self.message: Line = []
@@ -250,7 +250,7 @@ class Frame(Reads, inherit_bindings=False):
             empty = (f"Nothing matches /{place.state.filter}", "esc clears the filter.")
         elif place.stale:
             empty = (place.stale,)
-        elif place.heard is None and place.local is None:
+        elif place.local is None and any(part.items is None for part in place.every_part()):
             empty = ("asking …",)
         elif place.raw and view.called is None:
             asked = ", ".join(f"{name}={value}" for name, value in place.raw.items())
@@ -263,7 +263,7 @@ class Frame(Reads, inherit_bindings=False):
             # what comes first must not hold the cursor back from what is worse
             state.follow = True
         self.table.show(columns, place.rows, view.row_id, place.state, empty=empty)
-        if view.tail is None and len(place.parts | place.faults) == len(view.sources):
+        if view.tail is None and len(place.parts) == len(view.sources):
             state.follow = False
         self.around()
 

@@ -40,8 +40,7 @@ def _counted(place: Place, table: Table) -> Line:
         hidden = marked - table.marked_shown
         said = f"{marked} marked" + (f", {hidden} hidden" if hidden else "")
         right.append(Ink(said + "  ", "mark"))
-    parts = [place.parts.get(at, ()) for at in range(len(place.view.sources))]
-    aside = place.view.aside(parts)
+    aside = place.view.aside(place.every_part())
     count = (
         f"{shown}/{total}"
         if shown != total
@@ -49,6 +48,8 @@ def _counted(place: Place, table: Table) -> Line:
         if not place.more
         else f"{total}+ rows"
     )
+    if place.local is None and all(part.items is None for part in place.every_part()):
+        count = "not read"
     if place.paused:
         aside = [Ink(f"PAUSED, {place.waiting():,} new", "mark")]
     elif place.state.tail and place.state.follow:

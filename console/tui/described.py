@@ -4,9 +4,10 @@ described further because they are looked at most.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from console.operations.spec import Operation
+from console.tui.link import Health
 from console.tui.now import now_view
 from console.tui.policies import policy_view
 from console.tui.proofs import Proofs
@@ -15,8 +16,15 @@ from console.tui.usage import usage_view
 from console.tui.views import MAIN, View, list_views
 
 
-def described(operations: Mapping[str, Operation], proofs: Proofs) -> dict[str, View]:
-    """Return the views over these operations, the main ones first."""
+def described(
+    operations: Mapping[str, Operation],
+    proofs: Proofs,
+    healths: Callable[[], Iterable[Health]] = tuple,
+) -> dict[str, View]:
+    """Return the views over these operations, the main ones first.
+
+    `healths` tells how each API is.
+    """
     views = list_views(operations.values())
     further: dict[str, Callable[[Operation], View]] = {
         "usage.show": usage_view,
@@ -28,7 +36,7 @@ def described(operations: Mapping[str, Operation], proofs: Proofs) -> dict[str, 
         if name in operations:
             view = make(operations[name])
             views[view.name] = view
-    now = now_view(operations)
+    now = now_view(operations, healths)
     views[now.name] = now
     names = [name for name in MAIN if name in views]
     return {name: views[name] for name in [*names, *(each for each in views if each not in names)]}

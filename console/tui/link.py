@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -100,6 +100,8 @@ class Health:
     state: str = "asking"
     """`asking`, `ok`, `sick`, `down` or `refused`."""
     why: str = ""
+    notes: Sequence[str] = ()
+    """What is wrong by its own word, worst first."""
     heard: float | None = None
     """When it last answered, by the monotonic clock."""
     latency: float = 0.0
@@ -151,6 +153,7 @@ class Health:
     def take(self, status: ServiceStatus, milliseconds: float) -> None:
         """Note an answer."""
         self.state = "ok" if status.healthy else "sick"
+        self.notes = status.notes
         self.why = "; ".join(status.notes)
         self.heard = time.monotonic()
         self.latency = milliseconds if not self.latency else self.latency * 0.7 + milliseconds * 0.3

@@ -18,7 +18,7 @@ from console.tui.place import Place
 from console.tui.stories import STORIES
 from console.tui.story import fields_of
 from console.tui.tails import searching
-from console.tui.views import Sight, View
+from console.tui.views import Sight
 from console.tui.work import begin
 
 WIDE = 110
@@ -44,10 +44,10 @@ class Looking(Frame):
 
     # around the rows
 
-    def sight(self, place: Place, view: View) -> Sight:
+    def sight(self, place: Place) -> Sight:
         """Return what the view in front knows of itself."""
         return Sight(
-            [place.parts.get(at, ()) for at in range(len(view.sources))], place.raw,
+            place.every_part(), place.raw,
             self.table.current, self._main_room(), max(1, self.size.height - 3),
             datetime.now(UTC), self.proofs.health,
         )  # fmt: skip
@@ -68,7 +68,7 @@ class Looking(Frame):
         above, below = self.query_one("#above", Lines), self.query_one("#below", Lines)
         drawn: list[tuple[Lines, list[Line]]] = [(above, []), (below, [])]
         if place.view is not None and (place.parts or place.local is not None):
-            seen = self.sight(place, place.view)
+            seen = self.sight(place)
             drawn = [(above, place.view.above(seen)), (below, place.view.below(seen))]
         for widget, lines in drawn:
             if widget.styles.height is None or widget.styles.height.value != len(lines):

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from console.model.access import Partner
 from console.model.audit import Alert, Severity
-from console.model.enforcement import Lock, Receipt
+from console.model.enforcement import Lock, Point, PointState, Receipt, UpstreamState
 from console.model.evidence import UsageTerms
 from console.model.grant import Grant
 from console.model.traffic import UsageRow
 from console.operations.spec import Operation
-from console.present.amounts import amount, counted, percent
+from console.present.amounts import amount, percent
 from console.present.cells import width
 from console.present.columns import short
 from console.present.sparkline import sparkline
@@ -21,10 +21,12 @@ from console.present.times import age, until
 from console.tui.fitting import TableColumn
 from console.tui.ink import Ink, Line
 from console.tui.lines import Subject
+from console.tui.link import Health
+from console.tui.parts import UNREAD, Part, count_words
 from console.tui.tails import log_words
 from console.tui.theme import meaning
 from console.tui.usage import moment_of
-from console.tui.views import Sight, Source, View
+from console.tui.views import API_OF, Sight, Source, View
 
 SOON = timedelta(days=7)
 SOON_VERIFIED = timedelta(days=30)
@@ -47,7 +49,7 @@ class Concern(NamedTuple):
     many: int | None
     at: datetime | None
     state: str
-    subject: Subject
+    subject: Subject | None
 
 
 def alerts(items: Sequence[Any], _: datetime) -> list[Concern]:
@@ -156,12 +158,91 @@ def terms(items: Sequence[Any], now: datetime) -> list[Concern]:
     ]  # fmt: skip
 
 
+_UPSTREAM = {
+    UpstreamState.DEAD.value: (1, "DEAD", "bad"),
+    UpstreamState.KEY_FAULT.value: (2, "KEY", "high"),
+    UpstreamState.FAILING.value: (3, "FAIL", "medium"),
+}
+"""The state of an upstream that needs someone: its rank, word and token."""
+
+
+def points(items: Sequence[Any], _: datetime) -> list[Concern]:
+    """Return the points that serve nothing, and the upstreams that answer nothing."""
+    out = []
+    for point in items:
+        assert isinstance(point, Point)
+        subject = Subject("point", point.name, point)
+        if point.state == PointState.FENCED:
+            what = f"point {point.name} holds no lease: it serves nothing"
+            out.append(Concern(f"point:{point.name}", 1, "FENC", "bad", what, "", None,
+                               point.last_seen_at, "fenced", subject))  # fmt: skip
+        for each in point.upstreams:
+            if each.state not in _UPSTREAM:
+                continue
+            rank, word, token = _UPSTREAM[each.state]
+            what = f"upstream {each.name} at {point.name}: {each.why}"
+            out.append(Concern(f"upstream:{point.name}:{each.name}", rank, word, token, what, "",
+                               each.failures or None, each.since, each.state.replace("_", " "),
+                               subject))  # fmt: skip
+    return out
+
+
+def services(
+    healths: Iterable[Health], sources: Sequence[Source], parts: Sequence[Part], now: datetime
+) -> list[Concern]:
+    """Return the APIs that do not answer or are not well, and the lists that cannot be read."""
+    known = [(API_OF.get(source.op.noun, "policy"), _PLURALS.get(source.op.noun, source.op.noun),
+              part) for source, part in zip(sources, parts, strict=True)]  # fmt: skip
+    out, away = [], set()
+    for health in healths:
+        last = None if health.heard is None else now - timedelta(seconds=health.age())
+        if health.state in {"down", "refused"}:
+            away.add(health.api)
+            said = "does not answer" if health.state == "down" else "refuses this console"
+            unread = [noun for api, noun, part in known if api == health.api and part.items is None]
+            old = [noun for api, noun, part in known if api == health.api and part.age]
+            what = f"{health.api} {said}"
+            if unread or old:
+                what += ": " + "; ".join(
+                    f"{', '.join(nouns)} {word}"
+                    for nouns, word in ((unread, "unknown"), (old, "old"))
+                    if nouns
+                )
+            word = "DOWN" if health.state == "down" else "RFSD"
+            out.append(Concern(f"service:{health.api}", 0, word, "bad", what, "", None, last,
+                               health.state, None))  # fmt: skip
+        elif health.state == "sick" and (notes := _beyond_points(health.notes)):
+            what = f"{health.api}: {notes[0]}"
+            out.append(Concern(f"service:{health.api}", 1, "SICK", "bad", what, "",
+                               len(notes) if len(notes) > 1 else None, last, "not well",
+                               None))  # fmt: skip
+    out += [
+        Concern(f"unread:{noun}", 1, "UNKN", "bad",
+                f"{noun} {'old' if part.age else 'unknown'}: {part.fault}", "", None, None,
+                f"{part.age} old" if part.age else "unknown", None)
+        for api, noun, part in known
+        if part.fault and api not in away
+    ]  # fmt: skip
+    return out
+
+
+_PLURALS = {
+    "alert": "alerts", "receipt": "receipts", "grant": "grants", "partner": "partners",
+    "lock": "locks", "point": "points",
+}  # fmt: skip
+
+
+def _beyond_points(notes: Sequence[str]) -> list[str]:
+    """Return the notes that are not about one point: each of those is a row of its own."""
+    return [note for note in notes if not note.startswith("point ")]
+
+
 def _none(_: Sequence[Any], __: datetime) -> list[Concern]:
     return []
 
 
-def _aside(parts: Mapping[str, Sequence[Any]]) -> Line:
-    rows = [row for row in parts.get("usage.show", ()) if isinstance(row, UsageRow)]
+def _aside(part: Part) -> Line:
+    rows = [row for row in part.known() if isinstance(row, UsageRow)]
     if not rows:
         return []
     hours = {hour: row.calls for row in rows if (hour := moment_of(row.group)) is not None}
@@ -180,24 +261,26 @@ def _below(sight: Sight, ids: Sequence[str]) -> list[Line]:
     """Return how the log stands, and how much of everything there is."""
     if sight.height < 10:
         return []
-    parts = dict(zip(ids, sight.parts, strict=False))
+    parts = dict(zip(ids, sight.parts, strict=True))
 
-    def many(op: str, noun: str, *, most: int = 500, of: Sequence[Any] | None = None) -> str:
-        rows = parts.get(op, ()) if of is None else of
-        return counted(len(rows), noun, more=len(parts.get(op, ())) >= most)
+    def part(op: str) -> Part:
+        return parts.get(op, UNREAD)
 
-    live = [each for each in parts.get("grant.list", ()) if each.state == "active"]
+    live = sum(each.state == "active" for each in part("grant.list").known())
     totals = [
-        many("partner.list", "partner"),
-        many("grant.list", "grant", of=live) + " active",
-        many("lock.list", "lock"),
-        many("alert.list", "alert", most=100) + " open",
+        count_words(part("partner.list"), "partner", most=500),
+        count_words(part("grant.list"), "grant", tail=" active", most=500, of=live),
+        count_words(part("lock.list"), "lock", most=500),
+        count_words(part("alert.list"), "alert", tail=" open", most=100),
     ]
-    hours = [row for row in parts.get("usage.show", ()) if isinstance(row, UsageRow)]
-    today = sum(row.input_tokens + row.output_tokens for row in hours)
-    if hours:
+    hours = [row for row in part("usage.show").known() if isinstance(row, UsageRow)]
+    if part("usage.show").items is None:
+        totals.append("24 h: calls unknown")
+    elif hours:
+        today = sum(row.input_tokens + row.output_tokens for row in hours)
         calls, denied = sum(row.calls for row in hours), sum(row.denied for row in hours)
-        totals.append(f"24 h: {amount(today)} tokens, {amount(calls)} calls")
+        old = f", {part('usage.show').age} old" if part("usage.show").age else ""
+        totals.append(f"24 h: {amount(today)} tokens, {amount(calls)} calls{old}")
         totals.append(f"{percent(denied, calls)} denied" if denied else "none denied")
     while totals and width(" " + "  ".join(totals)) > sight.room:
         totals.pop()
@@ -231,8 +314,11 @@ def _columns() -> tuple[TableColumn, ...]:
     )  # fmt: skip
 
 
-def now_view(operations: Mapping[str, Operation]) -> View:
-    """Return the view of what needs someone, over the lists that there are."""
+def now_view(operations: Mapping[str, Operation], healths: Callable[[], Iterable[Health]]) -> View:
+    """Return the view of what needs someone, over the lists that there are.
+
+    `healths` tells how each API is: one that does not answer needs someone, too.
+    """
     wanted = (
         ("alert.list", {"state": "open"}, alerts),
         ("receipt.list", {"limit": "50"}, receipts),
@@ -240,6 +326,7 @@ def now_view(operations: Mapping[str, Operation]) -> View:
         ("partner.list", {"limit": "500"}, partners),
         ("terms.list", {"limit": "50"}, terms),
         ("lock.list", {"state": "active", "limit": "500"}, locks),
+        ("point.list", {"limit": "500"}, points),
         ("usage.show", {"by": "hour", "since": "24h"}, _none),
     )
     sources = tuple(
@@ -253,15 +340,20 @@ def now_view(operations: Mapping[str, Operation]) -> View:
         lambda row: row.subject, lambda row: row.id, 2.0,
         ("Nothing needs you.", "`:` goes anywhere: `:grants`, `:calls`, `:audit`. `?` lists all."),
         ("home",),
-        lambda parts: _aside(dict(zip(ids, parts, strict=False))),
+        lambda parts: _aside(dict(zip(ids, parts, strict=True)).get("usage.show", UNREAD)),
         below=lambda sight: _below(sight, ids),
-        joined=lambda parts, _: _joined(sources, parts),
+        joined=lambda parts, _: _joined(healths(), sources, parts),
     )  # fmt: skip
 
 
-def _joined(sources: Sequence[Source], parts: Sequence[Sequence[Any]]) -> list[Any]:
+def _joined(
+    healths: Iterable[Health], sources: Sequence[Source], parts: Sequence[Part]
+) -> list[Any]:
     """Return the concerns of every source: alerts as they stand, then the rest by weight."""
     now = datetime.now(UTC)
-    found = [row for source, items in zip(sources, parts, strict=False)
-             for row in source.rows(items, now)]  # fmt: skip
+    found: list[Concern] = services(healths, sources, parts, now)
+    for source, part in zip(sources, parts, strict=True):
+        rows = source.rows(part.known(), now)
+        # what was read a while ago may be over: each such row says so
+        found += [row._replace(state=f"{part.age} old") for row in rows] if part.age else rows
     return sorted(found, key=lambda row: row.rank)

@@ -85,6 +85,7 @@ def _lines(told: Told) -> list[ReadLine]:
     held = locks_on(told.items("LOCKS"), partner)
     return [
         *_head(partner, held, told.now),
+        *_unread_locks(told),
         *_grants(told),
         *_keys(told),
         *_egress(partner, told),
@@ -124,9 +125,16 @@ def _head(partner: Partner, held: Sequence[Lock], now: datetime) -> list[ReadLin
     return out
 
 
-def _titled(title: str, told: Told, source: str = "") -> list[ReadLine]:
+def _unread_locks(told: Told) -> list[ReadLine]:
+    """Say that nobody knows whether the partner is locked, where that is so."""
+    if not (fault := told.unread("LOCKS")):
+        return []
+    return [ReadLine([Ink("LOCKS     ", "title"), Ink(f"cannot be had: {fault}", "bad")])]
+
+
+def _titled(title: str, told: Told, *others: str) -> list[ReadLine]:
     """Return the line of a part that has nothing to show: why, or that there is nothing."""
-    if fault := told.fault(source or title):
+    if fault := told.unread(title, *others):
         return [ReadLine([Ink(f"{title:<{LEAD}}", "title"), Ink(f"cannot be had: {fault}", "bad")])]
     return [ReadLine([Ink(f"{title:<{LEAD}}", "title"), Ink("none", "dim")])]
 
@@ -164,7 +172,8 @@ def _grants(told: Told) -> list[ReadLine]:
                     else "-", plain, lambda each: each.expires_at, 1, 6),
         TableColumn("state", lambda each, _: each.state.replace("_", " "), state,
                     lambda each: each.state, 0, 9),
-        TableColumn("last used", lambda each, now: ago(used.get(each.id), now), plain,
+        TableColumn("last used", lambda each, now: "unknown" if told.unread("KEYS")
+                    else ago(used.get(each.id), now), plain,
                     lambda each: each.id, 1, 9),
         TableColumn("why", lambda each, _: each.state_reason
                     or ", ".join(gap.code for gap in each.gaps), lambda _: "dim",
@@ -222,6 +231,8 @@ def _egress(partner: Partner, told: Told) -> list[ReadLine]:
     if known := [each for each in seen if each[2]]:
         inside = counted(len(known), "address", many="addresses")
         groups.append([Ink(f"observed inside: {inside}", "dim")])
+    if told.unread("CALLS", "KEYS"):
+        groups.append([Ink("observed: unknown", "bad")])
     return _beside("EGRESS", flowed(groups, told.room - LEAD, " | "))
 
 
@@ -244,13 +255,15 @@ def flowed(groups: Sequence[Sequence[Ink]], room: int, between: str) -> list[Rea
 
 def _holders(partner: Partner, held: Sequence[Lock], told: Told) -> list[ReadLine]:
     keys = Counter(each.holder for each in told.items("KEYS") if each.state != "revoked")
+    unread = bool(told.unread("KEYS"))
     locked = {lock.target: lock for lock in held if lock.kind in {"subprocessor", "partner"}}
     groups = []
     for name in dict.fromkeys([partner.slug, *partner.subprocessors, *keys]):
         role = "" if name == partner.slug else "subprocessor, "
         if name not in {partner.slug, *partner.subprocessors}:
             role = "UNDECLARED, "
-        inks = [Ink(f"{name} ({role}{counted(keys[name], 'key')})")]
+        many = "keys unknown" if unread else counted(keys[name], "key")
+        inks = [Ink(f"{name} ({role}{many})")]
         if name in locked:
             inks.append(Ink(f" LOCKED {age(locked[name].created_at, told.now)}", "bad"))
         groups.append(inks)
@@ -319,7 +332,11 @@ def _evidence(told: Told) -> list[ReadLine]:
         )
         for each in told.items("TERMS")
     ]
-    return _beside("EVIDENCE", lines) if lines else _titled("EVIDENCE", told)
+    if not lines:
+        return _titled("EVIDENCE", told, "TERMS")
+    if fault := told.unread("EVIDENCE", "TERMS"):
+        lines.append(ReadLine([Ink(f"not all: {fault}", "bad")]))
+    return _beside("EVIDENCE", lines)
 
 
 PARTNER = Story(

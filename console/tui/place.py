@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from console.present.columns import short
 from console.tui.command import Command, write
 from console.tui.lines import ReadLine, Subject
 from console.tui.link import coarse_age
+from console.tui.parts import UNREAD, Part
 from console.tui.rows import TableState
 from console.tui.views import ROWS, View
 
@@ -24,8 +25,8 @@ class Place:
     view: View | None = None
     raw: Mapping[str, str] = field(default_factory=dict)
     state: TableState = field(default_factory=TableState)
-    parts: dict[int, Sequence[Any]] = field(default_factory=dict)
-    faults: dict[int, str] = field(default_factory=dict)
+    parts: dict[int, Part] = field(default_factory=dict)
+    """What each source has answered, by its number; a story is one source."""
     rows: Sequence[Any] = ()
     heard: float | None = None
     subject: Subject | None = None
@@ -64,11 +65,29 @@ class Place:
 
     def take(self, index: int, items: Sequence[Any], now: datetime) -> None:
         """Note what one source answered; while it is paused, the rows stay as they are."""
-        self.parts[index] = items
-        self.faults.pop(index, None)
         self.heard = time.monotonic()
-        if not self.paused:
+        self.parts[index] = Part(items, self.heard)
+        if self.view is not None and not self.paused:
             self.rows = self._made(now)
+
+    def miss(self, index: int, why: str) -> None:
+        """Note why a source gave no answer, or not all of it; its older rows stay, as old."""
+        self.parts[index] = replace(self.part(index), fault=why)
+        if self.view is not None and self.view.joined is not None and not self.paused:
+            self.rows = self._made(datetime.now(UTC))
+
+    def part(self, index: int) -> Part:
+        """Return what is known of one source."""
+        return self.parts.get(index, UNREAD)
+
+    def every_part(self) -> list[Part]:
+        """Return what is known of each source of the view."""
+        return [self.part(at) for at in range(len(self.view.sources) if self.view else 1)]
+
+    @property
+    def faults(self) -> dict[int, str]:
+        """Why a source's newest reading failed, by its number."""
+        return {at: part.fault for at, part in self.parts.items() if part.fault}
 
     def catch_up(self) -> None:
         """Show what came while it was paused."""
@@ -78,7 +97,6 @@ class Place:
     def forget(self) -> None:
         """Drop what was read: something else is asked for."""
         self.parts.clear()
-        self.faults.clear()
         self.rows = ()
         self.heard = None
 
@@ -90,22 +108,23 @@ class Place:
         assert self.view is not None
         sources = self.view.sources
         if self.view.joined is not None:
-            items = [self.parts.get(at, ()) for at in range(len(sources))]
-            return self.view.joined(items, self.raw)
+            return self.view.joined(self.every_part(), self.raw)
         if len(sources) == 1:
-            return sources[0].rows(self.parts.get(0, ()), now)
+            return sources[0].rows(self.part(0).known(), now)
         return [
             row
             for at, source in enumerate(sources)
-            for row in source.rows(self.parts.get(at, ()), now)
+            for row in source.rows(self.part(at).known(), now)
         ]
 
     @property
     def stale(self) -> str:
         """What keeps it from being the present, in words; empty where nothing does."""
-        if not self.faults:
+        wrong = [part for part in self.parts.values() if part.fault]
+        if not wrong:
             return ""
-        why = next(iter(self.faults.values()))
-        if self.heard is None:
-            return f"cannot be had: {why}"
-        return f"OLD, from {coarse_age(time.monotonic() - self.heard)} ago: {why}"
+        # what was never read is worse than the oldest that was
+        worst = min(wrong, key=lambda part: -1.0 if part.heard is None else part.heard)
+        if worst.heard is None:
+            return f"{'some of it ' if self.heard else ''}cannot be had: {worst.fault}"
+        return f"OLD, from {coarse_age(time.monotonic() - worst.heard)} ago: {worst.fault}"

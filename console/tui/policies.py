@@ -56,7 +56,7 @@ def _rows(items: Sequence[Any], _: datetime) -> Sequence[Any]:
 
 
 def _below(sight: Sight) -> list[Line]:
-    bundle = next(iter(sight.parts[0]), None) if sight.parts else None
+    bundle = next(iter(sight.parts[0].known()), None)
     if not isinstance(bundle, Bundle):
         return []
     count = counted(len(policies_of(bundle)), "policy", many="policies")

@@ -62,7 +62,7 @@ class Reads(Dressed, inherit_bindings=False):
                     await self._read_story(place)
                     pause = STORY_EVERY
             except Exception as error:
-                place.faults[0] = self.note_bug(error)
+                place.miss(0, self.note_bug(error))
                 pause = STORY_EVERY * 3
                 self.draw_frame()
             await asyncio.sleep(pause)
@@ -84,9 +84,9 @@ class Reads(Dressed, inherit_bindings=False):
         now = datetime.now(UTC)
         asked = source.asks(place.raw)
         if asked is None:
-            place.parts[index] = ()
+            place.take(index, (), now)
             return
-        held = place.parts.get(index, ())
+        held = place.part(index).known()
         newer = view.tail(held) if view.tail is not None and held else {}
         raw = {**source.raw, **asked, **newer}
         if place.limit and len(view.sources) == 1:
@@ -96,7 +96,7 @@ class Reads(Dressed, inherit_bindings=False):
             params = params_of(source.op, raw, now)
             page = await self.link.read(source.op.run(params, self.link.session.engines, None))
         except PilotError as error:
-            place.faults[index] = error.message
+            place.miss(index, error.message)
         else:
             # reading took its time: a key that came meanwhile goes before what was read
             await self.quiet.turn()
@@ -109,7 +109,7 @@ class Reads(Dressed, inherit_bindings=False):
                 items = merged(held, items, view.row_id, ascending=bool(newer))
             place.take(index, items, now)
             if isinstance(page, Page) and page.partial:
-                place.faults[index] = "; ".join(page.warnings) or "some rows could not be had"
+                place.miss(index, "; ".join(page.warnings) or "some rows could not be had")
         if place is self.place:
             self._fill_table()
             self.draw_frame()
@@ -120,10 +120,9 @@ class Reads(Dressed, inherit_bindings=False):
         try:
             value, lines = await self.told(place.subject, room)
         except PilotError as error:
-            place.faults[0] = error.message
+            place.miss(0, error.message)
         else:
-            place.faults.clear()
-            place.heard = asyncio.get_running_loop().time()
+            place.take(0, (), datetime.now(UTC))
             place.subject = place.subject._replace(value=value)
             place.lines = lines
         if place is self.place:

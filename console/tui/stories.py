@@ -122,11 +122,11 @@ def _event_lines(told: Told) -> list[ReadLine]:
     ]  # fmt: skip
     plain = msgspec.structs.replace(event, body="")
     out += told_of(plain, told.room)
-    if told.fault("PROOF"):
+    if told.unread("PROOF"):
         out += [ReadLine([]), ReadLine([Ink("PROOF", "title")])]
         out += [
             ReadLine([Ink(piece, "bad")])
-            for piece in wrap(f"not proven: {told.fault('PROOF')}", told.room, "  ")
+            for piece in wrap(f"not proven: {told.unread('PROOF')}", told.room, "  ")
         ]
     elif told.items("PROOF"):
         out += [ReadLine([]), ReadLine([Ink("PROOF", "title")])]

@@ -30,30 +30,35 @@ from console.tui.ink import Ink
 from console.tui.lines import ReadLine, Subject, wrap
 from console.tui.link import Link
 from console.tui.operate import Registry, params_of, related
+from console.tui.parts import Part
 from console.tui.proofs import Proofs
 from console.tui.theme import meaning
 from console.tui.views import item_type, subject_of, table_columns
+
+_NOTHING = Part(())
 
 
 class Told(NamedTuple):
     """An object and what was found around it, ready to be drawn."""
 
     subject: Subject
-    found: Mapping[str, Sequence[Any] | PilotError]
+    found: Mapping[str, Part]
     """By the title of what was asked."""
     room: int
     now: datetime
     proofs: Proofs
 
-    def items(self, title: str) -> Sequence[Any]:
-        """Return what was found; nothing where it could not be had."""
-        found = self.found.get(title, ())
-        return () if isinstance(found, PilotError) else found
+    def part(self, title: str) -> Part:
+        """Return what is known of it; what was not asked for is known to be nothing."""
+        return self.found.get(title, _NOTHING)
 
-    def fault(self, title: str) -> str:
-        """Return why it could not be had, in words."""
-        found = self.found.get(title)
-        return found.message if isinstance(found, PilotError) else ""
+    def items(self, title: str) -> Sequence[Any]:
+        """Return what was found, to list it. Whether it could be read is `unread`'s to say."""
+        return self.part(title).known()
+
+    def unread(self, *titles: str) -> str:
+        """Return why one of these could not be read, or not whole; empty where all were."""
+        return next((self.part(each).fault for each in titles if self.part(each).fault), "")
 
 
 class Beside(NamedTuple):
@@ -352,7 +357,7 @@ async def story(
     answers = await asyncio.gather(*(_asked(each, here, registry, link) for each in asks))
     found = {each.title: answer for each, answer in zip(asks, answers, strict=True)
              if answer is not None}  # fmt: skip
-    events = [row for rows in found.values() if not isinstance(rows, PilotError) for row in rows]
+    events = [row for part in found.values() for row in part.known()]
     await proofs.prove(events)
     facts = Told(here, found, room, datetime.now(UTC), proofs)
     if told.lines is not None:
@@ -370,9 +375,7 @@ async def story(
     return value, lines
 
 
-async def _asked(
-    beside: Beside, subject: Subject, registry: Registry, link: Link
-) -> Sequence[Any] | PilotError | None:
+async def _asked(beside: Beside, subject: Subject, registry: Registry, link: Link) -> Part | None:
     """Return what was found; None where the question makes no sense of this object."""
     op = registry.by_id[beside.op]
     # the events of a lock are about the lock
@@ -390,15 +393,22 @@ async def _asked(
         questions = [{**raw, name: one} for one in beside.each(subject.value)[: beside.most]]
     answers = await asyncio.gather(*(_answer(op, each, link) for each in questions))
     out: list[Any] = []
+    faults: list[str] = []
     for answer in answers:
         if isinstance(answer, PilotError):
-            if len(questions) == 1:
-                return answer
+            faults.append(answer.message)
         elif isinstance(answer, Page):
             out += answer.items
+            if answer.partial:
+                faults.append("; ".join(answer.warnings) or "some rows could not be had")
         else:
             out.append(answer)
-    return [each for each in out if beside.keep(each, subject)]
+    fault = faults[0] if faults else ""
+    if len(faults) > 1:
+        fault = f"{fault} (and {len(faults) - 1} more)"
+    if faults and len(faults) == len(answers) and not out:
+        return Part(fault=fault)
+    return Part([each for each in out if beside.keep(each, subject)], fault=fault)
 
 
 async def _answer(op: Operation, raw: Mapping[str, str], link: Link) -> Any:
@@ -412,14 +422,17 @@ async def _answer(op: Operation, raw: Mapping[str, str], link: Link) -> Any:
 def _beside_lines(beside: Beside, told: Told, registry: Registry) -> list[ReadLine]:
     head = ReadLine([])
     title = Ink(beside.title, "title")
-    if fault := told.fault(beside.title):
-        return [head, ReadLine([title, Ink(f"  cannot be had: {safe(fault)}", "bad")])]
-    items = told.items(beside.title)
+    part = told.part(beside.title)
+    if part.items is None:
+        return [head, ReadLine([title, Ink(f"  cannot be had: {safe(part.fault)}", "bad")])]
+    short_of = [Ink(f"  not all: {safe(part.fault)}", "bad")] if part.fault else []
+    items = part.items
     if not items:
-        return [head, ReadLine([title, Ink("  none", "dim")])]
+        return [head, ReadLine([title, *(short_of or [Ink("  none", "dim")])])]
     if beside.lines is not None:
-        return [head, ReadLine([title]), *beside.lines(items, told)]
+        return [head, ReadLine([title, *short_of]), *beside.lines(items, told)]
     op = registry.by_id[beside.op]
     return [
-        head, ReadLine([title]), *list_lines(op, items, told.room, beside.most, beside.columns)
+        head, ReadLine([title, *short_of]),
+        *list_lines(op, items, told.room, beside.most, beside.columns),
     ]  # fmt: skip

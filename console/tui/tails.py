@@ -77,7 +77,7 @@ def _with_units(columns: Sequence[TableColumn]) -> tuple[TableColumn, ...]:
 
 
 def _call_totals(sight: Sight) -> list[Line]:
-    rows = sight.parts[0] if sight.parts else ()
+    rows = sight.parts[0].items
     if not rows or sight.height < 12:
         return []
     denied = sum(row.outcome in {"denied", "blocked"} for row in rows)
@@ -151,10 +151,13 @@ def _after(rows: Sequence[Any]) -> Mapping[str, str]:
 def _log_line(sight: Sight, proofs: Proofs) -> list[Line]:
     if sight.height < 12:
         return []
-    rows = sight.parts[0] if sight.parts else ()
-    line = [
-        Ink(f" {verified(rows, proofs):,} of {len(rows):,} rows proven to be in the log", "dim")
-    ]
+    rows = sight.parts[0].items
+    said = (
+        "nothing of the log was read"
+        if rows is None
+        else f"{verified(rows, proofs):,} of {len(rows):,} rows proven to be in the log"
+    )
+    line = [Ink(f" {said}", "dim")]
     row = sight.row
     if isinstance(row, Event) and row.id in proofs.failed:
         line = [Ink(f" FAILED: {proofs.failed[row.id]}", "bad")]

@@ -57,6 +57,7 @@ _MEANING = {
     "approved": "pending", "draft": "pending", "verifying": "pending", "new": "high",
     "reopened": "high", "in_progress": "pending", "in_review": "pending",
     "snoozed": "muted", "ended": "muted", "removed": "muted", "off": "muted", "on": "good",
+    "dead": "bad", "key_fault": "bad", "failing": "high", "untried": "muted",
     "broken": "bad", "delivered": "good", "failed": "bad", "pending": "pending",
     "waiting": "pending", "cancelled": "muted", "cut": "muted",
     "restricted": "pending", "vetting": "pending", "offboarding": "pending",

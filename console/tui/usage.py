@@ -20,6 +20,7 @@ from console.present.times import age
 from console.tui.fitting import TableColumn
 from console.tui.ink import Ink, Line
 from console.tui.lines import Subject
+from console.tui.parts import Part
 from console.tui.views import Drill, Sight, Source, View, ViewKey
 
 PERIODS = ("6h", "24h", "3d", "7d", "30d")
@@ -153,11 +154,14 @@ def _hours(raw: Mapping[str, str]) -> Mapping[str, str]:
 
 def _above(sight: Sight) -> list[Line]:
     since = _period(sight.raw, sight.now)
-    rows = sight.parts[1] if len(sight.parts) > 1 else ()
+    part = sight.parts[1]
+    rows = part.items
     until = moment_of(sight.raw.get("until", "")) or sight.now
     height = max(2, min(10, (sight.height - 6) // 4))
     if sight.height < 14:
         return []
+    if rows is None:
+        return [[Ink(" tokens an hour", "title"), Ink(f"  unknown{_why(part)}", "bad")], []]
     chosen = moment_of(sight.row.row.group) if isinstance(sight.row, Used) else None
     total = sum(row.tokens for row in rows)
     calls = sum(row.calls for row in rows)
@@ -171,6 +175,8 @@ def _above(sight: Sight) -> list[Line]:
     head = [Ink(" tokens an hour", "title"), Ink(f"  {said}", "dim")]
     if guessed:
         head.append(Ink(f"  {amount(guessed)} est.", "dim"))
+    if part.age:
+        head.append(Ink(f"  {part.age} old", "bad"))
     long = until - since > timedelta(days=3)
     if long and sight.raw.get("by") == UsageBy.HOUR and sight.height >= _HEAT_LINES:
         head[0] = Ink(" tokens by the hour of the week", "title")
@@ -180,6 +186,10 @@ def _above(sight: Sight) -> list[Line]:
         *hourly_plot(rows, since, until, cells=sight.room - 2, height=height, chosen=chosen),
         [],
     ]
+
+
+def _why(part: Part) -> str:
+    return f": {part.fault}" if part.fault else " yet"
 
 
 def _cycled(
@@ -311,7 +321,7 @@ def usage_view(op: Operation) -> View:
         ),
         opens=_opens,
         shaped=lambda raw: _columns(raw.get("by", BY)),
-        joined=lambda parts, raw: used(parts[0], raw.get("by", BY)),
+        joined=lambda parts, raw: used(parts[0].known(), raw.get("by", BY)),
         called=lambda raw: f"usage by {raw.get('by', BY)}, last {raw.get('since', SINCE)}"
         + (f", {raw['partner']}" if "partner" in raw else ""),
     )  # fmt: skip

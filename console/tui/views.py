@@ -16,6 +16,7 @@ from console.present.columns import Column, cell, columns_of, name_of, short
 from console.tui.fitting import TableColumn
 from console.tui.ink import Line
 from console.tui.lines import Subject
+from console.tui.parts import Part
 from console.tui.proofs import LogHealth
 from console.tui.theme import meaning
 
@@ -179,8 +180,8 @@ class Source(NamedTuple):
 class Sight(NamedTuple):
     """What a view knows when it draws around its rows."""
 
-    parts: Sequence[Sequence[Any]]
-    """The items of each source."""
+    parts: Sequence[Part]
+    """What is known of each source."""
     raw: Mapping[str, str]
     """What the operator narrowed it to."""
     row: Any
@@ -225,8 +226,8 @@ class View(NamedTuple):
     every: float = _REFRESH
     empty: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
-    aside: Callable[[Sequence[Sequence[Any]]], Line] = lambda _: []
-    """What stands at the right of the crumbs, from the items of each source."""
+    aside: Callable[[Sequence[Part]], Line] = lambda _: []
+    """What stands at the right of the crumbs, from what is known of each source."""
     above: Callable[[Sight], list[Line]] = lambda _: []
     """Lines over the rows: a plot."""
     below: Callable[[Sight], list[Line]] = lambda _: []
@@ -239,9 +240,9 @@ class View(NamedTuple):
     """Its rows are events: those on the screen are proven, one by one."""
     shaped: Callable[[Mapping[str, str]], tuple[TableColumn, ...]] | None = None
     """Its columns, where they depend on what it is narrowed to; the same ones each time."""
-    joined: Callable[[Sequence[Sequence[Any]], Mapping[str, str]], Sequence[Any]] | None = None
-    """Its rows from the items of every source and what it is narrowed to, where one source's
-    alone do not make them."""
+    joined: Callable[[Sequence[Part], Mapping[str, str]], Sequence[Any]] | None = None
+    """Its rows from what is known of every source and what it is narrowed to, where one
+    source's alone do not make them."""
     called: Callable[[Mapping[str, str]], str] | None = None
     """What the crumbs call it, where its name and options would not read well."""
     told: bool = True

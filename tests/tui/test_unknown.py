@@ -1,0 +1,170 @@
+"""What could not be read is said as unknown on every screen: never as none, zero or calm."""
+
+import asyncio
+import re
+import time
+from datetime import timedelta
+
+import pytest
+from fake_pilot import FakePilot
+from still_pilot import StillPilot
+from test_console import OPERATIONS, PALETTES, Hands, run
+
+from console.model.access import Partner
+from console.model.enforcement import Point, UpstreamHealth, UpstreamState
+from console.tui.parts import Part, count_words
+from console.tui.steer import Console
+
+APIS = {"gateway": "gw DOWN", "policy": "policy DOWN", "audit": "audit DOWN"}
+TOTALS = {
+    "audit": ("alerts unknown",),
+    "gateway": ("locks unknown",),
+    "policy": ("partners unknown", "grants unknown"),
+}
+CALM = re.compile(r"\b0 (alerts?|locks?|partners?|grants?|calls?|keys?|tokens|rows)|needs you\.")
+UNREAD = re.compile(r"cannot be had|unknown|not read|does not answer|asking")
+
+
+def opened(pilot, story, size=(80, 24)):
+    """Run `story(hands)` against a console that was opened while APIs of `pilot` were away."""
+
+    async def go():
+        app = Console(pilot, OPERATIONS, PALETTES, PALETTES["dark"])
+        async with app.run_test(size=size) as hands:
+            await story(Hands(app, hands))
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_a_fresh_console_with_an_api_away_says_unknown_and_puts_it_first(api):
+    pilot = StillPilot()
+    pilot.down = {api}
+
+    async def story(hands):
+        await hands.see(APIS[api], f"{api} does not answer", *TOTALS[api])
+        lines = hands.text.splitlines()
+        assert lines[3].lstrip(" >").startswith("DOWN"), "it stands first"
+        assert not CALM.search(hands.text), hands.text
+
+    opened(pilot, story)
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_no_list_of_an_api_that_is_away_says_that_there_is_nothing(api):
+    pilot = StillPilot()
+    pilot.down = {api}
+    away = f"the {api} API is not running"
+
+    async def story(hands):
+        looked = []
+        for view in hands.app.views.values():
+            hands.app.run_command(view.name)
+            place = hands.app.place
+            await hands.until(lambda place=place: len(place.parts) == len(place.view.sources))
+            if away not in place.faults.values():
+                continue
+            looked.append(view.name)
+            await hands.until(lambda: UNREAD.search(hands.text))
+            assert not CALM.search(hands.text), hands.text
+            if all(part.items is None for part in place.every_part()):
+                assert "row" not in hands.text.splitlines()[1]
+                for line in view.empty[:1]:
+                    assert line[:30] not in hands.text, hands.text
+        assert len(looked) > 5, looked
+
+    opened(pilot, story, (120, 40))
+
+
+@pytest.mark.parametrize(
+    ("api", "says"),
+    [
+        ("gateway", ("LOCKS     cannot be had", "KEYS      cannot be had", "keys unknown",
+                     "observed: unknown", "USAGE     cannot be had")),
+        ("audit", ("ALERTS    cannot be had", "HISTORY   cannot be had")),
+    ],
+)  # fmt: skip
+def test_the_page_of_a_partner_says_which_of_its_sections_could_not_be_read(api, says):
+    pilot = StillPilot()
+    pilot.down = {api}
+    partner = pilot.all[Partner][0].slug
+
+    async def story(hands):
+        await hands.until(lambda: hands.app.places)
+        await hands.command(f"partner {partner}")
+        await hands.see(*says)
+        assert "0 keys" not in hands.text
+        grants = next(line for line in hands.text.splitlines() if "cyber.vuln" in line)
+        assert ("unknown" in grants) == (api == "gateway"), "when it was last used"
+
+    opened(pilot, story, (120, 40))
+
+
+def test_what_was_read_before_an_outage_is_shown_with_its_age():
+    pilot = FakePilot()
+
+    async def story(hands):
+        await hands.see("3 alerts open", "1 lock")
+        pilot.down = {"audit"}
+        await hands.see("audit does not answer: alerts old", "3 alerts open, 5s old", seconds=15)
+        row = next(line for line in hands.text.splitlines() if "CRIT" in line)
+        assert "old" in row
+        pilot.down = set()
+        await hands.until(lambda: " old" not in hands.text, seconds=15)
+        assert "3 alerts open" in hands.text
+
+    run(pilot, story)
+
+
+def test_a_list_that_cannot_be_read_while_its_api_is_well_is_a_row_too():
+    pilot = FakePilot()
+    pilot.refuse = {"lock.list"}
+
+    async def story(hands):
+        await hands.see("UNKN", "locks unknown: GET /v1/locks", "some of it cannot be had")
+
+    run(pilot, story)
+
+
+def test_fenced_points_and_upstreams_that_fail_are_rows_of_now_worst_first():
+    pilot = FakePilot()
+    since = pilot.now - timedelta(minutes=3)
+    up = {"kind": "openai", "since": since}
+    upstreams = [
+        UpstreamHealth(name="spare", state=UpstreamState.FAILING.value, why="timeout", **up),
+        UpstreamHealth(name="lab", state=UpstreamState.DEAD.value, why="answers 502",
+                       failures=8, **up),
+        UpstreamHealth(name="eu", state=UpstreamState.KEY_FAULT.value, why="its key is open", **up),
+        UpstreamHealth(name="well", state=UpstreamState.SERVING.value, **up),
+    ]  # fmt: skip
+    first, second, third = pilot.all[Point]
+    pilot.all[Point] = [
+        Point(**{**_members(first), "upstreams": upstreams}),
+        Point(**{**_members(second), "state": "fenced"}),
+        third,
+    ]
+
+    async def story(hands):
+        await hands.see("FENC", "DEAD", "KEY", "FAIL")
+        words = [line.split()[0].lstrip(">") for line in hands.text.splitlines() if line.split()]
+        order = [word for word in words if word in {"CRIT", "FENC", "DEAD", "KEY", "FAIL", "EXP"}]
+        assert order[0] == "CRIT"
+        assert order.index("DEAD") < order.index("KEY") < order.index("FAIL") < order.index("EXP")
+        assert "upstream lab at gw-1: answers 502" in hands.text
+        assert "well at gw-1" not in hands.text
+
+    run(pilot, story, (104, 30))
+
+
+def test_a_count_is_never_made_of_what_was_not_read():
+    assert count_words(Part(), "lock") == "locks unknown"
+    assert count_words(Part(fault="away"), "alert", tail=" open") == "alerts unknown"
+    assert count_words(Part(()), "lock") == "0 locks"
+    old = Part([1, 2], time.monotonic() - 240, "away")
+    assert count_words(old, "alert", tail=" open") == "2 alerts open, 5m old"
+    with pytest.raises(TypeError):
+        len(Part())  # type: ignore[arg-type]
+
+
+def _members(point: Point):
+    return {name: getattr(point, name) for name in point.__struct_fields__}
