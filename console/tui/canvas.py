@@ -4,26 +4,27 @@ No toolkit here. A cell is a character and the SGR parameters it is drawn with; 
 half of a wide character is an empty string. `put` changes what should be shown, `paint`
 returns the shortest useful bytes that make it so. Every character passes `guard`, so
 nothing that came from an API can reach the terminal as control.
+
+A stretch of characters on whose width terminals disagree is drawn over blanks, whole, and what
+follows it is drawn again with a cursor address of its own: whatever cells a terminal gives
+them, every other cell shows what is wanted (`console.tui.unsure`).
 """
 
 from __future__ import annotations
 
 import unicodedata
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
-from rich.cells import get_character_cell_size
-
+from console.present.cells import char_width
 from console.tui.scroll import moved
-
-Cell: TypeAlias = tuple[str, str]
+from console.tui.unsure import STAND_IN, Cell, Stretch, blanked, unsure
 
 BLANK: Cell = (" ", "")
 UNKNOWN: Cell = ("\0", "")
 """On the screen where it is not known what there is: never wanted, so always drawn over."""
-REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 BRIDGE = 6
 """Unchanged cells are redrawn rather than jumped over up to this gap: a move costs as much."""
 MOST_MARKS = 4
@@ -51,11 +52,11 @@ def guard(character: str) -> tuple[str, int]:
     known = _known.get(character)
     if known is None:
         if unicodedata.category(character) in _REFUSED:
-            known = (REPLACEMENT, 1)
+            known = (STAND_IN, 1)
         elif "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef":
             known = ("", 0)
         else:
-            known = (character, max(0, get_character_cell_size(character)))
+            known = (character, char_width(character))
         if len(_known) > 20_000:
             _known.clear()
         _known[character] = known
@@ -159,35 +160,17 @@ class Canvas:
             self._cursor = None
         else:
             out.append(self._scrolled(self._shown))
-        sgr = ""
-        at: tuple[int, int] | None = None
+        pen = _Pen(self._drawn)
         for y in sorted(self._dirty):
             want, shown = self._want[y], self._shown[y]
             if want == shown:
                 continue
-            for start, end in _runs(want, shown):
-                if at is None or at != (start, y):
-                    if at is not None and at[1] == y and start > at[0]:
-                        gap = start - at[0]
-                        out.append("\x1b[C" if gap == 1 else f"\x1b[{gap}C")
-                    else:
-                        out.append(f"\x1b[{y + 1};{start + 1}H" if start else f"\x1b[{y + 1}H")
-                for character, style in want[start:end]:
-                    if not character:
-                        continue
-                    if style != sgr:
-                        if character == " " and _same_ground(sgr, style):
-                            out.append(character)
-                            continue
-                        out.append(turn(sgr, style))
-                        sgr = style
-                    out.append(self._drawn(character))
-                at = (end, y) if end < self.width else None
+            found = () if self.ascii_only else unsure(want)
+            for start, end in _runs(want, shown, found, () if self.ascii_only else unsure(shown)):
+                pen.row(y, start, end, want, found)
             shown[:] = want
         self._dirty.clear()
-        if sgr:
-            out.append("\x1b[m")
-        data = "".join(out)
+        data = "".join(out) + pen.lifted()
         if cursor is not None and (data or cursor != self._cursor):
             data += f"\x1b[{cursor[1] + 1};{cursor[0] + 1}H"
             self._cursor = cursor
@@ -218,6 +201,69 @@ class Canvas:
     def text(self) -> list[str]:
         """Return the wanted screen as plain lines."""
         return ["".join(character for character, _ in row) for row in self._want]
+
+
+class _Pen:
+    """Writes cells: where the terminal's cursor is, what style it has, and the bytes so far."""
+
+    def __init__(self, drawn: Callable[[str], str]) -> None:
+        self._drawn = drawn
+        self._out: list[str] = []
+        self._sgr = ""
+        self._at: tuple[int, int] | None = None
+
+    def row(
+        self, y: int, start: int, end: int, line: Sequence[Cell], found: Sequence[Stretch]
+    ) -> None:
+        """Draw the cells `start` to `end` of row `y`; `found` is what is unsure in the row."""
+        self._go(start, y)
+        x = start
+        for stretch in found:
+            if start <= stretch.start < end:
+                self._cells(line[x : stretch.start])
+                if stretch.loose:
+                    self._cells(blanked(line[stretch.start : stretch.end]))
+                    self._at = None
+                    self._go(stretch.start, y)
+                self._cells(stretch.cells(line))
+                x, self._at = stretch.end, None
+                if x < end:
+                    self._go(x, y)
+                elif x == len(line) and stretch.start == x - 1 and x > 1:
+                    # a terminal that makes it wide makes room for it on its left
+                    before = stretch.start - (2 if not line[stretch.start - 1][0] else 1)
+                    self._go(before, y)
+                    self._cells(line[before : stretch.start])
+                    self._at = None
+        self._cells(line[x:end])
+        if x < end:
+            self._at = (end, y) if end < len(line) else None
+
+    def lifted(self) -> str:
+        """Return all bytes, with the style given back."""
+        return "".join(self._out) + ("\x1b[m" if self._sgr else "")
+
+    def _go(self, x: int, y: int) -> None:
+        at, self._at = self._at, (x, y)
+        if at == (x, y):
+            return
+        if at is not None and at[1] == y and x > at[0]:
+            gap = x - at[0]
+            self._out.append("\x1b[C" if gap == 1 else f"\x1b[{gap}C")
+        else:
+            self._out.append(f"\x1b[{y + 1};{x + 1}H" if x else f"\x1b[{y + 1}H")
+
+    def _cells(self, line: Iterable[Cell]) -> None:
+        for character, style in line:
+            if not character:
+                continue
+            if style != self._sgr:
+                if character == " " and _same_ground(self._sgr, style):
+                    self._out.append(character)
+                    continue
+                self._out.append(turn(self._sgr, style))
+                self._sgr = style
+            self._out.append(self._drawn(character))
 
 
 class Look(NamedTuple):
@@ -287,20 +333,36 @@ def _alike(one: Cell, other: Cell) -> bool:
     return one == other or (one[0] == other[0] == " " and _same_ground(one[1], other[1]))
 
 
-def _runs(want: list[Cell], shown: list[Cell]) -> Iterable[tuple[int, int]]:
-    """Yield the stretches of a row to draw again, never starting inside a wide character."""
+def _runs(
+    want: list[Cell], shown: list[Cell], wanted: Sequence[Stretch], drawn: Sequence[Stretch]
+) -> Iterable[tuple[int, int]]:
+    """Yield the stretches of a row to draw again, never starting inside a wide character.
+
+    `wanted` and `drawn` are what is unsure in either.
+    """
     width = len(want)
+    other = [not _alike(one, two) for one, two in zip(want, shown, strict=True)]
+    for each in drawn:
+        if any(other[each.start : each.end]):
+            # nobody knows which of its cells hold what
+            other[each.start : each.end] = [True] * (each.end - each.start)
+    for each in wanted:
+        if any(other[each.start : each.end]):
+            reach = min(width, each.reach)
+            other[each.start : reach] = [True] * (reach - each.start)
+    # what is unsure and stays is not drawn again to save a move: it would need more moves
+    closed = {x for each in wanted if not other[each.start] for x in range(each.start, each.end)}
     x = 0
     while x < width:
-        if _alike(want[x], shown[x]):
+        if not other[x]:
             x += 1
             continue
         start = x
         if want[start][0] == "" and start:
             start -= 1
         end = last = x + 1
-        while end < width and end - last < BRIDGE:
-            if not _alike(want[end], shown[end]):
+        while end < width and end - last < BRIDGE and end not in closed:
+            if other[end]:
                 last = end + 1
             end += 1
         while last < width and want[last][0] == "":

@@ -25,7 +25,9 @@ from textual.app import App
 from textual.screen import Screen
 from textual.strip import Strip
 
-from console.tui.canvas import Canvas, Cell, Count, cells
+from console.tui.canvas import Canvas, Count, cells
+from console.tui.coded import decoded, draw_plainly
+from console.tui.unsure import Cell
 
 MOST_QUEUED = 1
 """Writes that may wait for the terminal before frames are held back."""
@@ -92,7 +94,7 @@ class Inks:
         out: list[Cell] = []
         for text, style, control in segments:
             if not control:
-                out += cells(text, self.sgr(style))
+                out += cells(decoded(text), self.sgr(style))
         if len(out) < width:
             out += [(" ", out[-1][1] if out else "")] * (width - len(out))
         return out[:width]
@@ -138,6 +140,7 @@ class DiffApp(App[int]):
     def __init__(self, *, ascii_only: bool = False, **options: Any) -> None:
         super().__init__(**options)
         self.display_status = display_status()
+        draw_plainly(plainly=not self.display_status.diff)
         self._canvas = Canvas(1, 1, ascii_only=ascii_only)
         self._inks = Inks(self.console._color_system or ColorSystem.TRUECOLOR)
         self._held = False

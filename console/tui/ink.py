@@ -16,6 +16,7 @@ from textual.strip import Strip
 
 from console.present.cells import clip, width
 from console.present.safe import safe
+from console.tui.coded import coded
 
 
 class Ink(NamedTuple):
@@ -53,7 +54,7 @@ def strip(parts: Iterable[tuple[str, Style]], cells: int, ground: Style) -> Stri
             shown = clip(shown, left)
             taken = width(shown)
         if shown:
-            segments.append(Segment(shown, style))
+            segments.append(Segment(coded(shown), style))
             left -= taken
     if left > 0:
         segments.append(Segment(" " * left, ground))
