@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -26,23 +26,29 @@ YOUNG = 5_000
 """Objects made since the last collection, from which on one is due."""
 REST = 1.5
 """Seconds without a key that are taken for a pause of the operator."""
-WHOLE_EVERY = 60.0
-"""Seconds between two collections of everything, which need a pause."""
+WHOLE_EVERY = 15.0
+"""Seconds after a collection of everything in which a pause is not used for another."""
+WHOLE_AT_LATEST = 30.0
+"""Seconds after which everything is collected between two keys: some operators make no pause."""
 
 
 class Quiet:
     """When the last key was, and what waits for a moment without one."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, sweep_every: float = SWEEP_EVERY
+    ) -> None:
         self._key = 0.0
+        self._clock = clock
+        self._every = sweep_every
 
     def key(self) -> None:
         """Note that a key came."""
-        self._key = time.monotonic()
+        self._key = self._clock()
 
     def since_key(self) -> float:
         """Return the seconds since the last key."""
-        return time.monotonic() - self._key
+        return self._clock() - self._key
 
     async def turn(self) -> None:
         """Let others work, and a key be answered that came just now."""
@@ -69,17 +75,19 @@ class Quiet:
     async def sweep(self) -> None:
         """Collect garbage between keys, for ever; collect as it was before when cancelled.
 
-        What was made lately is looked at often, everything only in a pause of the operator.
+        What was made lately is looked at often; everything in a pause of the operator, and
+        where none comes in time, between two keys.
         """
         was = gc.isenabled()
         gc.disable()
-        whole = time.monotonic()
+        whole = self._clock()
         try:
             while True:
-                await asyncio.sleep(SWEEP_EVERY)
-                if self.since_key() > REST and time.monotonic() - whole > WHOLE_EVERY:
+                await asyncio.sleep(self._every)
+                if _whole_is_due(self._clock() - whole, self.since_key()):
+                    await self.turn()
                     gc.collect()
-                    whole = time.monotonic()
+                    whole = self._clock()
                     continue
                 if gc.get_count()[0] > YOUNG:
                     await self.turn()
@@ -87,6 +95,11 @@ class Quiet:
         finally:
             if was:
                 gc.enable()
+
+
+def _whole_is_due(since_whole: float, since_key: float) -> bool:
+    """Tell whether everything is to be collected now; arguments are seconds."""
+    return since_whole > WHOLE_AT_LATEST or (since_whole > WHOLE_EVERY and since_key > REST)
 
 
 def at_once(steps: Generator[None, None, T]) -> T:

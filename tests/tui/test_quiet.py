@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
+import weakref
 from collections.abc import Generator
 from typing import NamedTuple
 
@@ -13,7 +15,7 @@ from textual.app import App
 
 from console.tui.arranging import RUN, arranged, ordered
 from console.tui.fitting import TableColumn
-from console.tui.quiet import AFTER_KEY, MOST_TURNS, SLICE, Quiet, at_once
+from console.tui.quiet import AFTER_KEY, MOST_TURNS, SLICE, WHOLE_AT_LATEST, Quiet, at_once
 from console.tui.rows import AT_ONCE, TableState
 from console.tui.table import Table
 from console.tui.theme import load_all
@@ -197,3 +199,44 @@ def test_a_row_that_only_moved_down_is_said_as_before_and_a_changed_cell_is_mark
             assert said == ["new", "row-0", "row-1"]
 
     asyncio.run(go())
+
+
+class Knot:
+    """Something that only the collector can free."""
+
+    def __init__(self) -> None:
+        self.self = self
+
+
+def freed_after(*, typing: bool) -> float:
+    """Return the seconds until something old is freed, with a key every 0.8 s or with none."""
+    clock = [100.0]
+    quiet = Quiet(lambda: clock[0], sweep_every=0.001)
+
+    async def swept() -> float:
+        sweeping = asyncio.create_task(quiet.sweep())
+        await asyncio.sleep(0)
+        old, began = Knot(), clock[0]
+        kept = weakref.ref(old)
+        for generation in (0, 1):
+            gc.collect(generation)  # old now, as everything is that outlives a view
+        del old
+        while kept() is not None:
+            assert clock[0] - began < 3600, "it waits for ever"
+            if typing:
+                quiet.key()
+            clock[0] += 0.8
+            await asyncio.sleep(0.002)
+        sweeping.cancel()
+        return clock[0] - began
+
+    return asyncio.run(swept())
+
+
+def test_an_operator_who_never_pauses_has_everything_collected_all_the_same():
+    # the test's clock runs on while a loaded machine is at its work
+    assert freed_after(typing=True) <= 4 * WHOLE_AT_LATEST
+
+
+def test_a_pause_of_the_operator_is_used_for_it_sooner():
+    assert freed_after(typing=False) < WHOLE_AT_LATEST
