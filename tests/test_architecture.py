@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
@@ -113,7 +114,12 @@ def part(path: str) -> str:
     return path.split("/", maxsplit=1)[0].removesuffix(".py")
 
 
-def imports() -> Iterator[Import]:
+@cache
+def imports() -> list[Import]:
+    return list(_read_imports())
+
+
+def _read_imports() -> Iterator[Import]:
     for path in files():
         tree = ast.parse(path.read_text())
         for node, lazy in walk(tree, lazy=False):
@@ -137,12 +143,9 @@ def walk(node: ast.AST, *, lazy: bool) -> Iterator[tuple[ast.AST, bool]]:
         yield from walk(child, lazy=waits)
 
 
-IMPORTS = list(imports())
-
-
 def test_imports_follow_the_arrows():
     wrong = []
-    for each in IMPORTS:
+    for each in imports():
         top, _, rest = each.module.partition(".")
         if top != "console" or rest.split(".")[0] in {"", "__version__"}:
             continue
@@ -164,7 +167,7 @@ def test_the_fronts_do_not_know_each_other_and_the_services_know_neither():
     assert "cli" not in RULES["tui"]
     early = [
         f"console/{each.file}:{each.line}"
-        for each in IMPORTS
+        for each in imports()
         if each.module.startswith(("console.services", "console.cli.tour"))
         and part(each.file) != "services"
         and each.file != "cli/tour.py"
@@ -175,7 +178,7 @@ def test_the_fronts_do_not_know_each_other_and_the_services_know_neither():
 
 def test_each_library_is_imported_in_its_own_place():
     wrong = []
-    for each in IMPORTS:
+    for each in imports():
         top = each.module.split(".")[0]
         if top in {"console", *sys.stdlib_module_names}:
             continue
