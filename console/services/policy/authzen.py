@@ -43,6 +43,7 @@ class Target(msgspec.Struct, frozen=True):
     """What a search looks for: a type. An id, where one is sent, is ignored."""
 
     type: str
+    properties: dict[str, Any] = {}
 
 
 class PageAsked(msgspec.Struct, frozen=True):
@@ -50,6 +51,7 @@ class PageAsked(msgspec.Struct, frozen=True):
 
     token: str = ""
     limit: int = MOST_RESULTS
+    properties: dict[str, Any] = {}
 
 
 class Api:
@@ -174,21 +176,11 @@ def _each(look: Look, body: Mapping[str, Any], item: Any) -> Answer:
 
 
 def _merged(body: Mapping[str, Any], item: Any) -> dict[str, Any]:
-    """Return one evaluation with the defaults: whole objects, but for type, id and name."""
+    """Return one evaluation: a member that it names stands for itself, whole (AuthZEN §7.1.1)."""
     if not isinstance(item, dict):
         raise TypeError("an evaluation must be an object")
-    merged = {}
-    for name in ("subject", "action", "resource", "context"):
-        if name not in item:
-            if name in body:
-                merged[name] = body[name]
-            continue
-        merged[name] = item[name]
-        if name != "context" and isinstance(item[name], dict):
-            default = body.get(name, {})
-            needed = {key: default[key] for key in ("type", "id", "name") if key in default}
-            merged[name] = {**needed, **item[name]}
-    return merged
+    names = ("subject", "action", "resource", "context")
+    return {name: item.get(name, body.get(name)) for name in names if name in item or name in body}
 
 
 def _defaults(body: Mapping[str, Any]) -> None:

@@ -17,14 +17,14 @@ from console.services.web.decode import nearest, quoted
 BODY_SECONDS = 20.0
 """How long a caller may take to send a body."""
 
-_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_REQUEST_ID = re.compile(r"[\x20-\x7e]{1,256}")
 _BEARER = re.compile(r"[Bb]earer ([\x21-\x7e]{1,512})")
 _KEY = re.compile(r'"([\x21\x23-\x5b\x5d-\x7e]{1,128})"|([\x21\x23-\x5b\x5d-\x7e]{1,128})')
 _ETAG = re.compile(r'"(\d{1,15})"')
 
 
 def request_id(request: web.Request) -> str:
-    """Return the caller's own id where it is a word of visible ASCII, else a new one.
+    """Return the caller's own id, up to 256 visible ASCII characters and spaces, or a new one.
 
     The AuthZEN API asks for the very value back.
     """

@@ -187,11 +187,16 @@ def test_the_request_id_is_echoed(tmp_path: Path, cases: dict[str, Any]) -> None
     async def whole() -> None:
         async with served(tmp_path, cases) as rig:
             ask = {"subject": ALICE, "action": READ, "resource": ONE}
-            for name in ("bfe9eb29-ab87-4ca3-be83-a1d5d8305716", "r-1"):
+            for name in ("bfe9eb29-ab87-4ca3-be83-a1d5d8305716", "r-1", "a b !~", "x" * 256):
                 said = await rig.api.ask(
                     "POST", PATHS["access_evaluation"], ask, headers={"X-Request-ID": name}
                 )
                 assert said.headers["X-Request-ID"] == name
+            for name in ("x" * 257, "caf\u00e9", "a\tb"):
+                said = await rig.api.ask(
+                    "POST", PATHS["access_evaluation"], ask, headers={"X-Request-ID": name}
+                )
+                assert said.headers["X-Request-ID"].startswith("rid_")
 
     asyncio.run(whole())
 
@@ -211,10 +216,10 @@ def test_the_three_semantics_of_a_batch(
         async with served(tmp_path, cases) as rig:
             body = {
                 "action": READ,
-                "resource": {"type": "record"},
+                "resource": TWO,
                 "subject": ALICE,
                 "evaluations": [
-                    {"resource": {"id": "record-1"}},
+                    {"resource": ONE},
                     {"action": {"name": "nothing"}, "resource": ONE},
                     {"action": WRITE, "resource": ONE},
                     "no object",
@@ -233,6 +238,48 @@ def test_the_three_semantics_of_a_batch(
             for bad in wrong:
                 refused = await rig.api.ask("POST", PATHS["access_evaluations"], {**body, **bad})
                 assert refused.status == 400, bad
+
+    asyncio.run(whole())
+
+
+def test_a_member_of_a_batch_stands_for_itself_and_takes_nothing_from_the_default(
+    tmp_path: Path, cases: dict[str, Any]
+) -> None:
+    halves: list[dict[str, Any]] = [
+        {"subject": {}},
+        {"subject": {"id": "alice"}},
+        {"subject": {"type": "user"}},
+        {"subject": {"properties": {"role": "admin"}}},
+        {"subject": None},
+        {"action": {}},
+        {"resource": {"id": "record-1"}},
+        {"resource": {"type": "record", "properties": {}}},
+        {"context": None},
+        {"subject": {**ALICE, "properties": 7}},
+        {"action": {**READ, "properties": []}},
+        {"resource": {**ONE, "properties": None}},
+    ]
+
+    async def whole() -> None:
+        async with served(tmp_path, cases) as rig:
+            default = {"subject": ALICE, "action": READ, "resource": ONE, "context": {}}
+            said = await rig.api.ask(
+                "POST", PATHS["access_evaluations"], {**default, "evaluations": [{}, *halves, {}]}
+            )
+            first, *answers, last = said.body["evaluations"]
+            assert first["decision"]
+            assert last["decision"]
+            for half, answer in zip(halves, answers, strict=True):
+                assert (answer["decision"], "error" in answer["context"]) == (False, True), half
+            for half in halves:
+                alone = await rig.api.ask("POST", PATHS["access_evaluation"], {**default, **half})
+                assert alone.status == 400, half
+            for name in ("search_subject", "search_resource", "search_action"):
+                for half in ({"subject": {**ALICE, "properties": 7}},
+                             {"resource": {**ONE, "properties": "x"}},
+                             {"page": {"properties": 3}}):  # fmt: skip
+                    found = await rig.api.ask("POST", PATHS[name], {**default, **half})
+                    assert found.status == 400, (name, half)
 
     asyncio.run(whole())
 
