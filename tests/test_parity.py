@@ -234,8 +234,10 @@ def test_planning_changes_nothing(op):
 @each_operation
 def test_it_asks_for_the_role_and_goes_the_way_of_its_route(op):
     written = written_by(op)
-    # an operator is cut off by each service itself
-    writes = 3 if op.id == "operator.cut" else int(op.effect is not Effect.READ)
+    # an operator is cut off, and frozen, by each service itself
+    writes = (
+        3 if op.id in {"operator.cut", "operator.freeze"} else int(op.effect is not Effect.READ)
+    )
     assert len(written) == writes, "one verb is one write"
     for route in written:
         assert (op.role, op.direction) == (route.role, route.direction)

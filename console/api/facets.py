@@ -33,6 +33,7 @@ from console.model.access import (
 )
 from console.model.account import (
     CutOperator,
+    FreezeOperator,
     IssuedToken,
     IssueToken,
     NewOperator,
@@ -42,6 +43,7 @@ from console.model.account import (
     RestoreOperator,
     SealBreakGlass,
     SetOperator,
+    ThawOperator,
 )
 from console.model.audit import (
     AcknowledgeAlert,
@@ -520,6 +522,12 @@ class Operators(Protocol):
 
     def cut(self, operator: str, change: CutOperator) -> Flow[OperatorCut]:
         """Cut somebody off at every service; one that does not answer is told so."""
+
+    def freeze(self, operator: str, change: FreezeOperator) -> Flow[OperatorCut]:
+        """Let somebody open nothing more at any service, and still close."""
+
+    def thaw(self, operator: str, change: ThawOperator, revision: int) -> Flow[OperatorAccount]:
+        """Let somebody who was frozen do everything again."""
 
     def sessions(self) -> Flow[Page[OperatorSession]]:
         """Who has used each service since it started."""

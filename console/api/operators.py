@@ -5,6 +5,7 @@ from __future__ import annotations
 from console.api.route import PAGING, Api, Route
 from console.model.account import (
     CutOperator,
+    FreezeOperator,
     IssuedToken,
     IssueToken,
     NewOperator,
@@ -14,6 +15,7 @@ from console.model.account import (
     SealBreakGlass,
     ServiceCut,
     SetOperator,
+    ThawOperator,
 )
 from console.model.operator import Direction, Role
 from console.model.stored import Page
@@ -34,6 +36,10 @@ OPERATOR_SET = Route(
 OPERATOR_RESTORE = Route(
     "operator.restore", "policy", "POST", "/v1/operators/{operator}/restoration", OperatorAccount,
     Role.ADMIN, Direction.OPENS, RestoreOperator, if_match=True,
+)  # fmt: skip
+OPERATOR_THAW = Route(
+    "operator.thaw", "policy", "POST", "/v1/operators/{operator}/thaw", OperatorAccount,
+    Role.ADMIN, Direction.OPENS, ThawOperator, if_match=True,
 )  # fmt: skip
 OPERATOR_TOKEN = Route(
     "operator.token", "policy", "POST", "/v1/operators/{operator}/tokens", IssuedToken,
@@ -57,6 +63,13 @@ def _cut(api: Api) -> Route:
     )  # fmt: skip
 
 
+def _freeze(api: Api) -> Route:
+    return Route(
+        f"{api}.operator.freeze", api, "POST", "/v1/operators/{operator}/freeze", ServiceCut,
+        Role.RESPONDER, Direction.CLOSES, FreezeOperator,
+    )  # fmt: skip
+
+
 def _sessions(api: Api) -> Route:
     return Route(
         f"{api}.operator.sessions", api, "GET", "/v1/sessions", Page[OperatorSession],
@@ -71,6 +84,13 @@ CUT: dict[Api, Route] = {
 }
 """The same question to each service: from its answer on, it takes nothing more from them."""
 
+FREEZE: dict[Api, Route] = {
+    "gateway": _freeze("gateway"),
+    "policy": _freeze("policy"),
+    "audit": _freeze("audit"),
+}
+"""The same question to each service: from its answer on, they open nothing there."""
+
 SESSIONS: dict[Api, Route] = {
     "gateway": _sessions("gateway"),
     "policy": _sessions("policy"),
@@ -80,4 +100,4 @@ SESSIONS: dict[Api, Route] = {
 
 def routes(api: Api) -> tuple[Route, ...]:
     """Return the routes about operators that `api` serves."""
-    return (*(ACCOUNTS if api == "policy" else ()), CUT[api], SESSIONS[api])
+    return (*(ACCOUNTS if api == "policy" else ()), CUT[api], FREEZE[api], SESSIONS[api])

@@ -13,6 +13,7 @@ BUILTINS: dict[str, tuple[str, str]] = {
     "status": ("console.cli.builtin.services", "how they are"),
     "backup": ("console.cli.builtin.backup", "the whole pilot as one file, while it serves"),
     "restore": ("console.cli.builtin.backup", "a backup into a state folder: it starts locked"),
+    "owner": ("console.cli.builtin.owner", "cut off, thaw or restore anybody, at the machine"),
     "demo": ("console.cli.builtin.demo", "a whole pilot on this machine, with live traffic"),
     "auth": ("console.cli.builtin.auth", "who the APIs take you for"),
     "config": ("console.cli.builtin.config", "profiles, and where each value comes from"),

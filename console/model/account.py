@@ -34,9 +34,10 @@ class AccountKind(StrEnum):
 
 
 class AccountState(StrEnum):
-    """`cut` ends every session and token of the account, at every service."""
+    """`frozen` may look and close, and opens nothing; `cut` ends every session and token."""
 
     ACTIVE = "active"
+    FROZEN = "frozen"
     CUT = "cut"
 
 
@@ -66,6 +67,8 @@ class OperatorAccount(Stored, kw_only=True, frozen=True):
     state_reason: str = ""
     generation: int = 0
     """Counts how often it was let in again: a cut holds for one generation, for ever."""
+    thaws: int = 0
+    """Counts how often it was thawed: a freeze holds until the next thaw."""
     standing: bool = False
     """Named in `pilot.toml`: its user and roles are changed there."""
     tokens: list[OperatorToken] = []
@@ -97,6 +100,18 @@ class SetOperator(Request, kw_only=True, frozen=True):
 
 class CutOperator(Request, kw_only=True, frozen=True):
     """What `operator cut` sends to each service."""
+
+    reason: Reason
+
+
+class FreezeOperator(Request, kw_only=True, frozen=True):
+    """What `operator freeze` sends to each service."""
+
+    reason: Reason
+
+
+class ThawOperator(Request, kw_only=True, frozen=True):
+    """What `operator thaw` sends: everything that the account may do, with its tokens."""
 
     reason: Reason
 
@@ -137,11 +152,11 @@ class IssuedToken(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class ServiceCut(msgspec.Struct, kw_only=True, frozen=True):
-    """What one service says of an operator's cut."""
+    """What one service says of an operator who was cut off or frozen."""
 
     service: str
     state: str
-    """`cut`, or `unknown` where the service did not answer."""
+    """`cut` or `frozen`, or `unknown` where the service did not answer."""
     at: datetime | None = None
     event_id: str = ""
     sessions: int = 0
@@ -150,11 +165,11 @@ class ServiceCut(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class OperatorCut(msgspec.Struct, kw_only=True, frozen=True):
-    """How an operator was cut off: service by service, each from its own answer."""
+    """How an operator was cut off or frozen: service by service, each from its own answer."""
 
     operator: str
     state: str
-    """`cut` where every service said so, else `partial`."""
+    """`cut` or `frozen` where every service said so, else `partial`."""
     services: list[ServiceCut]
 
 

@@ -35,7 +35,10 @@ class Operator(msgspec.Struct, kw_only=True, frozen=True):
     roles: list[str]
     groups: list[str] = []
     kind: str = "person"
-    """`person`, `service` or `break-glass`: see `model.account`."""
+    """`person`, `service` or `break-glass`: see `model.account`. `owner` is the OS user who owns
+    the pilot's folder, at the machine."""
+    frozen: bool = False
+    """May look and close, and opens nothing until somebody thaws them."""
 
 
 class ServiceStatus(msgspec.Struct, kw_only=True, frozen=True):

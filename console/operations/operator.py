@@ -14,6 +14,7 @@ from console.model.account import (
     AccountKind,
     AccountState,
     CutOperator,
+    FreezeOperator,
     IssuedToken,
     IssueToken,
     NewOperator,
@@ -22,6 +23,7 @@ from console.model.account import (
     OperatorSession,
     RestoreOperator,
     SetOperator,
+    ThawOperator,
 )
 from console.model.operator import Direction, Role
 from console.model.stored import Page
@@ -252,12 +254,103 @@ def plan_cut(p: CutOne, at: Engines) -> Flow[Plan]:
     subject="operator",
 )
 def cut(p: CutOne, at: Engines, _plan: Plan | None) -> Flow[OperatorCut]:
-    """Cut an operator off, at every service, at once.
+    """Cut an operator off, at every service, at once. Only an admin cuts an admin off.
 
     Each service refuses them from its own answer on. One that does not answer is named, and
     learns of it from the others; until then: exit 9.
     """
     return at.operators.cut(p.operator, CutOperator(reason=p.reason))
+
+
+class FreezeOne(msgspec.Struct, kw_only=True, frozen=True):
+    """Who is frozen."""
+
+    operator: OperatorId
+    reason: Why
+
+
+def plan_freeze(p: FreezeOne, at: Engines) -> Flow[Plan]:
+    """Look at their roles, where that can be had: it must work while anything is down."""
+    try:
+        now = yield from at.operators.show(p.operator)
+        stay = f"their roles, for a thaw: {', '.join(now.roles)}"
+    except PilotError:
+        stay = "their roles, for a thaw"
+    return Plan(
+        title=f"Freeze operator {p.operator}",
+        sections=[
+            Section(
+                "What it does",
+                [
+                    f"{p.operator} opens nothing, at the gateway, policy and audit, at once",
+                    "they still look, and still close: lock, suspend, revoke",
+                ],
+            ),
+            Section("What stays", ["what they are signed in with", stay]),
+        ],
+    )
+
+
+@operation(
+    "operator.freeze",
+    title="Freeze operator",
+    result=OperatorCut,
+    effect=Effect.CHANGE,
+    direction=Direction.CLOSES,
+    role=Role.RESPONDER,
+    plan=plan_freeze,
+    subject="operator",
+)
+def freeze(p: FreezeOne, at: Engines, _plan: Plan | None) -> Flow[OperatorCut]:
+    """Freeze an operator, an admin too: they open nothing, at any service, and still close.
+
+    One that does not answer is named, and learns of it from the others; until then: exit 9.
+    """
+    return at.operators.freeze(p.operator, FreezeOperator(reason=p.reason))
+
+
+class ThawOne(msgspec.Struct, kw_only=True, frozen=True):
+    """Who is thawed."""
+
+    operator: OperatorId
+    reason: Why
+
+
+def plan_thaw(p: ThawOne, at: Engines) -> Flow[Plan]:
+    """Look at who was frozen, and why."""
+    now = yield from at.operators.show(p.operator)
+    return Plan(
+        title=f"Thaw operator {now.slug}",
+        sections=[
+            Section(
+                "What it does",
+                [
+                    f"{now.slug} is {now.state}: {now.state_reason or 'no reason is kept'}",
+                    f"their roles again: {', '.join(now.roles)}",
+                    "with the tokens that they have",
+                ],
+            )
+        ],
+        revision=now.revision,
+        subject=now,
+    )
+
+
+@operation(
+    "operator.thaw",
+    title="Thaw operator",
+    result=OperatorAccount,
+    effect=Effect.CHANGE,
+    direction=Direction.OPENS,
+    role=Role.ADMIN,
+    plan=plan_thaw,
+    subject="operator",
+)
+def thaw(p: ThawOne, at: Engines, plan: Plan | None) -> Flow[OperatorAccount]:
+    """Let an operator who was frozen do everything again."""
+    plan = plan or (yield from plan_thaw(p, at))
+    assert plan.revision is not None
+    return (yield from at.operators.thaw(p.operator, ThawOperator(reason=p.reason), plan.revision))
 
 
 class RestoreOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -354,5 +447,5 @@ def token(p: IssueOne, at: Engines, _plan: Plan | None) -> Flow[IssuedToken]:
 
 
 OPERATIONS: tuple[Operation, ...] = (
-    list_operators, show, sessions, add, change, token, cut, restore,
+    list_operators, show, sessions, add, change, token, cut, freeze, thaw, restore,
 )  # fmt: skip

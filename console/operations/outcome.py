@@ -51,9 +51,9 @@ def outcome(op: Operation, result: Any, *, waited: bool = True) -> Ending:
             return Ending(ExitCode.DONE, "issued before: the key itself was shown then, once")
         case IssuedKey() if result.receipt_id:
             return _of_rotation(result, waited=waited)
-        case OperatorCut() if result.state != "cut":
+        case OperatorCut() if result.state == "partial":
             away = "; ".join(f"{each.service}: {each.why}" for each in result.services if each.why)
-            return Ending(ExitCode.UNVERIFIED, f"not cut off everywhere yet: {away}")
+            return Ending(ExitCode.UNVERIFIED, f"not done everywhere yet: {away}")
         case IssuedToken() if result.secret is None:
             return Ending(ExitCode.DONE, "issued before: the token itself was shown then, once")
         case IssuedToken() if result.account.unaware:

@@ -59,7 +59,7 @@ _MEANING = {
     "snoozed": "muted", "ended": "muted", "removed": "muted", "off": "muted", "on": "good",
     "dead": "bad", "key_fault": "bad", "failing": "high", "untried": "muted",
     "broken": "bad", "delivered": "good", "failed": "bad", "pending": "pending",
-    "waiting": "pending", "cancelled": "muted", "cut": "muted",
+    "waiting": "pending", "cancelled": "muted", "cut": "muted", "frozen": "pending",
     "restricted": "pending", "vetting": "pending", "offboarding": "pending",
 }  # fmt: skip
 

@@ -27,10 +27,14 @@ PLAIN = {"str": "text", "int": 7, "bool": True, "datetime | None": AT, "int | No
 ASKED_BY_OTHERS = {"authzen.evaluations", "authzen.configuration", "audit.tail", "call.tail"}
 """Routes for other AuthZEN clients, and streams: no operation of ours needs them."""
 
-AT_EACH = {f"{api}.operator.{verb}" for api in ("policy", "audit") for verb in ("cut", "sessions")}
+AT_EACH = {
+    f"{api}.operator.{verb}"
+    for api in ("policy", "audit")
+    for verb in ("cut", "freeze", "sessions")
+}
 """Asked of every service side by side: the gateway's is the one that is looked at."""
 
-JOINED = {("log", "files"), ("operators", "cut")}
+JOINED = {("log", "files"), ("operators", "cut"), ("operators", "freeze")}
 """What several answers come to is not what one of them is."""
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from console.api import operators as routes
 from console.api.engines import Paging
 from console.api.flow import Call, Flow, Many, Reply, ask
+from console.api.route import Route
 from console.engines.native.query import query
 from console.errors import ExitCode, PilotError
 from console.model.account import (
     CutOperator,
+    FreezeOperator,
     IssuedToken,
     IssueToken,
     NewOperator,
@@ -19,6 +23,7 @@ from console.model.account import (
     SealBreakGlass,
     ServiceCut,
     SetOperator,
+    ThawOperator,
 )
 from console.model.stored import Page
 
@@ -61,17 +66,15 @@ class Operators:
     def seal(self, new: SealBreakGlass) -> Flow[IssuedToken]:
         return ask(routes.BREAK_GLASS_SEAL, body=new)
 
+    def thaw(self, operator: str, change: ThawOperator, revision: int) -> Flow[OperatorAccount]:
+        path = {"operator": operator}
+        return ask(routes.OPERATOR_THAW, path=path, body=change, if_match=revision)
+
     def cut(self, operator: str, change: CutOperator) -> Flow[OperatorCut]:
-        calls = [Call(route, {"operator": operator}, {}, change) for route in routes.CUT.values()]
-        outcomes = yield Many(calls)
-        said = [
-            _cut_at(call.route.api, outcome) for call, outcome in zip(calls, outcomes, strict=True)
-        ]
-        failed = [each for each in outcomes if isinstance(each, PilotError)]
-        if len(failed) == len(calls):
-            raise failed[0]
-        whole = all(each.state == "cut" for each in said)
-        return OperatorCut(operator=operator, state="cut" if whole else "partial", services=said)
+        return _everywhere(routes.CUT.values(), operator, change, "cut")
+
+    def freeze(self, operator: str, change: FreezeOperator) -> Flow[OperatorCut]:
+        return _everywhere(routes.FREEZE.values(), operator, change, "frozen")
 
     def sessions(self) -> Flow[Page[OperatorSession]]:
         calls = [Call(route) for route in routes.SESSIONS.values()]
@@ -88,6 +91,20 @@ class Operators:
             partial=bool(failed),
             warnings=[error.message for error in failed],
         )
+
+
+def _everywhere(
+    at: Iterable[Route], operator: str, change: CutOperator | FreezeOperator, state: str
+) -> Flow[OperatorCut]:
+    """Ask every service at once; it is so only where each says so."""
+    calls = [Call(route, {"operator": operator}, {}, change) for route in at]
+    outcomes = yield Many(calls)
+    said = [_cut_at(call.route.api, outcome) for call, outcome in zip(calls, outcomes, strict=True)]
+    failed = [each for each in outcomes if isinstance(each, PilotError)]
+    if len(failed) == len(calls):
+        raise failed[0]
+    whole = all(each.state == state for each in said)
+    return OperatorCut(operator=operator, state=state if whole else "partial", services=said)
 
 
 def _cut_at(service: str, outcome: Reply | PilotError) -> ServiceCut:

@@ -47,6 +47,7 @@ FIELDS: dict[str, dict[str, type]] = {
         "state": str,
         "approval": str,
         "code": str,
+        "by": str,
         "days": int,
     },
 }

@@ -47,6 +47,7 @@ def seen_event(index: int, leaf: Leaf) -> Seen:
         "state": _text(leaf.told("state")),
         "approval": _text(leaf.told("approval_id")),
         "code": _text(leaf.told("code")),
+        "by": _text(leaf.told("by")),
         "days": days if isinstance(days := leaf.told("days"), int) else 0,
     }
 

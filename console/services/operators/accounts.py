@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pwd
 import secrets
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import timedelta
 from difflib import get_close_matches
 from functools import partial
@@ -30,7 +30,7 @@ from console.model.ids import new_id
 from console.model.operator import Operator
 from console.model.stored import Page
 from console.services.events import event
-from console.services.operators import kept
+from console.services.operators import kept, owner
 from console.services.operators.roster import (
     Entry,
     Identities,
@@ -70,10 +70,19 @@ def mount(web: Web, identities: Identities, tell: Tell = alone) -> None:
         (routes.OPERATOR_ADD, partial(add, identities)),
         (routes.OPERATOR_SET, change),
         (routes.OPERATOR_RESTORE, restore),
+        (routes.OPERATOR_THAW, thaw),
         (routes.OPERATOR_TOKEN, issue),
         (routes.BREAK_GLASS_SEAL, seal),
     ):
         web.mount(route, partial(_and_tell, handler, tell))
+
+
+def of_owner(tell: Tell = alone) -> Mapping[str, owner.Change]:
+    """Return the verbs that the pilot's owner has at policy."""
+    return {
+        "restore": partial(_and_tell, restore, tell),
+        "thaw": partial(_and_tell, thaw, tell),
+    }
 
 
 def _and_tell(
@@ -157,7 +166,7 @@ def add(identities: Identities, conn: Connection, ask: Ask) -> OperatorAccount:
         )  # fmt: skip
     uid = _uid(body.user)
     if uid is not None and any(
-        each.user and _uid(each.user) == uid and each.state == AccountState.ACTIVE
+        each.user and _uid(each.user) == uid and each.state != AccountState.CUT
         for each in conn.execute(select(ACCOUNTS.c.body)).scalars()
     ):
         raise refusal("exists", f"the OS user {body.user} is another operator already")
@@ -202,12 +211,36 @@ def restore(conn: Connection, ask: Ask) -> OperatorAccount:
                       mend="pilotctl break-glass seal")  # fmt: skip
     if before.state == AccountState.ACTIVE:
         return before
+    if before.state == AccountState.FROZEN:
+        raise refusal("state", f"{before.slug} is frozen, not cut off",
+                      mend=f"pilotctl operator thaw {before.slug}")  # fmt: skip
+    # whoever was frozen as they were cut off stays so: that is another verb to end
+    frozen = kept.has(conn, "frozen", before.slug, before.thaws)
+    state = AccountState.FROZEN if frozen else AccountState.ACTIVE
     after = _changed(
-        before, ask, state=AccountState.ACTIVE.value, state_reason="", tokens=[],
+        before, ask, state=state.value, state_reason="", tokens=[],
         generation=before.generation + 1,
     )  # fmt: skip
     _store(conn, after)
     _record(conn, ask, "operator.restore", after, before)
+    _publish(conn)
+    return after
+
+
+def thaw(conn: Connection, ask: Ask) -> OperatorAccount:
+    """Answer `operator thaw`: the account may do everything again, with its tokens."""
+    before = _account(conn, ask.path["operator"])
+    fresh(ask, before)
+    if before.state == AccountState.ACTIVE:
+        return before
+    if before.state == AccountState.CUT:
+        raise refusal("state", f"{before.slug} was cut off, not frozen",
+                      mend=f"pilotctl operator restore {before.slug}")  # fmt: skip
+    after = _changed(
+        before, ask, state=AccountState.ACTIVE.value, state_reason="", thaws=before.thaws + 1
+    )
+    _store(conn, after)
+    _record(conn, ask, "operator.thaw", after, before)
     _publish(conn)
     return after
 
@@ -251,22 +284,47 @@ def learn(conn: Connection, marks: Iterable[Mark]) -> None:
     changed = False
     for mark in marks:
         account = _found(conn, mark.name)
-        if account is None or account.generation != mark.generation:
+        if account is None:
             continue
-        if mark.kind == "used":
+        if mark.kind == "frozen":
+            if account.thaws == mark.generation:
+                kept.add(conn, [mark])
+                changed |= _frozen(conn, account, mark)
+        elif account.generation != mark.generation:
+            continue
+        elif mark.kind == "used":
             _used(conn, account, mark)
-            continue
-        kept.add(conn, [mark])
-        if mark.kind == "cut" and account.state == AccountState.ACTIVE:
-            conn.execute(delete(TOKENS).where(TOKENS.c.name == account.slug))
-            after = msgspec.structs.replace(
-                account, state=AccountState.CUT.value, tokens=[], updated_at=mark.at,
-                updated_by=mark.by, revision=account.revision + 1, state_reason=mark.reason[:200],
-            )  # fmt: skip
-            _store(conn, after)
-            changed = True
+        else:
+            kept.add(conn, [mark])
+            changed |= _cut(conn, account, mark)
     if changed:
         _publish(conn)
+
+
+def _cut(conn: Connection, account: OperatorAccount, mark: Mark) -> bool:
+    """Take over that an account was cut off; tell whether that is new."""
+    if account.state == AccountState.CUT:
+        return False
+    conn.execute(delete(TOKENS).where(TOKENS.c.name == account.slug))
+    _store(conn, _marked(account, AccountState.CUT, mark, tokens=[]))
+    return True
+
+
+def _frozen(conn: Connection, account: OperatorAccount, mark: Mark) -> bool:
+    """Take over that an account was frozen; tell whether that is new."""
+    if account.state != AccountState.ACTIVE:
+        return False
+    _store(conn, _marked(account, AccountState.FROZEN, mark))
+    return True
+
+
+def _marked(
+    account: OperatorAccount, state: AccountState, mark: Mark, **members: Any
+) -> OperatorAccount:
+    return msgspec.structs.replace(
+        account, state=state.value, updated_at=mark.at, updated_by=mark.by,
+        revision=account.revision + 1, state_reason=mark.reason[:200], **members,
+    )  # fmt: skip
 
 
 def _used(conn: Connection, account: OperatorAccount, mark: Mark) -> None:
@@ -315,7 +373,7 @@ def _account(conn: Connection, name: str) -> OperatorAccount:
 def _living(conn: Connection, ask: Ask) -> OperatorAccount:
     account = _account(conn, ask.path["operator"])
     fresh(ask, account)
-    if account.state != AccountState.ACTIVE:
+    if account.state == AccountState.CUT:
         raise refusal("state", f"{account.slug} was cut off",
                       mend=f"pilotctl operator restore {account.slug}")  # fmt: skip
     return account
@@ -367,6 +425,7 @@ def _publish(conn: Connection) -> None:
             Entry(
                 name=each.slug, kind=each.kind, uid=_uid_or_none(each), roles=each.roles,
                 groups=each.groups, generation=each.generation, tokens=mine,
+                thaws=each.thaws, standing=each.standing,
             )
         )  # fmt: skip
     kept.keep(conn, Roster(sequence=kept.roster(conn).sequence + 1, entries=entries))
@@ -390,7 +449,7 @@ def _uid(user: str) -> int | None:
 
 
 def _uid_or_none(account: OperatorAccount) -> int | None:
-    if account.state != AccountState.ACTIVE:
+    if account.state == AccountState.CUT:
         return None
     try:
         return _uid(account.user)
@@ -411,5 +470,6 @@ def _record(
             action, service="policy", actor=ask.operator.name, kind="operator",
             target=account.slug, name=account.slug, reason=ask.body.reason,
             request_id=ask.request_id, at=ask.now, before=before, after=account,
+            **owner.told(ask.operator),
         ),
     )  # fmt: skip

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 
-from console.api.operators import CUT, SESSIONS
+from console.api import operators as routes
 from console.api.problems import refusal
 from console.api.route import Api
 from console.model.account import AccountKind, OperatorSession, ServiceCut
+from console.model.operator import Role
 from console.model.stored import Page
 from console.services.events import event
-from console.services.operators import kept
-from console.services.operators.roster import Identities, Mark, Roster
+from console.services.operators import kept, owner
+from console.services.operators.roster import Entry, Identities, Mark, Roster
 from console.services.operators.tables import MARKS
 from console.services.store import Store, emit
 from console.services.web import Ask, Web
@@ -33,8 +35,11 @@ def mount(
     web: Web, api: Api, store: Store, identities: Identities, *, learn: Learn = kept.add_all
 ) -> None:
     """Serve the routes about operators that every service has."""
-    web.mount(CUT[api], partial(cut, web, identities, learn))
-    web.mount(SESSIONS[api], partial(sessions, identities))
+    restrictions = Restrictions(identities, learn, web.end_refused)
+    web.mount(routes.CUT[api], restrictions.cut)
+    web.mount(routes.FREEZE[api], restrictions.freeze)
+    web.mount(routes.SESSIONS[api], partial(sessions, identities))
+    owner.mount(web, store, {"cut": restrictions.cut})
 
     async def told(ask: Ask) -> Roster:
         """Take policy's roster; answer with the marks that were made here."""
@@ -63,54 +68,109 @@ def _other(known: Kept | None, conn: Connection) -> Kept | None:
     return None if now == known else now
 
 
-def cut(web: Web, identities: Identities, learn: Learn, conn: Connection, ask: Ask) -> ServiceCut:
-    """Answer `operator cut`: from here on nothing of theirs is taken. Again is the same.
+class Restriction(NamedTuple):
+    """A way to end what an operator may do, and the mark that every service keeps of it."""
 
-    Where another service told of it before it was asked for here, it is recorded here too.
-    """
-    entry = identities.entry(ask.path["operator"])
-    if entry is None:
-        names = ", ".join(identities.names())
-        raise refusal(
-            "not-found", f"there is no operator {ask.path['operator']} here: they are {names}"
-        )
-    known = conn.execute(
-        select(MARKS).where(
-            MARKS.c.name == entry.name,
-            MARKS.c.generation == entry.generation,
-            MARKS.c.kind == "cut",
-        )
-    ).one_or_none()
-    if known is not None and known.event_id:
-        return ServiceCut(service=ask.service, state="cut", at=known.at, event_id=known.event_id)
-    event_id = emit(
-        conn,
-        event(
-            "operator.cut", service=ask.service, actor=ask.operator.name, kind="operator",
-            target=entry.name, name=entry.name, reason=ask.body.reason,
-            request_id=ask.request_id, at=ask.now,
-            before={"state": "cut" if known else "active", "roles": entry.roles},
-            after={"state": "cut", "generation": entry.generation},
-        ),
-    )  # fmt: skip
-    mark = Mark(
-        name=entry.name, generation=entry.generation, kind="cut", at=ask.now,
-        by=ask.operator.name, reason=ask.body.reason,
-    )  # fmt: skip
-    kept.add(conn, [mark], event_id)
-    learn(conn, [mark])
-    ended = len([each for each in identities.sessions() if each.operator == entry.name])
+    action: str
+    mark: str
 
-    def now_closed() -> None:
-        identities.add(mark)
-        web.end_refused()
-        identities.end_sessions(entry.name)
+    def number(self, entry: Entry) -> int:
+        """Return what the mark counts by: see `Mark`."""
+        return entry.thaws if self is FREEZE else entry.generation
 
-    ask.after(now_closed)
-    return ServiceCut(
-        service=ask.service, state="cut", at=known.at if known else ask.now, event_id=event_id,
-        sessions=ended,
-    )  # fmt: skip
+
+CUT = Restriction("operator.cut", "cut")
+"""Lets nobody in by the account."""
+FREEZE = Restriction("operator.freeze", "frozen")
+"""Lets them look and close, and nothing else."""
+
+
+class Restrictions:
+    """Cutting off and freezing the operators of one service."""
+
+    def __init__(
+        self, identities: Identities, learn: Learn, end_refused: Callable[[], None]
+    ) -> None:
+        self._identities = identities
+        self._learn = learn
+        self._end_refused = end_refused
+
+    def cut(self, conn: Connection, ask: Ask) -> ServiceCut:
+        """Answer `operator cut`: from here on nobody is let in by the account."""
+        return self._restrict(CUT, conn, ask)
+
+    def freeze(self, conn: Connection, ask: Ask) -> ServiceCut:
+        """Answer `operator freeze`: from here on they look and close, and nothing else."""
+        return self._restrict(FREEZE, conn, ask)
+
+    def _restrict(self, how: Restriction, conn: Connection, ask: Ask) -> ServiceCut:
+        """Do it, and record it. Again is the same.
+
+        Where another service told of it before it was asked for here, it is recorded here too.
+        """
+        directory = kept.directory(conn, self._identities)
+        entry = directory.entry(ask.path["operator"])
+        if entry is None:
+            names = ", ".join(directory.names())
+            raise refusal(
+                "not-found", f"there is no operator {ask.path['operator']} here: they are {names}"
+            )
+        known = conn.execute(
+            select(MARKS).where(
+                MARKS.c.name == entry.name,
+                MARKS.c.generation == how.number(entry),
+                MARKS.c.kind == how.mark,
+            )
+        ).one_or_none()
+        if known is not None and known.event_id:
+            return ServiceCut(
+                service=ask.service, state=how.mark, at=known.at, event_id=known.event_id
+            )
+        if how is CUT:
+            _refuse_cutting_admin(entry, ask)
+        event_id = emit(
+            conn,
+            event(
+                how.action, service=ask.service, actor=ask.operator.name, kind="operator",
+                target=entry.name, name=entry.name, reason=ask.body.reason,
+                request_id=ask.request_id, at=ask.now,
+                before={"state": how.mark if known else "active", "roles": entry.roles},
+                after={"state": how.mark, "generation": entry.generation, "thaws": entry.thaws},
+                **owner.told(ask.operator),
+            ),
+        )  # fmt: skip
+        mark = Mark(
+            name=entry.name, generation=how.number(entry), kind=how.mark, at=ask.now,
+            by=ask.operator.name, reason=ask.body.reason,
+        )  # fmt: skip
+        kept.add(conn, [mark], event_id)
+        self._learn(conn, [mark])
+        theirs = [each for each in self._identities.sessions() if each.operator == entry.name]
+
+        def now_closed() -> None:
+            self._identities.add(mark)
+            self._end_refused()
+            if how is CUT:
+                self._identities.end_sessions(entry.name)
+
+        ask.after(now_closed)
+        return ServiceCut(
+            service=ask.service, state=how.mark, at=known.at if known else ask.now,
+            event_id=event_id, sessions=len(theirs) if how is CUT else 0,
+        )  # fmt: skip
+
+
+def _refuse_cutting_admin(entry: Entry, ask: Ask) -> None:
+    """Refuse to cut an admin off where who asks is none: they could lock everybody out."""
+    by = ask.operator
+    if not entry.is_admin or (Role.ADMIN in by.roles and not by.frozen):
+        return
+    why = f"{by.name} is frozen" if by.frozen else f"{by.name} is none"
+    raise refusal(
+        "refused",
+        f"{entry.name} is an admin, and {why}: only an admin cuts an admin off",
+        mend=f"freeze them, so that they open nothing: pilotctl operator freeze {entry.name}",
+    )
 
 
 def sessions(identities: Identities, _conn: Connection, ask: Ask) -> Page[OperatorSession]:

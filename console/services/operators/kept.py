@@ -77,6 +77,12 @@ def add(conn: Connection, new: Iterable[Mark], event_id: str = "") -> bool:
     return added
 
 
+def has(conn: Connection, kind: str, name: str, generation: int) -> bool:
+    """Tell whether a mark is kept."""
+    where = (MARKS.c.kind == kind, MARKS.c.name == name, MARKS.c.generation == generation)
+    return conn.execute(select(MARKS.c.name).where(*where)).first() is not None
+
+
 def add_all(conn: Connection, new: Iterable[Mark]) -> None:
     """Keep marks, and nothing else of them."""
     add(conn, new)

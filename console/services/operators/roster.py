@@ -41,10 +41,21 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     groups: list[str]
     generation: int
     tokens: list[RosterToken] = []
+    thaws: int = 0
+    standing: bool = False
+    """Named in `pilot.toml` as policy read it."""
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether it may do everything."""
+        return Role.ADMIN in self.roles
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
-    """What is so for ever of one generation of an account: `cut`, or `used`."""
+    """What is so for ever of one generation of an account: `cut`, `frozen`, or `used`.
+
+    A freeze counts by thaws instead: its `generation` is how often the account was thawed.
+    """
 
     name: str
     generation: int
@@ -78,11 +89,14 @@ class Directory:
     """Who may use one service by a roster and its marks; a pure value."""
 
     def __init__(self, standing: Sequence[Operator], roster: Roster, marks: Iterable[Mark]) -> None:
-        self._cut = {(mark.name, mark.generation) for mark in marks if mark.kind == "cut"}
+        self._marked = {(mark.kind, mark.name, mark.generation) for mark in marks}
         named = {entry.name: entry for entry in roster.entries}
         entries = [_standing(each, named.get(each.name)) for each in standing]
         names = {entry.name for entry in entries}
-        entries += [entry for entry in roster.entries if entry.name not in names]
+        # one who is no longer in pilot.toml is nobody, even before policy says so
+        entries += [
+            entry for entry in roster.entries if entry.name not in names and not entry.standing
+        ]
         self._entries = {entry.name: entry for entry in entries}
         # a standing operator wins over an account that claims the same user
         self._by_uid = {entry.uid: entry for entry in reversed(entries) if entry.uid is not None}
@@ -104,7 +118,11 @@ class Directory:
 
     def is_cut(self, entry: Entry) -> bool:
         """Tell whether this generation of the account was cut off."""
-        return (entry.name, entry.generation) in self._cut
+        return ("cut", entry.name, entry.generation) in self._marked
+
+    def is_frozen(self, entry: Entry) -> bool:
+        """Tell whether the account was frozen, and not thawed since."""
+        return ("frozen", entry.name, entry.thaws) in self._marked
 
     def caller(self, uid: int | None, token_sha256: str, at: datetime) -> Caller:
         """Return who asks: by the token if one was sent, else by the OS user.
@@ -131,10 +149,15 @@ class Directory:
 
     def _let_in(self, entry: Entry, uid: int) -> Operator:
         if self.is_cut(entry):
-            raise _nobody(f"{entry.name} was cut off")
+            raise refusal(
+                "not-an-operator", f"{entry.name} was cut off",
+                mend="an admin lets them in again: pilotctl operator restore; so does the owner, "
+                "at the machine: pilotctl owner restore",
+            )  # fmt: skip
         return Operator(
-            name=entry.name, uid=uid, roles=entry.roles, groups=entry.groups, kind=entry.kind
-        )
+            name=entry.name, uid=uid, roles=entry.roles, groups=entry.groups, kind=entry.kind,
+            frozen=self.is_frozen(entry),
+        )  # fmt: skip
 
 
 class Identities:
@@ -227,7 +250,7 @@ def hash_of(raw: str) -> str:
 
 def closes_only(operator: Operator) -> bool:
     """Tell whether someone may look and close, and nothing else."""
-    return operator.kind == AccountKind.BREAK_GLASS
+    return operator.frozen or operator.kind == AccountKind.BREAK_GLASS
 
 
 def roles_of_break_glass() -> list[str]:
@@ -237,7 +260,7 @@ def roles_of_break_glass() -> list[str]:
 
 def _standing(operator: Operator, entry: Entry | None) -> Entry:
     kept: Mapping[str, object] = {} if entry is None else {
-        "generation": entry.generation, "tokens": entry.tokens,
+        "generation": entry.generation, "tokens": entry.tokens, "thaws": entry.thaws,
     }  # fmt: skip
     plain = Entry(
         name=operator.name, kind=AccountKind.PERSON.value, uid=operator.uid,

@@ -19,7 +19,7 @@ from console.model.policy import Bundle
 from console.model.text import now
 from console.services.client import Client
 from console.services.events import SYSTEM
-from console.services.operators import accounts, cutting, kept
+from console.services.operators import accounts, cutting, kept, owner
 from console.services.operators.roster import Identities
 from console.services.operators.spread import spread, tell_all
 from console.services.policy import (
@@ -81,6 +81,7 @@ async def serve(settings: Settings, _args: argparse.Namespace, stop: asyncio.Eve
         reads = Reads(SERVICE, store)
         web.mount_async(routes.PILOT_EXPORT, reads.of(pilot_text.export_pilot, "pilot", "pilot"))
         accounts.mount(web, identities, known_everywhere)
+        owner.mount(web, store, accounts.of_owner(known_everywhere))
         cutting.mount(web, "policy", store, identities, learn=accounts.learn)
         web.on_first_use(partial(cutting.note_first_use, store, identities))
         Api(store, directory).mount(web)

@@ -155,6 +155,13 @@ def _refuse_opening(operator: Operator, route: Route) -> None:
         return
     if route.role is Role.VIEWER or route.direction is Direction.CLOSES:
         return
+    if operator.frozen:
+        raise refusal(
+            "refused",
+            f"{operator.name} is frozen: looks and closes, and {route.id} closes nothing",
+            mend=f"an admin can end it: pilotctl operator thaw {operator.name}; so can the "
+            f"owner, at the machine: pilotctl owner thaw {operator.name}",
+        )
     raise refusal(
         "refused",
         f"{operator.name} is for closing alone: {route.id} closes nothing",

@@ -304,6 +304,16 @@ def opening_without_approval(history: History) -> set[About]:
     return found
 
 
+def owner_acted(history: History) -> set[About]:
+    """Find what the pilot's owner did to operators, by who says that they did it."""
+    found: set[About] = set()
+    for event in history.events:
+        told = event["unmapped"]
+        if told["action"].startswith("operator.") and _dict(told.get("facts")).get("by") == "owner":
+            found.add(about(action=told["action"], target=told["target"]))
+    return found
+
+
 def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
@@ -319,6 +329,7 @@ RULES: dict[str, Callable[[History], set[About]]] = {
     "log-source-stopped": lambda history: _told(history, "source.stop", "source.rewind"),
     "off-hours-use": off_hours_use,
     "opening-without-approval": opening_without_approval,
+    "owner-acted": owner_acted,
     "page-undelivered": lambda history: _told(history, "page.fail"),
     "refusal-jump": refusal_jump,
     "revoked-key-used": revoked_key_used,
