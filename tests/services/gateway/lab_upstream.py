@@ -49,6 +49,7 @@ async def chat(request: web.Request) -> web.StreamResponse:
         {
             "headers": {k.lower(): v for k, v in request.headers.items()},
             "body": body,
+            "raw": raw.decode(),
             "path": request.path,
         }
     )

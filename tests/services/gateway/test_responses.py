@@ -182,22 +182,6 @@ def test_tools_that_the_caller_runs_and_content_in_the_request_are_let_through(
     assert answer.output_text == "lab"
 
 
-def test_a_member_given_twice_inside_the_input_reaches_no_upstream(
-    gateway: Rig, key: str, lab: Lab
-) -> None:
-    import http.client
-    from urllib.parse import urlsplit
-
-    item = '{"type":"item_reference","id":"msg_other","type":"message","role":"user","content":"x"}'
-    conn = http.client.HTTPConnection(urlsplit(gateway.url).netloc, timeout=10)
-    body = f'{{"model":"lab-1","input":[{item}]}}'
-    conn.request("POST", "/v1/responses", body, {"Authorization": f"Bearer {key}"})
-    assert conn.getresponse().status == 200
-    conn.close()
-    (sent,) = lab.said()["seen"][-1]["body"]["input"]
-    assert sent["type"] == "message"
-
-
 def test_other_routes_about_answers_are_not_there(client: openai.OpenAI) -> None:
     answer = client.responses.create(model="aurora-1", input=ASK)
     for ask in (client.responses.retrieve, client.responses.delete, client.responses.cancel):

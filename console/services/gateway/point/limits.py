@@ -29,9 +29,7 @@ from console.services.gateway.point.request import Body
 _TIMEOUT = 1.0
 _RETRY_SECONDS = 0.2
 _RESUME_SECONDS = 1.0
-_BYTES_PER_TOKEN = 4
 _MOST_AT_ONCE = 200
-_COUNT = msgspec.json.Decoder(int | None)
 _OUTPUT_MEMBERS: dict[str, tuple[str, ...]] = {
     RouteName.CHAT: ("max_completion_tokens", "max_tokens"),
     RouteName.MESSAGES: ("max_tokens",),
@@ -59,45 +57,31 @@ class Most(NamedTuple):
 
 
 def most(body: Body, price: Price | None) -> Most:
-    """Return the most that a call can use. `LimitedError` where it names no number.
+    """Return the most that a call can use.
 
     Input tokens are estimated for the rate, at four bytes to one; for the money they are
-    at most the bytes that were sent. Output is what the caller allows, for each choice;
+    at most the bytes of text that were sent. Output is what the caller allows, for each choice;
     where it names no maximum, the model's own is put into the request. A call that goes on
     from an earlier answer may be read as much as the model can hold.
     """
     names = _OUTPUT_MEMBERS.get(body.route, ("max_output_tokens",))
-    said = [count for name in names if (count := _number(body, name)) is not None]
-    choices = max(1, _number(body, "n") or 1)
+    said = [body.numbers[name] for name in names if name in body.numbers]
+    choices = body.numbers.get("n", 1)
     if said:
-        output = max(0, *said)
+        output = max(said)
     else:
         output = price.max_output_tokens if price else USUAL_OUTPUT
         body = body._replace(members={**body.members, names[0]: msgspec.Raw(b"%d" % output)})
-    sent = sum(len(raw) for raw in map(bytes, body.members.values()))
     output *= choices
-    tokens = -(-sent // _BYTES_PER_TOKEN) + output
+    tokens = body.size.tokens + output
     if price is None:
         return Most(tokens, 0, body)
     earlier = price.context_tokens if _goes_on(body) else 0
-    return Most(tokens, price.cost(sent + earlier, output), body)
+    return Most(tokens, price.cost(body.size.most_tokens + earlier, output), body)
 
 
 def _goes_on(body: Body) -> bool:
-    raw = body.members.get("previous_response_id")
-    return raw is not None and bytes(raw) != b"null"
-
-
-def _number(body: Body, name: str) -> int | None:
-    raw = body.members.get(name)
-    if raw is None:
-        return None
-    try:
-        count: int | None = _COUNT.decode(raw)
-    except (msgspec.MsgspecError, RecursionError):
-        said = f"`{name}` must be a whole number."
-        raise LimitedError(Taken(code="request_invalid", said=said)) from None
-    return count
+    return bool(body.previous)
 
 
 def headers(gauges: list[Gauge]) -> dict[str, str]:

@@ -12,6 +12,7 @@ import re
 import msgspec
 
 from console.model.access import RouteName
+from console.services.gateway.point.request_size import Size
 
 _CHARACTERS_PER_TOKEN = 4
 _END_OF_EVENT = re.compile(rb"\r\n\r\n|\n\n|\r\r")
@@ -118,12 +119,12 @@ class Meter:
     """What one answer adds up to, as it passes."""
 
     __slots__ = (
-        "_asked_bytes", "_characters", "_input", "_output", "_route", "finish_reason", "finished",
+        "_asked", "_characters", "_input", "_output", "_route", "finish_reason", "finished",
     )  # fmt: skip
 
-    def __init__(self, route: RouteName, asked_bytes: int) -> None:
+    def __init__(self, route: RouteName, asked: Size) -> None:
         self._route = route
-        self._asked_bytes = asked_bytes
+        self._asked = asked
         self._input: int | None = None
         self._output: int | None = None
         self._characters = 0
@@ -134,7 +135,7 @@ class Meter:
     @property
     def input_tokens(self) -> int:
         """What the upstream counted, or an estimate from what was asked."""
-        return self._asked_bytes // _CHARACTERS_PER_TOKEN if self._input is None else self._input
+        return self._asked.tokens if self._input is None else self._input
 
     @property
     def output_tokens(self) -> int:

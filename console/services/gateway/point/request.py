@@ -1,8 +1,7 @@
 """Reading a caller's request: which members it may have, and what it asks for.
 
-A body is taken apart at its top level only and put together again from the parts that
-were read, so what is judged is what is sent on: a member given twice, or one that this
-gateway does not know, never reaches the upstream.
+What is judged is what is sent on: the body is read once, strictly, judged as that value at
+every depth, and the forwarded body is that value written anew.
 """
 
 from __future__ import annotations
@@ -12,7 +11,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from console.model.access import RouteName
-from console.services.gateway.point import responses
+from console.services.gateway.point import strict_json
+from console.services.gateway.point.content_parts import check_content
+from console.services.gateway.point.request_numbers import InvalidNumberError, check_numbers
+from console.services.gateway.point.request_size import Size, size_of
+from console.services.gateway.point.responses import checked
+from console.services.gateway.point.shapes import NotOfferedError
 
 MOST_BYTES = 8 * 1024 * 1024
 
@@ -54,15 +58,13 @@ _KNOWN = {RouteName.CHAT: _CHAT, RouteName.MESSAGES: _MESSAGES, RouteName.RESPON
 _ASKS = {RouteName.CHAT: "messages", RouteName.MESSAGES: "messages", RouteName.RESPONSES: "input"}
 """The member that holds what is asked."""
 
+_READ_BY_THE_MODEL = ("messages", "input", "instructions", "system", "tools", "text",
+                      "response_format", "output_config")  # fmt: skip
+"""Members whose text counts as input."""
+
+MAX_MODEL_CHARACTERS = 200
 MOST_USER_CHARACTERS = 256
 """As many as policy takes of a principal's identifier."""
-
-_TOOL_TYPES: dict[RouteName, set[str | None]] = {
-    RouteName.CHAT: {"function"},
-    RouteName.MESSAGES: {None, "custom"},
-    RouteName.RESPONSES: {"function", "custom"},
-}
-"""Tools that the caller runs itself. Tools that run at the upstream would widen access."""
 
 
 class RefusedError(Exception):
@@ -73,14 +75,6 @@ class RefusedError(Exception):
         self.code = code
         self.message = message
         self.model = model
-
-
-class _Tool(msgspec.Struct):
-    type: str | None = None
-
-
-class _StreamOptions(msgspec.Struct):
-    include_usage: bool = False
 
 
 class Body(NamedTuple):
@@ -96,12 +90,10 @@ class Body(NamedTuple):
     """Whom the caller names as its user, as it wrote it: never stored and never sent on."""
     previous: str = ""
     """The earlier answer that it goes on from, by the id that we gave it."""
-
-    @property
-    def asked_bytes(self) -> int:
-        """How long what is asked is, in bytes of JSON."""
-        asked = len(self.members[_ASKS[self.route]])
-        return asked + len(self.members.get("instructions", b""))
+    numbers: dict[str, int] = {}
+    """The whole numbers that it names, by their paths."""
+    size: Size = Size(0)
+    """How long what is asked is."""
 
     def naming(self, principal: str) -> Body:
         """Return the body with the salted hash in the place of the user that it names."""
@@ -129,7 +121,8 @@ class Body(NamedTuple):
         """
         members: dict[str, Any] = {**self.members, "model": model}
         if self.route is RouteName.CHAT and self.stream and not self.wants_usage:
-            members["stream_options"] = {"include_usage": True}
+            options = _options.decode(members.get("stream_options") or b"null") or {}
+            members["stream_options"] = {**options, "include_usage": True}
         return msgspec.json.encode(members)
 
 
@@ -138,65 +131,78 @@ def _raw(value: Any) -> msgspec.Raw:
 
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_string = msgspec.json.Decoder(str)
-_bool = msgspec.json.Decoder(bool | None)
-_tools = msgspec.json.Decoder(list[_Tool] | None)
-_options = msgspec.json.Decoder(_StreamOptions | None)
-_messages = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
-_text = msgspec.json.Decoder(str | None)
-_metadata = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
+_options = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
+_STREAM_OPTIONS = frozenset({"include_usage", "include_obfuscation"})
 
 
 def read(route: RouteName, raw: bytes) -> Body:
     """Take a body apart. Raises `RefusedError`: request_invalid, or feature_unknown."""
     try:
-        members = _members.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        value = strict_json.decode(raw)
+    except strict_json.NotStrictError as error:
         raise RefusedError("request_invalid", f"The body is no JSON object: {error}.") from None
-    model = _read(_string, members, "model", "a string", "")
+    if not isinstance(value, dict):
+        raise RefusedError("request_invalid", "The body is no JSON object.")
+    model = _text(value, "model", "")
     asks = _ASKS[route]
-    if not model or len(model) > 200 or not members.get(asks):
-        missing = "model" if not model else asks
-        raise RefusedError("request_invalid", f"`{missing}` is needed and must fit.", model[:200])
-    for name in members:
+    if not model or len(model) > MAX_MODEL_CHARACTERS or not value.get(asks):
+        missing = asks if model and len(model) <= MAX_MODEL_CHARACTERS else "model"
+        raise RefusedError(
+            "request_invalid",
+            f"`{missing}` is needed and must fit.",
+            model[:MAX_MODEL_CHARACTERS],
+        )
+    try:
+        return _judged(route, model, value)
+    except NotOfferedError as refused:
+        raise RefusedError(refused.code, str(refused), model) from None
+    except (InvalidNumberError, strict_json.NotStrictError) as refused:
+        raise RefusedError("request_invalid", str(refused), model) from None
+
+
+def _judged(route: RouteName, model: str, value: dict[str, Any]) -> Body:
+    """Judge a body's value whole, and return it written anew."""
+    for name in value:
         if name not in _KNOWN[route]:
             raise RefusedError("feature_unknown", f"`{name[:60]}` is not offered here.", model)
+    numbers = check_numbers(route, value)
+    check_content(route, value)
     if route is RouteName.RESPONSES:
-        try:
-            members = responses.checked(members)
-        except responses.NotOfferedError as refused:
-            raise RefusedError(refused.code, str(refused), model) from None
-    else:
-        _read(_messages, members, "messages", "a list of messages", model)
-    tools = _read(_tools, members, "tools", "a list of tools", model) or []
-    for tool in tools:
-        if tool.type not in _TOOL_TYPES[route]:
-            said = (tool.type or "none")[:60]
-            raise RefusedError(
-                "feature_unknown", f"Tools of type `{said}` are not offered here.", model
-            )
-    stream = bool(_read(_bool, members, "stream", "true or false", model))
-    options = _read(_options, members, "stream_options", "an object", model)
-    previous = _read(_text, members, "previous_response_id", "a string", model) or ""
+        value = checked(value)
+    stream = _bool(value, "stream", model)
+    options = value.get("stream_options")
+    if options is not None and not isinstance(options, dict):
+        raise RefusedError("request_invalid", "`stream_options` must be an object.", model)
+    for name in options or ():
+        if name not in _STREAM_OPTIONS:
+            said = f"`{name[:60]}` in `stream_options` is not offered here."
+            raise RefusedError("feature_unknown", said, model)
+    members = {name: strict_json.encode(inner) for name, inner in value.items()}
+    asked = [name for name in _READ_BY_THE_MODEL if name in members]
     return Body(
         route,
         model,
         stream,
         members,
-        bool(options and options.include_usage),
-        _user(route, members, model),
-        previous,
+        wants_usage=_bool(options or {}, "include_usage", model),
+        user=_user(route, value, model),
+        previous=_text(value, "previous_response_id", model),
+        numbers=numbers,
+        size=size_of(
+            [value[name] for name in asked], sum(len(bytes(members[name])) for name in asked)
+        ),
     )
 
 
-def _user(route: RouteName, members: dict[str, msgspec.Raw], model: str) -> str:
+def _user(route: RouteName, value: dict[str, Any], model: str) -> str:
     """Return whom the caller names as its user, or an empty string."""
     if route is RouteName.MESSAGES:
-        about = _read(_metadata, members, "metadata", "an object", model) or {}
-        named = [_read(_text, about, "user_id", "a string", model)]
+        about = value.get("metadata") or {}
+        if not isinstance(about, dict):
+            raise RefusedError("request_invalid", "`metadata` must be an object.", model)
+        named = [_text(about, "user_id", model)]
     else:
-        names = ("safety_identifier", "user")
-        named = [_read(_text, members, name, "a string", model) for name in names]
+        named = [_text(value, name, model) for name in ("safety_identifier", "user")]
     user = next((each for each in named if each), "")
     if len(user) > MOST_USER_CHARACTERS:
         said = f"The user's name has more than {MOST_USER_CHARACTERS} characters."
@@ -204,17 +210,19 @@ def _user(route: RouteName, members: dict[str, msgspec.Raw], model: str) -> str:
     return user
 
 
-def _read(
-    decoder: msgspec.json.Decoder[Any],
-    members: dict[str, msgspec.Raw],
-    name: str,
-    kind: str,
-    model: str,
-) -> Any:
-    raw = members.get(name)
-    if raw is None:
-        return None
-    try:
-        return decoder.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise RefusedError("request_invalid", f"`{name}` must be {kind}.", model) from None
+def _text(value: dict[str, Any], name: str, model: str) -> str:
+    """Return a member that is a string; empty where it is left out or null."""
+    found = value.get(name)
+    if found is None:
+        return ""
+    if not isinstance(found, str):
+        raise RefusedError("request_invalid", f"`{name}` must be a string.", model)
+    return found
+
+
+def _bool(value: dict[str, Any], name: str, model: str) -> bool:
+    """Return a member that is true or false; false where it is left out or null."""
+    found = value.get(name)
+    if found is not None and not isinstance(found, bool):
+        raise RefusedError("request_invalid", f"`{name}` must be true or false.", model)
+    return bool(found)

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from console.services.gateway.point.meter import NotAnAnswerError
+from console.services.gateway.point.shapes import invalid, unoffered
 from console.services.home import Home, secret_file
 
 KEY_FILE = "answers.key"
@@ -27,104 +28,30 @@ _MAC_BYTES = 16
 _INCLUDABLE = frozenset({"reasoning.encrypted_content", "message.output_text.logprobs"})
 """The rest is about tools that run at the upstream."""
 
-_TEXT_PARTS = frozenset({"input_text", "output_text", "refusal"})
-_CALLED = frozenset({"function_call", "custom_tool_call"})
-_RETURNED = frozenset({"function_call_output", "custom_tool_call_output"})
-
-
-class NotOfferedError(ValueError):
-    """A request asks for what is not offered, or is none. `code` is one of the table's."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
 
 def answers_key(home: Home) -> bytes:
     """Return the key that binds answers' ids to grants, made and stored 0600 if there is none."""
     return secret_file(home.keys / KEY_FILE, lambda: secrets.token_bytes(32))
 
 
-def checked(members: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
-    """Return a request's members, with those that can hold more written anew as they were judged.
+def checked(value: dict[str, Any]) -> dict[str, Any]:
+    """Return a request's value without a `store` that is null, which upstreams take for true.
 
-    Raises `NotOfferedError`. Nothing that an upstream would fetch, look up or run is let
-    through: references to items, files and addresses, stored prompts, its own tools.
+    Raises `NotOfferedError` where the answer would be stored, or holds what tools of the
+    upstream found.
     """
-    out = dict(members)
-    if "store" in members:
-        if _plain(members, "store") not in {False, None}:
-            raise _unoffered("`store`: answers are kept for `previous_response_id` only")
-        if _plain(members, "store") is None:
-            del out["store"]
-    for name in ("include", "input", "tools"):
-        if name not in members:
-            continue
-        value = _plain(members, name)
-        match name:
-            case "include":
-                _check_include(value)
-            case "input":
-                _check_input(value)
-        out[name] = msgspec.Raw(msgspec.json.encode(value))
-    return out
-
-
-def _plain(members: dict[str, msgspec.Raw], name: str) -> Any:
-    try:
-        return msgspec.json.decode(members[name])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise NotOfferedError("request_invalid", f"`{name}` is no JSON: {error}.") from None
-
-
-def _check_include(value: Any) -> None:
-    for each in value or ():
-        if each not in _INCLUDABLE:
-            raise _unoffered(f"`include` of `{str(each)[:60]}`")
-
-
-def _check_input(value: Any) -> None:
-    if isinstance(value, str):
-        return
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise NotOfferedError("request_invalid", "`input` must be a string or a list of items.")
-    for item in value:
-        match item.get("type", "message"):
-            case "message":
-                _check_parts(item.get("content"))
-            case kind if kind in _CALLED:
-                pass
-            case kind if kind in _RETURNED:
-                _check_parts(item.get("output"))
-            case "reasoning":
-                if not isinstance(item.get("encrypted_content"), str):
-                    raise _unoffered("Reasoning by its id alone (without `encrypted_content`)")
-            case kind:
-                raise _unoffered(f"Input of type `{str(kind)[:60]}`")
-
-
-def _check_parts(content: Any) -> None:
-    if content is None or isinstance(content, str):
-        return
-    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
-        raise NotOfferedError("request_invalid", "`content` must be a string or a list of parts.")
-    for part in content:
-        kind = part.get("type")
-        inline = (kind == "input_image" and _is_data(part.get("image_url"))) or (
-            kind == "input_file" and isinstance(part.get("file_data"), str)
-        )
-        if kind not in _TEXT_PARTS and not inline:
-            raise _unoffered(f"Content of type `{str(kind)[:60]}` from elsewhere")
-        if any(part.get(name) is not None for name in ("file_id", "file_url")):
-            raise _unoffered("Content by a file's id or address")
-
-
-def _is_data(url: Any) -> bool:
-    return isinstance(url, str) and url.startswith("data:")
-
-
-def _unoffered(what: str) -> NotOfferedError:
-    return NotOfferedError("feature_unknown", f"{what} is not offered here.")
+    store = value.get("store")
+    if store is not None and store is not False:
+        raise unoffered("`store`: answers are kept for `previous_response_id` only")
+    include = value.get("include")
+    if include is not None and not isinstance(include, list):
+        raise invalid("`include` must be a list.")
+    for each in include or ():
+        if not isinstance(each, str) or each not in _INCLUDABLE:
+            raise unoffered(f"`include` of `{str(each)[:60]}`")
+    if value.get("store", False) is None:
+        return {name: inner for name, inner in value.items() if name != "store"}
+    return value
 
 
 def sealed(key: bytes, grant_id: str, upstream: str, there: str) -> str:

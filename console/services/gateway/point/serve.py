@@ -172,7 +172,7 @@ class Listener:
         task = asyncio.current_task()
         assert task is not None
         self._limiter.price(draft, body.model)
-        meter = Meter(body.route, body.asked_bytes)
+        meter = Meter(body.route, body.size)
         running = Running(
             id=draft.id, asked=asked, verdict=verdict, task=task, drop=answers.dropper(request)
         )
