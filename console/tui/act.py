@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.events import Resize
-from textual.screen import ModalScreen
 
 from console.errors import ExitCode, PilotError
 from console.model.operator import Direction
@@ -26,6 +25,7 @@ from console.present.cells import width
 from console.present.columns import name_of
 from console.present.plan import plan_lines
 from console.tui.buttons import Buttons, go
+from console.tui.dialogue import Dialogue
 from console.tui.entry import Entry
 from console.tui.ink import Ink, Line
 from console.tui.lines import Lines, wrap
@@ -53,7 +53,7 @@ class Confirmed(NamedTuple):
     """The equivalent command."""
 
 
-class Act(ModalScreen[None]):
+class Act(Dialogue):
     """The dialogue of one operation."""
 
     CSS = """
@@ -124,7 +124,7 @@ class Act(ModalScreen[None]):
 
     def _composed_middle(self) -> ComposeResult:
         """Lay out what scrolls where the screen is too small for it: plan, fields, command."""
-        with VerticalScroll(can_focus=False):
+        with VerticalScroll(id="middle", can_focus=False):
             yield Lines(self._palette, id="plan")
             for field in self._asked:
                 with Horizontal():
@@ -157,15 +157,13 @@ class Act(ModalScreen[None]):
 
     def on_mount(self) -> None:
         """Start with the first thing to fill in; with nothing to fill in, on Cancel."""
-        self.query_one("#title", Lines).set(
-            [[Ink(self.op.title, "title"), Ink(self._turn, "mark")]]
-        )
-        self.query_one("#name-row").display = False
-        self.query_one("#plan", Lines).display = self.op.plan is not None
+        self.part("title", Lines).set([[Ink(self.op.title, "title"), Ink(self._turn, "mark")]])
+        self.part("name-row", Horizontal).display = False
+        self.part("plan", Lines).display = self.op.plan is not None
         self._show_keys()
         entries = list(self.query(Entry))
         first = next((each for each in entries if each.id != "name" and not each.value), None)
-        self.set_focus(first or self.query_one(Buttons))
+        self.set_focus(first or self.part("buttons", Buttons))
         for each in entries:
             each.changed = self._entry_changed
         self._refresh_texts()
@@ -177,7 +175,7 @@ class Act(ModalScreen[None]):
     def _typed(self) -> dict[str, str]:
         values = dict(self._values)
         for field in self._asked:
-            values[field.name] = self.query_one(f"#field-{field.name}", Entry).value
+            values[field.name] = self.part(f"field-{field.name}", Entry).value
         return values
 
     def _entry_changed(self, entry: Entry) -> None:
@@ -207,7 +205,7 @@ class Act(ModalScreen[None]):
             go(self, -1)
         elif key in {"pageup", "pagedown"}:
             by = 4 if key == "pagedown" else -4
-            self.query_one(VerticalScroll).scroll_relative(y=by, animate=False)
+            self.part("middle", VerticalScroll).scroll_relative(y=by, animate=False)
         elif key == "ctrl+t" and not self._whole:
             values = self._typed()
             self.app.pop_screen()
@@ -292,7 +290,7 @@ class Act(ModalScreen[None]):
         self._fault = ""
         raw = raw_of(self.op, values)
         for field in self._asked:
-            note = self.query_one(f"#note-{field.name}", Lines)
+            note = self.part(f"note-{field.name}", Lines)
             wrong = ""
             if field.name in raw:
                 try:
@@ -308,7 +306,7 @@ class Act(ModalScreen[None]):
                 fault = "cannot be that" if wrong else "is missing"
                 self._fault = self._fault or f"{_label(field).lower()} {fault}"
         lines = wrap(near_line(self.op, values, now), self._room - 10, "  ")
-        cli = self.query_one("#cli", Lines)
+        cli = self.part("cli", Lines)
         cli.styles.height = min(3, len(lines))
         cli.set(
             [[Ink("same as  " if at == 0 else "         ", "dim"), Ink(line)]
@@ -318,7 +316,7 @@ class Act(ModalScreen[None]):
         self._hold()
 
     def _suggest(self) -> None:
-        box = self.query_one("#suggest", Lines)
+        box = self.part("suggest", Lines)
         entry = self.focused
         offered = self._offered(entry) if isinstance(entry, Entry) else []
         if isinstance(entry, Entry) and offered == [entry.value]:
@@ -334,10 +332,10 @@ class Act(ModalScreen[None]):
         if not why and self.op.plan is not None and self._plan is None and not self._blind:
             why = "the plan is not there yet" if self._planning else "there is no plan"
         wanted = self._plan.name if self._plan else self._blind
-        if not why and wanted and self.query_one("#name", Entry).value != wanted:
+        if not why and wanted and self.part("name", Entry).value != wanted:
             why = f"type {wanted} first"
         passing = self._planning and not self._fault
-        self.query_one(Buttons).hold(why, passing=passing)
+        self.part("buttons", Buttons).hold(why, passing=passing)
 
     def _replan(self) -> None:
         if self.op.plan is None:
@@ -387,13 +385,13 @@ class Act(ModalScreen[None]):
         self._ask_name(plan.name)
 
     def _ask_name(self, name: str) -> None:
-        self.query_one("#name-row").display = bool(name)
-        label = self.query_one("#name-label", Lines)
+        self.part("name-row", Horizontal).display = bool(name)
+        label = self.part("name-label", Lines)
         label.styles.width = max(self._label_room, width(name) + 7)
         label.set([[Ink("Type "), Ink(name, "title"), Ink(":")]])
         if name and isinstance(self.focused, Buttons):
             # Whoever was past the fields before the plan came would type the name into a button.
-            self.set_focus(self.query_one("#name", Entry))
+            self.set_focus(self.part("name", Entry))
         self._hold()
 
     @property
@@ -405,7 +403,7 @@ class Act(ModalScreen[None]):
 
     def _plan_ink(self, plan: Plan) -> list[Line]:
         title, *rest = plan_lines(plan)
-        self.query_one("#title", Lines).set([[Ink(title, "title"), Ink(self._turn, "mark")]])
+        self.part("title", Lines).set([[Ink(title, "title"), Ink(self._turn, "mark")]])
         out: list[Line] = []
         section = ""
         for line in rest:
@@ -424,7 +422,7 @@ class Act(ModalScreen[None]):
         return out
 
     def _show_plan(self, lines: list[Line]) -> None:
-        box = self.query_one("#plan", Lines)
+        box = self.part("plan", Lines)
         box.styles.height = max(1, len(lines)) + 1
         box.set(lines)
         self._planning = False
@@ -436,10 +434,12 @@ class Act(ModalScreen[None]):
         if any(box.max_scroll_y for box in self.query(VerticalScroll)):
             more = [Ink("  pgup pgdn", "key"), Ink(" the rest"), *more]
         keys = [Ink("tab", "key"), Ink(" on"), Ink("  esc", "key"), Ink(" cancel"), *more]
-        self.query_one("#keys", Lines).set([keys])
+        self.part("keys", Lines).set([keys])
 
     def _see_focus(self) -> None:
         """Keep the field in focus on a screen too small for all of it."""
+        if not self.is_open:
+            return
         self._show_keys()
         if self.focused is not None:
             self.focused.scroll_visible(animate=False)

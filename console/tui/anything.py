@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 
 from console.present.cells import fit
+from console.tui.dialogue import Dialogue
 from console.tui.entry import Entry
 from console.tui.ink import Ink, Line
 from console.tui.lines import Lines
@@ -64,7 +64,7 @@ def found(typed: str, choices: Sequence[Choice]) -> list[Choice]:
     return [each for _, _, each in sorted(scored, key=lambda one: one[:2])]
 
 
-class Anything(ModalScreen[None]):
+class Anything(Dialogue):
     """A line to type into, and what it fits."""
 
     CSS = """
@@ -98,7 +98,7 @@ class Anything(ModalScreen[None]):
 
     @property
     def _entry(self) -> Entry:
-        return self.query_one("#typed", Entry)
+        return self.part("typed", Entry)
 
     def _changed(self, entry: Entry) -> None:
         self._found = found(entry.value, self._choices)
@@ -153,6 +153,6 @@ class Anything(ModalScreen[None]):
             lines.append([lead, Ink(name + "  ", token), Ink(said, "dim")])
         tail = self._said or f"{len(self._found)} of {len(self._choices)}; grey: enter says why not"
         lines.append([Ink(tail, "bad" if self._said else "dim")])
-        box = self.query_one("#choices", Lines)
+        box = self.part("choices", Lines)
         box.styles.height = len(lines)
         box.set(lines)

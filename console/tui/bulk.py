@@ -10,7 +10,6 @@ from typing import Any
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 
 from console.errors import ExitCode, PilotError
 from console.model.operator import Direction
@@ -19,6 +18,7 @@ from console.operations.values import parse
 from console.present.cells import fit
 from console.tui.act import PLACEHOLDER, PLAN_PAUSE, Confirmed
 from console.tui.buttons import Buttons, go
+from console.tui.dialogue import Dialogue
 from console.tui.entry import Entry
 from console.tui.ink import Ink, Line
 from console.tui.lines import Lines, wrap
@@ -45,7 +45,7 @@ class Agreed:
         self.held = held
 
 
-class Bulk(ModalScreen[None]):
+class Bulk(Dialogue):
     """The dialogue of one operation on several things."""
 
     CSS = """
@@ -105,16 +105,16 @@ class Bulk(ModalScreen[None]):
     def on_mount(self) -> None:
         """Start with the first thing to fill in; with nothing to fill in, on Cancel."""
         count = len(self._chosen.items)
-        self.query_one("#title", Lines).set(
+        self.part("title", Lines).set(
             [[Ink(f"{self.op.title}: {count} marked", "title")]]
         )  # fmt: skip
-        self.query_one("#count-row").display = False
-        self.query_one("#keys", Lines).set(
+        self.part("count-row", Horizontal).display = False
+        self.part("keys", Lines).set(
             [[Ink("tab", "key"), Ink(" on  "), Ink("pgdn pgup", "key"), Ink(" the list  "),
               Ink("esc", "key"), Ink(" cancel")]]
         )  # fmt: skip
         entries = list(self.query(Entry))
-        self.set_focus(entries[0] if self._asked else self.query_one(Buttons))
+        self.set_focus(entries[0] if self._asked else self.part("buttons", Buttons))
         for each in entries:
             each.changed = self._entry_changed
         self._replan()
@@ -124,9 +124,7 @@ class Bulk(ModalScreen[None]):
     # filling in
 
     def _typed(self) -> dict[str, str]:
-        return {
-            field.name: self.query_one(f"#field-{field.name}", Entry).value for field in self._asked
-        }
+        return {field.name: self.part(f"field-{field.name}", Entry).value for field in self._asked}
 
     def _entry_changed(self, entry: Entry) -> None:
         if entry.id not in {"count", "field-reason"}:
@@ -183,11 +181,11 @@ class Bulk(ModalScreen[None]):
 
         self._prepared = list(await asyncio.gather(*map(one, self._chosen.items)))
         wanted = self._wanted
-        self.query_one("#count-row").display = bool(wanted)
-        self.query_one("#count-label", Lines).set([[Ink("Type "), Ink(wanted, "title"), Ink(":")]])
+        self.part("count-row", Horizontal).display = bool(wanted)
+        self.part("count-label", Lines).set([[Ink("Type "), Ink(wanted, "title"), Ink(":")]])
         if wanted and isinstance(self.focused, Buttons):
             # As in one dialogue: whoever went past the fields types what is asked for now.
-            self.set_focus(self.query_one("#count", Entry))
+            self.set_focus(self.part("count", Entry))
         self._draw()
         self._hold()
 
@@ -230,10 +228,10 @@ class Bulk(ModalScreen[None]):
             why = "the plan is not there yet"
         elif not self._sendable:
             why = "none of them can be"
-        elif not why and self._wanted and self.query_one("#count", Entry).value != self._wanted:
+        elif not why and self._wanted and self.part("count", Entry).value != self._wanted:
             why = f"type {self._wanted} first"
         self._fault = why
-        self.query_one(Buttons).hold(why, passing=passing)
+        self.part("buttons", Buttons).hold(why, passing=passing)
 
     # drawing
 
@@ -260,11 +258,11 @@ class Bulk(ModalScreen[None]):
         if len(lines) > most:
             last = self._top + len(shown)
             shown.append([Ink(f"{self._top + 1} to {last} of {len(lines)}", "dim")])
-        self._put("#items", shown)
-        self._put("#sum", self._sum())
+        self._put("items", shown)
+        self._put("sum", self._sum())
 
     def _put(self, name: str, lines: Sequence[Line]) -> None:
-        box = self.query_one(name, Lines)
+        box = self.part(name, Lines)
         box.styles.height = len(lines)
         box.set(lines)
 

@@ -19,7 +19,7 @@ class Buttons(Widget, can_focus=True):
     DEFAULT_CSS = "Buttons { height: 1; }"
 
     def __init__(self, palette: Callable[[], Palette], verb: str) -> None:
-        super().__init__()
+        super().__init__(id="buttons")
         self._palette = palette
         self.verb = verb
         self.why = ""

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 
 from console.config.load import Profile, Value
 from console.config.schema import BY_NAME, SETTINGS, Tier
 from console.config.write import create_config
 from console.errors import PilotError
 from console.session import Session
+from console.tui.dialogue import Dialogue
 from console.tui.entry import Entry
 from console.tui.ink import Ink, Line
 from console.tui.lines import Lines
@@ -99,7 +99,7 @@ def profile_of(typed: Mapping[str, str], file: Path) -> Profile:
     return Profile(typed["profile"], "typed", True, values, file)
 
 
-class Connect(ModalScreen[None]):
+class Connect(Dialogue):
     """The form. Enter checks; what answers is written; what does not can be written anyway."""
 
     CSS = """
@@ -142,7 +142,7 @@ class Connect(ModalScreen[None]):
 
     def on_mount(self) -> None:
         """Begin with the first address."""
-        self._entries = [self.query_one(f"#field-{asked.name}", Entry) for asked in FORM]
+        self._entries = [self.part(f"field-{asked.name}", Entry) for asked in FORM]
         for entry in self._entries:
             entry.changed = lambda _: self._typed()
         self._go(1)
@@ -197,7 +197,7 @@ class Connect(ModalScreen[None]):
             keys += [Ink("ctrl+w ", "key"), Ink("write it all the same  ")]
         keys += [Ink("esc ", "key"), Ink("back")]
         room = 7 - len(lines)
-        self.query_one("#said", Lines).set([[], *lines, *[[]] * max(0, room - 1), keys])
+        self.part("said", Lines).set([[], *lines, *[[]] * max(0, room - 1), keys])
 
     def _check(self) -> None:
         typed = self.values

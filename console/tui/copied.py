@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 
 from console.present.safe import safe
+from console.tui.dialogue import Dialogue
 from console.tui.ink import Ink, Line
 from console.tui.lines import Lines, wrap
 from console.tui.theme import Palette
@@ -17,7 +17,7 @@ from console.tui.work import ready
 SENT = "sent to the terminal's clipboard (unverified)"
 
 
-class Copied(ModalScreen[None]):
+class Copied(Dialogue):
     """The text, to select by hand where the terminal did not take it."""
 
     CSS = """
@@ -47,7 +47,7 @@ class Copied(ModalScreen[None]):
 
     def on_mount(self) -> None:
         """Show the text whole, as far as the screen goes."""
-        box = self.query_one("#copied", Lines)
+        box = self.part("copied", Lines)
         room = max(20, min(110, self.app.size.width * 92 // 100) - 4)
         most = max(1, self.app.size.height - 8)
         pieces = wrap(safe(self._text), room)

@@ -7,7 +7,6 @@ from typing import Any
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 
 from console.api.flow import Report
 from console.errors import PilotError
@@ -15,6 +14,7 @@ from console.model.enforcement import Receipt
 from console.operations.outcome import outcome
 from console.operations.spec import Operation
 from console.present.receipt import receipt_lines, standing
+from console.tui.dialogue import Dialogue
 from console.tui.ink import Ink, Line
 from console.tui.lines import Lines, wrap
 from console.tui.story import fields_of
@@ -24,7 +24,7 @@ from console.tui.work import ready
 _INKS = {"refused": "good", "lapsed": "good", "waiting": "pending", "unproven": "bad"}
 
 
-class Doing(ModalScreen[None]):
+class Doing(Dialogue):
     """A write as it goes on. Leaving this screen does not stop it."""
 
     CSS = """
@@ -100,7 +100,7 @@ class Doing(ModalScreen[None]):
     def _draw(self) -> None:
         if not self._shown:
             return
-        box = self.query_one("#doing", Lines)
+        box = self.part("doing", Lines)
         room = max(20, min(110, self.size.width * 96 // 100) - 4)
         state = self._ended or "sent, being followed"
         lines: list[Line] = [[Ink(f"{self.op.title}: ", "title"), Ink(state, self._ink)]]
@@ -138,7 +138,7 @@ class Doing(ModalScreen[None]):
         self._shown = False
 
 
-class SecretShown(ModalScreen[None]):
+class SecretShown(Dialogue):
     """A raw key, once. It lives in this screen only and is gone when it closes."""
 
     CSS = """
@@ -171,7 +171,7 @@ class SecretShown(ModalScreen[None]):
         """Show it."""
         room = max(20, self.app.size.width - 4)
         pieces = [self._secret[at : at + room] for at in range(0, len(self._secret), room)]
-        self.query_one("#secret", Lines).set(
+        self.part("secret", Lines).set(
             [
                 [Ink(self._title, "title")],
                 [],
@@ -189,6 +189,6 @@ class SecretShown(ModalScreen[None]):
         """Only one key closes it, so that a stray one loses nothing."""
         if key == "ctrl+x":
             self._secret = ""
-            self.query_one("#secret", Lines).set([])
+            self.part("secret", Lines).set([])
             self.app.pop_screen()
             self._after()

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 
 from console.api.flow import Report
 from console.errors import PilotError
@@ -17,6 +16,7 @@ from console.operations.outcome import outcome
 from console.operations.spec import Operation
 from console.present.cells import fit
 from console.present.receipt import standing
+from console.tui.dialogue import Dialogue
 from console.tui.ink import Ink, Line
 from console.tui.lines import Lines, wrap
 from console.tui.many import Item, refused
@@ -95,7 +95,7 @@ class Part:
         self.answered()
 
 
-class Results(ModalScreen[None]):
+class Results(Dialogue):
     """The writes of one confirmation as they go on. Leaving this screen stops none."""
 
     CSS = """
@@ -162,7 +162,7 @@ class Results(ModalScreen[None]):
             lines.append([Ink(f"{len(body) - most} more lines: pgdn pgup", "dim")])
         on = "" if self.ended else "   it goes on by itself"
         lines += [[], [Ink("enter", "key"), Ink(" close"), Ink(on, "dim")]]
-        box = self.query_one("#results", Lines)
+        box = self.part("results", Lines)
         box.styles.height = len(lines)
         box.set(lines)
 

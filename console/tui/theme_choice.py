@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 
 from console.tui.command import Command
+from console.tui.dialogue import Dialogue
 from console.tui.ink import Ink, Line
 from console.tui.lines import Lines
 from console.tui.theme import Palette
@@ -30,7 +30,7 @@ _SAMPLES: tuple[tuple[tuple[str, str], ...], ...] = (
 """What a theme must tell apart, each in a word too."""
 
 
-class ThemeChoice(ModalScreen[None]):
+class ThemeChoice(Dialogue):
     """The themes; the one under the cursor is worn at once, and kept with enter."""
 
     CSS = """
@@ -84,7 +84,7 @@ class ThemeChoice(ModalScreen[None]):
             lines.append(line)
         lines += [[], [Ink("up down ", "key"), Ink("look  "), Ink("enter ", "key"),
                        Ink("keep  "), Ink("esc ", "key"), Ink("as it was")]]  # fmt: skip
-        box = self.query_one("#choice", Lines)
+        box = self.part("choice", Lines)
         box.set(lines)
         box.styles.height = len(lines)
 
