@@ -42,9 +42,21 @@ def faults(event: dict[str, Any]) -> list[str]:
     found = _members(event, which, "", profiles)
     if event.get("type_uid") != which["uid"] * 100 + event.get("activity_id", -1):
         found.append("type_uid: is not class_uid * 100 + activity_id")
+    found += _captions(event, which["attributes"])
     if event.get("activity_id") == 99 and not event.get("activity_name"):
         found.append("activity_name: is needed where activity_id is Other")
     return found
+
+
+def _captions(event: dict[str, Any], attributes: dict[str, Any]) -> list[str]:
+    """Return each `x` that is not the caption of its `x_id`, unless that is Other."""
+    return [
+        f"{name}: {event[name]!r} is not the caption of {name}_id {event[f'{name}_id']}"
+        for name in event
+        if f"{name}_id" in event
+        and event[f"{name}_id"] != 99
+        and event[name] != attributes[f"{name}_id"].get("enum", {}).get(str(event[f"{name}_id"]))
+    ]
 
 
 def _members(value: Any, shape: dict[str, Any], at: str, profiles: list[str]) -> list[str]:
@@ -55,6 +67,8 @@ def _members(value: Any, shape: dict[str, Any], at: str, profiles: list[str]) ->
     for name, each in value.items():
         if name not in attributes:
             found.append(f"{at}{name}: is not in the schema")
+        elif (profile := attributes[name].get("profile")) and profile not in profiles:
+            found.append(f"{at}{name}: is of the profile {profile}, which is not named")
         else:
             found += _attribute(each, attributes[name], f"{at}{name}", profiles)
     for name, rule in attributes.items():

@@ -89,6 +89,14 @@ _STATUS = {
     AlertState.REOPENED.value: 1,
 }
 
+_PROFILE = {
+    "actor": "host",
+    "is_alert": "security_control",
+    "verdict": "incident",
+    "verdict_id": "incident",
+}
+"""The profile of each attribute that OCSF has in one alone: an event names those it uses."""
+
 
 def event(
     action: str,
@@ -154,6 +162,7 @@ def event(
     else:
         told["status_id"] = 1 if outcome == "success" else 2
         told["status"] = "Success" if outcome == "success" else "Failure"
+    told["metadata"]["profiles"] = sorted({_PROFILE[name] for name in told if name in _PROFILE})
     if which.uid == ENTITY:
         told["entity"] = {"name": name or target, "type": kind, "uid": target}
     elif which.uid == ACCESS:
@@ -214,8 +223,9 @@ def _finding(alert: Alert | None) -> dict[str, Any]:
         "status_id": _STATUS.get(alert.state, 0),
     }
     if alert.verdict:
-        told["verdict"] = alert.verdict
-        told["verdict_id"] = VERDICT_ID[Verdict(alert.verdict)]
+        verdict = Verdict(alert.verdict)
+        told["verdict"] = verdict.value.replace("_", " ").title()
+        told["verdict_id"] = VERDICT_ID[verdict]
     if alert.evidence:
         told["evidences"] = [
             {"data": {"at": rfc3339(each.at), "id": each.id, "kind": each.kind}}
