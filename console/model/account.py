@@ -25,6 +25,17 @@ GroupName = Annotated[
 ]
 
 
+RESERVED_NAMES = frozenset({"system", "service", "break-glass"})
+"""Actors of events that are no person: nobody else may be called so."""
+BREAK_GLASS_NAME = "break-glass-"
+"""How the name of each break-glass account begins."""
+
+
+def is_reserved(name: str) -> bool:
+    """Tell whether pilotctl itself acts by this name, so that no operator may have it."""
+    return name in RESERVED_NAMES or name.startswith(BREAK_GLASS_NAME)
+
+
 class AccountKind(StrEnum):
     """Who uses an account. A break-glass account can only close, and its use is an alert."""
 

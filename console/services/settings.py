@@ -20,6 +20,7 @@ from typing import Any, Literal, NoReturn
 import msgspec
 
 from console.errors import ExitCode, PilotError
+from console.model.account import is_reserved
 from console.model.operator import Operator, Role
 from console.model.text import SLUG_PATTERN
 from console.services.home import Home, prepare, secret_file
@@ -143,6 +144,8 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True):
     models: dict[str, str]
     """Model slug to `upstream` or `upstream:name-there`."""
     operators: list[Operator]
+    names_operators: bool = False
+    """Whether the file names any; else the user who runs the services is the one admin."""
     policy: PolicyRules = PolicyRules()
     listen: dict[str, Listen] = {}
     """`policy`, `gateway` or `audit` to its TCP listener."""
@@ -193,6 +196,7 @@ class _Reader:
             upstreams=upstreams,
             models=self._models(upstreams),
             operators=self._operators(),
+            names_operators=bool(self.values.get("operators")),
             policy=self._policy(),
             listen=self._listens(),
             log=self._log(),
@@ -365,6 +369,11 @@ class _Reader:
                 self._refuse(("operators", "name"), f"{name!r} is there twice", nth)
         if not found:
             uid = os.geteuid()
+            if is_reserved(_user_name(uid)):
+                raise _broken(
+                    f"the user {_user_name(uid)}, who runs the services, has a name that pilotctl "
+                    "itself acts by: run them as another user"
+                )
             found = [Operator(name=_user_name(uid), uid=uid, roles=[Role.ADMIN.value])]
         return found
 
@@ -376,6 +385,9 @@ class _Reader:
             uid = pwd.getpwnam(name).pw_uid
         except (KeyError, ValueError):
             self._refuse((*at, "name"), f"there is no user {name!r} on this machine", nth)
+        if is_reserved(name):
+            why = f"{name!r} is a name that pilotctl itself acts by: no operator may have it"
+            self._refuse((*at, "name"), why, nth)
         roles = self._texts(row, at, "roles", nth)
         for role in roles:
             if role not in set(Role):

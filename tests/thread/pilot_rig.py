@@ -24,6 +24,7 @@ import msgspec
 from console.api.flow import Flow
 from console.cli.main import main
 from console.config.load import load_profile
+from console.errors import PilotError
 from console.model.text import now
 from console.operations.index import find
 from console.operations.values import build
@@ -91,6 +92,7 @@ class Rig:
         self._mine = threading.local()
         self._sessions: list[Session] = []
         self._urls: list[str] = []
+        self._second = ""
 
     # the command line
 
@@ -182,6 +184,20 @@ class Rig:
         params = build(op, typed, now=now())
         plan = run(op.plan(params, session.engines)) if op.plan else None
         return run(op.run(params, session.engines, plan))
+
+    def do_as_second(self, operation: str, **typed: Any) -> Any:
+        """The same as a second operator, who is added where they are not there yet."""
+        if not self._second:
+            self.do("operator.add", operator="second", roles=["operator"], reason="a second person")
+            self._second = self.do("operator.token", operator="second", reason="theirs").secret
+        env = {**self.env, "PILOTCTL_TOKEN": self._second}
+        session, op = Session(load_profile(env), env), find(operation)
+        try:
+            params = build(op, typed, now=now())
+            plan = session.run(op.plan(params, session.engines)) if op.plan else None
+            return session.run(op.run(params, session.engines, plan))
+        finally:
+            session.close()
 
     # what partners do
 
@@ -385,7 +401,17 @@ def assessed(rig: Rig, partner: str, slug: str) -> None:
         "assessment.create", partner=partner, capability=slug, assessor="risk desk",
         summary="residual risk is low", valid_until="180d", reason="read on site",
     )  # fmt: skip
-    rig.do("assessment.accept", assessment=made.id, reason="accepted")
+    accepted(rig, made.id)
+
+
+def accepted(rig: Rig, assessment: str) -> None:
+    """Accept an assessment that the rig's operator entered: by a second person where one is."""
+    try:
+        rig.do("assessment.accept", assessment=assessment, reason="accepted")
+    except PilotError as error:
+        if error.code != "refused":
+            raise
+        rig.do_as_second("assessment.accept", assessment=assessment, reason="accepted")
 
 
 def granted(rig: Rig, partner: str = "acme", slug: str = CAPABILITY, **more: Any) -> Any:

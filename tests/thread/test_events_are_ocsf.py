@@ -166,6 +166,8 @@ def _about_operators(rig: Rig) -> None:
     rig.do("operator.set", operator="duty", roles=["responder"], reason="r")
     rig.do("operator.token", operator="duty", reason="r")
     rig.until(lambda: _is_known(rig, "duty"))
+    rig.do("operator.freeze", operator="duty", reason="r")
+    rig.do("operator.thaw", operator="duty", reason="r")
     rig.do("operator.cut", operator="duty", reason="r")
     rig.do("operator.restore", operator="duty", reason="r")
     rig.do("break-glass.seal", reason="r")

@@ -11,7 +11,16 @@ from typing import Any
 
 import pytest
 
-from tests.thread.pilot_rig import Rig, granted, key_of, programme, running, short_folder, vetted
+from tests.thread.pilot_rig import (
+    Rig,
+    accepted,
+    granted,
+    key_of,
+    programme,
+    running,
+    short_folder,
+    vetted,
+)
 from tests.thread.terminal import Terminal
 
 FIRST = pwd.getpwuid(os.getuid()).pw_name
@@ -51,7 +60,7 @@ def mended_draft(rig: Rig, partner: str) -> str:
     made = rig.do("assessment.create", partner=f"{partner}-2", capability="cyber.vuln-discovery",
                   assessor="risk", summary="low", valid_until="90d",
                   reason="r")  # fmt: skip
-    rig.do("assessment.accept", assessment=made.id, reason="r")
+    accepted(rig, made.id)
     return str(draft.id)
 
 

@@ -32,6 +32,7 @@ from console.services.gateway.schema import CREDENTIALS, POINTS, RECEIPTS
 from console.services.gateway.schema import STEPS as AT_GATEWAY
 from console.services.gateway.suspension import notices
 from console.services.operators import accounts
+from console.services.operators.configured import sync_configured_operators
 from console.services.operators.roster import Identities
 from console.services.policy import clock, partners, service
 from console.services.policy import gateway as line
@@ -100,7 +101,7 @@ class Books:
         """Do what the services do when they first start."""
         service.put_in_force(self.at_policy, self.bundle, at)
         partners.tell_every_partner(self.at_policy)
-        accounts.stand(self.at_policy, settings.operators, at)
+        sync_configured_operators(self.at_policy, settings.operators, at, by_default=True)
         self.names = [each.name for each in settings.operators]
         for name in POINT_NAMES:
             self.at_gateway.execute(

@@ -18,6 +18,7 @@ from console.api import operators as routes
 from console.api.problems import refusal
 from console.errors import PilotError
 from console.model.account import (
+    BREAK_GLASS_NAME,
     AccountKind,
     AccountState,
     IssuedToken,
@@ -25,9 +26,10 @@ from console.model.account import (
     OperatorAccount,
     OperatorToken,
     SetOperator,
+    is_reserved,
 )
 from console.model.ids import new_id
-from console.model.operator import Operator
+from console.model.operator import Role, may
 from console.model.stored import Page
 from console.services.events import event
 from console.services.operators import kept, owner
@@ -99,39 +101,6 @@ def _and_tell(
     return handler(conn, ask)
 
 
-def stand(conn: Connection, standing: Iterable[Operator], ask_at: Any) -> None:
-    """Keep an account for each operator of `pilot.toml`: its user and roles are from there."""
-    named = {each.name: each for each in standing}
-    changed = False
-    for each in named.values():
-        found = _found(conn, each.name)
-        account = OperatorAccount(
-            id=found.id if found else new_id("operator"),
-            revision=found.revision if found else 1,
-            created_at=found.created_at if found else ask_at, created_by="system",
-            updated_at=found.updated_at if found else ask_at, updated_by="system",
-            slug=each.name, kind=AccountKind.PERSON.value, user=each.name, roles=each.roles,
-            groups=each.groups, state=found.state if found else AccountState.ACTIVE.value,
-            state_reason=found.state_reason if found else "",
-            generation=found.generation if found else 0, standing=True,
-            tokens=found.tokens if found else [], used_at=found.used_at if found else None,
-        )  # fmt: skip
-        if account != found:
-            _store(conn, account)
-            changed = True
-    for row in conn.execute(select(ACCOUNTS.c.body)).scalars().all():
-        if row.standing and row.slug not in named and row.state == AccountState.ACTIVE:
-            gone = msgspec.structs.replace(
-                row, state=AccountState.CUT.value, state_reason="no longer in pilot.toml",
-                standing=False, tokens=[],
-            )  # fmt: skip
-            conn.execute(delete(TOKENS).where(TOKENS.c.name == row.slug))
-            _store(conn, gone)
-            changed = True
-    if changed:
-        _publish(conn)
-
-
 def listing(conn: Connection, ask: Ask) -> Page[OperatorAccount]:
     """Answer `operator list`, the newest first."""
     query = select(ACCOUNTS)
@@ -157,7 +126,10 @@ def show(conn: Connection, ask: Ask) -> OperatorAccount:
 def add(identities: Identities, conn: Connection, ask: Ask) -> OperatorAccount:
     """Answer `operator add`."""
     body: NewOperator = ask.body
-    if _found(conn, body.name) or identities.entry(body.name):
+    if is_reserved(body.name):
+        raise refusal("invalid", f"name: {body.name} is a name that pilotctl itself acts by",
+                      mend="choose another name")  # fmt: skip
+    if find(conn, body.name) or identities.entry(body.name):
         raise refusal("exists", f"there is an operator {body.name} already")
     if body.kind is AccountKind.BREAK_GLASS:
         raise refusal(
@@ -176,9 +148,9 @@ def add(identities: Identities, conn: Connection, ask: Ask) -> OperatorAccount:
         user=body.user, roles=sorted({each.value for each in body.roles}),
         groups=sorted(set(body.groups)), state=AccountState.ACTIVE.value,
     )  # fmt: skip
-    _store(conn, account)
+    save(conn, account)
     _record(conn, ask, "operator.add", account)
-    _publish(conn)
+    publish(conn)
     return account
 
 
@@ -196,9 +168,9 @@ def change(conn: Connection, ask: Ask) -> OperatorAccount:
     roles = before.roles if body.roles is None else sorted({each.value for each in body.roles})
     groups = before.groups if body.groups is None else sorted(set(body.groups))
     after = _changed(before, ask, roles=roles, groups=groups)
-    _store(conn, after)
+    save(conn, after)
     _record(conn, ask, "operator.set", after, before)
-    _publish(conn)
+    publish(conn)
     return after
 
 
@@ -221,9 +193,9 @@ def restore(conn: Connection, ask: Ask) -> OperatorAccount:
         before, ask, state=state.value, state_reason="", tokens=[],
         generation=before.generation + 1,
     )  # fmt: skip
-    _store(conn, after)
+    save(conn, after)
     _record(conn, ask, "operator.restore", after, before)
-    _publish(conn)
+    publish(conn)
     return after
 
 
@@ -239,9 +211,9 @@ def thaw(conn: Connection, ask: Ask) -> OperatorAccount:
     after = _changed(
         before, ask, state=AccountState.ACTIVE.value, state_reason="", thaws=before.thaws + 1
     )
-    _store(conn, after)
+    save(conn, after)
     _record(conn, ask, "operator.thaw", after, before)
-    _publish(conn)
+    publish(conn)
     return after
 
 
@@ -253,7 +225,7 @@ def issue(conn: Connection, ask: Ask) -> IssuedToken:
                       mend="pilotctl break-glass seal --replace")  # fmt: skip
     after, token, raw = _with_token(conn, ask, before, PREFIX, replace=ask.body.replace)
     _record(conn, ask, "operator.token", after, before)
-    _publish(conn)
+    publish(conn)
     return IssuedToken(account=after, token=token, secret=raw)
 
 
@@ -269,13 +241,13 @@ def seal(conn: Connection, ask: Ask) -> IssuedToken:
         ACCOUNTS.c.kind == AccountKind.BREAK_GLASS.value)).all())  # fmt: skip
     plain = OperatorAccount(
         id=new_id("operator"), created_at=ask.now, created_by=ask.operator.name,
-        updated_at=ask.now, updated_by=ask.operator.name, slug=f"break-glass-{count + 1}",
+        updated_at=ask.now, updated_by=ask.operator.name, slug=f"{BREAK_GLASS_NAME}{count + 1}",
         kind=AccountKind.BREAK_GLASS.value, user="", roles=roles_of_break_glass(), groups=[],
         state=AccountState.ACTIVE.value,
     )  # fmt: skip
     account, token, raw = _with_token(conn, ask, plain, BREAK_GLASS_PREFIX, replace=False)
     _record(conn, ask, "break-glass.seal", account)
-    _publish(conn)
+    publish(conn)
     return IssuedToken(account=account, token=token, secret=raw)
 
 
@@ -283,7 +255,7 @@ def learn(conn: Connection, marks: Iterable[Mark]) -> None:
     """Take over what any service says for ever of an account: that it was cut, or used."""
     changed = False
     for mark in marks:
-        account = _found(conn, mark.name)
+        account = find(conn, mark.name)
         if account is None:
             continue
         if mark.kind == "frozen":
@@ -298,7 +270,7 @@ def learn(conn: Connection, marks: Iterable[Mark]) -> None:
             kept.add(conn, [mark])
             changed |= _cut(conn, account, mark)
     if changed:
-        _publish(conn)
+        publish(conn)
 
 
 def _cut(conn: Connection, account: OperatorAccount, mark: Mark) -> bool:
@@ -306,7 +278,7 @@ def _cut(conn: Connection, account: OperatorAccount, mark: Mark) -> bool:
     if account.state == AccountState.CUT:
         return False
     conn.execute(delete(TOKENS).where(TOKENS.c.name == account.slug))
-    _store(conn, _marked(account, AccountState.CUT, mark, tokens=[]))
+    save(conn, _marked(account, AccountState.CUT, mark, tokens=[]))
     return True
 
 
@@ -314,7 +286,7 @@ def _frozen(conn: Connection, account: OperatorAccount, mark: Mark) -> bool:
     """Take over that an account was frozen; tell whether that is new."""
     if account.state != AccountState.ACTIVE:
         return False
-    _store(conn, _marked(account, AccountState.FROZEN, mark))
+    save(conn, _marked(account, AccountState.FROZEN, mark))
     return True
 
 
@@ -336,7 +308,7 @@ def _used(conn: Connection, account: OperatorAccount, mark: Mark) -> None:
     else:
         new = at is None or mark.at - at >= USED_EVERY
     if new:
-        _store(conn, msgspec.structs.replace(account, used_at=mark.at))
+        save(conn, msgspec.structs.replace(account, used_at=mark.at))
 
 
 def _with_token(
@@ -355,12 +327,12 @@ def _with_token(
     row = {"id": token.id, "name": account.slug, "sha256": hash_of(raw), "ends_at": ends_at}
     conn.execute(TOKENS.insert().values(row))
     after = _changed(account, ask, tokens=[*([] if replace else account.tokens), token])
-    _store(conn, after)
+    save(conn, after)
     return after, token, raw
 
 
 def _account(conn: Connection, name: str) -> OperatorAccount:
-    found = _found(conn, name)
+    found = find(conn, name)
     if found is None:
         names = list(conn.execute(select(ACCOUNTS.c.name)).scalars())
         near = get_close_matches(name, names, 1, 0.5)
@@ -379,7 +351,21 @@ def _living(conn: Connection, ask: Ask) -> OperatorAccount:
     return account
 
 
-def _found(conn: Connection, name: str) -> OperatorAccount | None:
+def active_people(conn: Connection, role: Role) -> list[str]:
+    """Return the names of the people who may do what asks for `role` now, by name."""
+    query = (
+        select(ACCOUNTS.c.body)
+        .where(
+            ACCOUNTS.c.state == AccountState.ACTIVE.value,
+            ACCOUNTS.c.kind == AccountKind.PERSON.value,
+        )
+        .order_by(ACCOUNTS.c.name)
+    )
+    return [each.slug for each in conn.execute(query).scalars() if may(each.roles, role)]
+
+
+def find(conn: Connection, name: str) -> OperatorAccount | None:
+    """Return an account by its name, None where there is none."""
     body: OperatorAccount | None = conn.execute(
         select(ACCOUNTS.c.body).where(ACCOUNTS.c.name == name)
     ).scalar_one_or_none()
@@ -393,7 +379,8 @@ def _changed(account: OperatorAccount, ask: Ask, **members: Any) -> OperatorAcco
     )  # fmt: skip
 
 
-def _store(conn: Connection, account: OperatorAccount) -> None:
+def save(conn: Connection, account: OperatorAccount) -> None:
+    """Keep an account as it is now. `publish` makes the services decide by it."""
     row = {
         "name": account.slug, "kind": account.kind, "state": account.state,
         "created_at": account.created_at, "body": account,
@@ -408,7 +395,7 @@ def _store(conn: Connection, account: OperatorAccount) -> None:
     )  # fmt: skip
 
 
-def _publish(conn: Connection) -> None:
+def publish(conn: Connection) -> None:
     """Make the next roster of what is kept now: every service decides by it from then on."""
     tokens: dict[str, list[RosterToken]] = {}
     for row in conn.execute(select(TOKENS)):

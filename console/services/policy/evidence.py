@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Select, select, update
 
+from console.api.policy import ASSESSMENT_ACCEPT
 from console.api.problems import refusal
 from console.engines.cedar import CedarBundle
 from console.model.evidence import (
@@ -25,6 +26,7 @@ from console.model.evidence import (
 from console.model.ids import new_id
 from console.model.stored import Page
 from console.model.text import rfc3339
+from console.services.operators import accounts
 from console.services.policy import find
 from console.services.policy.record import Actor, record
 from console.services.policy.settle import settle_all
@@ -317,12 +319,38 @@ def _decide(
         )
     if to is AssessmentState.ACCEPTED and assessment.valid_until <= ask.now:
         raise refusal("state", f"{assessment.id} ended {rfc3339(assessment.valid_until)}")
+    if to is AssessmentState.ACCEPTED:
+        _refuse_own(conn, assessment, ask)
     actor = Actor.of(ask)
     changed = _move(
         conn, assessment, to, actor, verb=verb, reason=body.reason, decided_by=actor.name
     )
     settle_all(conn, bundle, actor, partner=assessment.partner, capability=assessment.capability)
     return changed
+
+
+def _refuse_own(conn: Connection, assessment: Assessment, ask: Ask) -> None:
+    """Refuse to accept one's own assessment where somebody else could accept it."""
+    makers = {assessment.created_by.casefold(), assessment.assessor.strip().casefold()}
+    if ask.operator.name.casefold() not in makers:
+        return
+    others = [
+        name
+        for name in accounts.active_people(conn, ASSESSMENT_ACCEPT.role)
+        if name.casefold() not in makers
+    ]
+    if others:
+        raise refusal(
+            "refused",
+            f"{ask.operator.name} made {assessment.id}: a second person accepts it",
+            mend=f"ask {_some(others)}: pilotctl assessment accept {assessment.id}",
+            current=assessment,
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" or {len(names) - 3} others" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def _move(

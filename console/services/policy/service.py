@@ -20,6 +20,7 @@ from console.model.text import now
 from console.services.client import Client
 from console.services.events import SYSTEM
 from console.services.operators import accounts, cutting, kept, owner
+from console.services.operators.configured import sync_configured_operators
 from console.services.operators.roster import Identities
 from console.services.operators.spread import spread, tell_all
 from console.services.policy import (
@@ -75,7 +76,11 @@ async def serve(settings: Settings, _args: argparse.Namespace, stop: asyncio.Eve
     try:
         await store.write(lambda conn: put_in_force(conn, bundle))
         await store.write(partners.tell_every_partner)
-        await store.write(lambda conn: accounts.stand(conn, settings.operators, now()))
+        await store.write(
+            lambda conn: sync_configured_operators(
+                conn, settings.operators, now(), by_default=not settings.names_operators
+            )
+        )
         await store.read(lambda conn: kept.refresh(conn, identities))
         mount(web, bundle, gateway, identities.names, salt_of(settings.home))
         reads = Reads(SERVICE, store)

@@ -23,6 +23,7 @@ from console.services import settings
 from console.services.backup.swap import finish
 from console.services.demo import personas
 from console.services.settings import Home, Settings
+from console.services.supervisor.admins import refuse_without_admin
 from console.services.supervisor.child import PATIENCE, as_error
 from console.services.supervisor.keeper import (
     START_SECONDS,
@@ -69,6 +70,7 @@ def start(
         if found := _present(read.home, lock):
             return msgspec.structs.replace(found, already=True)
         try:
+            refuse_without_admin(read)
             refuse_taken_ports(read)
             if foreground:
                 return run(read, plan(read), lock=lock)

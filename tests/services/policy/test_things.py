@@ -208,6 +208,63 @@ def test_an_assessment_is_decided_once(tmp_path: Path) -> None:
     run(tmp_path, scenario, gateway=False)
 
 
+def test_who_made_an_assessment_accepts_it_only_where_nobody_else_could(tmp_path: Path) -> None:
+    async def scenario(rig: Rig) -> None:
+        api = rig.api
+        await api.ready()
+        me = _me()
+
+        async def entered(assessor: str, **headers: str) -> str:
+            body = {
+                "partner": "acme", "capability": "cyber.triage", "assessor": assessor,
+                "summary": "low", "valid_until": ahead(days=20), "reason": "r",
+            }  # fmt: skip
+            said = await api.ask("POST", "/v1/assessments", body, headers=headers)
+            assert said.status == 201, said
+            return f"/v1/assessments/{said.body['id']}/acceptance"
+
+        async def accepted(path: str, **headers: str) -> tuple[int, str]:
+            said = await api.ask("POST", path, {"reason": "r"}, revision=1, headers=headers)
+            return said.status, "" if said.status == 200 else said.problem
+
+        async def added(name: str, role: str, **more: str) -> dict[str, str]:
+            new = {"name": name, "roles": [role], "reason": "r", **more}
+            await api.post("/v1/operators", new)
+            issued = await api.post(f"/v1/operators/{name}/tokens", {"reason": "r"})
+            return {"Authorization": f"Bearer {issued['secret']}"}
+
+        assert await accepted(await entered(me)) == (200, ""), "nobody else is there"
+        viewer = await added("onlooker", "viewer")
+        machine = await added("robot", "operator", kind="service")
+        assert await accepted(await entered(me)) == (200, ""), "nobody else could"
+        mine = await entered("the risk desk")
+        mara = await added("mara", "operator")
+        assert await accepted(mine) == (403, "refused")
+        said = await api.ask("POST", mine, {"reason": "r"}, revision=1)
+        assert "mara" in said.body["mend"]
+        assert await accepted(mine, **viewer) == (403, "role-missing")
+        assert await accepted(mine, **mara) == (200, "")
+        about_me = await entered(f" {me.upper()} ", **mara)
+        assert await accepted(about_me) == (200, ""), "mara entered it, I made it: nobody is left"
+        assert await accepted(await entered("mara", **machine), **mara) == (403, "refused")
+        assert await accepted(await entered(me)) == (403, "refused")
+        await api.post("/v1/operators/mara/freeze", {"reason": "r"})
+        assert await accepted(await entered(me)) == (200, ""), "mara opens nothing"
+
+    run(tmp_path, scenario, gateway=False)
+
+
+@pytest.mark.parametrize("name", ["system", "service", "break-glass", "break-glass-7"])
+def test_nobody_is_called_as_pilotctl_itself_acts(tmp_path: Path, name: str) -> None:
+    async def scenario(rig: Rig) -> None:
+        new = {"name": name, "roles": ["admin"], "reason": "r"}
+        said = await rig.api.ask("POST", "/v1/operators", new)
+        assert (said.status, said.problem) == (422, "invalid")
+        assert "pilotctl itself acts by" in said.body["detail"]
+
+    run(tmp_path, scenario, gateway=False)
+
+
 def test_each_role_may_what_its_routes_say_and_no_more(tmp_path: Path) -> None:
     (tmp_path / "pilot.toml").write_text(
         f'[[operators]]\nname = "{_me()}"\nroles = ["responder"]\n'

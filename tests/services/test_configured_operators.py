@@ -1,0 +1,162 @@
+"""The operators of `pilot.toml`: named, changed, removed, named again; never without an admin."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from sqlalchemy import Connection
+
+from console.errors import ExitCode, PilotError
+from console.model.operator import Operator
+from console.model.text import now
+from console.services import settings
+from console.services.operators import accounts, kept
+from console.services.operators.configured import REMOVED, sync_configured_operators
+from console.services.operators.roster import Identities, Mark
+from console.services.policy.tables import STEPS
+from console.services.store import Store
+from console.services.store.outbox import after
+from console.services.supervisor import start
+from console.services.supervisor.admins import operators_of, refuse_without_admin
+
+ME = pwd.getpwuid(os.geteuid()).pw_name
+OTHER = next(each.pw_name for each in pwd.getpwall() if each.pw_name != ME)
+
+
+def named(name: str, *roles: str) -> Operator:
+    return Operator(name=name, uid=pwd.getpwnam(name).pw_uid, roles=list(roles))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store.open(tmp_path / "policy.db", STEPS, durable=False)
+    yield opened
+    opened.close()
+
+
+class File:
+    """A pilot.toml that is edited, and what policy makes of it at each start."""
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.told = store, 0
+
+    def start(self, *operators: Operator, by_default: bool = False) -> list[tuple[str, str]]:
+        """Start with these operators; return the events of it: action and whom."""
+        self.identities = Identities("policy", operators)
+        self.store.write_now(
+            lambda conn: sync_configured_operators(conn, operators, now(), by_default=by_default)
+        )
+        self.store.read_now(lambda conn: kept.refresh(conn, self.identities))
+        page = self.store.read_now(lambda conn: after(conn, self.told, 100))
+        self.told = page.head
+        return [_action(each.body) for each in page.items]
+
+    def state(self, name: str) -> str:
+        found = self.store.read_now(lambda conn: accounts.find(conn, name))
+        assert found is not None
+        return found.state
+
+    def lets_in(self, name: str) -> bool:
+        try:
+            self.identities.directory.caller(pwd.getpwnam(name).pw_uid, "", now())
+        except PilotError:
+            return False
+        return True
+
+
+def _action(body: str) -> tuple[str, str]:
+    told = json.loads(body)["unmapped"]
+    assert told["actor"] == "system"
+    return told["action"], told["target"]
+
+
+def test_who_is_removed_from_the_file_is_cut_and_let_in_again_when_named_again(
+    store: Store,
+) -> None:
+    file = File(store)
+    assert file.start(named(ME, "admin"), by_default=True) == []
+    assert file.start(named(ME, "admin"), by_default=True) == []
+    assert file.start(named(ME, "admin"), named(OTHER, "admin")) == [("operator.add", OTHER)]
+    assert file.start(named(ME, "admin")) == [("operator.cut", OTHER)]
+    assert (file.state(OTHER), file.lets_in(OTHER)) == ("cut", False)
+    assert file.start(named(ME, "admin"), named(OTHER, "viewer")) == [("operator.restore", OTHER)]
+    assert (file.state(OTHER), file.lets_in(OTHER)) == ("active", True)
+    assert file.start(named(ME, "admin"), named(OTHER, "auditor")) == [("operator.set", OTHER)]
+    assert file.start(named(ME, "admin"), named(OTHER, "auditor")) == []
+    assert file.start(named(OTHER, "admin")) == [("operator.set", OTHER), ("operator.cut", ME)]
+
+
+def test_a_cut_that_a_person_made_outlives_the_file(store: Store) -> None:
+    file = File(store)
+    both = named(ME, "admin"), named(OTHER, "admin")
+    file.start(*both)
+    mark = Mark(name=OTHER, generation=0, kind="cut", at=now(), by=ME, reason=REMOVED)
+    store.write_now(lambda conn: accounts.learn(conn, [mark]))
+    assert file.start(named(ME, "admin")) == [("operator.set", OTHER)]
+    assert file.start(*both) == [("operator.set", OTHER)]
+    assert (file.state(OTHER), file.lets_in(OTHER)) == ("cut", False)
+
+
+def test_a_service_lets_nobody_in_who_is_gone_from_the_file_before_policy_says_so(
+    store: Store,
+) -> None:
+    file = File(store)
+    file.start(named(ME, "admin"), named(OTHER, "admin"))
+    told = store.read_now(kept.roster)
+    gateway = Identities("gateway", [named(ME, "admin")])
+    gateway.take(told, ())
+    assert gateway.entry(OTHER) is None
+
+
+def test_up_refuses_operators_without_an_admin_and_says_who_is_what(tmp_path: Path) -> None:
+    home = settings.prepare(tmp_path / "home")
+    home.config.write_text(f'[[operators]]\nname = "{OTHER}"\nroles = ["responder"]\n')
+    with pytest.raises(PilotError) as caught:
+        start(home.path)
+    assert (caught.value.code, caught.value.exit) == ("no-admin", ExitCode.USAGE)
+    assert f"{OTHER}: responder" in caught.value.message
+    assert not home.store("policy").exists()
+    with home.config.open("a") as file:
+        file.write(f'[[operators]]\nname = "{ME}"\nroles = ["admin"]\n')
+    read = settings.load(home.path)
+    refuse_without_admin(read)
+    assert operators_of(read).endswith(f"{OTHER}: responder; {ME}: admin")
+
+
+def test_an_admin_who_is_not_in_the_file_is_one(tmp_path: Path) -> None:
+    home = settings.prepare(tmp_path / "home")
+    home.config.write_text(f'[[operators]]\nname = "{OTHER}"\nroles = ["responder"]\n')
+    read = settings.load(home.path)
+    store = Store.open(home.store("policy"), STEPS, durable=False)
+    File(store).start(named(OTHER, "responder"))
+    with pytest.raises(PilotError, match="no admin"):
+        refuse_without_admin(read)
+
+    def add(conn: Connection) -> None:
+        account = accounts.find(conn, OTHER)
+        assert account is not None
+        other = msgspec.structs.replace(account, slug="mara", roles=["admin"], standing=False)
+        accounts.save(conn, other)
+
+    store.write_now(add)
+    store.close()
+    refuse_without_admin(read)
+
+
+@pytest.mark.parametrize("name", ["system", "service", "break-glass", "break-glass-1"])
+def test_the_file_cannot_give_a_person_a_name_that_pilotctl_acts_by(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = pwd.struct_passwd((name, "x", 4242, 4242, "", "/", "/bin/sh"))
+    monkeypatch.setattr(pwd, "getpwnam", lambda _name: user)
+    settings.prepare(tmp_path).config.write_text(
+        f'[[operators]]\nname = "{name}"\nroles = ["admin"]\n'
+    )
+    with pytest.raises(PilotError, match="pilotctl itself acts by"):
+        settings.load(tmp_path)
