@@ -52,6 +52,9 @@ class Charge(msgspec.Struct, kw_only=True, frozen=True, rename="pascal"):
     service_subcategory: str = "Generative AI"
     sku_id: str
     sku_meter: str
+    sku_price_details: dict[str, str] | None
+    """What every charge of one price shares; null where there is no price. Keys of a provider's
+    own begin with `x_`."""
     sku_price_id: str | None
     sub_account_id: str
     """The partner."""

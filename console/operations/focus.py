@@ -96,6 +96,7 @@ def _charge(line: _Line, side: str, tokens: int, billed: int, unit: int | None) 
         service_name=pilot,
         sku_id=sku,
         sku_meter=f"{side} Tokens",
+        sku_price_details={"x_Model": model, "x_TokenType": side} if price else None,
         sku_price_id=f"{price}/{side.lower()}" if price else None,
         sub_account_id=partner,
         sub_account_name=partner or "unknown callers",

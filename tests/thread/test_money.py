@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -100,6 +101,10 @@ def test_a_day_of_money(rig: Rig) -> None:
     assert billed == whole
     assert {each["SubAccountId"] for each in focus} == {"acme", "northwind"}
     assert {each["SkuMeter"] for each in focus} == {"Input Tokens", "Output Tokens"}
+    for each in focus:
+        details = json.loads(each["SkuPriceDetails"]) if each["SkuPriceDetails"] else None
+        assert (details is None) == (each["SkuPriceId"] == "")
+        assert details is None or details["x_TokenType"] == each["SkuMeter"].split()[0]
     assert explained.exit in {0, 3}
 
     # how long it lasts
