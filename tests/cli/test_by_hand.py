@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import stat
 import subprocess
@@ -170,6 +171,31 @@ def test_spec_of_an_api_is_an_openapi_document_whose_references_resolve(rig, api
     text = json.dumps(said)
     for reference in {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}:
         assert reference in said["components"]["schemas"]
+
+
+@pytest.mark.parametrize("api", ["policy", "gateway", "audit"])
+def test_what_spec_says_of_an_api_holds_in_every_dialect(rig, api):
+    said = rig("spec", "--api", api).json
+    patterns = set(every(said, "pattern"))
+    assert all(each.isascii() and re.compile(each) for each in patterns)
+    if api == "policy":
+        partner = said["components"]["schemas"]["NewPartner"]["properties"]["name"]
+        assert re.search(partner["pattern"], "Größe 東京")
+        assert not re.search(partner["pattern"], "a\u202eevil")
+    tags = {each["name"] for each in said["tags"]}
+    for path in said["paths"].values():
+        for item in path.values():
+            assert item["description"]
+            assert set(item["tags"]) <= tags
+
+
+def every(value, name):
+    """Return each member of this name, at any depth."""
+    if isinstance(value, dict):
+        yield from (each for key, each in value.items() if key == name)
+    for each in value.values() if isinstance(value, dict) else value:
+        if isinstance(each, dict | list):
+            yield from every(each, name)
 
 
 def test_spec_names_the_nearest_api(rig):

@@ -20,6 +20,14 @@ from console.operations.spec import Operation, fields
 if TYPE_CHECKING:
     from console.cli.context import Context
 
+_ABOUT = (
+    "Requests refuse members that are not named here; answers may have more. Text never holds "
+    "control or format characters where its pattern excludes them: the service also refuses "
+    "the tag characters U+E0000 to U+E007F there, which not every engine's patterns can name."
+)
+_ASTRAL = re.compile("[\U00010000-\U0010ffff](-[\U00010000-\U0010ffff])?")
+_TITLES = {op.id: op.summary for op in all_operations()}
+
 _APIS: dict[str, tuple[Route, ...]] = {str(api): routes for api, routes in CONTRACT.items()}
 
 
@@ -68,12 +76,21 @@ def openapi(api: str) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _path_item(route, by_kind)
-    return {
+    document = {
         "openapi": "3.1.0",
-        "info": {"title": f"pilotctl {api} API", "version": __version__},
+        "info": {
+            "title": f"pilotctl {api} API",
+            "version": __version__,
+            "description": _ABOUT,
+            "contact": {"name": "the operators of this pilot"},
+        },
+        "servers": [{"url": "/", "description": "a Unix socket, or the address of a profile"}],
+        "tags": [{"name": name} for name in sorted({_tag(route) for route in routes})],
         "paths": paths,
         "components": {"schemas": components},
     }
+    published: dict[str, Any] = _portable(document)
+    return published
 
 
 def _operation(op: Operation) -> dict[str, Any]:
@@ -116,6 +133,8 @@ def _path_item(route: Route, by_kind: dict[str, dict[str, Any]]) -> dict[str, An
     media = "text/event-stream" if route.streams else media
     item: dict[str, Any] = {
         "operationId": route.id,
+        "tags": [_tag(route)],
+        "description": _description(route),
         "x-role": route.role,
         "x-direction": route.direction,
         "parameters": parameters,
@@ -137,6 +156,41 @@ def _path_item(route: Route, by_kind: dict[str, dict[str, Any]]) -> dict[str, An
             "content": {"application/json": {"schema": schema}},
         }
     return item
+
+
+def _tag(route: Route) -> str:
+    """Return the noun that a route is about."""
+    return route.id.partition(".")[0]
+
+
+def _description(route: Route) -> str:
+    """Say what a route does, where an operation says it, and who may ask for it."""
+    does = {"opens": " Opens access.", "closes": " Closes access."}.get(route.direction, "")
+    title = f"{_TITLES[route.id].rstrip('.')}. " if route.id in _TITLES else ""
+    return f"{title}For the role {route.role.value}.{does}"
+
+
+def _portable(value: Any) -> Any:
+    """Return JSON data whose patterns compile in every dialect of regular expressions.
+
+    Engines without a Unicode mode read a character beyond U+FFFF as two, and a range of such
+    as one that runs backwards. What stands for itself is escaped, so that it can be read.
+    """
+    if isinstance(value, list):
+        return [_portable(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: _portable_pattern(each) if name == "pattern" and isinstance(each, str)
+        else _portable(each)
+        for name, each in value.items()
+    }  # fmt: skip
+
+
+def _portable_pattern(pattern: str) -> str:
+    return "".join(
+        char if " " <= char <= "~" else f"\\u{ord(char):04x}" for char in _ASTRAL.sub("", pattern)
+    )
 
 
 def _parameter(name: str, where: str, *, required: bool = False) -> dict[str, Any]:
