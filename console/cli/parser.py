@@ -19,6 +19,7 @@ import msgspec
 from console.cli.output import FORMATS
 from console.cli.terminal import columns
 from console.errors import ExitCode, PilotError
+from console.model.number import whole_number
 from console.model.operator import Direction
 from console.model.text import now
 from console.operations.spec import Effect, Field, Kind, Operation, fields
@@ -252,9 +253,10 @@ def _add_manner(parser: Parser, op: Operation) -> None:
 
 def _asked(namespace: argparse.Namespace) -> Asked:
     timeout = getattr(namespace, "timeout_", None)
-    revision = getattr(namespace, "revision_", None)
-    if revision is not None and not (revision.isascii() and revision.isdigit()):
-        raise usage(f"--revision {revision!r} is not a number")
+    said = getattr(namespace, "revision_", None)
+    revision = None if said is None else whole_number(said)
+    if said is not None and revision is None:
+        raise usage(f"--revision {said!r} is not a number")
     key = getattr(namespace, "idempotency_key_", "")
     if key and not (key.isascii() and key.isprintable() and len(key) <= 128 and " " not in key):
         raise usage("--idempotency-key is at most 128 printable ASCII characters")
@@ -262,7 +264,7 @@ def _asked(namespace: argparse.Namespace) -> Asked:
         dry_run=getattr(namespace, "dry_run_", False),
         yes=getattr(namespace, "yes_", False),
         confirm=getattr(namespace, "confirm_", None),
-        revision=None if revision is None else int(revision[:18]),
+        revision=revision,
         idempotency_key=key,
         wait=not getattr(namespace, "no_wait_", False),
         timeout=None if timeout is None else float(seconds(timeout)),

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from console.model.number import whole_number
+
 
 class Terminal(NamedTuple):
     """Facts about the process's three streams."""
@@ -55,9 +57,8 @@ def _is_tty(stream: object) -> bool:
 
 def columns(environ: Mapping[str, str]) -> int:
     """Return the cells in a line: what COLUMNS says, else the terminal's own, else 80."""
-    said = environ.get("COLUMNS", "")
-    if said.isascii() and said.isdigit() and int(said[:6]) > 0:
-        return max(20, int(said[:6]))
+    if said := whole_number(environ.get("COLUMNS", ""), 6):
+        return max(20, said)
     for descriptor in (1, 2, 0):
         try:
             return max(20, os.get_terminal_size(descriptor).columns or 80)

@@ -18,6 +18,7 @@ from console.api.problems import as_error
 from console.api.route import Route
 from console.errors import ExitCode, PilotError
 from console.model.ids import ulid
+from console.model.number import whole_number
 from console.net.client import Apis, Lost
 from console.net.wire import MOST_BYTES, Request, printable, request_of
 
@@ -116,7 +117,7 @@ class Tail:
 
     def _message(self, event: dict[str, str]) -> Message:
         try:
-            number = int(event["id"])
+            number = _number(event["id"])
             data = msgspec.json.decode(event["data"].encode())
             previous, row = data["previous"], data["row"]
             if row is not None:
@@ -184,3 +185,11 @@ def _events(chunks: Iterator[bytes]) -> Iterator[list[dict[str, str]]]:
                 value = value.removeprefix(" ")
                 event[name] = f"{event[name]}\n{value}" if name in event else value
         yield found
+
+
+def _number(text: str) -> int:
+    """Return a stream's number, -1 before the first row. Raises `ValueError`."""
+    found = -1 if text == "-1" else whole_number(text)
+    if found is None:
+        raise ValueError(text)
+    return found

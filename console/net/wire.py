@@ -15,6 +15,7 @@ from console import __version__
 from console.api.flow import Call, Reply
 from console.api.problems import as_error
 from console.errors import ExitCode, PilotError
+from console.model.number import whole_number
 
 MOST_BYTES = 64 * 1024 * 1024
 """The largest answer that is read. The services page far below it."""
@@ -101,8 +102,8 @@ def may_retry(answer: Answer) -> bool:
 
 def retry_after(answer: Answer) -> float | None:
     """Return the seconds that the server asks to be left alone, where it says a number."""
-    said = answer.headers.get("retry-after", "")
-    return float(said) if said.isascii() and said.isdigit() and len(said) < 9 else None
+    said = whole_number(answer.headers.get("retry-after", ""), 8)
+    return None if said is None else float(said)
 
 
 def _segment(value: str, *, keep: str) -> str:

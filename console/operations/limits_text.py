@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+import re
+from decimal import Decimal
 from difflib import get_close_matches
 
 import msgspec
 
 from console.errors import ExitCode, PilotError
 from console.model.limits import UNLIMITED, Limits, Period
+from console.model.number import whole_number
 
 NONE = "none"
 """The text of no limit at all."""
@@ -21,6 +23,7 @@ _COUNTS = {
     "tokens": "tokens_per_minute",
     "parallel": "parallel",
 }
+_AMOUNT = re.compile(r"[0-9]{1,12}(\.[0-9]{1,6})?|\.[0-9]{1,6}")
 _NAMES = (*_COUNTS, "budget", "per")
 
 
@@ -68,13 +71,11 @@ def write(limits: Limits) -> str:
 
 def money(text: str) -> int:
     """Return an amount in micro-units: `250` or `0.5`. Raises exit 2."""
-    try:
-        micros = Decimal(text.strip()) * MICROS
-    except InvalidOperation:
-        micros = Decimal(-1)
-    if not micros.is_finite() or micros <= 0 or micros != int(micros) or micros > 10**15:
+    found = _AMOUNT.fullmatch(text.strip())
+    micros = int(Decimal(found[0]) * MICROS) if found else 0
+    if not 0 < micros <= 10**15:
         raise _bad(f"{text[:40]!r} is no amount")
-    return int(micros)
+    return micros
 
 
 def shown_money(micros: int) -> str:
@@ -90,9 +91,10 @@ def amount(micros: int) -> str:
 
 
 def _count(name: str, value: str) -> int:
-    if not (value.strip().isascii() and value.strip().isdigit()):
+    found = whole_number(value.strip())
+    if found is None:
         raise _bad(f"{name}={value[:40]!r} is not a whole number")
-    return int(value.strip()[:18])
+    return found
 
 
 def _bad(message: str, hint: str = "") -> PilotError:

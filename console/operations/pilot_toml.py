@@ -13,6 +13,7 @@ import msgspec
 from console.errors import ExitCode, PilotError
 from console.model.access import CapabilityText, PilotText, Stage
 from console.model.limits import UNLIMITED
+from console.model.number import whole_number
 from console.operations import limits_text
 from console.operations.values import length, seconds
 
@@ -184,8 +185,9 @@ def _place(error: str, members: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the place in the file of a msgspec error: `$.stages[0].most_partners`."""
     found = re.search(r"`\$\.?([^`]*)`", error)
     parts = re.findall(r"[^.\[\]]+", found.group(1)) if found else []
-    if len(parts) > 1 and parts[0] == "stages" and parts[1].isdigit():
-        parts[1] = str(members["stages"][int(parts[1])]["key"])
+    place = whole_number(parts[1]) if len(parts) > 1 and parts[0] == "stages" else None
+    if place is not None:
+        parts[1] = str(members["stages"][place]["key"])
     names = {"longest_grant_seconds": "longest", "grace_seconds": "grace"}
     return tuple(names.get(part, part) for part in parts)
 

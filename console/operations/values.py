@@ -20,6 +20,7 @@ import msgspec
 from console.errors import ExitCode, PilotError
 from console.model.access import Stage, StageKey
 from console.model.limits import Limits
+from console.model.number import whole_number
 from console.model.text import is_slug, rfc3339
 from console.operations import limits_text
 from console.operations.spec import Field, Kind, Operation, fields
@@ -158,9 +159,11 @@ def _choice(text: str, choices: tuple[str, ...]) -> str:
 
 
 def _number(text: str) -> int:
-    if not re.fullmatch(r"-?\d{1,18}", text.strip(), re.ASCII):
+    wanted = text.strip()
+    found = whole_number(wanted.removeprefix("-"))
+    if found is None:
         raise _bad(f"{text[:80]!r} is not a whole number", "100")
-    return int(text)
+    return -found if wanted.startswith("-") else found
 
 
 def _flag(text: str) -> bool:

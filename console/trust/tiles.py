@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from console.errors import ExitCode, PilotError
+from console.model.number import whole_number
 from console.trust.merkle import HASH_SIZE, NodeReader, leaf_hashes, new_leaf, root_of
 
 WIDTH = 256
@@ -57,14 +58,11 @@ def parse_tile_path(path: str) -> Tile:
     named, _, width = named.partition(".p/")
     level, _, number = named.partition("/")
     digits = number.replace("/", "").replace("x", "")
-    if all(each.isascii() and each.isdigit() for each in (digits, width or "0")) and (
-        level == "entries" or (level.isascii() and level.isdigit() and len(level) <= 2)
-    ):
-        tile = Tile(
-            None if level == "entries" else int(level),
-            int(digits[:24]),
-            int(width[:4]) if width else WIDTH,
-        )
+    height = None if level == "entries" else whole_number(level, 2)
+    index = whole_number(digits, 24)
+    leaves = whole_number(width, 4) if width else WIDTH
+    if (level == "entries" or height is not None) and index is not None and leaves is not None:
+        tile = Tile(height, index, leaves)
         # Writing it again is the strictest check of zeroes, `x`, and partial widths.
         if tile.path == path and 1 <= tile.width <= WIDTH and (tile.level or 0) <= 63:
             return tile

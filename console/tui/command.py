@@ -23,6 +23,7 @@ class Command(NamedTuple):
 
 
 _OPTION = re.compile(r"([a-z][a-z0-9_-]*)=(.*)", re.DOTALL)
+_NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
 
 
 def parse(line: str) -> Command:
@@ -124,10 +125,8 @@ def _test(term: Term, get: Getter) -> Callable[[Any], bool]:
 
 
 def _number(text: str) -> float | None:
-    try:
-        return float(text.replace(",", "").lstrip("t#"))
-    except ValueError:
-        return None
+    found = _NUMBER.fullmatch(text.replace(",", "").lstrip("t#"))
+    return float(found[0]) if found else None
 
 
 def nearest(name: str, known: Sequence[str]) -> list[str]:

@@ -20,6 +20,7 @@ from console.api.route import Route
 from console.cli.execute import check_permitted, command_line
 from console.cli.parser import Parser, add_common, common_of, no_such, usage
 from console.errors import ExitCode, PilotError
+from console.model.number import whole_number
 from console.model.operator import Role
 
 if TYPE_CHECKING:
@@ -49,9 +50,9 @@ def run(argv: list[str], context: Context) -> int:
             f"the answer of {route.id} holds a secret, which `api` would print",
             f"use: pilotctl {route.id.replace('.', ' ')} --secret-file PATH",
         )
-    revision = namespace.revision
-    if revision and not (revision.isascii() and revision.isdigit()):
-        raise usage(f"--revision {revision!r} is not a number")
+    revision = whole_number(namespace.revision or "")
+    if namespace.revision and revision is None:
+        raise usage(f"--revision {namespace.revision!r} is not a number")
     body = _body(namespace.data) if route.body or namespace.data else None
     changes = route.writes and route.role is not Role.VIEWER
     profile = context.profile(common)
@@ -71,7 +72,7 @@ def run(argv: list[str], context: Context) -> int:
         path,
         query,
         body,
-        int(revision[:18]) if revision else None,
+        revision,
         idempotency_key=namespace.key,
     )
     try:

@@ -24,6 +24,7 @@ import msgspec
 from sqlalchemy import Connection, func, select
 
 from console.errors import PilotError
+from console.model.number import whole_number
 from console.model.oncall import Delivery, DeliveryState, OncallTarget
 from console.model.text import now
 from console.services.audit import oncall, pages
@@ -273,6 +274,5 @@ def _judged(status: int, headers: Mapping[str, str]) -> _Outcome:
         return _Outcome()
     if status == 410:
         return _Outcome("it answered 410: it is gone for good", last=True)
-    after = headers.get("Retry-After", "")
-    wait = float(after) if after.isascii() and after.isdigit() and len(after) < 8 else 0.0
-    return _Outcome(f"it answered {status}", wait=wait)
+    wait = whole_number(headers.get("Retry-After", ""), 7) or 0
+    return _Outcome(f"it answered {status}", wait=float(wait))

@@ -10,6 +10,7 @@ from console.api.problems import refusal
 from console.errors import PilotError
 from console.model.audit import EventProof, LogGrowth, LogHead
 from console.model.enforcement import LogProof
+from console.model.number import whole_number
 from console.services.audit import search
 from console.services.audit.publisher import Publisher
 from console.services.web import Answer, Ask
@@ -102,9 +103,10 @@ def _size(name: str, said: str, most: int, usual: int | None) -> int:
     """Read a tree size between 1 and `most`; a proof from the empty tree proves nothing."""
     if not said and usual:
         return usual
-    if not (said.isascii() and said.isdigit() and 0 < int(said[:18]) <= most):
+    size = whole_number(said)
+    if size is None or not 0 < size <= most:
         raise refusal("invalid", f"{name}: must be a tree size from 1 to {most}")
-    return int(said[:18])
+    return size
 
 
 def _base64(raw: bytes) -> str:

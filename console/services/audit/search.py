@@ -21,6 +21,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from console.api.problems import refusal
 from console.model.audit import Event
+from console.model.number import whole_number
 from console.model.stored import Page
 from console.model.text import is_slug
 from console.services.audit.leaf import Leaf, read_leaf
@@ -206,8 +207,9 @@ def event(conn: Connection, ask: Ask) -> Event:
 def find(conn: Connection, named: str) -> Row[Any]:
     """Return the leaf of that event id or index. Raises the problem `not-found`."""
     query = select(LEAVES)
-    if named.isascii() and named.isdigit():
-        query = query.where(LEAVES.c.idx == int(named[:18]))
+    index = whole_number(named)
+    if index is not None:
+        query = query.where(LEAVES.c.idx == index)
     else:
         query = query.where(LEAVES.c.event_id == named)
     row = conn.execute(query).first()
@@ -298,8 +300,9 @@ def _moment(name: str, said: str) -> datetime:
 
 
 def _index(said: str) -> int:
-    if said == "-1" or (said.isascii() and said.isdigit()):
-        return int(said[:18])
+    index = -1 if said == "-1" else whole_number(said)
+    if index is not None:
+        return index
     raise refusal("malformed", f"after: not an index: {said[:40]!a}")
 
 

@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from console import __version__
 from console.api import gateway as api
 from console.model.enforcement import Point
+from console.model.number import whole_number
 from console.model.operator import ServiceStatus
 from console.services import settings
 from console.services.events import SYSTEM, event
@@ -305,8 +306,8 @@ class Control:
 
 
 def _number(ask: Ask, name: str, otherwise: int = 0) -> int:
-    text = ask.query.get(name, "")
-    return int(text) if text.isdecimal() else otherwise
+    found = whole_number(ask.query.get(name, ""))
+    return otherwise if found is None else found
 
 
 def _wait(ask: Ask) -> float:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, func, select
 
 from console.api.problems import refusal
 from console.model.grant import GrantProjection, GrantState, QuietGrant
+from console.model.number import whole_number
 from console.model.stored import Page
 from console.services.gateway import changes
 from console.services.gateway.schema import USAGE
@@ -89,9 +90,10 @@ def _since(ask: Ask) -> datetime:
 def _paged(found: list[QuietGrant], ask: Ask) -> Page[QuietGrant]:
     """Return the part of a list that is wanted; the cursor is the place in it."""
     at, limit = ask.query.get("cursor", ""), ask.query.get("limit", "")
-    if not _number(at or "0") or not _number(limit or "1") or limit == "0":
+    start, wanted = whole_number(at or "0", 9), whole_number(limit or str(_USUAL), 9)
+    if start is None or not wanted:
         raise refusal("malformed", "cursor, limit: not of this list")
-    start, most = int(at or 0), min(int(limit or _USUAL), _MOST)
+    most = min(wanted, _MOST)
     rest = found[start + most :]
     return Page(
         as_of=ask.now,
@@ -99,7 +101,3 @@ def _paged(found: list[QuietGrant], ask: Ask) -> Page[QuietGrant]:
         items=found[start : start + most],
         next_cursor=str(start + most) if rest else "",
     )
-
-
-def _number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 9

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from console.errors import ExitCode, PilotError
+from console.model.number import whole_number
 from console.services.settings import Home
 from console.services.supervisor.child import MOST_STILLBIRTHS, Child
 from console.services.supervisor.logs import BoundedLog
@@ -68,7 +69,7 @@ class Lock:
             fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             said = os.pread(self._descriptor, 32, 0).strip()
-            return int(said) if said.isdigit() else 0
+            return whole_number(said.decode("ascii", "replace")) or 0
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         return 0
 

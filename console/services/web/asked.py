@@ -12,6 +12,7 @@ from console.api.problems import refusal
 from console.api.route import Route
 from console.errors import PilotError
 from console.model.ids import new_id
+from console.model.number import whole_number
 from console.services.web.decode import nearest, quoted
 
 BODY_SECONDS = 20.0
@@ -20,7 +21,7 @@ BODY_SECONDS = 20.0
 _REQUEST_ID = re.compile(r"[\x20-\x7e]{1,256}")
 _BEARER = re.compile(r"[Bb]earer ([\x21-\x7e]{1,512})")
 _KEY = re.compile(r'"([\x21\x23-\x5b\x5d-\x7e]{1,128})"|([\x21\x23-\x5b\x5d-\x7e]{1,128})')
-_ETAG = re.compile(r'"(\d{1,15})"')
+_ETAG = re.compile(r'"([0-9]{1,15})"')
 
 
 def request_id(request: web.Request) -> str:
@@ -144,6 +145,7 @@ def number(query: Mapping[str, str], name: str, otherwise: int) -> int:
     text = query.get(name, "")
     if not text:
         return otherwise
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+    found = whole_number(text)
+    if found is None:
         raise refusal("malformed", f"{name}: must be a whole number")
-    return int(text)
+    return found

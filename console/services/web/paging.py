@@ -16,6 +16,7 @@ from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import UnaryExpression
 
 from console.api.problems import refusal
+from console.model.number import whole_number
 from console.model.stored import Page
 from console.services.web.ask import Ask
 
@@ -117,9 +118,10 @@ def sparse_page(
 def _limit(text: str) -> int:
     if not text:
         return USUAL
-    if not (text.isascii() and text.isdigit() and FEWEST <= int(text[:9]) <= MOST):
+    limit = whole_number(text)
+    if limit is None or not FEWEST <= limit <= MOST:
         raise refusal("malformed", f"limit: must be a whole number from {FEWEST} to {MOST}")
-    return int(text)
+    return limit
 
 
 def _column(key: ColumnElement[Any]) -> ColumnElement[Any]:

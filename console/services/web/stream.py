@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 
 from console.api.problems import refusal
 from console.errors import PilotError
+from console.model.number import whole_number
 from console.services.store import Store
 from console.services.web.ask import Ask
 
@@ -113,10 +114,11 @@ class Streams:
     async def _begins(self, ask: Ask, newest: Callable[[Connection], int]) -> int:
         last, wanted = ask.request.headers.get("Last-Event-ID", ""), ask.query.get("from", "")
         if said := last or wanted:
-            digits = said.removeprefix("-")
-            if not (digits.isascii() and digits.isdigit() and len(digits) < 18):
+            number = whole_number(said.removeprefix("-"))
+            if number is None:
                 raise refusal("malformed", f"from: not a number: {said[:40]!a}")
-            after, known = int(said) - (0 if last else 1), await self._store.read(newest)
+            begins = -number if said.startswith("-") else number
+            after, known = begins - (0 if last else 1), await self._store.read(newest)
             if after > known:
                 raise refusal(
                     "invalid",
