@@ -20,10 +20,11 @@ from console.cli.terminal import Terminal
 from console.errors import ExitCode, PilotError
 from console.model.stored import Page
 from console.model.text import now
+from console.present.cells import anchored, width
 from console.present.columns import Column, answer_name, columns_of, name_of, text_of
 from console.present.data import as_csv, as_json, as_json_line
 from console.present.detail import detail_lines
-from console.present.safe import safe
+from console.present.safe import safe, toml_escaped
 
 FORMATS = ("table", "json", "jsonl", "csv", "name")
 
@@ -77,7 +78,11 @@ class Output:
         self._write(as_json(value))
 
     def lines(self, lines: Iterable[str]) -> None:
-        """Write lines that are escaped already."""
+        """Write lines that are escaped already; on a terminal, with their columns in place."""
+        terminal = self._terminal
+        if terminal.stdout_tty and not terminal.dumb:
+            room = terminal.columns
+            lines = [anchored(line) if width(line) <= room else line for line in lines]
         self._write("".join(f"{line}\n" for line in lines))
 
     def alternate_screen(self, lines: Sequence[str]) -> None:
@@ -182,7 +187,7 @@ def _whole(value: Any, terminal: Terminal) -> list[str]:
     if type(value).__name__ == "EventProof":
         return detail_lines(_in_short(value))
     if type(value).__name__ == "PilotFile":
-        return list(value.text.splitlines())
+        return toml_escaped(value.text).splitlines()
     return detail_lines(value)
 
 

@@ -11,11 +11,12 @@ import re
 import unicodedata
 from collections.abc import Callable
 
+from console.present.cells import is_zero_width
+
 MOST_MARKS = 4
 """Combining marks that one base may carry: enough for every living script's spelling."""
 
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-_MARKS = frozenset({"Mn", "Me"})
 _BLANKS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
 """Characters that render as nothing although their category says letter, mark or symbol."""
 
@@ -55,7 +56,7 @@ def safe(text: str, *, multiline: bool = False) -> str:
         elif is_hidden(char):
             kind = "hidden"
         else:
-            kind = "mark" if unicodedata.category(char) in _MARKS else "base"
+            kind = "mark" if is_zero_width(char) else "base"
         if kind == "mark":
             selector = _is_selector(char)
             if not based:
@@ -90,6 +91,27 @@ def json_escaped(text: str) -> str:
     the newlines of its layout, so the document means what it meant.
     """
     return _escaped(text, lambda char: char == "\n" or not is_hidden(char))
+
+
+def toml_escaped(text: str) -> str:
+    r"""Return the TOML document `text` with everything that `safe` would change as `\uXXXX`.
+
+    It means what it meant: apart from the newlines of its layout, such characters can only
+    stand inside its basic strings.
+    """
+    return "\n".join(map(_toml_line, text.split("\n")))
+
+
+def _toml_line(line: str) -> str:
+    shown = "".join(_toml(char) if is_hidden(char) else char for char in line)
+    if is_safe(shown):
+        return shown
+    return "".join(_toml(c) if is_zero_width(c) else c for c in shown)
+
+
+def _toml(char: str) -> str:
+    code = ord(char)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def csv_escaped(text: str) -> str:

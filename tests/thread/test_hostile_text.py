@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import unicodedata
 from collections.abc import Iterator
@@ -282,7 +283,9 @@ def test_a_terminal_gets_nothing_of_it_either(rig: Rig, went: Went, format: str)
         on = Terminal([*words, "--limit", "60", "-o", format], {**rig.env, "NO_COLOR": "1"})
         assert on.ended() == 0, on.text
         assert len(on.text) > 100
-        assert not hidden_in(on.text.replace("\r\n", "\n")), (words, format)
+        # the one sequence that is ours names a column of a table
+        text = re.sub(r"\x1b\[\d+G", "", on.text) if format == "table" else on.text
+        assert not hidden_in(text.replace("\r\n", "\n")), (words, format)
 
 
 def test_events_with_hostile_text_are_valid_ocsf_and_the_log_verifies(rig: Rig, went: Went) -> None:

@@ -41,6 +41,8 @@ class OddTerminal:
         numbers = [int(each or 0) for each in said.split(";")] if "?" not in said else []
         if final == "H":
             self._y, self._x = max(1, numbers[0]) - 1, max(1, (*numbers, 1)[1]) - 1
+        elif final == "G":
+            self._x = min(self.width, max(1, numbers[0])) - 1
         elif final == "C":
             self._x = min(self.width - 1, self._x + max(1, numbers[0]))
         elif final == "m":
