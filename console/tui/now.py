@@ -51,6 +51,16 @@ class Concern(NamedTuple):
     state: str
     subject: Subject | None
 
+    def exported(self) -> dict[str, Any]:
+        """Return what it is and the object that it is about, whole; words where there is none."""
+        about = self.subject
+        value = about.value if about else None
+        return {
+            "id": self.id, "rank": self.rank, "word": self.word,
+            "kind": about.noun if about else "", "partner": self.partner, "count": self.many,
+            "at": self.at, "what": self.what if value is None else "", "object": value,
+        }  # fmt: skip
+
 
 def alerts(items: Sequence[Any], _: datetime) -> list[Concern]:
     """Return the open alerts, the worst and newest first; not what is put off or muted."""

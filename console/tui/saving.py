@@ -35,13 +35,29 @@ class Shown(NamedTuple):
         return as_json(self.rows[0] if self.single and self.rows else self.rows)
 
 
+def raw_values(row: Any) -> dict[str, Any] | None:
+    """Return the values of a row or an object as they are, none of them worded for a screen.
+
+    What is no object of the model says its own (`exported`), or is its members.
+    """
+    if isinstance(row, msgspec.Struct):
+        plain = msgspec.to_builtins(row)
+    elif hasattr(row, "exported"):
+        plain = msgspec.to_builtins(row.exported())
+    elif hasattr(row, "_asdict"):
+        plain = msgspec.to_builtins(row._asdict())
+    else:
+        return None
+    return plain if isinstance(plain, dict) else None
+
+
 def shown_rows(
     name: str, columns: Sequence[TableColumn], rows: Sequence[Any], now: datetime
 ) -> Shown:
-    """Return a table's rows: each whole where it is an object of the model, else its cells."""
-    if rows and all(isinstance(row, msgspec.Struct) for row in rows):
-        plain = [msgspec.to_builtins(row) for row in rows]
-        return Shown(name, list(dict.fromkeys(head for row in plain for head in row)), plain)
+    """Return a table's rows, each whole; where one has no values of its own, their cells."""
+    raw = [values for row in rows if (values := raw_values(row)) is not None]
+    if rows and len(raw) == len(rows):
+        return Shown(name, list(dict.fromkeys(head for row in raw for head in row)), raw)
     heads = [column.name for column in columns]
     return Shown(
         name, heads, [{column.name: column.text(row, now) for column in columns} for row in rows]
@@ -50,9 +66,9 @@ def shown_rows(
 
 def shown_object(name: str, value: object, lines: Sequence[ReadLine]) -> Shown:
     """Return what a reading is about, or its lines where it is about no object."""
-    if isinstance(value, msgspec.Struct):
-        plain = msgspec.to_builtins(value)
-        return Shown(name, list(plain), [plain], single=True)
+    raw = raw_values(value)
+    if raw is not None:
+        return Shown(name, list(raw), [raw], single=True)
     texts = ["".join(ink.text for ink in line.inks) for line in lines]
     return Shown(name, ["line"], [{"line": text} for text in texts])
 

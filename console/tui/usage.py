@@ -60,6 +60,11 @@ class Used(NamedTuple):
         """Tokens above what its seven days before come to; the least where that is unknown."""
         return -1 if self.row.norm_tokens is None else self.row.tokens - self.row.norm_tokens
 
+    def exported(self) -> dict[str, Any]:
+        """Return the row as numbers, beside the tokens of all groups together."""
+        members = {name: getattr(self.row, name) for name in self.row.__struct_fields__}
+        return {"by": self.by, **members, "tokens": self.tokens, "tokens_of_all": self.whole}
+
 
 def used(now: Sequence[Any], by: str) -> list[Used]:
     """Return the groups of `by`, the largest first; times newest first."""

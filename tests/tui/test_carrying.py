@@ -2,19 +2,24 @@
 
 import base64
 import csv
+import io
 import json
 import re
 import stat
+from datetime import UTC, datetime
 
 from fake_pilot import FakePilot, an_id
 from hypothesis import given
 from hypothesis import strategies as st
+from still_pilot import StillPilot
 from terminal import Terminal
 from test_console import run
 
+from console.model.traffic import UsageRow
 from console.present.safe import is_hidden
 from console.tui.clipboard import MOST_BYTES, fault, sequence
-from console.tui.saving import target
+from console.tui.saving import raw_values, shown_rows, target
+from console.tui.usage import used
 
 XTERM = {"TERM": "xterm-256color"}
 OSC = re.compile(r"\x1b\]52;c;([A-Za-z0-9+/=]*)\x07")
@@ -145,3 +150,62 @@ def test_a_hostile_id_leaves_no_control_byte_in_the_copy(tmp_path):
         for each in OSC.findall(terminal.raw.decode()):
             assert not any(is_hidden(char) for char in base64.b64decode(each).decode())
         assert b"aGFjaw==\x07" not in terminal.raw
+
+
+WORDED = re.compile(
+    r"\d{1,3}(,\d{3})+|\d+(\.\d+)? ?[kMG]|[-+]?\d+(\.\d+)? ?%|(in )?\d+[smhdwy]|now"
+    r"|[+-]?\d+(\.\d+)? (s|ms)|\d+m\d\ds"
+)
+"""Numbers, shares, ages and lengths as a screen writes them."""
+
+
+def worded(value, where=""):
+    """Return what of a value is written for eyes and not for programs."""
+    if isinstance(value, dict):
+        return [found for name, one in value.items() for found in worded(one, f"{where}.{name}")]
+    if isinstance(value, list):
+        return [found for one in value for found in worded(one, where)]
+    if not isinstance(value, str):
+        return []
+    drawn = WORDED.fullmatch(value) or any("▀" <= char <= "▟" for char in value) or "…" in value
+    return [(where, value)] if drawn else []
+
+
+def test_what_any_view_exports_are_values_and_nothing_that_a_screen_worded(tmp_path):
+    """Every view, and every object under its first row; in JSON and in CSV."""
+    seen = []
+
+    async def story(hands):
+        app = hands.app
+        for name in [*app.views, "usage by=hour", "usage by=key", "partner acme"]:
+            await hands.command(name)
+            await hands.until(lambda: app.place.heard is not None or app.place.stale)
+            shown = app.shown()
+            assert worded(shown.rows) == [], name
+            assert shown.single or shown.heads != ["line"], name
+            rows = json.loads(shown.written("json"))
+            cells = list(csv.DictReader(io.StringIO(shown.written("csv"))))
+            assert len(cells) == len(shown.rows)
+            for row, line in zip([rows] if shown.single else rows, cells, strict=True):
+                for head, value in row.items():
+                    if isinstance(value, int | float) and not isinstance(value, bool):
+                        assert line[head] == str(value), (name, head)
+            if app.place.view is not None:
+                seen.append((name, len(rows)))
+                # a number is a number: what the table cuts, groups or rounds is whole
+                for row, shown_row in zip(app.table.rows, shown.rows, strict=True):
+                    assert shown_row == raw_values(row), name
+
+    run(StillPilot(), story, state_folder=tmp_path)
+    print("\nrows exported of each view:", dict(seen))
+    assert sum(1 for _, count in seen if count) > 8
+
+
+def test_usage_is_exported_as_numbers():
+    row = UsageRow(group="acme", calls=2678, allowed=2600, denied=78, errors=0,
+                   input_tokens=160_000, output_tokens=7_000, estimated_calls=1)  # fmt: skip
+    shown = shown_rows("usage", (), used([row], "partner"), datetime.now(UTC))
+    assert shown.rows[0]["calls"] == 2678
+    assert shown.rows[0]["tokens"] == 167_000
+    assert "2678" in shown.written("csv")
+    assert "167 k" not in shown.written("csv")
