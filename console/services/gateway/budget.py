@@ -9,10 +9,12 @@ or when it is certain that the call never reached an upstream.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
+import msgspec
 from sqlalchemy import Connection, func, select
 
 from console.api.problems import refusal
@@ -23,7 +25,7 @@ from console.model.price import BudgetState
 from console.model.stored import Page
 from console.model.traffic import CallRecord
 from console.services.gateway.changes import Views
-from console.services.gateway.exchange import LimitAsk, LimitSaid, Take, Taken
+from console.services.gateway.exchange import Done, LimitAsk, LimitSaid, Take, Taken
 from console.services.gateway.limits import (
     Bound,
     Hold,
@@ -86,8 +88,46 @@ class Counters:
         self._settled.clear()
 
     async def take(self, ask: Ask) -> LimitSaid:
-        """Settle and begin limited calls of one point (internal route)."""
+        """Settle and begin limited calls of one point (internal route).
+
+        Calls are counted together. Where that fails, each is counted alone, so that one
+        question cannot fail another's: it is answered `limits_unknown` by itself.
+        """
         name, said = ask.path["point"], ask.body
+        try:
+            return await self._count(name, said, ask.now)
+        except PilotError:
+            raise
+        except Exception:
+            taken = [await self._count_alone(name, said, ask.now, take=[t]) for t in said.take]
+            for done in said.done:
+                await self._count_alone(name, said, ask.now, done=[done])
+            rest = await self._count(name, msgspec.structs.replace(said, take=[], done=[]), ask.now)
+            return LimitSaid(taken=[one for each in taken for one in each], resumed=rest.resumed)
+
+    async def _count_alone(
+        self,
+        name: str,
+        said: LimitAsk,
+        at: datetime,
+        *,
+        take: Sequence[Take] = (),
+        done: Sequence[Done] = (),
+    ) -> list[Taken]:
+        """Count one call. One that cannot be counted does not begin, or keeps what it holds."""
+        alone = msgspec.structs.replace(said, take=list(take), done=list(done))
+        try:
+            return (await self._count(name, alone, at)).taken
+        except PilotError:
+            raise
+        except Exception as error:
+            calls = ", ".join([*(each.call for each in take), *(each.call for each in done)])
+            sys.stderr.write(f"limits: {name}: call {calls} cannot be counted: {error!r}\n")
+            found = "control cannot count this call"
+            return [Taken(code="limits_unknown", found=found) for _ in take]
+
+    async def _count(self, name: str, said: LimitAsk, at: datetime) -> LimitSaid:
+        """Count calls in one transaction."""
 
         def settle(conn: Connection) -> LimitSaid:
             known = conn.exec_driver_sql(_POINT, (name,)).first()
@@ -95,7 +135,7 @@ class Counters:
                 raise refusal("not-found", f"no point {name} is registered")
             if known.incarnation != said.incarnation:
                 raise refusal("state", f"another process is the point {name} now")
-            ledger, when = self._loaded(conn), When(boottime(), ask.now)
+            ledger, when = self._loaded(conn), When(boottime(), at)
             for done in said.done:
                 used = (0, 0) if done.void else (done.tokens, done.micros)
                 _end(conn, ledger, done.call, used, when)

@@ -216,6 +216,20 @@ CODES: dict[str, Kind] = {
         _ERROR,
         decided=False,
     ),
+    "model_unmapped": Kind(
+        404,
+        "This model is not served here.",
+        "name the model's upstream under [models] in pilot.toml, and restart: `pilotctl up`",
+        _ERROR,
+        decided=False,
+    ),
+    "internal_error": Kind(
+        500,
+        "The enforcement point failed at this call.",
+        "a fault of pilotctl: look at the point's log in the state folder, and report it",
+        _ERROR,
+        decided=False,
+    ),
     "caller_gone": Kind(
         499,
         "The caller hung up.",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -500,3 +502,26 @@ def test_whoever_is_killed_under_load_no_answer_is_free_and_the_budget_holds(
         )
         assert sum(received) <= state["spent_micros"] <= budget
         assert sum(received) > budget / 2, "most of it was of use"
+
+
+def test_one_question_that_cannot_be_counted_fails_no_other(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with Rig(tmp_path_factory.mktemp("p"), CONFIG) as rig:
+        grant, key = limited(rig, parallel=9)
+        with closing(sqlite3.connect(rig.home / "gateway.db")) as store:
+            (incarnation,) = store.execute("SELECT incarnation FROM points").fetchone()
+        takes = [
+            {"call": f"req_{n}", "grant_id": grant.id, "tokens": tokens, "micros": 0}
+            for n, tokens in enumerate([5, 2**70, 5])
+        ]
+        done = [{"call": "req_0", "tokens": 2**70, "micros": 2**70}]
+        said = rig.call(
+            "POST",
+            "/internal/v1/points/gw-1/limits",
+            {"incarnation": incarnation, "take": takes, "done": done},
+        )
+        assert [each["code"] for each in said["taken"]] == ["", "limits_unknown", ""]
+        assert call(rig.url, key).status == 200
+        assert call(rig.url, key, max_tokens=2**63 - 1).code == "request_invalid"
+        assert call(rig.url, key).status == 200

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+import traceback
 from contextlib import aclosing, suppress
 from typing import NamedTuple
 
@@ -97,6 +98,18 @@ class Listener:
             address=self._callers.address(request.transport, request.remote or "", request.headers),
             user_agent=answers.clean(request.headers.get("User-Agent", ""), 200),
         )
+        try:
+            return await self._answer(request, draft)
+        except ConnectionError:
+            raise
+        except Exception:
+            traceback.print_exc()
+            if draft.recorded is not None:
+                raise  # an answer has begun, or its record stands: the connection ends
+            return await self._refuse(request, draft, "internal_error", "")
+
+    async def _answer(self, request: web.BaseRequest, draft: Draft) -> web.StreamResponse:
+        """Decide about one request, and serve it or refuse it."""
         token = answers.token_of(request.headers).encode("utf-8", "replace").decode()
         if token.startswith(probe.PREFIX):
             question = probe.read(self._keys.probe, token, time.time())
