@@ -152,13 +152,6 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True):
     log: LogRules = LogRules()
     retention: Retention = Retention()
 
-    def upstream_of(self, model: str) -> tuple[Upstream, str]:
-        """Return where calls for `model` go, and what it is called there."""
-        if model not in self.models:
-            return next(iter(self.upstreams.values())), model
-        name, _, there = self.models[model].partition(":")
-        return self.upstreams[name], there or model
-
 
 def load(path: Path) -> Settings:
     """Read the settings of the state folder at `path`, making the folder where needed.

@@ -68,9 +68,7 @@ def test_a_whole_file_is_read(tmp_path: Path) -> None:
     assert read.data_plane.points == [("gw-1", 8440), ("gw-2", 0), ("gw-3", 0)]
     lab = read.upstreams["lab"]
     assert lab.base_url == "http://127.0.0.1:9000/v1"
-    assert read.upstream_of("aurora-1") == (read.upstreams["builtin"], "aurora-1")
-    assert read.upstream_of("aurora-2") == (lab, "big-model:2")
-    assert read.upstream_of("other") == (lab, "other")  # the first upstream
+    assert read.models == {"aurora-1": "builtin", "aurora-2": "lab:big-model:2"}
     assert [(each.name, each.uid) for each in read.operators] == [(ME, os.geteuid())]
     assert read.operators[0].groups == ["night"]
 

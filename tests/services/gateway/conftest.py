@@ -39,7 +39,8 @@ class Lab:
             f'[upstreams.lab-a]\nkind = "anthropic"\nbase_url = "{self.url}/v1"\n'
             f'key_file = "keys/lab.key"\n'
             f'[upstreams.nobody]\nkind = "openai"\nbase_url = "http://127.0.0.1:9/v1"\n'
-            f'[models]\nlab-1 = "lab:lab-model"\nlab-2 = "lab-a:lab-model"\ngone-1 = "nobody"\n'
+            f'[models]\naurora-1 = "builtin"\naurora-2 = "builtin"\n'
+            f'lab-1 = "lab:lab-model"\nlab-2 = "lab-a:lab-model"\ngone-1 = "nobody"\n'
         )
 
 

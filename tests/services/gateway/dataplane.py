@@ -35,7 +35,7 @@ def key_for_all_routes(gateway: Rig, **facts: Any) -> str:
     """Return a key that opens the laboratory's models and the built-in one on every route."""
     models = ["aurora-1", "lab-1", "lab-2", "gone-1"]
     capability = GrantedCapability(
-        slug="lab.use", tier=1, category="general", models=models,
+        slug="lab.use", tier=1, category="general", models=[*models, "stray-1"],
         routes=["chat.completions", "messages", "responses"],
     )  # fmt: skip
     grant = projection(**{"capabilities": [capability], "models": models, **facts})

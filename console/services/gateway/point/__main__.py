@@ -75,7 +75,7 @@ async def _serve(read: Settings, name: str, selector: GuardedSelector) -> None:
     point = Point(name, bundle_in())
     spool = Spool(store)
     upstreams = Upstreams()
-    routing = Routing(specs, read.models, next(iter(specs.values())))
+    routing = Routing(specs, read.models)
     following = Following(point, spool, control)
     plane = read.data_plane
     trust = Trust(plane.proxies, plane.proxy_protocol, plane.trusted_hops, plane.forwarded_header)

@@ -8,19 +8,21 @@ from console.services.gateway.point.upstream import UpstreamSpec
 
 
 class Routing:
-    """Where calls for a model go."""
+    """Where calls for a model go: where `[models]` says.
 
-    def __init__(
-        self, specs: Mapping[str, UpstreamSpec], models: Mapping[str, str], first: UpstreamSpec
-    ) -> None:
+    Without any `[models]`, a single upstream gets every model by its own name. Otherwise a
+    model that is not mapped goes nowhere: it would reach whichever upstream comes first.
+    """
+
+    def __init__(self, specs: Mapping[str, UpstreamSpec], models: Mapping[str, str]) -> None:
         self._specs = specs
         self._models = models
-        self._first = first
+        self._only = next(iter(specs.values())) if len(specs) == 1 and not models else None
 
-    def of(self, model: str) -> tuple[UpstreamSpec, str]:
-        """Return the upstream of a model, and what the model is called there."""
+    def upstream_of(self, model: str) -> tuple[UpstreamSpec, str] | None:
+        """Return a model's upstream, and what the model is called there; None where it has none."""
         target = self._models.get(model)
         if target is None:
-            return self._first, model
+            return None if self._only is None else (self._only, model)
         name, _, there = target.partition(":")
         return self._specs[name], there or model

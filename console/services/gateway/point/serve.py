@@ -151,7 +151,10 @@ class Listener:
         draft.decided(asked, verdict, self._point.snapshot.sequence)
         if not verdict.allow:
             return await self._decline(request, draft, verdict)
-        spec, there = self._routing.of(body.model)
+        routed = self._routing.upstream_of(body.model)
+        if routed is None:
+            return await self._refuse(request, draft, "model_unmapped", "")
+        spec, there = routed
         draft.upstream = spec.name
         if not self._upstreams.serves(spec, body.route):
             return await self._refuse(
@@ -399,7 +402,15 @@ class Listener:
         if not verdict.allow:
             return answers.refusal(draft, verdict)
         return answers.whole(
-            draft, dialects.model_list(draft.dialect, self._point.open_models(asked))
+            draft,
+            dialects.model_list(
+                draft.dialect,
+                [
+                    model
+                    for model in self._point.open_models(asked)
+                    if self._routing.upstream_of(model) is not None
+                ],
+            ),
         )
 
     def _probed(self, draft: Draft, question: probe.Probe) -> web.StreamResponse:
