@@ -64,7 +64,7 @@ class PinnedLog:
 
     def pinned_key(self) -> str:
         """Return the key in force without asking the log; empty before first contact."""
-        return self._keys()[-1]
+        return self.keys()[-1]
 
     def _read(self, path: Path) -> str:
         try:
@@ -129,7 +129,7 @@ class PinnedLog:
             pin = self.monitor.pinned(head.origin)
             try:
                 yield from self._hold(pin, note.encode(), head.size, head.root, key)
-                return TrustedHead(head.origin, head.size, head.root, datetime.now(UTC))
+                return TrustedHead(head.origin, head.size, head.root, datetime.now(UTC), str(key))
             except PilotError as error:
                 if error.code != "log-pin-moved":
                     raise
@@ -146,7 +146,7 @@ class PinnedLog:
         from console.trust.note import VerifierKey  # noqa: PLC0415
 
         pin = self.monitor.pinned(key.name)
-        for each in self._keys()[:-1]:
+        for each in self.keys()[:-1]:
             old = VerifierKey.parse(each)
             try:
                 head = open_checkpoint(note, old, origin=key.name).checkpoint
@@ -159,7 +159,7 @@ class PinnedLog:
                 verify_consistency(head.size, pin.size, proof or (), head.root, pin.root)
             elif head.size and head.root != pin.root:
                 return None
-            return TrustedHead(head.origin, head.size, head.root, datetime.now(UTC))
+            return TrustedHead(head.origin, head.size, head.root, datetime.now(UTC), each)
         return None
 
     def _follow(self, key: VerifierKey, unknown: PilotError) -> Flow[None]:
@@ -293,7 +293,7 @@ class PinnedLog:
         )
         return found, note, str(key)
 
-    def _keys(self) -> list[str]:
+    def keys(self) -> list[str]:
         """Return the pinned key and those that followed it, oldest first."""
         known = [self._configured or self._read(self.key_file)]
         while known[-1] and (path := self._next_file(known[-1])).exists() and len(known) < 1000:

@@ -16,6 +16,7 @@ from console.model.audit import (
     LogHead,
     ReopenAlert,
     SnoozeAlert,
+    StoreComparison,
 )
 from console.model.log import LogHandover, RestartLog, RotateLogKey
 from console.model.oncall import Delivery, NewOncall, OncallTarget, RemoveOncall, TryOncall
@@ -45,6 +46,11 @@ RESTART = Route(
     "log.restart", "audit", "POST", "/v1/log/restart", LogHandover,
     Role.ADMIN, body=RestartLog, created=True,
 )  # fmt: skip
+
+COMPARE = Route(
+    "log.compare", "audit", "GET", "/v1/log/comparison", StoreComparison, query=("from",)
+)
+"""What is listed, compared with what is in the log: some entries from an index on."""
 
 EVENT_LIST = Route(
     "audit.list", "audit", "GET", "/v1/events", Page[Event],

@@ -54,6 +54,8 @@ class TrustedHead(NamedTuple):
     root: bytes
     at: datetime
     """When this console checked it."""
+    key: str = ""
+    """The verifier key that signed it: the pinned one, or one that it followed or preceded."""
 
 
 class Engines(NamedTuple):

@@ -58,6 +58,7 @@ from console.model.audit import (
     LogHead,
     ReopenAlert,
     SnoozeAlert,
+    StoreComparison,
 )
 from console.model.content import CallContent, ReadContent, RedactContent
 from console.model.enforcement import (
@@ -384,6 +385,10 @@ class Log(Protocol):
     def handovers(self, old_key: str = "") -> Flow[Page[LogHandover]]: ...
     def rotate_key(self, change: RotateLogKey) -> Flow[LogHandover]: ...
     def restart(self, change: RestartLog) -> Flow[LogHandover]: ...
+    def compare(self, start: int) -> Flow[StoreComparison]:
+        """Compare what is listed with what is in the log, from entry `start` on, a part."""
+        ...
+
     def files(self, paths: Sequence[str]) -> Flow[list[bytes | None]]:
         """Return the files below the log (C2SP tlog-tiles paths), None where there is none."""
         ...
@@ -538,6 +543,10 @@ class LogTrust(Protocol):
 
     def key(self) -> Flow[str]:
         """Return the log's verifier key (C2SP signed note), pinned at first contact."""
+        ...
+
+    def keys(self) -> list[str]:
+        """Return the keys that have signed the pinned log, oldest first, without asking it."""
         ...
 
     def check(self, note: str) -> Flow[TrustedHead]:

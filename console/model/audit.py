@@ -196,6 +196,8 @@ class Event(msgspec.Struct, kw_only=True, frozen=True):
     request_id: str = ""
     body: str
     """The leaf: canonical JSON (RFC 8785), as text."""
+    fault: str = ""
+    """How the store differs from the log here; the event is then shown as the log holds it."""
 
 
 class LogHead(msgspec.Struct, kw_only=True, frozen=True):
@@ -223,6 +225,8 @@ class EventProof(msgspec.Struct, kw_only=True, frozen=True):
 
     event_id: str
     proof: LogProof
+    fault: str = ""
+    """How the store differs from the log here: the proof is of what the log holds."""
 
 
 class LogFinding(msgspec.Struct, kw_only=True, frozen=True):
@@ -233,6 +237,14 @@ class LogFinding(msgspec.Struct, kw_only=True, frozen=True):
     where: str
     """The file below the log, or the entry."""
     message: str
+
+
+class StoreComparison(msgspec.Struct, kw_only=True, frozen=True):
+    """A part of the store compared with the log's entries, those before `next`."""
+
+    tree_size: int
+    next: int
+    findings: list[LogFinding] = []
 
 
 class LogCheck(msgspec.Struct, kw_only=True, frozen=True):

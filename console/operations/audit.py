@@ -17,7 +17,8 @@ from console.operations.params import Listing, PartnerFilter, Since, Until
 from console.operations.spec import Kind, Operation, Param, Plan, operation
 
 EventId = Annotated[
-    str, Param("The event's id.", kind=Kind.ID, completes="audit.list", positional=True)
+    str,
+    Param("Its id, or its index.", kind=Kind.ID, completes="audit.list", positional=True),
 ]
 
 
@@ -85,7 +86,12 @@ def proof(p: ShowEvent, at: Engines, _plan: Plan | None) -> Flow[EventProof]:
     head = yield from at.log_trust.check(answer.proof.checkpoint)
     event = check_proof(answer.proof, size=head.size, root=head.root)
     metadata = event.get("metadata")
-    if not isinstance(metadata, dict) or metadata.get("uid") != p.event:
+    proven = metadata.get("uid") if isinstance(metadata, dict) else None
+    if p.event.isascii() and p.event.isdigit():
+        named = answer.proof.index == int(p.event[:18]) and answer.event_id == proven
+    else:
+        named = answer.event_id == p.event == proven
+    if not named:
         raise PilotError(
             "log-proof-failed",
             f"the proven entry is not the event {p.event}",
@@ -130,8 +136,9 @@ def verify(p: VerifyLog, at: Engines, _plan: Plan | None) -> Flow[LogCheck]:
                 hint="give the folder with --log DIR",
             )
         return (yield from wholelog.over_api(at, p.known))
-    key = p.vkey if p.vkey is not None else (yield from at.log_trust.key())
-    return wholelog.in_folder(p.log, key, p.known)
+    if p.vkey is not None:
+        return wholelog.in_folder(p.log, p.vkey, p.known)
+    return (yield from wholelog.in_folder_of_ours(at, p.log, p.known))
 
 
 OPERATIONS: tuple[Operation, ...] = (list_events, show, proof, verify)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from console.errors import ExitCode
 from console.model.account import IssuedToken, OperatorAccount, OperatorCut
-from console.model.audit import LogCheck
+from console.model.audit import Event, EventProof, LogCheck
 from console.model.enforcement import IssuedKey, Receipt
 from console.model.grant import Grant, GrantPlan, GrantState
 from console.model.policy import Answer, Explained
@@ -44,6 +44,15 @@ def outcome(op: Operation, result: Any, *, waited: bool = True) -> Ending:
             return Ending(ExitCode.DONE, negative=bool(result.gaps) or not result.decision.allow)
         case Answer() | Explained():
             return Ending(ExitCode.DONE, negative=not result.decision)
+        case Event() | EventProof() if result.fault:
+            return Ending(ExitCode.LOG_FAILED, f"the log's store was changed: {result.fault}")
+        case Page() if faults := [each for each in result.items if _fault(each)]:
+            named = ", ".join(str(each.index) for each in faults[:5])
+            return Ending(
+                ExitCode.LOG_FAILED,
+                f"the log's store was changed: {len(faults)} entries here, the first are {named}; "
+                "see `fault`, and pilotctl audit verify",
+            )
         case LogCheck() if not result.good:
             count = len(result.findings)
             return Ending(ExitCode.LOG_FAILED, f"the log failed verification: {count} found")
@@ -112,3 +121,7 @@ def _of_grant(grant: Grant, *, waited: bool) -> Ending:
             return Ending(code, "the gateway has not taken it yet")
         case _:
             return DONE
+
+
+def _fault(row: object) -> str:
+    return row.fault if isinstance(row, Event) else ""

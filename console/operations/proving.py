@@ -84,7 +84,7 @@ class Prover:
     def _one(self, event: Event, head: TrustedHead, at: Engines) -> Flow[str]:
         if event.index >= head.size:
             return "unverified: not under a checkpoint yet"
-        wrong = contradiction(event)
+        wrong = event.fault or contradiction(event)
         while not wrong:
             try:
                 self._check(event, head)

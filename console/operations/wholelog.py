@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,13 +24,35 @@ AT_ONCE = 16
 """Files that are asked for side by side."""
 
 
-def in_folder(folder: str, vkey: str, known: str | None) -> LogCheck:
+def in_folder(folder: str, vkey: str, known: str | None, former: Sequence[str] = ()) -> LogCheck:
     """Verify the C2SP tile log in `folder`. `known` is a signed checkpoint seen before."""
     path = Path(folder)
     if not path.is_dir():
         raise PilotError("not-found", f"there is no folder {folder!r}", exit=ExitCode.NOT_FOUND)
     key = VerifierKey.parse(vkey)
-    return _as_check(folder, key, verify_folder(path, key, known=_known(known, key)))
+    return _as_check(folder, key, verify_folder(path, key, known=_known(known, key, former)))
+
+
+def in_folder_of_ours(at: Engines, folder: str, known: str | None) -> Flow[LogCheck]:
+    """Verify a copy of the pinned log, held to whichever of its keys signed the copy."""
+    pinned = yield from at.log_trust.key()
+    signed = _signed_by(folder, at.log_trust.keys())
+    if not signed:
+        # a key that nobody here has met may have followed: the log itself says so
+        with suppress(PilotError):
+            yield from at.log_trust.check((yield from at.log.head()).checkpoint)
+        signed = _signed_by(folder, at.log_trust.keys())
+    return in_folder(folder, signed or pinned, known, at.log_trust.keys())
+
+
+def _signed_by(folder: str, keys: Sequence[str]) -> str:
+    """Return the newest of a log's keys that signed the checkpoint in `folder`; empty for none."""
+    for key in reversed(keys):
+        parsed = VerifierKey.parse(key)
+        with suppress(PilotError, OSError):
+            open_checkpoint((Path(folder) / CHECKPOINT).read_bytes(), parsed, origin=parsed.name)
+            return key
+    return ""
 
 
 def over_api(at: Engines, known: str | None) -> Flow[LogCheck]:
@@ -44,7 +67,8 @@ def over_api(at: Engines, known: str | None) -> Flow[LogCheck]:
     size = 0
     try:
         trusted = yield from at.log_trust.check(head.checkpoint)
-        size = trusted.size
+        # checking may have followed a rotation, or found that an earlier key signed it
+        size, key = trusted.size, VerifierKey.parse(trusted.key or str(key))
     except PilotError as error:
         if error.exit is not ExitCode.LOG_FAILED:
             raise
@@ -54,7 +78,8 @@ def over_api(at: Engines, known: str | None) -> Flow[LogCheck]:
         folder = Path(name)
         (folder / CHECKPOINT).write_bytes(head.checkpoint.encode())
         yield from _fetch(at, size, folder)
-        report = verify_folder(folder, key, known=_known(known, key))
+        report = verify_folder(folder, key, known=_known(known, key, at.log_trust.keys()))
+    findings += yield from _compared(at, size)
     check = _as_check(head.origin, key, report)
     named = {finding.message for finding in check.findings}
     findings = [each for each in findings if each.message not in named]
@@ -105,8 +130,30 @@ def _missing(batch: list[Tile], got: list[bytes | None]) -> Iterator[tuple[Tile,
     return ((tile, raw) for tile, raw in zip(batch, got, strict=True) if raw is None)
 
 
-def _known(note: str | None, key: VerifierKey) -> Checkpoint | None:
-    return open_checkpoint(note.encode(), key).checkpoint if note is not None else None
+def _compared(at: Engines, size: int) -> Flow[list[LogFinding]]:
+    """Have the store compared with the log: what is listed is what was signed."""
+    findings: list[LogFinding] = []
+    done = 0
+    while done < size:
+        part = yield from at.log.compare(done)
+        findings += part.findings
+        if part.next <= done:  # the log that is served now is a shorter one
+            break
+        done = part.next
+        yield Report(f"{done} of {size} entries compared with the store")
+    return findings
+
+
+def _known(note: str | None, key: VerifierKey, former: Sequence[str] = ()) -> Checkpoint | None:
+    """Open a checkpoint seen before: the log's key signed it, or one that handed over to it."""
+    if note is None:
+        return None
+    for each in former:
+        with suppress(PilotError):
+            return open_checkpoint(
+                note.encode(), VerifierKey.parse(each), origin=key.name
+            ).checkpoint
+    return open_checkpoint(note.encode(), key).checkpoint
 
 
 def _as_check(log: str, key: VerifierKey, report: LogReport) -> LogCheck:

@@ -108,7 +108,7 @@ class Proofs:
             return self._fail(event, "the log holds other bytes than were listed")
         if answer.proof.index != event.index:
             return self._fail(event, f"it is entry {answer.proof.index} of the log")
-        if wrong := contradiction(event):
+        if wrong := event.fault or contradiction(event):
             return self._fail(event, wrong)
         if len(self.proven) > MOST:
             self.proven.clear()

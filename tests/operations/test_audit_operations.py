@@ -3,7 +3,7 @@ import shutil
 import pytest
 
 from console.errors import ExitCode, PilotError
-from console.model.audit import EventProof, LogHead
+from console.model.audit import EventProof, LogFinding, LogHead, StoreComparison
 from console.model.policy import Answer, Bundle
 from console.operations.index import find
 from console.operations.outcome import outcome
@@ -33,7 +33,7 @@ def folder(tmp_path, signer):
     return tmp_path / "log"
 
 
-def over_api(folder, vkey, **given):
+def over_api(folder, vkey, compared=StoreComparison(tree_size=600, next=600), **given):  # noqa: B008 - frozen
     note = (folder / "checkpoint").read_text()
     head = LogHead(
         origin="log.example/audit", key=vkey, tree_size=600, checkpoint=note, checkpointed_at=AT
@@ -47,7 +47,7 @@ def over_api(folder, vkey, **given):
 
     return play(
         VERIFY.run(VERIFY.params(**given), engines(vkey), None),
-        {"log.head": head, "log.tile": file},
+        {"log.head": head, "log.tile": file, "log.compare": compared},
     )
 
 
@@ -193,3 +193,17 @@ def test_a_question_about_nothing_is_refused_before_it_is_sent(subject):
             {},
         )
     assert caught.value.exit is ExitCode.USAGE
+
+
+def test_a_store_that_differs_from_the_log_is_found_part_by_part(folder, signer):
+    finding = LogFinding(code="store-entry-missing", where="entry 450", message="lost")
+    parts = [
+        StoreComparison(tree_size=600, next=400),
+        StoreComparison(tree_size=600, next=600, findings=[finding]),
+    ]
+    played = over_api(folder, str(signer.verifier), compared=parts)
+    assert not played.result.good
+    assert played.result.findings == [finding]
+    assert outcome(VERIFY, played.result).exit is ExitCode.LOG_FAILED
+    asked = [call.query["from"] for call in played.calls if call.route.id == "log.compare"]
+    assert asked == ["0", "400"]

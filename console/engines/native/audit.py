@@ -23,6 +23,7 @@ from console.model.audit import (
     LogHead,
     ReopenAlert,
     SnoozeAlert,
+    StoreComparison,
 )
 from console.model.log import LogHandover, RestartLog, RotateLogKey
 from console.model.oncall import Delivery, NewOncall, OncallTarget, RemoveOncall, TryOncall
@@ -52,6 +53,9 @@ class Log:
 
     def restart(self, change: RestartLog) -> Flow[LogHandover]:
         return ask(audit.RESTART, body=change)
+
+    def compare(self, start: int) -> Flow[StoreComparison]:
+        return ask(audit.COMPARE, query={"from": str(start)})
 
     def files(self, paths: Sequence[str]) -> Flow[list[bytes | None]]:
         outcomes = yield Many([Call(audit.TILE, {"file": path}) for path in paths])

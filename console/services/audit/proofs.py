@@ -11,8 +11,8 @@ from console.errors import PilotError
 from console.model.audit import EventProof, LogGrowth, LogHead
 from console.model.enforcement import LogProof
 from console.model.number import whole_number
-from console.services.audit import search
 from console.services.audit.publisher import Publisher
+from console.services.audit.store_check import StoreCheck
 from console.services.web import Answer, Ask
 from console.trust.checkpoint import Checkpoint, sign_checkpoint
 from console.trust.merkle import consistency_proof, inclusion_proof, tree_root
@@ -22,8 +22,9 @@ from console.trust.tiles import CHECKPOINT, TileReader, folder_reader, parse_til
 class Proofs:
     """Answers from the published log only: never from what is not on the disk yet."""
 
-    def __init__(self, publisher: Publisher) -> None:
+    def __init__(self, publisher: Publisher, check: StoreCheck) -> None:
         self._publisher = publisher
+        self._check = check
 
     def head(self, conn: Connection, ask: Ask) -> LogHead:  # noqa: ARG002 - a handler's shape
         """Answer `log.head`."""
@@ -46,17 +47,17 @@ class Proofs:
 
     def proof(self, conn: Connection, ask: Ask) -> EventProof:
         """Answer `log.proof`, by event id or index, at `tree_size` or the newest."""
-        row = search.find(conn, ask.path["event"])
+        event = self._check.find(conn, ask.path["event"])
         head = self._publisher.head
-        if row.idx >= head.size:
+        if event.index >= head.size:
             raise refusal(
                 "not-found",
-                f"{row.event_id} is recorded and not yet under a published checkpoint",
+                f"{event.id} is recorded and not yet under a published checkpoint",
                 mend="ask again in a moment",
             )
         size = _size("tree_size", ask.query.get("tree_size", ""), head.size, head.size)
-        if row.idx >= size:
-            raise refusal("invalid", f"tree_size: {row.event_id} is entry {row.idx}, beyond {size}")
+        if event.index >= size:
+            raise refusal("invalid", f"tree_size: {event.id} is entry {event.index}, beyond {size}")
         nodes = self._reader(head.size).nodes
         note = head.note
         if size != head.size:
@@ -65,12 +66,13 @@ class Proofs:
             earlier = Checkpoint(signer.verifier.name, size, tree_root(size, nodes))
             note = sign_checkpoint(earlier, signer)
         return EventProof(
-            event_id=row.event_id,
+            event_id=event.id,
+            fault=event.fault,
             proof=LogProof(
-                index=row.idx,
+                index=event.index,
                 tree_size=size,
-                leaf=_base64(row.body),
-                hashes=[_base64(each) for each in inclusion_proof(row.idx, size, nodes)],
+                leaf=_base64(event.body.encode()),
+                hashes=[_base64(each) for each in inclusion_proof(event.index, size, nodes)],
                 checkpoint=note.decode(),
             ),
         )

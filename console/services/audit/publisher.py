@@ -119,6 +119,11 @@ class Publisher:
         """The newest head whose files are on the disk."""
         return self._head
 
+    def is_current(self, head: Head) -> bool:
+        """Tell whether the log of `head` is still the one that is published, once settled."""
+        with self._lock:
+            return self._head.key == head.key
+
     def publish(self) -> Head:
         """Write what the store has and the folder has not, sign, and put the head in place.
 

@@ -36,6 +36,9 @@ FACETS = ("actor", "action", "target", "partner", "outcome", "source")
 What has a slug is found as a `target` by that too, not only by its id.
 """
 
+FILTERS = (*FACETS, "text", "since", "until")
+"""What of a query leaves events out."""
+
 PAIRED = ("actor", "action", "partner", "outcome")
 """Facets with few values: each two of them are also indexed together, so that a pair that
 never occurred is a list that is empty."""
@@ -136,11 +139,11 @@ def events(conn: Connection, ask: Ask) -> Page[Event]:
     if after := said.get("after", ""):
         query = query.where(found > _index(after), found >= first, found <= last)
         shown = page(conn, query, ask, keys=[found], decode=lambda row: row)
-        kept = [_event(row) for row in shown.items if keep(row)]
+        kept = [listed(row) for row in shown.items if keep(row)]
         return Page(
             as_of=shown.as_of, source=shown.source, items=kept, next_cursor=shown.next_cursor
         )
-    return sparse_page(conn, query, ask, key=found, bounds=(first, last), decode=_event, keep=keep)
+    return sparse_page(conn, query, ask, key=found, bounds=(first, last), decode=listed, keep=keep)
 
 
 def tail(conn: Connection, said: Mapping[str, str], after: int) -> Found:
@@ -151,7 +154,7 @@ def tail(conn: Connection, said: Mapping[str, str], after: int) -> Found:
         query.where(found > after, found <= newest).order_by(found).limit(BATCH)
     ).all()
     reached = rows[-1].idx if len(rows) == BATCH else max(after, newest)
-    return Found([(row.idx, _event(row)) for row in rows if keep(row)], reached)
+    return Found([(row.idx, listed(row)) for row in rows if keep(row)], reached)
 
 
 def last_index(conn: Connection) -> int:
@@ -199,9 +202,27 @@ def _asked_for(
     return _query(terms).where(*filters), found, keep
 
 
-def event(conn: Connection, ask: Ask) -> Event:
-    """Answer `audit.show`."""
-    return _event(find(conn, ask.path["event"]))
+def found(conn: Connection, named: str) -> Event:
+    """Return the event of that id or index. Raises the problem `not-found`."""
+    return listed(find(conn, named))
+
+
+def matches(leaf: Leaf, said: Mapping[str, str]) -> bool:
+    """Tell whether a filter finds an event, without the index."""
+    for name in FACETS:
+        if not (value := said.get(name, "")):
+            continue
+        told = getattr(leaf, name)
+        slug = name == "target" and is_slug(value) and leaf.name == value
+        begins = name == "action" and told.startswith(value)
+        if not (told == value or slug or begins):
+            return False
+    if (since := said.get("since", "")) and leaf.at < _moment("since", since):
+        return False
+    if (until := said.get("until", "")) and leaf.at >= _moment("until", until):
+        return False
+    worded = _asked(said.get("text", ""))
+    return not worded or dense.says(set(_words_of(leaf)), worded)
 
 
 def find(conn: Connection, named: str) -> Row[Any]:
@@ -310,7 +331,15 @@ def _hour(moment: datetime) -> int:
     return int(moment.timestamp()) // 3600
 
 
-def _event(row: Row[Any]) -> Event:
+def as_event(idx: int, leaf: Leaf) -> Event:
+    """Return what is listed of a leaf at an index."""
+    told = {name: getattr(leaf, name) for name in Leaf._fields if name in Event.__struct_fields__}
+    return Event(index=idx, id=leaf.event_id, **{**told, "body": leaf.body.decode()})
+
+
+def listed(row: Row[Any]) -> Event:
+    """Return what is listed of a row of the store, whatever was done to it."""
+    body = row.body if isinstance(row.body, bytes) else str(row.body).encode()
     return Event(
         index=row.idx,
         source=row.source,
@@ -325,5 +354,5 @@ def _event(row: Row[Any]) -> Event:
         outcome=row.outcome,
         reason=row.reason,
         request_id=row.request_id,
-        body=row.body.decode(),
+        body=body.decode(errors="replace"),
     )

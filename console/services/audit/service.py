@@ -41,6 +41,7 @@ from console.services.audit.sources import (
     follow_outbox,
     follow_own,
 )
+from console.services.audit.store_check import StoreCheck
 from console.services.audit.trial import Trials
 from console.services.operators import cutting, kept
 from console.services.operators.roster import Identities
@@ -71,6 +72,7 @@ class Audit:
         except BaseException:
             self.store.close()
             raise
+        self.check = StoreCheck(self.publisher)
         self._identities = Identities("audit", settings.operators)
         self.web = Web("audit", self.store, self._identities)
         cutting.mount(self.web, "audit", self.store, self._identities)
@@ -96,6 +98,7 @@ class Audit:
             for each in (
                 stop.wait(),
                 self.publisher.run(),
+                self.check.run(self.store),
                 cutting.follow(self.web, self.store, self._identities),
                 follow_own(self.store),
                 follow_events(self.store, self.book),
@@ -137,6 +140,7 @@ class Audit:
             for source, place in ledger.places(conn).items()
             if place.stopped
         ]
+        notes += self.check.notes()
         notes += self.book.broken(conn)
         notes += oncall.undelivered(conn)
         followers = (*self.outboxes.values(), self.calls)
@@ -161,11 +165,11 @@ class Audit:
     async def tail(self, ask: Ask) -> Any:
         """Answer `audit.tail`."""
         return await self._streams.serve(
-            ask, lambda conn, after: search.tail(conn, ask.query, after), search.last_index
+            ask, lambda conn, after: self.check.tail(conn, ask.query, after), search.last_index
         )
 
     def _mount(self) -> None:
-        proofs = Proofs(self.publisher)
+        proofs = Proofs(self.publisher, self.check)
         targets = oncall.Oncall(self._home)
         trials = Trials(self.store, self.book, self.calls.client)
 
@@ -190,7 +194,8 @@ class Audit:
             (api.RESTART, restart),
             (api.PROOF, proofs.proof),
             (api.TILE, proofs.file),
-            (api.EVENT_LIST, search.events),
+            (api.EVENT_LIST, self.check.listing),
+            (api.COMPARE, self.check.compare),
             (api.ALERT_LIST, alerts.listing),
             (api.ALERT_ACKNOWLEDGE, triage.acknowledge),
             (api.ALERT_ASSIGN, assign),
@@ -221,7 +226,7 @@ class Audit:
         self.web.mount_async(api.EVENT_TAIL, self.tail)
         reads = Reads("audit", self.store)
         self.web.mount_async(
-            api.EVENT_SHOW, reads.of(search.event, "event", "event", quiet="read.")
+            api.EVENT_SHOW, reads.of(self.check.show, "event", "event", quiet="read.")
         )
         self.web.mount_async(api.ALERT_SHOW, reads.of(alerts.show, "alert", "alert"))
         self.web.mount_async(api.RULE_TEST, trials.test)

@@ -1,0 +1,89 @@
+"""The log, told truly at the command line: real failures are exit 11, and nothing else is."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from tests.thread.pilot_rig import Rig, programme, running, short_folder
+
+WHY = ("--reason", "tests", "--yes")
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    with short_folder() as folder, running(folder / "home") as rig:
+        programme(rig, tier=1, partners=("acme",))
+        yield rig
+
+
+def in_the_log(rig: Rig) -> list[dict[str, Any]]:
+    """Return the events, oldest first, once the newest is proven."""
+    events = rig.cli("audit", "list", "--limit", "0", "-o", "json").value["items"][::-1]
+    assert rig.cli("wait", "event", events[-1]["id"]).exit == 0
+    return list(events)
+
+
+def test_an_event_is_proven_by_its_index_as_by_its_id(rig):
+    events = in_the_log(rig)
+    for named in (str(events[3]["index"]), events[3]["id"]):
+        done = rig.cli("audit", "proof", named, "-o", "json")
+        assert done.exit == 0, done.err
+        assert done.value["event_id"] == events[3]["id"]
+    assert rig.cli("audit", "proof", "999999").exit == 3
+
+
+def test_a_rotated_key_is_no_alarm_whichever_command_meets_it_first(rig, tmp_path):
+    in_the_log(rig)
+    assert rig.cli("audit", "verify").exit == 0
+    note = rig.json("api", "GET", "audit/v1/log/head")["checkpoint"]
+    seen = tmp_path / "seen"
+    seen.write_text(note)
+    for _ in range(2):
+        done = rig.cli("log", "rotate-key", *WHY)
+        assert done.exit == 0, done.err
+        done = rig.cli("audit", "verify", "-o", "json")
+        assert done.exit == 0, done.out + done.err
+        assert done.value["findings"] == []
+        # a checkpoint from before the rotation is one of this log
+        done = rig.cli("audit", "verify", "--known", str(seen))
+        assert done.exit == 0, done.out + done.err
+    # a copy in a folder, before anything else met the new key
+    made = rig.cli("log", "rotate-key", *WHY, "-o", "json").value
+    while rig.json("api", "GET", "audit/v1/log/head")["key"] != made["new_key"]:
+        time.sleep(0.02)
+    done = rig.cli("audit", "verify", "--log", str(rig.home / "log"))
+    assert done.exit == 0, done.out + done.err
+
+
+def test_a_store_that_was_changed_is_exit_11_wherever_it_is_met(rig):
+    events = in_the_log(rig)
+    gone, other = events[2], events[3]
+    with closing(sqlite3.connect(rig.home / "audit.db")) as conn:
+        conn.execute("DELETE FROM leaves WHERE idx = ?", (gone["index"],))
+        conn.execute("UPDATE leaves SET actor = 'nobody' WHERE idx = ?", (other["index"],))
+        conn.commit()
+    for named, event in ((str(gone["index"]), gone), (other["id"], other)):
+        for verb in ("show", "proof"):
+            done = rig.cli("audit", verb, named, "-o", "json")
+            assert done.exit == 11, (verb, done.out, done.err)
+            assert done.value["fault"]
+        done = rig.cli("audit", "show", named, "-o", "json")
+        assert done.value["actor"] == event["actor"]
+        assert done.value["body"] == event["body"]
+    done = rig.cli("audit", "list", "--limit", "0", "-o", "json")
+    assert done.exit == 11
+    listed = {each["index"]: each for each in done.value["items"]}
+    assert [listed[each["index"]]["body"] for each in events] == [each["body"] for each in events]
+    done = rig.cli("audit", "verify", "-o", "json")
+    assert done.exit == 11
+    where = {(each["where"], each["code"]) for each in done.value["findings"]}
+    assert where == {
+        (f"entry {gone['index']}", "store-entry-missing"),
+        (f"entry {other['index']}", "store-entry-changed"),
+    }
