@@ -176,7 +176,7 @@ def test_spec_of_an_api_is_an_openapi_document_whose_references_resolve(rig, api
 @pytest.mark.parametrize("api", ["policy", "gateway", "audit"])
 def test_what_spec_says_of_an_api_holds_in_every_dialect(rig, api):
     said = rig("spec", "--api", api).json
-    patterns = set(every(said, "pattern"))
+    patterns = {each for each in every(said, "pattern") if isinstance(each, str)}
     assert all(each.isascii() and re.compile(each) for each in patterns)
     if api == "policy":
         partner = said["components"]["schemas"]["NewPartner"]["properties"]["name"]
