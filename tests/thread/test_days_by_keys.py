@@ -100,7 +100,7 @@ def test_the_operators_day_by_keys_leaves_the_events_that_commands_leave(rig: Ri
         hands.fill("60d", "phase two")
         hands.agree("renew")
         hands.done(": DONE")
-        hands.command("keys acme state=in_use", "OLD VERSION", "1 row")
+        hands.command("keys acme state=in_use", "HOLDER", "1 row")
         hands.command("key rotate", "Cancel")
         hands.fill("quarterly")
         hands.agree("rotate")
