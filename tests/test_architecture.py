@@ -79,9 +79,8 @@ STREAMS: dict[str, str] = {
     "__main__.py": "stdout: --version, which must not wait for anything",
     "credentials/keychain.py": "stdout of a process of its own, which the console reads",
     "tui/crash.py": "stderr, when the screen is gone",
-    "services/web/process.py": "stderr of a service: its log",
-    "services/web/server.py": "stderr of a service: its log",
-    "services/gateway/point/__main__.py": "stderr of a service: its log",
+    "services/failures.py": "stderr of a service: its log",
+    "services/runner.py": "stderr of a service: its log",
     "services/supervisor/__main__.py": "stderr of the supervisor: its log",
     "services/supervisor/front.py": "stderr of the supervisor: its log",
 }

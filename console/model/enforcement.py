@@ -249,6 +249,9 @@ class Point(msgspec.Struct, kw_only=True, frozen=True):
     version: str = ""
     upstreams: list[UpstreamHealth] = []
     """The model APIs behind it, as it last reported them."""
+    turned_away: dict[str, int] = {}
+    """Connections and requests that it refused before they were calls, by kind, since its start:
+    they have no call records."""
 
 
 class DeregisterPoint(Request, kw_only=True, frozen=True):

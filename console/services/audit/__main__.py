@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from console.services.audit.service import serve
-from console.services.web import run
+from console.services.runner import run
 
 if __name__ == "__main__":
     sys.exit(run("audit", serve))

@@ -90,36 +90,24 @@ class Audit:
         self._mount()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Serve until `stop` is set. A task of it that fails ends the service, loudly."""
+        """Serve until `stop` is set."""
         await self.store.read(lambda conn: kept.refresh(conn, self._identities))
         await self.web.start(socket=self._socket, listen=self._listen)
-        tasks = [
-            asyncio.create_task(each)
-            for each in (
-                stop.wait(),
-                self.publisher.run(),
-                self.check.run(self.store),
-                cutting.follow(self.web, self.store, self._identities),
-                follow_own(self.store),
-                follow_events(self.store, self.book),
-                follow_calls(self.store, self.book, self.calls),
-                self.book.follow(self.store),
-                follow_clock(self.store, self.book),
-                self.pager.run(),
-                *(
-                    follow_outbox(self.store, source, follower)
-                    for source, follower in self.outboxes.items()
-                ),
-            )
-        ]
+        add, store, book = self.web.tasks.add, self.store, self.book
+        add("publishing the log", self.publisher.run)
+        add("checking the log against the store", self.check.run, store)
+        add("following operators", cutting.follow, self.web, store, self._identities)
+        add("logging own events", follow_own, store)
+        add("judging events", follow_events, store, book)
+        add("judging calls", follow_calls, store, book, self.calls)
+        add("following the rules", book.follow, store)
+        add("following the clock", follow_clock, store, book)
+        add("paging", self.pager.run)
+        for source, follower in self.outboxes.items():
+            add(f"following {follower.name}", follow_outbox, store, source, follower)
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for each in done:
-                each.result()
+            await self.web.tasks.until(stop)
         finally:
-            for each in tasks:
-                each.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             await self.web.stop()
             for follower in (*self.outboxes.values(), self.calls):
                 await follower.client.close()
@@ -142,6 +130,7 @@ class Audit:
         ]
         notes += self.check.notes()
         notes += self.book.broken(conn)
+        notes += self.web.tasks.notes()
         notes += oncall.undelivered(conn)
         followers = (*self.outboxes.values(), self.calls)
         notes += [

@@ -23,8 +23,8 @@ from console.services.client import Client
 from console.services.demo import lapse
 from console.services.demo.cast import OWNER
 from console.services.demo.live import Caller, callers
+from console.services.runner import run
 from console.services.settings import Home, Settings
-from console.services.web import run
 
 ASKS = (
     "Summarise the crash in this parser and the fields that reach it.",

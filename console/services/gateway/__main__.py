@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -66,10 +66,11 @@ from console.services.gateway.tombstones import Tombstones
 from console.services.gateway.verify import Verifier
 from console.services.operators import cutting, kept
 from console.services.operators.roster import Identities
+from console.services.runner import run
 from console.services.settings import Settings
 from console.services.store import Store, emit
 from console.services.tls import Certificate
-from console.services.web import Ask, Reads, Streams, Web, run
+from console.services.web import Ask, Reads, Streams, Web
 
 DIGEST_SECONDS = 10.0
 FORGET_SECONDS = 3600.0
@@ -97,6 +98,7 @@ class Control:
         self._forgot = -FORGET_SECONDS
         self._streams = Streams(store, calls.TOPIC)
         self._reads = Reads("gateway", store)
+        self._troubles: Callable[[], list[str]] = list
         self.models = models
         self.views = changes.Views()
         self.points = Points(store, self.views)
@@ -109,6 +111,7 @@ class Control:
 
     def mount(self, web: Web) -> None:
         """Put every route of the contract, and the internal ones, on the server."""
+        self._troubles = web.tasks.notes
         keys = Keys(self.views, self.points)
         locks = Locks(self.views, self.points, self.models)
         leaving = Leaving(self.points)
@@ -200,6 +203,7 @@ class Control:
         if not names:
             notes.append("no enforcement point is registered: nothing is served")
         notes += [f"point {name} holds no lease: it serves nothing" for name in away]
+        notes += self._troubles()
         if age is None:
             notes.append("policy was never heard of: nothing is served")
         elif age > STALE_SECONDS:
@@ -348,28 +352,18 @@ async def serve(read: Settings, _args: argparse.Namespace, stop: asyncio.Event) 
         keep_days=read.retention.calls_days,
     )
     control.mount(web)
-    tasks: list[asyncio.Task[None]] = []
     try:
         await store.write(_started)
         await store.read(lambda conn: kept.refresh(conn, identities))
         await web.start(socket=read.home.socket("gateway"), listen=read.listen.get("gateway"))
-        tasks = [
-            asyncio.create_task(control.verifier.run()),
-            asyncio.create_task(control.digest_regularly()),
-            asyncio.create_task(control.counters.watch()),
-            asyncio.create_task(control.rotation.retire_regularly()),
-            asyncio.create_task(control.contents.expire_regularly()),
-            asyncio.create_task(cutting.follow(web, store, identities)),
-        ]
-        waiting = asyncio.create_task(stop.wait())
-        await asyncio.wait([*tasks, waiting], return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            if task.done():
-                task.result()
+        web.tasks.add("verifying receipts", control.verifier.run)
+        web.tasks.add("committing to call records", control.digest_regularly)
+        web.tasks.add("counting limits", control.counters.watch)
+        web.tasks.add("ending rotated keys", control.rotation.retire_regularly)
+        web.tasks.add("expiring kept content", control.contents.expire_regularly)
+        web.tasks.add("following operators", cutting.follow, web, store, identities)
+        await web.tasks.until(stop)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         await web.stop()
         store.close()
 

@@ -174,6 +174,27 @@ CODES: dict[str, Kind] = {
     "too_large": Kind(
         413, "The request is too large.", "send less than 8 MiB", _ERROR, decided=False
     ),
+    "encoding_unknown": Kind(
+        415,
+        "The body is encoded in a way that is not taken here.",
+        "the caller must send the body without Content-Encoding",
+        _ERROR,
+        decided=False,
+    ),
+    "point_busy": Kind(
+        503,
+        "This enforcement point answers as many requests as it can.",
+        "`pilotctl point list` shows what is in flight; add a port under [data_plane]",
+        _ERROR,
+        decided=False,
+    ),
+    "point_failed": Kind(
+        500,
+        "This enforcement point failed on the request.",
+        "look at the point's log in the state folder",
+        _ERROR,
+        decided=False,
+    ),
     "record_failed": Kind(
         503,
         "The call could not be recorded, so it is not served.",
@@ -254,6 +275,7 @@ ERROR_TYPES = {
     403: "permission_error",
     404: "not_found_error",
     413: "request_too_large",
+    415: "invalid_request_error",
     429: "rate_limit_error",
     503: "overloaded_error",
     504: "timeout_error",

@@ -209,7 +209,8 @@ class LeaseAsk(msgspec.Struct, kw_only=True, frozen=True):
     the principal that they name, `cutting` those that a change ended
     and that have not let go yet, `cut` how many calls each recent change sequence cut,
     `records` how many calls it has finished and written. `report` is the newest report that
-    it was asked for before it counted them.
+    it was asked for before it counted them. `turned_away` is what was no call yet when it was
+    refused, by kind, since the point started.
     """
 
     applied_sequence: int
@@ -220,6 +221,7 @@ class LeaseAsk(msgspec.Struct, kw_only=True, frozen=True):
     cut: dict[int, int] = {}
     records: int = 0
     report: int = 0
+    turned_away: dict[str, int] = {}
 
 
 class Lease(msgspec.Struct, kw_only=True, frozen=True):

@@ -138,6 +138,7 @@ class Points:
             last_seen_at=seen.last_seen_at,
             in_flight=sum(seen.said.in_flight.values()),
             version=row.version,
+            turned_away=seen.said.turned_away,
         )
 
     async def register(self, ask: Ask) -> Registered:

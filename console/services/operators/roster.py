@@ -108,6 +108,11 @@ class Directory:
         """Return an account, None where there is none of this name."""
         return self._entries.get(name)
 
+    def is_operator(self, uid: int) -> bool:
+        """Tell whether an OS user is somebody here who is not cut off."""
+        found = self._by_uid.get(uid)
+        return found is not None and not self.is_cut(found)
+
     def names(self) -> list[str]:
         """Return the names of everybody who is not cut off, break-glass accounts apart."""
         return [

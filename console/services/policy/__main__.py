@@ -3,7 +3,7 @@
 import sys
 
 from console.services.policy.service import serve
-from console.services.web import run
+from console.services.runner import run
 
 if __name__ == "__main__":
     sys.exit(run("policy", serve))

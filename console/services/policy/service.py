@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from datetime import datetime
 from functools import partial
 
@@ -65,7 +64,6 @@ async def serve(settings: Settings, _args: argparse.Namespace, stop: asyncio.Eve
     web = Web(SERVICE, store, identities)
     audit = Client(socket=settings.home.socket("audit"))
     peers = {"gateway": client, "audit": audit}
-    tasks: list[asyncio.Task[None]] = []
 
     async def known_everywhere() -> list[str]:
         """Make operators known here and at every other service; return where they are not."""
@@ -91,21 +89,14 @@ async def serve(settings: Settings, _args: argparse.Namespace, stop: asyncio.Eve
         web.on_first_use(partial(cutting.note_first_use, store, identities))
         Api(store, directory).mount(web)
         await web.start(socket=settings.home.socket(SERVICE), listen=settings.listen.get(SERVICE))
-        tasks = [
-            asyncio.create_task(gateway.provision()),
-            asyncio.create_task(gateway.follow()),
-            asyncio.create_task(gateway.attend()),
-            asyncio.create_task(tick_for_ever(store, bundle)),
-            asyncio.create_task(cutting.follow(web, store, identities)),
-            asyncio.create_task(spread(store, peers, identities)),
-        ]
-        await stop.wait()
+        web.tasks.add("handing the projection over", gateway.provision)
+        web.tasks.add("taking closings over", gateway.follow)
+        web.tasks.add("taking notices over", gateway.attend)
+        web.tasks.add("settling what time reached", tick_for_ever, store, bundle)
+        web.tasks.add("following operators", cutting.follow, web, store, identities)
+        web.tasks.add("telling operators to the others", spread, store, peers, identities)
+        await web.tasks.until(stop)
     finally:
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with suppress(asyncio.CancelledError):
-                await task
         await web.stop()
         await client.close()
         await audit.close()
@@ -123,7 +114,7 @@ def mount(
 
     `operators` names those who may sponsor now, `salt` what identifiers are hashed with.
     """
-    web.mount(routes.STATUS, partial(status, gateway))
+    web.mount(routes.STATUS, partial(status, gateway, web.tasks.notes))
     web.mount(routes.BUNDLE_SHOW, partial(show_bundle, bundle))
 
     web.mount(routes.PILOT_LIST, programme.list_pilots)
@@ -180,7 +171,9 @@ def mount(
     web.mount(routes.GRANT_DECIDE, partial(grants.decide_grant, bundle))
 
 
-def status(gateway: Gateway, conn: Connection, ask: Ask) -> ServiceStatus:
+def status(
+    gateway: Gateway, troubles: Callable[[], list[str]], conn: Connection, ask: Ask
+) -> ServiceStatus:
     """Say how policy is, and for whom it takes the caller."""
     sequence = conn.execute(select(func.coalesce(func.max(PROJECTION.c.seq), 0))).scalar_one()
     notes = []
@@ -188,6 +181,7 @@ def status(gateway: Gateway, conn: Connection, ask: Ask) -> ServiceStatus:
         notes.append("the gateway has applied more than policy ever made: is this an old copy?")
     if gateway.link.failure:
         notes.append(f"the gateway does not take the projection: {gateway.link.failure}")
+    notes += troubles()
     return ServiceStatus(
         service=SERVICE,
         version=__version__,

@@ -1,13 +1,11 @@
 """The operator APIs over HTTP: routes of the contract, mounted on a service's store.
 
 `Web` decodes, authorises and answers; a handler is a function of a database connection
-and an `Ask`. `page` and `fresh` are what lists and conditional writes need; `run` is
-the main function of a service's process.
+and an `Ask`. `page` and `fresh` are what lists and conditional writes need.
 """
 
 from console.services.web.ask import Answer, Ask, fresh
 from console.services.web.paging import page, sparse_page
-from console.services.web.process import run
 from console.services.web.reads import Reads
 from console.services.web.server import Web
 from console.services.web.stream import Found, Streams
@@ -21,6 +19,5 @@ __all__ = [
     "Web",
     "fresh",
     "page",
-    "run",
     "sparse_page",
 ]

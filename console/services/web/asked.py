@@ -13,6 +13,7 @@ from console.api.route import Route
 from console.errors import PilotError
 from console.model.ids import new_id
 from console.model.number import whole_number
+from console.services.listening import TooSlowError, invite_body
 from console.services.web.decode import nearest, quoted
 
 BODY_SECONDS = 20.0
@@ -24,7 +25,7 @@ _KEY = re.compile(r'"([\x21\x23-\x5b\x5d-\x7e]{1,128})"|([\x21\x23-\x5b\x5d-\x7e
 _ETAG = re.compile(r'"([0-9]{1,15})"')
 
 
-def request_id(request: web.Request) -> str:
+def request_id(request: web.BaseRequest) -> str:
     """Return the caller's own id, up to 256 visible ASCII characters and spaces, or a new one.
 
     The AuthZEN API asks for the very value back.
@@ -60,12 +61,13 @@ async def body(request: web.Request, most: int) -> bytes:
         return b""
     read = bytearray()
     try:
+        await invite_body(request)
         async with asyncio.timeout(BODY_SECONDS):
             async for part in request.content.iter_any():
                 read += part
                 if len(read) > most:
                     raise too_large(most)
-    except TimeoutError:
+    except (TimeoutError, TooSlowError):
         raise refusal("malformed", "the body did not arrive in time") from None
     except (web.HTTPException, ValueError):
         raise refusal("malformed", "the body could not be read") from None

@@ -9,26 +9,29 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 import os
-import sys
-import traceback
+import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from aiohttp import web
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from console.api.problems import refusal
 from console.api.route import Route
 from console.errors import PilotError
+from console.model.ids import new_id
 from console.model.operator import Operator, Role
 from console.model.text import now
-from console.services import tls
+from console.services import listening, tls
+from console.services.background import BackgroundTasks
+from console.services.failures import FailureLog
+from console.services.listening import Acceptor, Bounds, Connections, Listener, Peer
 from console.services.operators.roster import Identities
 from console.services.settings import Listen
 from console.services.store import Store, idempotency, outbox
@@ -44,7 +47,7 @@ from console.services.web.answers import (
 from console.services.web.ask import Answer, Ask
 from console.services.web.authority import Authority, Claim
 from console.services.web.decode import loosely, strictly
-from console.services.web.sockets import peer_uid, tcp_listener, unix_listener
+from console.services.web.sockets import peer_uid, tcp_listener, uid_of, unix_listener
 
 Handler: TypeAlias = Callable[[Connection, Ask], Any]
 AsyncHandler: TypeAlias = Callable[[Ask], Awaitable[Any]]
@@ -58,12 +61,17 @@ MOST_INTERNAL_BYTES = 16 * 1024 * 1024
 FORGET_SECONDS = 3600.0
 """How often idempotency keys that are old enough are dropped."""
 
+_REFUSALS = {
+    HTTPStatus.BAD_REQUEST: "malformed",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "wrong-content-type",
+    HTTPStatus.SERVICE_UNAVAILABLE: "unavailable",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "internal",
+}
+
 _request_id: ContextVar[str] = ContextVar("request_id")
 
-# aiohttp logs what strangers send; our own line per failure says what is needed.
-_SILENT = logging.getLogger("console.services.web")
-_SILENT.addHandler(logging.NullHandler())
-_SILENT.propagate = False
+READY_SECONDS = 2.0
+"""How long the store may take to answer before the service is called not ready."""
 
 
 class Web:
@@ -82,13 +90,13 @@ class Web:
         self._authority = Authority(self._identities)
         self._waiting: set[asyncio.Task[Any]] = set()
         self._first_use: Callable[[Ask, str], Awaitable[None]] | None = None
-        self._app = web.Application(
-            middlewares=[self._guard], client_max_size=MOST_INTERNAL_BYTES, logger=_SILENT
-        )
+        self.log = FailureLog(service)
+        self.tasks = BackgroundTasks(self.log)
+        """What the service does beside answering."""
+        self._app = web.Application(middlewares=[self._guard], client_max_size=MOST_INTERNAL_BYTES)
         self._runner: web.AppRunner | None = None
+        self._listener: Listener | None = None
         self._socket: Path | None = None
-        self._forgetting: asyncio.Task[None] | None = None
-        self._renewing: asyncio.Task[None] | None = None
         self.internal("GET", "/internal/v1/outbox", self._outbox)
 
     def mount(self, route: Route, handler: Handler) -> None:
@@ -111,45 +119,66 @@ class Web:
         self, method: str, path: str, handler: AsyncHandler, *, body: type | None = None
     ) -> None:
         """Serve a path for our own processes: only for the user who runs this one."""
-        self._app.router.add_route(method, path, partial(self._internal, handler, body))
+        self._app.router.add_route(
+            method,
+            path,
+            partial(self._internal, handler, body),
+            expect_handler=listening.no_invitation,
+        )
 
-    async def start(self, *, socket: Path | None = None, listen: Listen | None = None) -> None:
-        """Listen. Raises `PilotError` where another process already does."""
+    @property
+    def connections(self) -> Connections:
+        """The connections of this service, while it listens."""
+        assert self._listener is not None
+        return self._listener.connections
+
+    async def start(
+        self,
+        *,
+        socket: Path | None = None,
+        listen: Listen | None = None,
+        bounds: Bounds | None = None,
+    ) -> None:
+        """Listen, within `bounds` or those that fit this process.
+
+        Raises `PilotError` where another process already does.
+        """
         runner = web.AppRunner(
-            self._app,
-            access_log=None,
-            shutdown_timeout=3.0,
-            lingering_time=2.0,
-            handle_signals=False,
-            logger=_SILENT,
+            self._app, access_log=None, shutdown_timeout=3.0, handle_signals=False
         )
         await runner.setup()
         self._runner = runner
+        listener = self._listener = Listener(
+            runner,
+            bounds or listening.bounds_here(),
+            refuse=_refused,
+            is_ready=self._unready,
+            is_privileged=_is_privileged,
+            log=self.log,
+        )
         try:
             if socket is not None:
-                listener = unix_listener(socket)
+                sock = unix_listener(socket)
                 self._socket = socket
-                await web.SockSite(runner, listener).start()
+                await Acceptor(listener, sock, self._user_peer).start()
             if listen is not None:
-                listener = tcp_listener(listen.host, listen.port)
-                self.port = int(listener.getsockname()[1])
+                sock = tcp_listener(listen.host, listen.port)
+                self.port = int(sock.getsockname()[1])
                 context = listen.certificate.context() if listen.certificate else None
-                await web.SockSite(runner, listener, ssl_context=context).start()
+                await Acceptor(listener, sock, _address_peer(listener, listen), tls=context).start()
                 if listen.certificate is not None and context is not None:
-                    self._renewing = asyncio.create_task(tls.follow(listen.certificate, context))
+                    self.tasks.add(
+                        "following the certificate", tls.follow, listen.certificate, context
+                    )
         except BaseException:
             await self.stop()
             raise
-        self._forgetting = asyncio.create_task(self._forget())
+        self.tasks.add("ending waits", listener.sweep)
+        self.tasks.add("forgetting idempotency keys", self._forget)
 
     async def stop(self) -> None:
         """Stop listening, let writes finish, cut the reads that wait. May be called twice."""
-        for task in (self._forgetting, self._renewing):
-            if task is not None:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
-        self._forgetting = self._renewing = None
+        await self.tasks.stop()
         if self._runner is None:
             return
         runner, self._runner = self._runner, None
@@ -175,7 +204,12 @@ class Web:
             return await self._contract(route, do, request)
 
         # A file's path is one parameter with slashes in it (C2SP tile paths).
-        self._app.router.add_route(route.method, route.path.replace("{file}", "{file:.+}"), handle)
+        self._app.router.add_route(
+            route.method,
+            route.path.replace("{file}", "{file:.+}"),
+            handle,
+            expect_handler=listening.no_invitation,
+        )
 
     @web.middleware
     async def _guard(
@@ -195,7 +229,7 @@ class Web:
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception as error:
-            self._log(error, request_id)
+            self.log.failure(f"{request_id} internal", error)
             answer = problem(
                 refusal("internal", "the service failed on this request; its log has more"),
                 request_id,
@@ -208,6 +242,7 @@ class Web:
     async def _contract(self, route: Route, do: Do, request: web.Request) -> web.StreamResponse:
         claim = self._authority.claim(route, peer_uid(request), asked.bearer(request))
         operator = claim.caller.operator
+        listening.mark_known(request)
         with self._authority.receiving(claim):
             raw = await asked.body(request, MOST_BYTES)
         query, validate_only = asked.query(request, route)
@@ -358,14 +393,22 @@ class Web:
                 await self._store.write(lambda conn: idempotency.forget(conn, now()))
             await asyncio.sleep(FORGET_SECONDS)
 
-    def _log(self, error: BaseException, request_id: str) -> None:
-        """Write one line on stderr: the kind of failure and where, never a value."""
-        frames = traceback.extract_tb(error.__traceback__)[-3:]
-        where = " < ".join(
-            f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames)
+    def _user_peer(self, sock: socket.socket, _address: object) -> Peer:
+        """Return who is at the other end of our Unix socket."""
+        assert self._listener is not None
+        uid = uid_of(sock)
+        return self._listener.connections.of_user(
+            uid, is_own=uid == os.geteuid(), is_operator=self._identities.directory.is_operator(uid)
         )
-        sys.stderr.write(f"{self.service} {request_id} internal {type(error).__name__} {where}\n")
-        sys.stderr.flush()
+
+    async def _unready(self) -> str:
+        """Return why the service cannot do its work, or an empty string."""
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                await self._store.read(lambda conn: conn.execute(text("SELECT 1")).scalar())
+        except (PilotError, TimeoutError):
+            return "the store does not answer"
+        return ""
 
 
 class _RehearsedError(Exception):
@@ -374,6 +417,31 @@ class _RehearsedError(Exception):
     def __init__(self, answer: Any) -> None:
         super().__init__()
         self.answer = answer
+
+
+def _refused(
+    status: HTTPStatus, said: str, _path: str, request: web.BaseRequest | None
+) -> web.Response:
+    """Return the problem for a request that no handler saw."""
+    request_id = new_id("request") if request is None else asked.request_id(request)
+    answer = problem(refusal(_REFUSALS[status], said), request_id)
+    answer.headers["X-Request-Id"] = request_id
+    answer.headers["Server"] = "pilotctl"
+    return answer
+
+
+def _is_privileged(request: web.BaseRequest) -> bool:
+    connection = listening.connection_of(request)
+    return connection is not None and connection.peer.privileged
+
+
+def _address_peer(listener: Listener, listen: Listen) -> Callable[[socket.socket, Any], Peer]:
+    """Return who calls over TCP: in clear that is the proxy on this machine, for everybody."""
+
+    def peer(_sock: socket.socket, address: Any) -> Peer:
+        return listener.connections.of_address(str(address[0]), is_proxy=listen.certificate is None)
+
+    return peer
 
 
 def _changes(route: Route) -> bool:

@@ -24,6 +24,11 @@ def peer_uid(request: web.Request) -> int | None:
     sock = None if transport is None else transport.get_extra_info("socket")
     if sock is None or sock.family != socket.AF_UNIX:
         return None
+    return uid_of(sock)
+
+
+def uid_of(sock: socket.socket) -> int:
+    """Return the user at the other end of a connected Unix socket (SO_PEERCRED)."""
     _, uid, _ = _CREDENTIALS.unpack(
         sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     )

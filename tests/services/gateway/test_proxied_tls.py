@@ -109,13 +109,12 @@ async def listening(
         told = callers.address(request.transport, request.remote or "", request.headers)
         return web.Response(headers={"x-request-id": told or "nobody"})
 
-    runner, url = await listen(handle, Place(trust, callers, host, 0, context))
+    listener, url = await listen(handle, Place(trust, callers, host, 0, context))
     try:
         yield url
     finally:
-        for site in list(runner.sites):
-            await site.stop()
-        await runner.cleanup()
+        await listener.stop_listening()
+        await listener.runner.cleanup()
 
 
 def in_listener(

@@ -10,12 +10,13 @@ import asyncio
 import os
 import sys
 
+from console.services.runner import run
 from console.services.settings import Listen, Settings
 from console.services.store import Store
 from console.services.supervisor import child
 from console.services.supervisor.__main__ import main
 from console.services.supervisor.plan import Spec, answering
-from console.services.web import Web, run
+from console.services.web import Web
 from tests.services.web.sample import STEPS, mounted
 
 MODULE = "tests.services.supervisor.tiny"

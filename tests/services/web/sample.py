@@ -20,9 +20,10 @@ from console.model.stored import Page
 from console.services.events import event
 from console.services.operators.roster import Identities
 from console.services.operators.tables import EVERYWHERE
+from console.services.runner import run
 from console.services.settings import Settings
 from console.services.store import SHARED, Document, Instant, Store, emit, tables
-from console.services.web import Ask, Web, fresh, page, run
+from console.services.web import Ask, Web, fresh, page
 
 PARTNERS = Table(
     "partners",

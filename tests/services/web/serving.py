@@ -14,6 +14,7 @@ import aiohttp
 from console.model.ids import ulid
 from console.services import settings
 from console.services.client import Client
+from console.services.listening import Bounds
 from console.services.settings import Listen, Settings
 from console.services.store import Store
 from console.services.web import Web
@@ -86,6 +87,7 @@ async def served(
     *,
     port: int | None = None,
     also: Callable[[Web], None] = lambda _web: None,
+    bounds: Bounds | None = None,
 ) -> AsyncIterator[Served]:
     """Serve the sample service from the state folder `home` while the block runs.
 
@@ -100,7 +102,9 @@ async def served(
     also(web)
     try:
         await web.start(
-            socket=place.socket("policy"), listen=None if port is None else Listen(port=port)
+            socket=place.socket("policy"),
+            listen=None if port is None else Listen(port=port),
+            bounds=bounds,
         )
         async with Client(socket=place.socket("policy")) as client:
             yield Served(web, store, read, client)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 import sys
-from pathlib import Path
-
-import msgspec
 
 from console import __version__
 from console.errors import ExitCode, PilotError
 from console.services import settings, tls
+from console.services.background import BackgroundTasks
 from console.services.client import Client
+from console.services.failures import FailureLog
 from console.services.gateway.content import ContentKeys
 from console.services.gateway.point.follow import Following
 from console.services.gateway.point.listening import Place, listen
@@ -29,6 +27,7 @@ from console.services.gateway.point.watch import GuardedSelector, guarded_loop
 from console.services.gateway.probe import new_key
 from console.services.policy.shipped import bundle_in
 from console.services.principals import salt_of
+from console.services.runner import run
 from console.services.settings import Settings, Upstream
 from console.services.store import Store
 
@@ -37,27 +36,26 @@ GOODBYE_SECONDS = 3.0
 
 
 def main() -> int:
-    """Run a point until it is told to stop. A `PilotError` becomes one JSON line on stderr."""
-    parser = argparse.ArgumentParser(prog="python -m console.services.gateway.point")
-    parser.add_argument("--home", type=Path, required=True, help="the pilot's state folder")
-    parser.add_argument("--name", default="gw-1", help="the point's name, as the settings count it")
-    args = parser.parse_args()
+    """Run a point until it is told to stop."""
     loop, selector = guarded_loop()
-    try:
-        read = settings.load(args.home)
-        with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            runner.run(_serve(read, args.name, selector))
-    except PilotError as error:
-        line = msgspec.json.encode({"service": args.name, **error.as_json()}).decode()
-        sys.stderr.write(line + "\n")
-        return int(error.exit)
-    return int(ExitCode.DONE)
+
+    async def serve(read: Settings, args: argparse.Namespace, stop: asyncio.Event) -> None:
+        await _serve(read, args.name, selector, stop)
+
+    return run(
+        "gateway.point",
+        serve,
+        options=_options,
+        instance=lambda args: str(args.name),
+        new_loop=lambda: loop,
+    )
 
 
-async def _serve(read: Settings, name: str, selector: GuardedSelector) -> None:
-    stop = asyncio.Event()
-    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(each, stop.set)
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", default="gw-1", help="the point's name, as the settings count it")
+
+
+async def _serve(read: Settings, name: str, selector: GuardedSelector, stop: asyncio.Event) -> None:
     port = dict(read.data_plane.points).get(name)
     if port is None:
         known = ", ".join(point for point, _ in read.data_plane.points)
@@ -93,61 +91,42 @@ async def _serve(read: Settings, name: str, selector: GuardedSelector) -> None:
     selector.guard = point.guard
     certificate = plane.certificate
     context = certificate.context() if certificate else None
+    log = FailureLog(name)
+    tasks = BackgroundTasks(log)
     place = Place(trust, callers, plane.host, port, context)
-    server, url = await listen(listener.handle, place)
-    renewing = asyncio.create_task(
-        tls.follow(certificate, context) if certificate and context else stop.wait()
-    )
-    work = asyncio.create_task(_work(following, spool, url))
-    told = asyncio.create_task(stop.wait())
+    server, url = await listen(listener.handle, place, is_ready=point.unready, log=log)
+    following.turned_away = server.connections.counts
+    tasks.add("ending waits", server.sweep)
+    if certificate and context:
+        tasks.add("following the certificate", tls.follow, certificate, context)
+    tasks.add("being a point", _work, following, spool, url, tasks)
     try:
-        await asyncio.wait([work, told], return_when=asyncio.FIRST_COMPLETED)
-        if work.done():
-            try:
-                work.result()
-            except BaseExceptionGroup as group:
-                raise _cause(group) from group
-        for site in list(server.sites):
-            await site.stop()
+        await tasks.until(stop)
+        await server.stop_listening()
         await point.let_end(GOODBYE_SECONDS)
         await following.say_goodbye()
     finally:
         point.lease.drop()
-        work.cancel()
-        told.cancel()
-        renewing.cancel()
-        await asyncio.gather(work, told, renewing, return_exceptions=True)
-        await server.cleanup()
+        await tasks.stop()
+        await server.runner.cleanup()
         await spool.stop()
         await upstreams.close()
         await control.close()
         store.close()
 
 
-def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the error that a person should read: a `PilotError` where there is one."""
-    ours = group.subgroup(PilotError)
-    found: BaseException = ours or group
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return found
-
-
-async def _work(following: Following, spool: Spool, url: str) -> None:
-    """Join control, then keep in step with it. Ends only by an error or by being cancelled."""
+async def _work(following: Following, spool: Spool, url: str, tasks: BackgroundTasks) -> None:
+    """Join control, then have every task that keeps in step with it; wait until cancelled."""
     registered = await following.register(url, __version__)
     await spool.start(registered.calls_held)
     await following.load()
-    async with asyncio.TaskGroup() as group:
-        for each in (
-            following.follow_changes(),
-            following.hold_lease(),
-            following.judge_regularly(),
-            following.push_calls(registered.calls_held),
-            following.push_contents(),
-            following.limiter.run(spool.resumed),
-        ):
-            group.create_task(each)
+    tasks.add("following changes", following.follow_changes)
+    tasks.add("holding the lease", following.hold_lease)
+    tasks.add("judging calls again", following.judge_regularly)
+    tasks.add("handing call records over", following.push_calls, registered.calls_held)
+    tasks.add("handing kept content over", following.push_contents)
+    tasks.add("asking for limits", following.limiter.run, spool.resumed)
+    await asyncio.Event().wait()
 
 
 def _spec(upstream: Upstream) -> UpstreamSpec:

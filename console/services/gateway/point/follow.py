@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 
 import msgspec
 
 from console.errors import PilotError
+from console.services.background import EndServiceError
 from console.services.client import Client
 from console.services.gateway.exchange import (
     CallAck,
@@ -54,6 +56,8 @@ class Following:
         self.limiter = Limiter(point, control, self._incarnation)
         self._report = asyncio.Event()
         self._report_asked = 0
+        self.turned_away: Mapping[str, int] = {}
+        """What the listener turned away before it was a call, by kind: control is told."""
 
     async def register(self, url: str, version: str) -> Registered:
         """Make the point known to control, waiting until control is there."""
@@ -112,7 +116,7 @@ class Following:
                 if error.code in {"not-found", "state"}:
                     # Control has another store, or another process has taken the name.
                     self._point.lease.drop()
-                    raise
+                    raise EndServiceError from error
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
             waits = [
@@ -163,6 +167,7 @@ class Following:
                 cut=calls.cuts,
                 records=self._spool.finished,
                 report=self._report_asked,
+                turned_away=dict(self.turned_away),
             ),
             Lease,
             timeout=_LEASE_TIMEOUT,

@@ -11,22 +11,22 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from aiohttp import web
 
 from console.errors import PilotError
-from console.services.gateway.point import proxy
+from console.services.failures import FailureLog
+from console.services.gateway.point import proxy, turned_away
 from console.services.gateway.point.proxy import Callers, Header, MalformedError, Trust, read
 from console.services.gateway.point.request import MOST_BYTES
+from console.services.listening import Acceptor, Bounds, Connection, Listener, Peer, bounds_here
+from console.services.listening.acceptor import readable
+from console.services.listening.listener import Handle, always_ready
 
 _BACKLOG = 1024
-_AGAIN_SECONDS = 1.0
-"""So long no connection is taken where there is no room for one (too many open files)."""
-
-Handle: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+DESCRIPTORS_EACH = 2
+"""Files that a call needs: its caller's connection and the upstream's."""
 
 
 class Place(NamedTuple):
@@ -40,7 +40,14 @@ class Place(NamedTuple):
     tls: ssl.SSLContext | None
 
 
-async def listen(handle: Handle, place: Place) -> tuple[web.ServerRunner, str]:
+async def listen(
+    handle: Handle,
+    place: Place,
+    *,
+    is_ready: Callable[[], Awaitable[str]] = always_ready,
+    log: FailureLog | None = None,
+    bounds: Bounds | None = None,
+) -> tuple[Listener, str]:
     """Open the data-plane listener; return it and its address.
 
     Raises `PilotError` (`port-in-use`) where it cannot be had.
@@ -55,15 +62,18 @@ async def listen(handle: Handle, place: Place) -> tuple[web.ServerRunner, str]:
     server = web.Server(handle, request_factory=request, handler_cancellation=True)
     runner = web.ServerRunner(server, access_log=None, handle_signals=False, shutdown_timeout=1.0)
     await runner.setup()
+    listener = Listener(
+        runner,
+        bounds or bounds_here(descriptors_each=DESCRIPTORS_EACH),
+        refuse=turned_away.refuse,
+        is_ready=is_ready,
+        is_privileged=turned_away.is_probe,
+        log=log or FailureLog("point"),
+    )
     host, port = place.host, place.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        if place.trust.protocol:
-            behind = BehindProxies(runner, server, place)
-            await behind.start()
-            bound = behind.address
-        else:
-            await web.TCPSite(runner, host, port, backlog=_BACKLOG, ssl_context=place.tls).start()
-            bound = runner.addresses[0]
+        sock = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         await runner.cleanup()
         raise PilotError(
@@ -71,108 +81,44 @@ async def listen(handle: Handle, place: Place) -> tuple[web.ServerRunner, str]:
             f"cannot listen on {host}:{port}: {error.strerror}",
             hint="set another port in pilot.toml under [data_plane], or 0 for any free one",
         ) from error
+    acceptor = PointAcceptor(listener, sock, place)
+    await acceptor.start()
+    bound = acceptor.address
     shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-    return runner, f"{'https' if place.tls else 'http'}://{shown}:{bound[1]}"
+    return listener, f"{'https' if place.tls else 'http'}://{shown}:{bound[1]}"
 
 
-class BehindProxies(web.BaseSite):
-    """A listener whose connections begin with a PROXY header, from those who are declared.
+class PointAcceptor(Acceptor):
+    """Takes callers in; where proxies speak the PROXY protocol, by the header that begins.
 
     A declared proxy that sends none, or sends it slowly, is cut off; a peer that is not
-    declared has none to send, and goes straight to the server.
+    declared has none to send, and is served as it is.
     """
 
-    def __init__(
-        self, runner: web.ServerRunner, server: Callable[[], asyncio.Protocol], place: Place
-    ) -> None:
-        super().__init__(runner, ssl_context=place.tls, backlog=_BACKLOG)
-        self._serve = server
+    def __init__(self, listener: Listener, sock: socket.socket, place: Place) -> None:
+        super().__init__(listener, sock, self._peer, tls=place.tls)
         self._place = place
-        self._socket: socket.socket | None = None
-        self._taking: asyncio.Task[None] | None = None
-        self._unready: set[asyncio.Task[None]] = set()
-        """Connections whose header or handshake is not yet whole."""
 
-    @property
-    def name(self) -> str:
-        """Say what it is."""
-        return f"behind proxies at {self._place.host}"
+    def _peer(self, _sock: socket.socket, address: Any) -> Peer:
+        host = str(address[0])
+        return self._connections.of_address(host, is_proxy=self._place.trust.believes(host))
 
-    @property
-    def address(self) -> tuple[str, int]:
-        """Where it listens."""
-        assert self._socket is not None
-        host, port = self._socket.getsockname()[:2]
-        return str(host), int(port)
-
-    async def start(self) -> None:
-        """Listen. Raises OSError where the port cannot be had."""
-        _, _, host, port, _ = self._place
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-        self._socket.setblocking(False)
-        await super().start()
-        self._taking = asyncio.create_task(self._take(self._socket))
-
-    async def stop(self) -> None:
-        """Close the listener, and what is not yet the server's."""
-        await super().stop()
-        tasks = [*self._unready, *([self._taking] if self._taking else [])]
-        for each in tasks:
-            each.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if self._socket is not None:
-            self._socket.close()
-
-    async def _take(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                sock, peer = await loop.sock_accept(listening)
-            except OSError as error:
-                await asyncio.sleep(0 if isinstance(error, ConnectionError) else _AGAIN_SECONDS)
-                continue
-            task = asyncio.create_task(self._begin(sock, str(peer[0])))
-            self._unready.add(task)
-            task.add_done_callback(self._unready.discard)
-            await asyncio.sleep(0)  # an accept that need not wait lets nobody else work
-
-    async def _begin(self, sock: socket.socket, peer: str) -> None:
-        """Bring a connection to the server: its header first, then the handshake."""
-        trust, callers, _, _, tls = self._place
-        begin: Callable[[], asyncio.Protocol] = self._serve
-        try:
-            if trust.believes(peer):
-                async with asyncio.timeout(proxy.HEADER_SECONDS):
-                    header = await header_of(sock)
-                if header.address is not None:
-                    begin = partial(_Introduced, callers, header.address, self._serve)
-        except (MalformedError, OSError):  # too slow is one, too
-            sock.close()
+    async def introduce(self, sock: socket.socket, connection: Connection) -> None:
+        """Take the proxy's header, if one is to come, and count the caller that it names."""
+        trust, callers, _, _, _ = self._place
+        if not trust.protocol or not trust.believes(str(sock.getpeername()[0])):
             return
-        except BaseException:
-            sock.close()
-            raise
-        with suppress(OSError):  # a handshake that fails is the caller's affair
-            await asyncio.get_running_loop().connect_accepted_socket(begin, sock, ssl=tls)
-
-
-class _Introduced(asyncio.Protocol):
-    """A connection whose caller a header has told: noted, then it is the server's own."""
-
-    def __init__(
-        self, callers: Callers, address: str, server: Callable[[], asyncio.Protocol]
-    ) -> None:
-        self._callers = callers
-        self._address = address
-        self._server = server
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note the caller, and give the connection on."""
-        self._callers.note(transport, self._address)
-        protocol = self._server()
-        transport.set_protocol(protocol)
-        protocol.connection_made(transport)
+        try:
+            async with asyncio.timeout(proxy.HEADER_SECONDS):
+                header = await header_of(sock)
+        except MalformedError:
+            raise ConnectionError("no PROXY header") from None
+        told = header.address
+        if told is None:
+            return
+        connection.on_made = lambda transport: callers.note(transport, told)
+        if told and not self._connections.move(connection, self._connections.of_address(told)):
+            raise ConnectionError("too many connections from this address")
 
 
 async def header_of(sock: socket.socket) -> Header:
@@ -182,7 +128,7 @@ async def header_of(sock: socket.socket) -> Header:
     """
     taken = b""
     while True:
-        await _readable(sock)
+        await readable(sock)
         try:
             seen = sock.recv(proxy.MOST_BYTES, socket.MSG_PEEK)
         except BlockingIOError:
@@ -193,18 +139,3 @@ async def header_of(sock: socket.socket) -> Header:
         taken += sock.recv(len(seen) if header is None else header.size - len(taken))
         if header is not None and len(taken) == header.size:
             return header
-
-
-async def _readable(sock: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(sock, _wake, ready)
-    try:
-        await ready
-    finally:
-        loop.remove_reader(sock)
-
-
-def _wake(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)

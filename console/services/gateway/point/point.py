@@ -38,6 +38,12 @@ class Point:
         self._bundle = bundle
         self._answers: dict[str, tuple[GrantProjection, dict[tuple[str, str, str], Decision]]] = {}
 
+    async def unready(self) -> str:
+        """Return why the point serves nothing now, or an empty string."""
+        if self.leaving:
+            return "this point is stopping"
+        return "" if self.lease.holds else "this point holds no lease"
+
     def judge(self, asked: Asked) -> Verdict:
         """Decide a call by what is known at this moment."""
         return decide(self.snapshot, asked, self.moment(), self._authorize)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from aiohttp import web
+from aiohttp.http_exceptions import PayloadEncodingError
 from aiohttp.web_exceptions import HTTPRequestEntityTooLarge
+from aiohttp.web_protocol import RequestPayloadError
 
 from console.model.access import RouteName
 from console.services.gateway.decide import Verdict
 from console.services.gateway.point import responses
 from console.services.gateway.point.request import MOST_BYTES, Body, RefusedError, read
+from console.services.listening import BrokenBodyError, TooSlowError, invite_body
 
 
 def naming_of(key: bytes, verdict: Verdict, body: Body, upstream: str) -> responses.Naming | None:
@@ -35,6 +38,12 @@ async def body_of(request: web.BaseRequest, route: RouteName) -> Body:
     if (request.content_length or 0) > MOST_BYTES:
         raise RefusedError("too_large", "")
     try:
-        return read(route, await request.read())
+        await invite_body(request)
+        raw = await request.read()
     except HTTPRequestEntityTooLarge:
         raise RefusedError("too_large", "") from None
+    except TooSlowError:
+        raise RefusedError("request_invalid", "The body did not arrive in time.") from None
+    except (BrokenBodyError, RequestPayloadError, PayloadEncodingError):
+        raise RefusedError("request_invalid", "The body could not be read to its end.") from None
+    return read(route, raw)

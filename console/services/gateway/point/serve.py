@@ -47,6 +47,7 @@ from console.services.gateway.point.upstream import (
     Upstreams,
     UpstreamSpec,
 )
+from console.services.listening import mark_known
 from console.services.principals import hash_of
 
 _BEFORE_SCOPE = frozenset({"lease", "credential", "tombstone", "locks", "grant"})
@@ -114,6 +115,7 @@ class Listener:
         if token.startswith(probe.PREFIX):
             question = probe.read(self._keys.probe, token, time.time())
             if question is not None and PATHS.get(request.path) == question.route:
+                mark_known(request)
                 return self._probed(draft, question)
         asked = Asked(
             route=PATHS.get(request.path, ""),
@@ -134,6 +136,7 @@ class Listener:
         if early.key is None:
             draft.decided(asked, early, self._point.snapshot.sequence)
             return await self._decline(request, draft, early)
+        mark_known(request)
         try:
             body = await body_of(request, RouteName(asked.route))
         except RefusedError as refused:
