@@ -20,13 +20,15 @@ from console.errors import ExitCode, PilotError
 from console.model.ids import ulid
 from console.model.number import whole_number
 from console.net.client import Apis, Lost
-from console.net.wire import MOST_BYTES, Request, printable, request_of
+from console.net.wire import Request, printable, request_of
 
 SILENCE_SECONDS = 20.0
 """A stream that says nothing for so long is taken for dead: services beat every five."""
 LONGEST_PAUSE = 15.0
 _MOST_GAPS = 3
-_MOST_LINE = 1 << 20
+MAX_EVENT_BYTES = 4 << 20
+"""The longest line, and the longest event, that is read: no service sends one so long."""
+_MAX_REFUSAL_BYTES = 1 << 20
 
 
 class Message(NamedTuple):
@@ -141,7 +143,7 @@ class Tail:
         body = bytearray()
         for chunk in chunks:
             body += chunk
-            if len(body) > _MOST_LINE:
+            if len(body) > _MAX_REFUSAL_BYTES:
                 break
         if self._reached and status >= 500:
             return Lost(f"answered with status {status}", sent=True)
@@ -164,26 +166,27 @@ class _Gap(Exception):  # noqa: N818 - it is a finding, and asked about again
 
 
 def _events(chunks: Iterator[bytes]) -> Iterator[list[dict[str, str]]]:
-    """Parse server-sent events; those that arrived together are yielded together."""
-    rest = b""
-    event: dict[str, str] = {}
+    """Parse server-sent events; those that arrived together are yielded together.
+
+    Raises `Lost` where a line, or an event, is longer than `MAX_EVENT_BYTES`.
+    """
+    lines = _Lines()
+    event: dict[str, list[str]] = {}
+    size = 0
     for chunk in chunks:
-        rest += chunk
-        if len(rest) > MOST_BYTES:
-            raise Lost("sent a line without end", sent=True)
-        *lines, rest = rest.split(b"\n")
         found = []
-        for line in lines:
-            text = line.rstrip(b"\r").decode("utf-8", "replace")
-            if not text:
+        for line in lines.feed(chunk):
+            if not line:
                 if "data" in event:
-                    found.append(event)
-                event = {}
+                    found.append({name: "\n".join(values) for name, values in event.items()})
+                event, size = {}, 0
                 continue
-            name, _, value = text.partition(":")
+            size += len(line)
+            if size > MAX_EVENT_BYTES:
+                raise Lost("sent an event without end", sent=True)
+            name, _, value = line.decode("utf-8", "replace").partition(":")
             if name:
-                value = value.removeprefix(" ")
-                event[name] = f"{event[name]}\n{value}" if name in event else value
+                event.setdefault(name, []).append(value.removeprefix(" "))
         yield found
 
 
@@ -193,3 +196,28 @@ def _number(text: str) -> int:
     if found is None:
         raise ValueError(text)
     return found
+
+
+class _Lines:
+    """Cuts what comes into lines, and holds no more than one that has not ended."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield the lines that end in `chunk`, without their ends."""
+        first, *more = chunk.split(b"\n")
+        self._hold(first)
+        for part in more:
+            line = b"".join(self._parts)
+            self._parts, self._size = [], 0
+            self._hold(part)
+            yield line.rstrip(b"\r")
+
+    def _hold(self, part: bytes) -> None:
+        self._size += len(part)
+        if self._size > MAX_EVENT_BYTES:
+            raise Lost("sent a line without end", sent=True)
+        if part:
+            self._parts.append(part)

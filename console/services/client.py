@@ -19,6 +19,9 @@ from console.api.problems import as_error, refusal
 
 T = TypeVar("T")
 
+MAX_ANSWER_BYTES = 256 * 1024 * 1024
+"""The longest answer that is read: a point's whole snapshot is far below it."""
+
 
 class Client:
     """Asks one peer. Make it on the event loop that uses it, and close it."""
@@ -128,7 +131,7 @@ class Client:
                     allow_redirects=False,
                 ) as response,
             ):
-                status, said = response.status, await response.read()
+                status, said = response.status, await _whole(response)
         except TimeoutError as error:
             raise refusal("unavailable", f"{self.peer} did not answer in time") from error
         except (aiohttp.ClientError, OSError) as error:
@@ -141,3 +144,14 @@ class Client:
             raise refusal(
                 "unavailable", f"{self.peer} answered what this version does not understand"
             ) from error
+
+
+async def _whole(response: aiohttp.ClientResponse) -> bytes:
+    """Read an answer to its end. Raises `aiohttp.ClientPayloadError` where it has none."""
+    read = bytearray()
+    async for part in response.content.iter_any():
+        read += part
+        if len(read) > MAX_ANSWER_BYTES:
+            response.close()
+            raise aiohttp.ClientPayloadError(f"more than {MAX_ANSWER_BYTES} bytes")
+    return bytes(read)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -13,7 +14,7 @@ import pytest
 from console.api.audit import EVENT_TAIL
 from console.errors import ExitCode, PilotError
 from console.net.client import Apis
-from console.net.stream import Tail
+from console.net.stream import MAX_EVENT_BYTES, Tail
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 
@@ -59,6 +60,19 @@ def answering(answers: Sequence[Callable[[str], bytes]]) -> Iterator[tuple[Apis,
         finally:
             apis.close()
     thread.join(5)
+
+
+def endless(line: socket.socket, piece: bytes) -> int:
+    """Send `piece` for as long as somebody reads; return how many bytes were taken."""
+    sent = 0
+    line.settimeout(20)
+    try:
+        while sent < 400_000_000:
+            line.sendall(piece)
+            sent += len(piece)
+    except OSError:
+        pass
+    return sent
 
 
 def followed(apis: Apis, count: int, **more: object) -> tuple[list[int], list[str], list[float]]:
@@ -140,3 +154,42 @@ def test_what_is_no_stream_is_not_believed() -> None:
         rows, told, _ = followed(apis, 1, after=4)
     assert rows == [5]
     assert all("something else" in each for each in told[:1])
+
+
+@pytest.mark.parametrize(
+    "piece", [b"x" * 65536, b"data: " + b"x" * 60000 + b"\n", b"data: x\nid: 1\n" * 4000]
+)
+def test_a_line_or_an_event_without_end_is_given_up_in_little_memory(piece: bytes) -> None:
+    taken: list[int] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            line, _ = server.accept()
+            with line:
+                line.recv(65536)
+                line.sendall(HEAD + b"data: ")
+                taken.append(endless(line, piece))
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        apis = Apis({"audit": f"http://127.0.0.1:{server.getsockname()[1]}"}, token=lambda: None)
+        tail = Tail(apis, EVENT_TAIL, {}, sleep=_stop)
+        tracemalloc.start()
+        try:
+            with pytest.raises(_StoppedError):
+                next(iter(tail))
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+            apis.close()
+        thread.join(20)
+    assert peak < 8 * MAX_EVENT_BYTES
+    assert taken[0] < 10 * MAX_EVENT_BYTES
+
+
+class _StoppedError(Exception):
+    """The stream was given up."""
+
+
+def _stop(_seconds: float) -> None:
+    raise _StoppedError
