@@ -8,6 +8,7 @@ says how far the filter has looked, and that the line is alive.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -25,6 +26,10 @@ BEAT_SECONDS = 5.0
 """A mark is sent at least this often."""
 MOST_STREAMS = 64
 """Streams that one service serves at once."""
+MAX_OPERATOR_STREAMS = 16
+"""Streams that one operator has at once."""
+FIRST_STREAMS = 16
+"""Streams of `MOST_STREAMS` that are kept for operators who have none yet."""
 BATCH = 200
 _BREATH = 0.05
 """Seconds between two looks: a burst is looked at together."""
@@ -49,7 +54,7 @@ class Streams:
     def __init__(self, store: Store, topic: str) -> None:
         self._store = store
         self._topic = topic
-        self._open = 0
+        self._open: Counter[str] = Counter()
 
     async def serve(self, ask: Ask, look: Look, newest: Callable[[Connection], int]) -> Any:
         """Answer with what `look` finds, for as long as somebody listens.
@@ -57,8 +62,8 @@ class Streams:
         It begins after `Last-Event-ID`, else before the `from` of the query, else with what
         comes after `newest`.
         """
-        if self._open >= MOST_STREAMS:
-            raise refusal("unavailable", f"{MOST_STREAMS} streams are open: try again later")
+        who = ask.operator.name
+        self._refuse_too_many(who)
         after = await self._begins(ask, newest)
         response = web.StreamResponse(
             headers={
@@ -68,7 +73,7 @@ class Streams:
                 "Server": "pilotctl",
             }
         )
-        self._open += 1
+        self._open[who] += 1
         try:
             await response.prepare(ask.request)
             await response.write(_mark(after, after))
@@ -86,7 +91,21 @@ class Streams:
                 raise
             return response
         finally:
-            self._open -= 1
+            self._open[who] -= 1
+            if not self._open[who]:
+                del self._open[who]
+
+    def _refuse_too_many(self, who: str) -> None:
+        """Refuse a stream over an operator's share, or one that would take another's first."""
+        theirs, everyones = self._open[who], self._open.total()
+        if theirs >= MAX_OPERATOR_STREAMS:
+            raise refusal(
+                "unavailable",
+                f"{who} has {theirs} streams open, and may have no more at once",
+                mend="end one of them: a `tail`, or a console that follows",
+            )
+        if everyones >= (MOST_STREAMS - FIRST_STREAMS if theirs else MOST_STREAMS):
+            raise refusal("unavailable", f"{everyones} streams are open: try again later")
 
     async def _more(self, response: web.StreamResponse, look: Look, after: int) -> int:
         """Send what there is after `after`, waiting for it; return the last id that was sent."""
