@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from console.errors import ExitCode, PilotError
+
+_LEAST_UMASK = 0o022
 
 
 class Home(NamedTuple):
@@ -65,7 +68,7 @@ def prepare(path: Path) -> Home:
             (home.logs, 0o700),
             (home.log, 0o755),
         ):
-            folder.mkdir(mode=mode, parents=True, exist_ok=True)
+            _make(folder, mode)
             if folder.stat().st_uid != os.geteuid():
                 raise PilotError(
                     "state-folder",
@@ -81,6 +84,20 @@ def prepare(path: Path) -> Home:
             hint="set XDG_STATE_HOME to a folder that you own",
         ) from error
     return home
+
+
+def restrict_umask() -> None:
+    """Let no file or folder that this process makes be one that others may write."""
+    os.umask(os.umask(_LEAST_UMASK) | _LEAST_UMASK)
+
+
+def _make(folder: Path, mode: int) -> None:
+    """Make a folder, and those above it so that only their owner may write in them."""
+    for parent in reversed(folder.parents):
+        if not parent.exists():
+            with suppress(FileExistsError):  # another process was faster
+                parent.mkdir(mode=0o777 & ~_LEAST_UMASK)
+    folder.mkdir(mode=mode, exist_ok=True)
 
 
 def secret_file(path: Path, make: Callable[[], bytes]) -> bytes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -21,14 +20,12 @@ import msgspec
 from console.errors import ExitCode, PilotError
 from console.services import settings
 from console.services.failures import FailureLog, SafeHandler, place_of, report_unhandled
+from console.services.home import restrict_umask
 from console.services.listening import raise_descriptor_limit
 from console.services.settings import Settings
 
 Serve: TypeAlias = Callable[[Settings, argparse.Namespace, asyncio.Event], Awaitable[None]]
 """What a service does: with its settings, its options, and the event that ends it."""
-
-LEAST_UMASK = 0o022
-"""Files of a service are never for others to write, however it was started."""
 
 
 def run(
@@ -50,7 +47,7 @@ def run(
         options(parser)
     args = parser.parse_args()
     name = instance(args) or name
-    os.umask(os.umask(LEAST_UMASK) | LEAST_UMASK)
+    restrict_umask()
     raise_descriptor_limit()
     log = FailureLog(name)
     logging.basicConfig(handlers=[SafeHandler(log)], force=True)

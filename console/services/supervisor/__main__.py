@@ -12,6 +12,7 @@ import msgspec
 
 from console.errors import ExitCode, PilotError
 from console.services import settings
+from console.services.home import restrict_umask
 from console.services.settings import Home
 from console.services.supervisor.front import LOG, Plan, run, stamped
 from console.services.supervisor.logs import BoundedLog
@@ -25,6 +26,7 @@ def main(plan: Plan = processes) -> int:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--ready-fd", type=int, default=-1, help="report there, and detach")
     args = parser.parse_args()
+    restrict_umask()
     detaches = args.ready_fd >= 0
     if detaches:
         if os.fork():
