@@ -20,7 +20,7 @@ from console.model.audit import (
 )
 from console.model.log import LogHandover, RestartLog, RotateLogKey
 from console.model.oncall import Delivery, NewOncall, OncallTarget, RemoveOncall, TryOncall
-from console.model.operator import Role, ServiceStatus
+from console.model.operator import Direction, Role, ServiceStatus
 from console.model.rule import AddRule, ChangeRule, DetectionRule, RuleTrial, TuneRule
 from console.model.silence import EndSilence, NewSilence, Silence
 from console.model.stored import Page
@@ -132,7 +132,7 @@ RULE_ADD = Route(
 )  # fmt: skip
 RULE_REMOVE = Route(
     "rule.remove", "audit", "POST", "/v1/rules/{rule}/removal", DetectionRule,
-    Role.OPERATOR, body=ChangeRule,
+    Role.OPERATOR, Direction.OPENS, ChangeRule, if_match=True,
 )  # fmt: skip
 RULE_ENABLE = Route(
     "rule.enable", "audit", "POST", "/v1/rules/{rule}/enabling", DetectionRule,
@@ -140,11 +140,11 @@ RULE_ENABLE = Route(
 )  # fmt: skip
 RULE_DISABLE = Route(
     "rule.disable", "audit", "POST", "/v1/rules/{rule}/disabling", DetectionRule,
-    Role.OPERATOR, body=ChangeRule,
+    Role.OPERATOR, Direction.OPENS, ChangeRule, if_match=True,
 )  # fmt: skip
 RULE_TUNE = Route(
     "rule.tune", "audit", "POST", "/v1/rules/{rule}/tuning", DetectionRule,
-    Role.OPERATOR, body=TuneRule,
+    Role.OPERATOR, Direction.OPENS, TuneRule, if_match=True,
 )  # fmt: skip
 
 ONCALL_LIST = Route("oncall.list", "audit", "GET", "/v1/oncall", Page[OncallTarget], query=PAGING)

@@ -57,7 +57,7 @@ class DetectionRule(Stored, kw_only=True, frozen=True):
     enabled: bool = True
     """What an operator wants, whatever its file is like now."""
     required: bool = False
-    """It guards an invariant, so it cannot be switched off."""
+    """It guards an invariant, so it cannot be switched off, and only be made stricter."""
     tuning: Tuning = Tuning()
     description: str = ""
     runbook: str = ""
@@ -65,6 +65,8 @@ class DetectionRule(Stored, kw_only=True, frozen=True):
     """Of the file."""
     error: str = ""
     """Why its file cannot be read: file, line and what is nearest."""
+    weaker: list[str] = []
+    """In the answer to `rule tune`: each way in which it may miss what alerted before."""
 
     @property
     def spends(self) -> bool:

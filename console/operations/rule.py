@@ -10,7 +10,7 @@ from console.api.engines import Engines
 from console.api.flow import Flow
 from console.errors import ExitCode, PilotError
 from console.model.audit import Severity
-from console.model.operator import Role
+from console.model.operator import Direction, Role
 from console.model.rule import (
     AddRule,
     ChangeRule,
@@ -182,12 +182,17 @@ def _says(rule: DetectionRule) -> list[str]:
     ]
 
 
+_TOLD = "the alerts it made stay, and an alert says that less is watched for"
+"""What a plan says of a rule that will look no more."""
+
+
 def _look(p: ChangeOne, at: Engines, verb: str, does: str) -> Flow[Plan]:
     rule = yield from at.rules.show(p.rule)
     return Plan(
         title=f"{verb} {rule.id}",
         sections=[Section("What it does", [*_says(rule), does])],
         subject=rule,
+        revision=rule.revision,
     )
 
 
@@ -212,7 +217,7 @@ def enable(p: ChangeOne, at: Engines, _plan: Plan | None) -> Flow[DetectionRule]
 
 def plan_disable(p: ChangeOne, at: Engines) -> Flow[Plan]:
     """Look at what is switched off."""
-    return _look(p, at, "Switch off", "it finds nothing more; the alerts it made stay")
+    return _look(p, at, "Switch off", f"it finds nothing more; {_TOLD}")
 
 
 @operation(
@@ -220,13 +225,22 @@ def plan_disable(p: ChangeOne, at: Engines) -> Flow[Plan]:
     title="Switch rule off",
     result=DetectionRule,
     effect=Effect.CHANGE,
+    direction=Direction.OPENS,
     role=Role.OPERATOR,
     plan=plan_disable,
     subject="rule",
 )
-def disable(p: ChangeOne, at: Engines, _plan: Plan | None) -> Flow[DetectionRule]:
-    """Switch a rule off. One that guards an invariant stays on."""
-    return at.rules.disable(p.rule, ChangeRule(reason=p.reason))
+def disable(p: ChangeOne, at: Engines, plan: Plan | None) -> Flow[DetectionRule]:
+    """Switch a rule off, which raises an alert. One that guards an invariant stays on."""
+    revision = yield from _revision(p, at, plan)
+    return (yield from at.rules.disable(p.rule, ChangeRule(reason=p.reason), revision))
+
+
+def _revision(p: ChangeOne, at: Engines, plan: Plan | None) -> Flow[int]:
+    """Return the revision of the rule that was planned on, or is there now."""
+    if plan is not None and plan.revision is not None:
+        return plan.revision
+    return (yield from at.rules.show(p.rule)).revision
 
 
 class TuneOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -256,11 +270,14 @@ def _tuning(p: TuneOne, rule: DetectionRule) -> TuneRule:
 def plan_tune(p: TuneOne, at: Engines) -> Flow[Plan]:
     """Ask what the rule would be like."""
     before = yield from at.rules.show(p.rule)
-    after = yield from at.rules.tune(p.rule, _tuning(p, before), validate=True)
+    asked = _tuning(p, before)
+    after = yield from at.rules.tune(p.rule, asked, before.revision, validate=True)
+    sections = [Section("Now", _says(before)), Section("Then", _says(after))]
+    if after.weaker:
+        told = "an alert says so"
+        sections.append(Section("It becomes weaker", [*after.weaker, told]))
     return Plan(
-        title=f"Tune {before.id}",
-        sections=[Section("Now", _says(before)), Section("Then", _says(after))],
-        subject=before,
+        title=f"Tune {before.id}", sections=sections, subject=before, revision=before.revision
     )
 
 
@@ -269,20 +286,25 @@ def plan_tune(p: TuneOne, at: Engines) -> Flow[Plan]:
     title="Tune rule",
     result=DetectionRule,
     effect=Effect.CHANGE,
+    direction=Direction.OPENS,
     role=Role.OPERATOR,
     plan=plan_tune,
     subject="rule",
 )
 def tune(p: TuneOne, at: Engines, plan: Plan | None) -> Flow[DetectionRule]:
-    """Set a rule's threshold, window, factor or severity; with nothing named, undo that."""
+    """Set a rule's threshold, window, factor or severity; with nothing named, undo that.
+
+    A lower threshold, a longer window or a higher severity makes it stricter. Anything else
+    may make it weaker: that raises an alert, and a rule that guards an invariant refuses it.
+    """
     known = plan.subject if plan else None
     rule = known if isinstance(known, DetectionRule) else (yield from at.rules.show(p.rule))
-    return (yield from at.rules.tune(p.rule, _tuning(p, rule)))
+    return (yield from at.rules.tune(p.rule, _tuning(p, rule), rule.revision))
 
 
 def plan_remove(p: ChangeOne, at: Engines) -> Flow[Plan]:
     """Look at what is removed."""
-    return _look(p, at, "Remove", "its file is deleted; the alerts it made stay")
+    return _look(p, at, "Remove", f"its file is deleted; {_TOLD}")
 
 
 @operation(
@@ -290,13 +312,15 @@ def plan_remove(p: ChangeOne, at: Engines) -> Flow[Plan]:
     title="Remove rule",
     result=DetectionRule,
     effect=Effect.CHANGE,
+    direction=Direction.OPENS,
     role=Role.OPERATOR,
     plan=plan_remove,
     subject="rule",
 )
-def remove(p: ChangeOne, at: Engines, _plan: Plan | None) -> Flow[DetectionRule]:
+def remove(p: ChangeOne, at: Engines, plan: Plan | None) -> Flow[DetectionRule]:
     """Remove a rule of your own, and its file. Those that ship can be switched off."""
-    return at.rules.remove(p.rule, ChangeRule(reason=p.reason))
+    revision = yield from _revision(p, at, plan)
+    return (yield from at.rules.remove(p.rule, ChangeRule(reason=p.reason), revision))
 
 
 OPERATIONS: tuple[Operation, ...] = (

@@ -202,17 +202,25 @@ class Rules:
     def add(self, new: AddRule, *, validate: bool = False) -> Flow[DetectionRule]:
         return ask(audit.RULE_ADD, body=new, validate_only=validate)
 
-    def remove(self, rule: str, change: ChangeRule) -> Flow[DetectionRule]:
-        return ask(audit.RULE_REMOVE, path={"rule": rule}, body=change)
+    def remove(self, rule: str, change: ChangeRule, revision: int) -> Flow[DetectionRule]:
+        return ask(audit.RULE_REMOVE, path={"rule": rule}, body=change, if_match=revision)
 
     def enable(self, rule: str, change: ChangeRule) -> Flow[DetectionRule]:
         return ask(audit.RULE_ENABLE, path={"rule": rule}, body=change)
 
-    def disable(self, rule: str, change: ChangeRule) -> Flow[DetectionRule]:
-        return ask(audit.RULE_DISABLE, path={"rule": rule}, body=change)
+    def disable(self, rule: str, change: ChangeRule, revision: int) -> Flow[DetectionRule]:
+        return ask(audit.RULE_DISABLE, path={"rule": rule}, body=change, if_match=revision)
 
-    def tune(self, rule: str, change: TuneRule, *, validate: bool = False) -> Flow[DetectionRule]:
-        return ask(audit.RULE_TUNE, path={"rule": rule}, body=change, validate_only=validate)
+    def tune(
+        self, rule: str, change: TuneRule, revision: int, *, validate: bool = False
+    ) -> Flow[DetectionRule]:
+        return ask(
+            audit.RULE_TUNE,
+            path={"rule": rule},
+            body=change,
+            if_match=revision,
+            validate_only=validate,
+        )
 
 
 class Oncall:

@@ -37,12 +37,18 @@ from console.services.audit.ruleface import as_tuned, changed, described, new_ro
 from console.services.audit.rulefile import load_rules, name_in, read_rule, tuned
 from console.services.audit.rulefolder import read, stamps, write
 from console.services.audit.schema import RULES
+from console.services.audit.strictness import weaker
 from console.services.events import SYSTEM, event
 from console.services.store import Store, emit
 from console.services.web import Ask, fresh, page
 
 LOOK_SECONDS = 2.0
 """How often the own folder is looked at."""
+
+
+_OFF = ("it is off",)
+_GONE = ("it is gone",)
+"""How a rule is weaker that looks no more."""
 
 
 class RuleBook:
@@ -92,11 +98,14 @@ class RuleBook:
                 text = row.text if row else ""
                 self._note_broken(conn, name, file.error, before=before, text=text, at=at)
             elif before is None or before.sha256 != file.rule.revision or before.error:
-                self._take(conn, file.rule, before, origin="own", text=file.text, at=at)
+                old = self._plain(row) if row and before else None
+                self._take(conn, file.rule, before, origin="own", text=file.text, at=at, old=old)
         for name, row in held.items():
             if name not in files and name not in self._shipped:
                 conn.execute(delete(RULES).where(RULES.c.id == name))
-                _record(conn, "rule.remove", row.body, SYSTEM, at, "its file is gone")
+                why = "its file is gone"
+                _record(conn, "rule.remove", row.body, SYSTEM, at, why, weaker=_GONE)
+        self._keep_required(conn, at)
         self._seen = seen
         self._active = self.in_force(conn)
 
@@ -112,6 +121,24 @@ class RuleBook:
                 write(self.folder / f"{row.id}.toml", row.text)
                 why = "its file was gone as the service started"
                 _record(conn, "rule.restore", row.body, SYSTEM, at, why)
+
+    def _keep_required(self, conn: Connection, at: datetime) -> None:
+        """Put shipped rules that guard an invariant back where they are off, or set weaker.
+
+        A version before this one allowed that, and a rule may have come to be required since.
+        """
+        for row in conn.execute(select(RULES)).all():
+            plain, body = self._shipped.get(row.id), row.body
+            if plain is None or not plain.required or body.origin != "shipped":
+                continue
+            if body.enabled and not weaker(plain, as_tuned(plain, body)):
+                continue
+            on = RuleState.ON.value
+            blank = changed(body, SYSTEM, at, tuning=Tuning(), enabled=True, state=on)
+            after = described(plain, blank)
+            _keep(conn, row.id, row.text, after)
+            why = "it guards an invariant, and was off or weaker than its file"
+            _record(conn, "rule.restore", after, SYSTEM, at, why, before=body)
 
     def in_force(self, conn: Connection) -> tuple[Rule, ...]:
         """Return the rules that look, as this transaction has them."""
@@ -156,7 +183,10 @@ class RuleBook:
         return self._switch(conn, ask, enabled=False)
 
     def tune(self, conn: Connection, ask: Ask) -> DetectionRule:
-        """Answer `rule.tune`: what is not named goes back to the file's value."""
+        """Answer `rule.tune`: what is not named goes back to the file's value.
+
+        What becomes weaker by it raises an alert; what guards an invariant becomes so never.
+        """
         said: TuneRule = ask.body
         before = self.show(conn, ask)
         fresh(ask, before)
@@ -174,10 +204,17 @@ class RuleBook:
             rule = tuned(plain, tuning)
         except PilotError as error:
             raise refusal("invalid", error.message) from error
-        if before.required and said.severity and rule.severity != plain.severity:
-            raise refusal("refused", f"{before.id} guards an invariant: it stays critical")
+        ways = weaker(as_tuned(plain, before), rule) if before.enabled else []
+        if before.required and ways:
+            raise refusal(
+                "refused",
+                f"{before.id} guards an invariant, and can only be made stricter: "
+                f"this makes it weaker: {'; '.join(ways)}",
+                mend="a lower threshold, a longer window or a higher severity is stricter",
+            )
         after = changed(described(rule, before), ask.operator.name, ask.now, tuning=tuning)
-        return self._put(conn, ask, "rule.tune", after=after, before=before)
+        kept = self._put(conn, ask, "rule.tune", after=after, before=before, weaker=ways)
+        return msgspec.structs.replace(kept, weaker=ways)
 
     def add(self, conn: Connection, ask: Ask) -> DetectionRule:
         """Answer `rule.add`: the text becomes a file of the own folder."""
@@ -217,8 +254,13 @@ class RuleBook:
             raise refusal(
                 "state", f"{rule.id} ships", mend=f"`pilotctl rule disable {rule.id}` instead"
             )
+        if rule.required:
+            raise refusal("refused", f"{rule.id} guards an invariant: it cannot be removed")
         conn.execute(delete(RULES).where(RULES.c.id == rule.id))
-        _record(conn, "rule.remove", rule, ask.operator.name, ask.now, said.reason, ask=ask)
+        ways = _GONE if rule.enabled else ()
+        _record(
+            conn, "rule.remove", rule, ask.operator.name, ask.now, said.reason, ask=ask, weaker=ways
+        )
         path = self.folder / f"{rule.id}.toml"
         if not ask.validate_only:
             path.unlink(missing_ok=True)
@@ -249,7 +291,8 @@ class RuleBook:
         state = RuleState.BROKEN if before.error else RuleState.ON if enabled else RuleState.OFF
         after = changed(before, ask.operator.name, ask.now, enabled=enabled, state=state.value)
         action = "rule.enable" if enabled else "rule.disable"
-        return self._put(conn, ask, action, after=after, before=before)
+        ways = () if enabled else _OFF
+        return self._put(conn, ask, action, after=after, before=before, weaker=ways)
 
     def _put(
         self,
@@ -259,10 +302,11 @@ class RuleBook:
         *,
         after: DetectionRule,
         before: DetectionRule,
+        weaker: Sequence[str],
     ) -> DetectionRule:
         conn.execute(RULES.update().where(RULES.c.id == after.id).values(body=after))
-        reason = ask.body.reason
-        _record(conn, action, after, ask.operator.name, ask.now, reason, ask=ask, before=before)
+        by, reason = ask.operator.name, ask.body.reason
+        _record(conn, action, after, by, ask.now, reason, ask=ask, before=before, weaker=weaker)
         self._refresh(conn, ask)
         return after
 
@@ -283,7 +327,10 @@ class RuleBook:
         origin: str,
         text: str,
         at: datetime,
+        old: Rule | None = None,
     ) -> None:
+        """Take a file as it is now; `old` is the rule that was in force before it."""
+        ways: list[str] = []
         if before is None:
             after = new_row(rule, origin, SYSTEM, at)
         else:
@@ -292,10 +339,13 @@ class RuleBook:
             after = msgspec.structs.replace(
                 after, sha256=rule.revision, error="", state=state.value, origin=origin
             )
+            if old is not None and before.enabled:
+                ways = weaker(as_tuned(old, before), as_tuned(rule, after))
         _keep(conn, rule.id, text, after)
         if before is not None or origin == "own":
             action = "rule.add" if before is None else "rule.change"
-            _record(conn, action, after, SYSTEM, at, "its file is new", before=before)
+            why = "its file is new"
+            _record(conn, action, after, SYSTEM, at, why, before=before, weaker=ways)
 
     def _note_broken(
         self,
@@ -371,6 +421,7 @@ def _record(  # noqa: PLR0917 - what an event says
     before: DetectionRule | None = None,
     ask: Ask | None = None,
     outcome: str = "success",
+    weaker: Sequence[str] = (),
 ) -> None:
     emit(
         conn,
@@ -386,6 +437,7 @@ def _record(  # noqa: PLR0917 - what an event says
             request_id=ask.request_id if ask else "",
             before=before,
             after=rule,
+            facts={"weakened": list(weaker)} if weaker else None,
             at=at,
         ),
     )

@@ -48,6 +48,7 @@ FIELDS: dict[str, dict[str, type]] = {
         "approval": str,
         "code": str,
         "by": str,
+        "weakened": bool,
         "days": int,
     },
 }
@@ -57,7 +58,8 @@ FIELDS: dict[str, dict[str, type]] = {
 was verified at every point before it began, and was still in force.
 `network`: the /24 (IPv4) or /48 (IPv6) that the caller's address lies in.
 `tier`, `state`, `approval`: of the object that the event left behind, 0 or empty where it
-has none. `code` and `days`: of a warning, what lapses and within how many days.
+has none. `code` and `days`: of a warning, what lapses and within how many days. `weakened`: the
+event made what is watched for weaker.
 """
 
 _OPERATORS = ("not", "starts", "at_least", "at_most")

@@ -48,6 +48,7 @@ def seen_event(index: int, leaf: Leaf) -> Seen:
         "approval": _text(leaf.told("approval_id")),
         "code": _text(leaf.told("code")),
         "by": _text(leaf.told("by")),
+        "weakened": bool(leaf.told("weakened")),
         "days": days if isinstance(days := leaf.told("days"), int) else 0,
     }
 

@@ -131,8 +131,11 @@ class Rig:
         return await self.client.get(path, Any, query={k: str(v) for k, v in query.items()})
 
     async def post(self, path: str, body: dict[str, Any]) -> Any:
-        key = {"Idempotency-Key": new_id("request")}
-        return await self.client.send("POST", path, body, Any, headers=key)
+        headers = {"Idempotency-Key": new_id("request")}
+        if path.startswith("/v1/rules/") and not path.endswith("/enabling"):
+            of = await self.get(path.rpartition("/")[0])
+            headers["If-Match"] = f'"{of["revision"]}"'
+        return await self.client.send("POST", path, body, Any, headers=headers)
 
     async def events(self, **query: Any) -> list[Any]:
         return (await self.get("/v1/events", **query))["items"]

@@ -85,7 +85,7 @@ def test_a_rule_is_switched_off_and_on_and_each_is_an_event() -> None:
         assert again["revision"] == off["revision"]
         rig.gateway.calls += denials(30)
         await quiet(rig)
-        assert await rig.alerts() == []
+        assert await rig.alerts(rule="denial-burst") == []
         await rig.post("/v1/rules/denial-burst/enabling", WHY)
         rig.gateway.calls += denials(30)
         await rig.until_alerts(1, rule="denial-burst")
@@ -112,7 +112,7 @@ def test_a_rule_is_tuned_and_goes_back_to_its_file() -> None:
         )
         assert (tuned["threshold"], tuned["window_seconds"], tuned["severity"]) == (5, 30, "low")
         rig.gateway.calls += denials(5)
-        (alert,) = await rig.until_alerts(1)
+        (alert,) = await rig.until_alerts(1, rule="denial-burst")
         assert (alert["count"], alert["severity"]) == (5, "low")
         back = await rig.post(path, WHY)
         assert (back["threshold"], back["window_seconds"], back["severity"]) == (20, 60, "high")
@@ -147,8 +147,12 @@ def test_what_was_set_outlives_a_restart() -> None:
             async with running(home) as rig:
                 rig.gateway.calls += [call(declared=False), *denials(2)]
                 rig.gateway.calls += [call(model="aurora-9") for _ in range(3)]
-                await rig.until_alerts(2)
-                assert {each["rule"] for each in await rig.alerts()} == {"denial-burst", "mine"}
+                await rig.until_alerts(3)
+                assert {each["rule"] for each in await rig.alerts()} == {
+                    "denial-burst",
+                    "mine",
+                    "rule-weakened",
+                }
                 assert (await events(rig, 4))[3:] == [("rule.restore", "mine", "success")]
                 assert (home / "rules" / "mine.toml").exists()
 
