@@ -178,6 +178,9 @@ class Capability(Stored, kw_only=True, frozen=True):
     models: list[str]
     routes: list[str]
     longest_grant_seconds: int
+    below: list[str] = []
+    """In answers: capabilities of a higher tier, not prohibited, that open one of its models on
+    one of its routes. Who is granted this one reaches what they guard."""
 
 
 class NewCapability(Request, kw_only=True, frozen=True):

@@ -108,6 +108,11 @@ def plan_create(p: CreateCapability, at: Engines) -> Flow[Plan]:
     handling = f"{made.category}, tier {made.tier}"
     if made.category == Category.PROHIBITED:
         handling += ": no approval can grant it"
+    pair = [
+        f"it lies below {each}, over the same model and route: who is granted it reaches what "
+        f"{each} guards"
+        for each in made.below
+    ]
     return Plan(
         title=f"Create capability {made.slug}",
         sections=[
@@ -119,6 +124,7 @@ def plan_create(p: CreateCapability, at: Engines) -> Flow[Plan]:
                     f"models: {', '.join(made.models)}",
                     f"routes: {', '.join(made.routes)}",
                     f"grants run at most {length(made.longest_grant_seconds)}",
+                    *pair,
                 ],
             ),
             Section("What stays", ["nobody has it before a grant"]),

@@ -218,6 +218,7 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         _SLUG,
         _text("pilot", priority=1),
         Column("tier", lambda row: f"T{row.tier}", 0, width=4),
+        _text("below", priority=1),
         _text("category", priority=1, width=10),
         _text("models", priority=2),
         _text("routes", priority=3),

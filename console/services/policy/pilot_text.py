@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -19,13 +20,20 @@ from console.model.access import (
     PilotText,
     RouteName,
 )
+from console.model.grant import Grant, GrantProjection, GrantState
 from console.model.ids import new_id
-from console.services.policy import find
-from console.services.policy.programme import in_order, with_terms
+from console.services.policy import find, reach
+from console.services.policy.facts import Reader, projection
+from console.services.policy.gates import APPROVAL_TIER
+from console.services.policy.programme import add_capability, in_order, with_terms
+from console.services.policy.proposal import SCOPED_TIER, takes_new
 from console.services.policy.record import Actor, record
 from console.services.policy.settle import settle_all
-from console.services.policy.tables import CAPABILITIES, PILOTS
+from console.services.policy.tables import CAPABILITIES, GRANTS, PILOTS
 from console.services.web import Ask
+
+_LET_IN = frozenset({GrantState.PROVISIONING, GrantState.ACTIVE, GrantState.SUSPENDED})
+"""The states of grants that have passed their gates once: what they reach is in force, or was."""
 
 _MEMBERS = (
     "title", "models", "grace_seconds", "credit_micros", "content", "content_days", "stages",
@@ -64,12 +72,83 @@ def import_pilot(bundle: CedarBundle, conn: Connection, ask: Ask) -> Pilot:
     held: Pilot | None = find.by_slug(conn, PILOTS, text.slug)
     _planned_on(held, body.revision)
     actor = Actor.of(ask)
+    running = _running(conn, text.slug)
     pilot = _made(conn, actor, body) if held is None else _changed(conn, actor, body, held)
-    for slug, said in text.capabilities.items():
+    for slug, said in sorted(text.capabilities.items(), key=lambda each: each[1].tier):
         _capability(conn, actor, body, slug, said)
     if held is not None:
+        _judge_widened(conn, actor, body, held, running)
         settle_all(conn, bundle, actor, pilot=pilot.slug)
     return with_terms(conn, pilot)
+
+
+def _running(conn: Connection, pilot: str) -> list[tuple[Grant, GrantProjection]]:
+    """Return the grants of a pilot that were let in, with what the gateway knows of each."""
+    reader = Reader(conn)
+    asked = select(GRANTS.c.body).where(GRANTS.c.pilot == pilot, GRANTS.c.state.in_(_LET_IN))
+    return [
+        (grant, projection(grant, reader.of_grant(grant), grant.updated_at))
+        for grant in conn.execute(asked.order_by(GRANTS.c.id)).scalars()
+    ]
+
+
+def _judge_widened(
+    conn: Connection,
+    actor: Actor,
+    body: ImportPilot,
+    held: Pilot,
+    running: Sequence[tuple[Grant, GrantProjection]],
+) -> None:
+    """Judge what the import adds to grants that run as a new grant of it would be judged.
+
+    Raises the refusal of the first that may not have it. Each other has its own event.
+    """
+    reader = Reader(conn)
+    text = body.pilot
+    pool = held.credit_micros is not None and (
+        text.credit_micros is None or text.credit_micros > held.credit_micros
+    )
+    for grant, before in running:
+        facts = reader.of_grant(grant)
+        was, now = reaches(before), reaches(projection(grant, facts, actor.at))
+        wider = [f"{model} on {route}, as {slug}" for slug, model, route in sorted(now - was)]
+        if wider:
+            takes_new(facts.partner)
+        if (wider or pool) and grant.tier >= APPROVAL_TIER:
+            what = wider[0] if wider else "a larger credit pool"
+            raise refusal(
+                "needs-approval",
+                f"{grant.id} of {grant.partner}, of tier {grant.tier}, would get {what}: "
+                "that takes two other people",
+                mend="approvals do not exist yet, so the pilot stays as it is",
+            )
+        if wider:
+            record(
+                conn,
+                actor,
+                "grant.widen",
+                "grant",
+                grant.id,
+                partner=grant.partner,
+                reason=body.reason,
+                before={"reaches": _lines(was)},
+                after={"state": grant.state, "tier": grant.tier, "reaches": _lines(now)},
+            )
+
+
+def reaches(grant: GrantProjection) -> set[tuple[str, str, str]]:
+    """Return what a grant reaches: capability, model and route."""
+    return {
+        (each.slug, model, route)
+        for each in grant.capabilities
+        for model in each.models
+        for route in each.routes
+        if model in grant.models or (not grant.models and each.tier < SCOPED_TIER)
+    }
+
+
+def _lines(reached: set[tuple[str, str, str]]) -> list[str]:
+    return [f"{slug}: {model} on {route}" for slug, model, route in sorted(reached)]
 
 
 def _planned_on(held: Pilot | None, revision: int | None) -> None:
@@ -147,21 +226,10 @@ def _capability(
         new = Capability(
             id=new_id("capability"), slug=slug, pilot=body.pilot.slug, **members, **actor.stamp()
         )
-        conn.execute(
-            CAPABILITIES.insert().values(
-                id=new.id, slug=slug, pilot=new.pilot, created_at=actor.at, body=new
-            )
-        )
-        record(
-            conn,
-            actor,
-            "capability.create",
-            "capability",
-            new.id,
-            name=slug,
-            reason=body.reason,
-            after=new,
-        )
+        others = reach.every(conn)
+        if refused := reach.uncovers(new, None, others):
+            raise refused
+        add_capability(conn, actor, new, body.reason, others)
         return
     if held.pilot != body.pilot.slug:
         raise refusal("invalid", f"capabilities.{slug}: it belongs to pilot {held.pilot}")
@@ -175,6 +243,8 @@ def _capability(
     new = msgspec.structs.replace(held, **msgspec.structs.asdict(said))
     if new == held:
         return
+    if refused := reach.uncovers(new, held, reach.every(conn)):
+        raise refused
     new = msgspec.structs.replace(new, **actor.touch(held))
     conn.execute(update(CAPABILITIES).where(CAPABILITIES.c.id == held.id).values(body=new))
     record(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 from sqlalchemy import Connection, func, select, update
 
@@ -17,7 +19,7 @@ from console.model.access import (
 )
 from console.model.ids import new_id
 from console.model.stored import Page
-from console.services.policy import find
+from console.services.policy import find, reach
 from console.services.policy.record import Actor, record
 from console.services.policy.tables import CAPABILITIES, PILOTS, TERMS
 from console.services.web import Ask, fresh, page
@@ -111,16 +113,27 @@ def list_capabilities(conn: Connection, ask: Ask) -> Page[Capability]:
     asked = select(CAPABILITIES)
     if name := ask.query.get("pilot"):
         asked = asked.where(CAPABILITIES.c.pilot == find.pilot(conn, name).slug)
-    return page(conn, asked, ask, keys=[CAPABILITIES.c.slug], decode=lambda row: row.body)
+    others = reach.every(conn)
+    return page(
+        conn,
+        asked,
+        ask,
+        keys=[CAPABILITIES.c.slug],
+        decode=lambda row: reach.shown(row.body, others),
+    )
 
 
 def show_capability(conn: Connection, ask: Ask) -> Capability:
-    """Show one capability."""
-    return find.capability(conn, ask.path["capability"])
+    """Show one capability, and those of a higher tier that reach some of the same."""
+    return reach.shown(find.capability(conn, ask.path["capability"]), reach.every(conn))
 
 
 def create_capability(conn: Connection, ask: Ask) -> Capability:
-    """Set up a capability: what may be done with which of the pilot's models."""
+    """Set up a capability: what may be done with which of the pilot's models.
+
+    Below one of tier 3 or above, over the same model and route, it would open what that one
+    guards, and is refused until approvals exist.
+    """
     body: NewCapability = ask.body
     pilot = find.pilot(conn, body.pilot)
     if there := find.by_slug(conn, CAPABILITIES, body.slug):
@@ -147,6 +160,21 @@ def create_capability(conn: Connection, ask: Ask) -> Capability:
         labels=find.labels(body.labels),
         **actor.stamp(),
     )
+    others = reach.every(conn)
+    if refused := reach.uncovers(capability, None, others):
+        raise refused
+    add_capability(conn, actor, capability, body.reason, others)
+    return reach.shown(capability, others)
+
+
+def add_capability(
+    conn: Connection,
+    actor: Actor,
+    capability: Capability,
+    reason: str,
+    others: Sequence[Capability],
+) -> None:
+    """Store a new capability. Its event names those of a higher tier that it lies below."""
     conn.execute(
         CAPABILITIES.insert().values(
             id=capability.id,
@@ -156,6 +184,7 @@ def create_capability(conn: Connection, ask: Ask) -> Capability:
             body=capability,
         )
     )
+    below = [each.slug for each in reach.above(capability, others)]
     record(
         conn,
         actor,
@@ -163,10 +192,10 @@ def create_capability(conn: Connection, ask: Ask) -> Capability:
         "capability",
         capability.id,
         name=capability.slug,
-        reason=body.reason,
+        reason=reason,
         after=capability,
+        facts={"below": below} if below else None,
     )
-    return capability
 
 
 def in_order(stages: list[Stage]) -> list[Stage]:
