@@ -108,7 +108,8 @@ class Grant(Stored, kw_only=True, frozen=True):
     capabilities: list[str]
     models: list[str]
     networks: list[str]
-    """Networks the calls must come from; empty means ALL."""
+    """Networks the calls must come from. Empty means the partner's declared egress from tier 2
+    up, and ALL below."""
     purpose: str
     not_before: datetime
     expires_at: datetime
@@ -126,7 +127,8 @@ class Grant(Stored, kw_only=True, frozen=True):
     principal_limits: Limits = UNLIMITED
     """For each of its principals alone."""
     principals: list[str] = []
-    """Ids of the principals that its calls must come from; empty means ALL."""
+    """Ids of the principals that its calls must come from; `service` is the organisation itself,
+    for calls that name no user. Empty means ALL: from tier 2 up only in grants of before."""
     renews: str = ""
     """The grant that this one succeeds: its credentials go on under this one."""
     renewed_by: str = ""
@@ -152,6 +154,7 @@ class NewGrant(Request, kw_only=True, frozen=True):
     models: Annotated[list[Annotated[str, Meta(max_length=63)]], Meta(max_length=50)] = []
     """Empty takes all of the capabilities' models at tiers 0 and 1; refused from tier 2."""
     networks: Annotated[list[Cidr], Meta(max_length=200)] = []
+    """Empty takes the partner's declared egress from tier 2 up, and every network below."""
     purpose: Reason
     not_before: Time | None = None
     expires_at: Time
@@ -159,7 +162,8 @@ class NewGrant(Request, kw_only=True, frozen=True):
     """Those of the stage where it is left out."""
     principal_limits: Limits | None = None
     principals: Annotated[list[PrincipalId], Meta(max_length=1000)] = []
-    """Ids of the principals that alone may call; empty lets any."""
+    """Ids of the principals that alone may call, `service` for the organisation itself. Empty is
+    `service` from tier 2 up, and lets any below."""
     reason: Reason
     labels: dict[str, Note] = {}
 
@@ -239,6 +243,8 @@ class GrantPlan(msgspec.Struct, kw_only=True, frozen=True):
     decision: Decision
     criteria: list[str] = []
     """What its stage asks for before a partner enters."""
+    egress: list[str] = []
+    """What the partner declares: from tier 2 up it stands where the grant names no network."""
 
 
 class GrantedCapability(msgspec.Struct, kw_only=True, frozen=True):
@@ -277,7 +283,7 @@ class GrantProjection(msgspec.Struct, kw_only=True, frozen=True):
     limits: Limits = UNLIMITED
     principal_limits: Limits = UNLIMITED
     principals: dict[str, str] = {}
-    """Principal id to its salted hash; empty lets any, named or not."""
+    """Principal id to its salted hash, which is empty for `service`; no member lets any."""
     renews: str = ""
     """The gateway moves that grant's living credentials to this one as it opens."""
     lineage: list[str] = []

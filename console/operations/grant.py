@@ -21,6 +21,7 @@ from console.model.grant import (
     QuietGrant,
 )
 from console.model.operator import Direction, Role
+from console.model.scope import DECLARED, shown_networks, shown_principals
 from console.model.stored import Page
 from console.model.text import Slug
 from console.operations import limits_text
@@ -187,7 +188,8 @@ class CreateGrant(msgspec.Struct, kw_only=True, frozen=True):
     networks: Annotated[
         list[str],
         Param(
-            "A network that calls must come from; ALL without it.",
+            "A network that calls must come from; without it, what the partner declares (ALL below "
+            "tier 2).",
             kind=Kind.NETWORK,
             repeats=True,
             flag="network",
@@ -207,7 +209,8 @@ class CreateGrant(msgspec.Struct, kw_only=True, frozen=True):
     principals: Annotated[
         list[str],
         Param(
-            "A principal that may call; anybody of the partner without it.",
+            "A principal that may call, or service for the organisation itself: that is what is "
+            "written without it from tier 2 up; below, anybody may.",
             kind=Kind.ID,
             completes="principal.list",
             repeats=True,
@@ -235,6 +238,12 @@ def _new(p: CreateGrant) -> NewGrant:
     )
 
 
+def _networks(plan: GrantPlan) -> str:
+    """Return from where calls may come: what is declared is spelled out beside the word."""
+    said = ", ".join(shown_networks(plan.grant.networks, plan.grant.tier))
+    return f"{said}: {', '.join(plan.egress)}" if said == DECLARED else said
+
+
 def plan_create(p: CreateGrant, at: Engines) -> Flow[Plan]:
     """Ask policy what the grant would be, and what is missing for it."""
     plan = yield from at.grants.plan(_new(p))
@@ -252,8 +261,8 @@ def plan_create(p: CreateGrant, at: Engines) -> Flow[Plan]:
                     f"{grant.partner} gets {', '.join(grant.capabilities)} (tier {grant.tier})",
                     f"in {grant.pilot}, stage {grant.stage}",
                     f"models: {', '.join(grant.models) or 'ALL of the capabilities'}",
-                    f"networks: {', '.join(grant.networks) or 'ALL'}",
-                    f"principals: {', '.join(grant.principals) or 'ALL'}",
+                    f"networks: {_networks(plan)}",
+                    f"principals: {', '.join(shown_principals(grant.principals))}",
                     f"limits: {limits_text.write(grant.limits)}",
                     f"from {to_the_second(grant.not_before)} to {to_the_second(grant.expires_at)}",
                     f"it becomes {plan.becomes.replace('_', ' ')} at once",

@@ -22,6 +22,7 @@ from console.model.grant import (
 )
 from console.model.limits import Limits
 from console.model.operator import Direction, Role
+from console.model.scope import shown_networks, shown_principals
 from console.operations import limits_text
 from console.operations.closing import FIRST_PAUSE, LONGEST_PAUSE, ends, follow, pause, stays
 from console.operations.params import Why
@@ -160,7 +161,8 @@ class AmendOne(msgspec.Struct, kw_only=True, frozen=True):
     networks: Annotated[
         list[str] | None,
         Param(
-            "A network that calls must come from; ALL with an empty value.",
+            "A network that calls must come from; none with an empty value: what is declared, "
+            "or ALL below tier 2.",
             kind=Kind.NETWORK,
             repeats=True,
             flag="network",
@@ -170,7 +172,8 @@ class AmendOne(msgspec.Struct, kw_only=True, frozen=True):
     principals: Annotated[
         list[str] | None,
         Param(
-            "A principal that may call; anybody with an empty value.",
+            "A principal that may call, or service for the organisation itself; none with an empty "
+            "value: service, or anybody below tier 2.",
             kind=Kind.ID,
             completes="principal.list",
             repeats=True,
@@ -203,8 +206,8 @@ def _compared(title: str, old: Grant, new: Grant) -> Plan:
         for what, before, after in (
             ("limits", old.limits, new.limits),
             ("limits of each principal", old.principal_limits, new.principal_limits),
-            ("networks", old.networks, new.networks),
-            ("principals", old.principals, new.principals),
+            ("networks", _networks(old), _networks(new)),
+            ("principals", shown_principals(old.principals), shown_principals(new.principals)),
             ("purpose", old.purpose, new.purpose),
         )
         if before != after
@@ -224,7 +227,11 @@ def _compared(title: str, old: Grant, new: Grant) -> Plan:
 def _shown(value: Limits | list[str] | str) -> str:
     if isinstance(value, Limits):
         return limits_text.write(value)
-    return value if isinstance(value, str) else ", ".join(value) or "ALL"
+    return value if isinstance(value, str) else ", ".join(value)
+
+
+def _networks(grant: Grant) -> list[str]:
+    return shown_networks(grant.networks, grant.tier)
 
 
 def plan_amend(p: AmendOne, at: Engines) -> Flow[Plan]:

@@ -25,6 +25,7 @@ from console.model.enforcement import (
 )
 from console.model.grant import Grant, GrantState
 from console.model.operator import Direction, Role
+from console.model.scope import shown_networks
 from console.model.stored import Page
 from console.model.text import Slug
 from console.operations.closing import ends, follow, stays
@@ -102,7 +103,7 @@ def plan_issue(p: IssueOne, at: Engines) -> Flow[Plan]:
                     f"{p.holder or grant.partner} holds a key under {grant.id}",
                     f"it opens {', '.join(grant.capabilities)} (tier {grant.tier})",
                     f"models: {', '.join(grant.models) or 'ALL of the capabilities'}",
-                    f"networks: {', '.join(grant.networks) or 'ALL'}",
+                    f"networks: {', '.join(shown_networks(grant.networks, grant.tier))}",
                     f"until {to_the_second(grant.expires_at)}",
                     *_not_yet(grant),
                 ],

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
+from console.model.scope import shown_networks
 from console.present.amounts import change, money
 from console.present.cells import Align
 from console.present.safe import safe
@@ -287,7 +288,7 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         _text("state", priority=0, width=10),
         _until("expires", "expires_at", 1),
         Column("models", lambda row: all_or(row.models), 3),
-        Column("networks", lambda row: all_or(row.networks), 5),
+        Column("networks", lambda row: shown_networks(row.networks, row.tier), 5),
         Column("why", lambda row: row.state_reason or [gap.code for gap in row.gaps], 4),
     ),
     "Credential": (

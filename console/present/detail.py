@@ -13,15 +13,18 @@ from typing import Any, NamedTuple
 import msgspec
 
 from console.model.access import Stage
+from console.model.grant import Grant
 from console.model.limits import Limits
 from console.model.rule import DetectionRule
+from console.model.scope import shown_networks
 from console.present.amounts import money
 from console.present.columns import text_of
 from console.present.safe import safe
 from console.present.times import duration, local_and_utc
 
 _SCOPES = frozenset({"networks", "models", "capabilities", "principals"})
-"""Lists that mean everything where they are empty: displayed as ALL, never as nothing."""
+"""Lists that mean everything where they are empty: displayed as ALL, never as nothing. A grant's
+networks mean what its partner declares, from tier 2 up."""
 
 
 _KEPT = frozenset(
@@ -66,6 +69,9 @@ def _members(value: Any, depth: int) -> Iterator[Line]:
         pairs = [(name, getattr(value, name)) for name in names]
         if isinstance(value, DetectionRule) and value.spends:
             pairs = list(_in_money(value, pairs))
+        elif isinstance(value, Grant):
+            given = shown_networks(value.networks, value.tier)
+            pairs = [(name, given if name == "networks" else member) for name, member in pairs]
     elif isinstance(value, dict):
         pairs = [(safe(str(name)), member) for name, member in value.items()]
     else:

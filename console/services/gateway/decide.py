@@ -16,6 +16,7 @@ from console.model.access import RouteName
 from console.model.enforcement import LockKind
 from console.model.grant import Decision, GrantedCapability, GrantProjection, GrantState
 from console.model.principal import PrincipalState
+from console.model.scope import SERVICE, networks_of
 from console.model.traffic import Check
 from console.services.gateway.codes import CODES
 from console.services.gateway.exchange import KeyFact, LockFact
@@ -134,10 +135,12 @@ def decide(snapshot: Snapshot, asked: Asked, moment: Moment, authorize: Authoriz
         return refused
     if asked.route != MODELS_ROUTE and (refused := _principal(judge, snapshot, grant)):
         return refused
-    if grant.networks:
-        if not any(within(asked.address, network) for network in grant.networks):
+    networks = networks_of(grant.networks, grant.tier, grant.egress)
+    if networks is not None:
+        if not any(within(asked.address, network) for network in networks):
+            whose = "the grant's" if grant.networks else "the partner's declared networks"
             return judge.refuse(
-                "network", "network_not_allowed", f"{asked.address} is in none of the grant's"
+                "network", "network_not_allowed", f"{asked.address} is in none of {whose}"
             )
         judge.passed("network", asked.address)
 
@@ -263,12 +266,12 @@ def _principal(judge: _Judge, snapshot: Snapshot, grant: GrantProjection) -> Ver
         if hashed:
             judge.passed("principal", name)
         return None
+    if hashed in grant.principals.values():
+        judge.passed("principal", name or SERVICE)
+        return None
     if not hashed:
         return judge.refuse("principal", "principal_missing", "the grant is for named users")
-    if hashed not in grant.principals.values():
-        return judge.refuse("principal", "principal_not_allowed", f"{name} is none of the grant's")
-    judge.passed("principal", name)
-    return None
+    return judge.refuse("principal", "principal_not_allowed", f"{name} is none of the grant's")
 
 
 def _lock_over(

@@ -16,14 +16,16 @@ from sqlalchemy import Connection
 
 from console.api.problems import refusal
 from console.engines.cedar import CedarBundle
-from console.model.access import PartnerState
+from console.model.access import Partner, PartnerState
 from console.model.grant import AmendGrant, Grant
 from console.model.limits import Limits, Period
+from console.model.scope import networks_of
 from console.services.policy import find
 from console.services.policy.facts import Reader
 from console.services.policy.gates import APPROVAL_TIER
 from console.services.policy.lifecycle import ENDED
-from console.services.policy.proposal import networks_of, principals_of
+from console.services.policy.proposal import named, principals_of
+from console.services.policy.proposal import networks_of as wanted_networks
 from console.services.policy.record import Actor, record
 from console.services.policy.settle import save, settle
 from console.services.web import Ask, fresh
@@ -41,8 +43,9 @@ def amend_grant(bundle: CedarBundle, conn: Connection, ask: Ask) -> Grant:
 def narrow_grant(bundle: CedarBundle, conn: Connection, ask: Ask) -> Grant:
     """Take something away from a grant; refused where any of it would give something."""
     grant = find.grant(conn, ask.path["grant"])
-    new = _amended(conn, grant, ask.body)
-    if wider := widens(grant, new):
+    partner = find.partner(conn, grant.partner)
+    new = _amended(conn, grant, ask.body, partner)
+    if wider := widens(grant, new, partner.egress):
         raise refusal(
             "invalid",
             f"this is not only narrower: {'; '.join(wider)}",
@@ -51,14 +54,18 @@ def narrow_grant(bundle: CedarBundle, conn: Connection, ask: Ask) -> Grant:
     return _changed(bundle, conn, ask, grant, "grant.narrow")
 
 
-def widens(old: Grant, new: Grant) -> list[str]:
-    """Return, in words, each way in which `new` allows what `old` did not."""
+def widens(old: Grant, new: Grant, egress: Sequence[str]) -> list[str]:
+    """Return, in words, each way in which `new` allows what `old` did not.
+
+    `egress` is what the partner declares: from tier 2 up it stands where no network is named.
+    """
     out = [*_wider_limits("limits", old.limits, new.limits)]
     out += _wider_limits("principal limits", old.principal_limits, new.principal_limits)
-    if old.networks and not new.networks:
+    was, now = (networks_of(each.networks, each.tier, egress) for each in (old, new))
+    if was is not None and now is None:
         out.append("networks: ALL")
-    elif old.networks:
-        out += [f"networks: {each}" for each in new.networks if not _within(each, old.networks)]
+    elif was is not None and now is not None:
+        out += [f"networks: {each}" for each in now if not within_any(each, was)]
     if old.principals and not new.principals:
         out.append("principals: ALL")
     elif old.principals:
@@ -82,7 +89,8 @@ def _wider_limits(what: str, old: Limits, new: Limits) -> list[str]:
     return out
 
 
-def _within(network: str, allowed: Sequence[str]) -> bool:
+def within_any(network: str, allowed: Sequence[str]) -> bool:
+    """Tell whether a network lies in one of those that are allowed."""
     inner = ip_network(network)
     for each in allowed:
         outer = ip_network(each)
@@ -91,7 +99,7 @@ def _within(network: str, allowed: Sequence[str]) -> bool:
     return False
 
 
-def _amended(conn: Connection, grant: Grant, body: AmendGrant) -> Grant:
+def _amended(conn: Connection, grant: Grant, body: AmendGrant, partner: Partner) -> Grant:
     """Return the grant as `body` would have it, or raise what is wrong with that."""
     if grant.state in ENDED:
         raise refusal(
@@ -106,12 +114,12 @@ def _amended(conn: Connection, grant: Grant, body: AmendGrant) -> Grant:
     if body.principal_limits is not None:
         given["principal_limits"] = body.principal_limits
     if body.networks is not None:
-        given["networks"] = networks_of(body.networks, grant.tier)
+        given["networks"] = wanted_networks(body.networks, grant.tier, partner)
     if body.principals is not None:
         kept = [each for each in body.principals if each in grant.principals]
         new = [each for each in body.principals if each not in grant.principals]
         principals_of(conn, new, grant.partner)
-        given["principals"] = find.unique([*kept, *new])
+        given["principals"] = named(find.unique([*kept, *new]), grant.tier)
     if body.purpose is not None:
         given["purpose"] = body.purpose
     if not given:
@@ -123,12 +131,12 @@ def _amended(conn: Connection, grant: Grant, body: AmendGrant) -> Grant:
 
 def _changed(bundle: CedarBundle, conn: Connection, ask: Ask, grant: Grant, action: str) -> Grant:
     body: AmendGrant = ask.body
-    new = _amended(conn, grant, body)
-    if new == grant:
-        return grant
     reader = Reader(conn)
     facts = reader.of_grant(grant)
-    if widens(grant, new):
+    new = _amended(conn, grant, body, facts.partner)
+    if new == grant:
+        return grant
+    if widens(grant, new, facts.partner.egress):
         opens(grant, facts.partner.state)
     actor = Actor.of(ask)
     new = msgspec.structs.replace(new, gaps=[], **actor.touch(grant))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from console.api.problems import refusal
 from console.engines.cedar import CedarBundle
@@ -19,10 +19,14 @@ from console.model.access import (
     PartnerState,
     RemoveContact,
 )
+from console.model.scope import SCOPED_TIER, wildcard
 from console.services.policy import find
+from console.services.policy.amend import opens, within_any
+from console.services.policy.lifecycle import LIVE
 from console.services.policy.partners import keep, not_itself
 from console.services.policy.record import Actor, record
 from console.services.policy.settle import settle_all
+from console.services.policy.tables import GRANTS
 from console.services.web import Ask, fresh
 
 MOST = 200
@@ -40,6 +44,7 @@ def declare_partner(bundle: CedarBundle, conn: Connection, ask: Ask) -> Partner:
     others = partner.subprocessors
     if body.subprocessors is not None:
         others = not_itself(partner.slug, body.subprocessors)
+    _may_declare(conn, partner, egress)
     actor = Actor.of(ask)
     changed = msgspec.structs.replace(
         partner, egress=egress, subprocessors=others, **actor.touch(partner)
@@ -86,7 +91,9 @@ def add_network(bundle: CedarBundle, conn: Connection, ask: Ask) -> Partner:
     partner = _present(conn, ask)
     fresh(ask, partner)
     network = find.networks("network", [body.network])
-    return _set(bundle, conn, ask, partner, egress=find.unique([*partner.egress, *network]))
+    egress = find.unique([*partner.egress, *network])
+    _may_declare(conn, partner, egress)
+    return _set(bundle, conn, ask, partner, egress=egress)
 
 
 def remove_network(bundle: CedarBundle, conn: Connection, ask: Ask) -> Partner:
@@ -125,6 +132,33 @@ def remove_subprocessor(bundle: CedarBundle, conn: Connection, ask: Ask) -> Part
     _there("subprocessor", body.subprocessor, partner.subprocessors)
     left = [each for each in partner.subprocessors if each != body.subprocessor]
     return _set(bundle, conn, ask, partner, subprocessors=left)
+
+
+def _may_declare(conn: Connection, partner: Partner, egress: list[str]) -> None:
+    """Raise the refusal of declared networks that grants which name none would get.
+
+    From tier 2 up such a grant takes what is declared: more of it widens the grant, none and
+    everything are no scope.
+    """
+    asked = select(GRANTS.c.body).where(GRANTS.c.partner == partner.slug, GRANTS.c.state.in_(LIVE))
+    relying = [
+        grant
+        for grant in conn.execute(asked).scalars()
+        if grant.tier >= SCOPED_TIER and not grant.networks
+    ]
+    if not relying or egress == partner.egress:
+        return
+    grant = max(relying, key=lambda each: each.tier)
+    if not egress or wildcard(egress):
+        said = "nearly every address" if egress else "none"
+        raise refusal(
+            "invalid",
+            f"egress: {grant.id}, of tier {grant.tier}, takes its networks from it, and "
+            f"{said} is no scope",
+            mend=f"pilotctl grant amend {grant.id} --network NETWORK --reason WHY",
+        )
+    if any(not within_any(each, partner.egress) for each in egress):
+        opens(grant, partner.state)
 
 
 def _present(conn: Connection, ask: Ask) -> Partner:

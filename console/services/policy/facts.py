@@ -18,6 +18,7 @@ from console.model.grant import (
     GrantState,
 )
 from console.model.principal import PrincipalState
+from console.model.scope import SERVICE, networks_of
 from console.services.policy import find
 from console.services.policy.gates import Facts, gaps, lapses
 from console.services.policy.tables import ACCEPTANCES, ASSESSMENTS, PRINCIPALS, TERMS
@@ -98,6 +99,11 @@ class Reader:
         return self._principals[partner]
 
 
+def _hash(principal: str, facts: Facts) -> str:
+    """Return the salted hash that a principal's calls carry: none, for the organisation itself."""
+    return "" if principal == SERVICE else facts.principals.get(principal, RETIRED)
+
+
 RETIRED = "retired"
 """In the place of a retired principal's hash: no hash is like it, so it matches nobody."""
 
@@ -126,7 +132,7 @@ def projection(grant: Grant, facts: Facts, at: datetime, *, state: str = "") -> 
             for each in facts.capabilities
         ],
         models=grant.models,
-        networks=grant.networks,
+        networks=list(networks_of(grant.networks, grant.tier, facts.partner.egress) or ()),
         not_before=grant.not_before,
         lapses=lapses(facts, grant.expires_at, at),
         state=state or (GrantState.ACTIVE if opens else grant.state),
@@ -139,7 +145,7 @@ def projection(grant: Grant, facts: Facts, at: datetime, *, state: str = "") -> 
         lineage=grant.lineage,
         limits=grant.limits,
         principal_limits=grant.principal_limits,
-        principals={each: facts.principals.get(each, RETIRED) for each in grant.principals},
+        principals={each: _hash(each, facts) for each in grant.principals},
         resumed=grant.resumed,
         content=facts.pilot.content,
         content_days=facts.pilot.content_days,

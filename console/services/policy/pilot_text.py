@@ -22,11 +22,12 @@ from console.model.access import (
 )
 from console.model.grant import Grant, GrantProjection, GrantState
 from console.model.ids import new_id
+from console.model.scope import SCOPED_TIER
 from console.services.policy import find, reach
 from console.services.policy.facts import Reader, projection
 from console.services.policy.gates import APPROVAL_TIER
 from console.services.policy.programme import add_capability, in_order, with_terms
-from console.services.policy.proposal import SCOPED_TIER, takes_new
+from console.services.policy.proposal import takes_new
 from console.services.policy.record import Actor, record
 from console.services.policy.settle import settle_all
 from console.services.policy.tables import CAPABILITIES, GRANTS, PILOTS

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_network
 from typing import NamedTuple
 
 import msgspec
@@ -16,6 +15,7 @@ from console.model.access import Capability, Category, Partner, PartnerState, Pi
 from console.model.grant import Gap, Grant, GrantPlan, GrantState, NewGrant
 from console.model.ids import new_id
 from console.model.principal import PrincipalState
+from console.model.scope import SCOPED_TIER, SERVICE, wildcard
 from console.model.text import is_slug, rfc3339
 from console.services.policy import find
 from console.services.policy.facts import Reader
@@ -24,9 +24,6 @@ from console.services.policy.lifecycle import LIVE, begins
 from console.services.policy.record import Actor
 from console.services.policy.settle import judged, rests_on
 from console.services.policy.tables import GRANT_CAPABILITIES, GRANTS, PRINCIPALS
-
-SCOPED_TIER = 2
-"""From this impact tier up a scope is spelled out: nothing empty, nothing wild."""
 
 WILDCARD = "*"
 
@@ -72,14 +69,14 @@ def propose(
         partner=partner.slug,
         capabilities=[each.slug for each in capabilities],
         models=_models(body.models, capabilities, tier),
-        networks=networks_of(body.networks, tier),
+        networks=networks_of(body.networks, tier, partner),
         limits=stage.limits if body.limits is None else body.limits,
         principal_limits=stage.principal_limits
         if body.principal_limits is None
         else body.principal_limits,
-        principals=body.principals
-        if renews
-        else principals_of(conn, body.principals, partner.slug),
+        principals=named(
+            body.principals if renews else principals_of(conn, body.principals, partner.slug), tier
+        ),
         purpose=body.purpose,
         not_before=begin.astimezone(UTC),
         expires_at=body.expires_at.astimezone(UTC),
@@ -115,6 +112,7 @@ def plan(conn: Connection, proposal: Proposal) -> GrantPlan:
         overlaps=overlaps(conn, grant),
         decision=grant.decision,
         criteria=stage_of(proposal.facts.pilot, grant.stage).criteria,
+        egress=proposal.facts.partner.egress,
     )
 
 
@@ -232,8 +230,13 @@ def takes_new(partner: Partner) -> None:
 
 
 def principals_of(conn: Connection, wanted: Sequence[str], partner: str) -> list[str]:
-    """Return the ids of the partner's active principals, each once, or raise `invalid`."""
+    """Return the ids of the partner's active principals, each once, or raise `invalid`.
+
+    `service` is the organisation itself.
+    """
     for each in wanted:
+        if each == SERVICE:
+            continue
         asked = select(PRINCIPALS.c.partner, PRINCIPALS.c.state).where(PRINCIPALS.c.id == each)
         row = conn.execute(asked).first()
         if row is None or row.partner != partner:
@@ -247,15 +250,38 @@ def principals_of(conn: Connection, wanted: Sequence[str], partner: str) -> list
     return find.unique(wanted)
 
 
-def networks_of(wanted: Sequence[str], tier: int) -> list[str]:
-    """Return the networks that calls must come from, as `tier` allows them, or raise."""
+def named(principals: Sequence[str], tier: int) -> list[str]:
+    """Return the principals as they are written: from tier 2 up none is the partner itself."""
+    if principals or tier < SCOPED_TIER:
+        return list(principals)
+    return [SERVICE]
+
+
+def networks_of(wanted: Sequence[str], tier: int, partner: Partner) -> list[str]:
+    """Return the networks that calls must come from, as `tier` allows them, or raise.
+
+    From tier 2 up none is the partner's declared egress: then there has to be some.
+    """
     networks = find.networks("networks", wanted)
-    for network in networks:
-        if tier >= SCOPED_TIER and ip_network(network).prefixlen == 0:
-            raise refusal(
-                "invalid",
-                f"networks: {network} means every address, which tier {tier} does not allow",
-            )
+    if tier < SCOPED_TIER:
+        return networks
+    if family := wildcard(networks):
+        raise refusal(
+            "invalid",
+            f"networks: together they are nearly every address of {family}, which tier {tier} "
+            "does not allow",
+            mend="name the networks that the partner calls from",
+        )
+    if networks:
+        return networks
+    if not partner.egress or wildcard(partner.egress):
+        said = "declares none" if not partner.egress else "declares nearly every address"
+        raise refusal(
+            "invalid",
+            f"networks: without any, tier {tier} takes those that the partner declares, and "
+            f"{partner.slug} {said}",
+            mend=f"pilotctl partner add-network {partner.slug} NETWORK --reason WHY",
+        )
     return networks
 
 

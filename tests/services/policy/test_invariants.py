@@ -250,7 +250,8 @@ class Policy(RuleBasedStateMachine):
         handler = amend.narrow_grant if narrow else amend.amend_grant
         new = self.do(self.judged(handler), body, grant=name)
         if narrow and new is not None:
-            assert amend.widens(before, new) == []
+            partner = self.store.read_now(lambda conn: find.partner(conn, new.partner))
+            assert amend.widens(before, new, partner.egress) == []
             assert (before.state, new.state) != ("suspended", "provisioning")
 
     @rule(pick=st.integers(0, 9))
