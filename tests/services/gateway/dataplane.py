@@ -68,3 +68,42 @@ def asking(route: str, **members: Any) -> dict[str, Any]:
     if route == "messages":
         asked["max_tokens"] = 9
     return {**asked, **members}
+
+
+def script(*parts: Any, status: int = 200, kind: str = "text/event-stream", **headers: str) -> str:
+    """Return the text that makes the laboratory answer so.
+
+    A string is sent as it is, `{KEY}` in it as the key that came; another part is sent as a
+    server-sent event; a number is a pause in seconds; None drops the connection.
+    """
+    sent = [
+        part if isinstance(part, str | int | float | None) else f"data: {json.dumps(part)}\n\n"
+        for part in parts
+    ]
+    head = {"Content-Type": kind, **headers}
+    return "script:" + json.dumps({"status": status, "headers": head, "parts": sent})
+
+
+def scripted(route: str, text: str, **members: Any) -> dict[str, Any]:
+    """Return a request that carries a script."""
+    said: Any = {"input": text}
+    if route != "responses":
+        said = {"messages": [{"role": "user", "content": text}]}
+    return asking(route, **{"stream": True, **said, **members})
+
+
+def delta(text: Any, **more: Any) -> dict[str, Any]:
+    """Return a chunk of a chat completion."""
+    said = text if isinstance(text, dict) else {"content": text}
+    return {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
+            "choices": [{"index": 0, "delta": said, "finish_reason": None, **more}]}  # fmt: skip
+
+
+STOP = delta({}, finish_reason="stop")
+DONE = "data: [DONE]\n\n"
+
+
+def usage(prompt: Any, completion: Any) -> dict[str, Any]:
+    """Return the usage chunk of a chat completion."""
+    return {**delta({}), "choices": [],
+            "usage": {"prompt_tokens": prompt, "completion_tokens": completion}}  # fmt: skip

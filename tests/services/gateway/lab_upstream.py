@@ -39,9 +39,38 @@ MESSAGE = {
 FAST = json.dumps(WHOLE).encode()
 
 
+async def scripted(request: web.Request, body: Any) -> web.StreamResponse | None:
+    """Answer as the request's own text says: `script:` and JSON, see `dataplane.script`."""
+    asked = body.get("input") or body["messages"][0].get("content")
+    if not isinstance(asked, str) or not asked.startswith("script:"):
+        return None
+    COUNTS["streamed"] += 1
+    said = json.loads(asked[7:])
+    key = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    key = key or request.headers.get("x-api-key", "")
+    headers = {name: value.replace("{KEY}", key) for name, value in said["headers"].items()}
+    answer = web.StreamResponse(status=said["status"], headers=headers)
+    await answer.prepare(request)
+    try:
+        for part in said["parts"]:
+            if isinstance(part, str):
+                await answer.write(part.replace("{KEY}", key).encode())
+            elif part is None:
+                assert request.transport is not None
+                request.transport.abort()
+            else:
+                await asyncio.sleep(part)
+    except (ConnectionError, asyncio.CancelledError):
+        COUNTS["hung_up"] += 1
+        raise
+    return answer
+
+
 async def chat(request: web.Request) -> web.StreamResponse:
     raw = await request.read()
     body = json.loads(raw)
+    if found := await scripted(request, body):
+        return found
     how = str(body.get("prompt_cache_key", ""))
     if not how:
         return web.Response(body=FAST, content_type="application/json")
@@ -162,6 +191,8 @@ async def responses(request: web.Request) -> web.StreamResponse:
     body = json.loads(await request.read())
     how = str(body.get("prompt_cache_key", ""))
     _note(request, body)
+    if found := await scripted(request, body):
+        return found
     if plain := _plain(how):
         return plain
     said = {**RESPONSE, "safety_identifier": body.get("safety_identifier")}
@@ -204,6 +235,8 @@ async def responses(request: web.Request) -> web.StreamResponse:
 
 async def messages(request: web.Request) -> web.StreamResponse:
     body = await request.json()
+    if found := await scripted(request, body):
+        return found
     SEEN.append(
         {
             "headers": {k.lower(): v for k, v in request.headers.items()},

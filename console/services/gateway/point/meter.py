@@ -1,23 +1,40 @@
 """Reading usage out of what passes through, in each dialect, whole and streamed.
 
-The upstream's own numbers are taken where it gives them. Where it does not (an answer
-without usage, a stream that broke, a caller that hung up), tokens are estimated from the
-characters that passed, at four to a token, and flagged.
+The upstream's own numbers are taken where it gives them, each field by itself, and none
+falls again. Where they are missing or cannot be read (an answer without usage, a stream that
+broke, a caller that hung up), tokens are estimated from the bytes of text that passed, tool
+arguments, reasoning and refusals too, at four to a token, and flagged.
 """
 
 from __future__ import annotations
 
-import re
+import json
+from typing import Any
 
 import msgspec
 
 from console.model.access import RouteName
-from console.services.gateway.point.request_size import Size
+from console.services.gateway.point.request_size import BYTES_PER_TOKEN, Size
+from console.services.gateway.point.sse import data_of
 
-_CHARACTERS_PER_TOKEN = 4
-_END_OF_EVENT = re.compile(rb"\r\n\r\n|\n\n|\r\r")
-_LINES = re.compile(rb"\r\n|\n|\r")
-MOST_EVENT_BYTES = 4 * 1024 * 1024
+MAX_COUNT = 10**9
+"""A count above this is none: no answer has so many tokens, and sums must fit the store."""
+
+_FIELDS = {
+    RouteName.CHAT: (("prompt_tokens",), "completion_tokens"),
+    RouteName.MESSAGES: (
+        ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"),
+        "output_tokens",
+    ),
+    RouteName.RESPONSES: (("input_tokens",), "output_tokens"),
+}
+"""The fields of usage in each dialect: those that add up to the input, and the output."""
+
+_NOT_TEXT = frozenset({
+    "role", "id", "type", "object", "index", "status", "signature", "obfuscation", "logprobs",
+    "annotations", "citations", "tool_call_id", "call_id", "item_id", "audio",
+})  # fmt: skip
+"""Members of an answer that the model did not write as text, or that repeat it."""
 
 
 class NotAnAnswerError(ValueError):
@@ -28,161 +45,102 @@ class UpstreamSaidError(ValueError):
     """The upstream put an error where an answer was due. The message is its own."""
 
 
-class _Error(msgspec.Struct):
-    message: str = ""
-
-
-class _ChatUsage(msgspec.Struct):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-
-class _Text(msgspec.Struct):
-    content: str | None = None
-
-
-class _Choice(msgspec.Struct):
-    delta: _Text | None = None
-    message: _Text | None = None
-    finish_reason: str | None = None
-
-
-class _Chat(msgspec.Struct):
-    choices: list[_Choice] | None = None
-    usage: _ChatUsage | None = None
-    error: _Error | None = None
-
-
-class _MessagesUsage(msgspec.Struct):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-
-
-class _Block(msgspec.Struct):
-    text: str | None = None
-
-
-class _Delta(msgspec.Struct):
-    text: str | None = None
-    partial_json: str | None = None
-    stop_reason: str | None = None
-
-
-class _Started(msgspec.Struct):
-    usage: _MessagesUsage | None = None
-
-
-class _Messages(msgspec.Struct):
-    type: str = ""
-    content: list[_Block] | None = None
-    stop_reason: str | None = None
-    usage: _MessagesUsage | None = None
-    message: _Started | None = None
-    delta: _Delta | None = None
-    error: _Error | None = None
-
-
-class _Item(msgspec.Struct):
-    content: list[_Block] | None = None
-    arguments: str | None = None
-
-
-class _Incomplete(msgspec.Struct):
-    reason: str = ""
-
-
-class _Response(msgspec.Struct):
-    output: list[_Item] | None = None
-    status: str = ""
-    usage: _MessagesUsage | None = None
-    error: _Error | None = None
-    incomplete_details: _Incomplete | None = None
-
-
-class _ResponsesEvent(msgspec.Struct):
-    type: str = ""
-    delta: str | None = None
-    message: str | None = None
-    response: _Response | None = None
-    error: _Error | None = None
-
-
-_responses = msgspec.json.Decoder(_Response)
-_responses_event = msgspec.json.Decoder(_ResponsesEvent)
-_chat = msgspec.json.Decoder(_Chat)
-_messages = msgspec.json.Decoder(_Messages)
-
-
 class Meter:
     """What one answer adds up to, as it passes."""
 
     __slots__ = (
-        "_asked", "_characters", "_input", "_output", "_route", "finish_reason", "finished",
+        "_asked", "_closed", "_counts", "_route", "_stopped", "_unread", "_written",
+        "_written_again", "ended", "finish_reason",
     )  # fmt: skip
 
     def __init__(self, route: RouteName, asked: Size) -> None:
         self._route = route
         self._asked = asked
-        self._input: int | None = None
-        self._output: int | None = None
-        self._characters = 0
+        self._counts: dict[str, int] = {}
+        self._unread: set[str] = set()
+        """Fields of usage that held something, but no count."""
+        self._written = 0
+        """Bytes of text that passed."""
+        self._written_again = 0
+        """Bytes of text in finished items, which repeat what passed piece by piece."""
+        self._stopped: dict[int, bool] = {}
+        """Choices that began, and whether each has its finish reason."""
+        self._closed = False
         self.finish_reason = ""
-        self.finished = False
-        """Whether the answer came to its end."""
+        self.ended = False
+        """Whether nothing can follow: the event that ends a stream came, or a whole answer."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the answer came to its end, be it without the event that says so."""
+        return self.ended or self._closed
 
     @property
     def input_tokens(self) -> int:
         """What the upstream counted, or an estimate from what was asked."""
-        return self._asked.tokens if self._input is None else self._input
+        return self._input or self._asked.tokens
 
     @property
     def output_tokens(self) -> int:
-        """What the upstream counted, or an estimate from what passed."""
-        if self._output is not None and self.finished:
-            return self._output
-        return max(self._output or 0, -(-self._characters // _CHARACTERS_PER_TOKEN))
+        """What the upstream counted, or an estimate from what passed; the more of both, until
+        the answer is finished.
+        """
+        counted = self._output
+        if counted is not None and self.finished:
+            return counted
+        return max(counted or 0, self._passed)
 
     @property
     def heard(self) -> bool:
         """Whether any part of an answer passed."""
-        return self._characters > 0 or self._input is not None
+        return self._passed > 0 or bool(self._counts)
 
     @property
     def estimated(self) -> bool:
         """Whether any number is ours and not the upstream's."""
-        return self._input is None or self._output is None or not self.finished
+        told = self._input is not None and self._output is not None
+        return not told or bool(self._unread) or not self.finished
+
+    @property
+    def _input(self) -> int | None:
+        """The upstream's count; None where it told none. No request comes to nothing."""
+        names = _FIELDS[self._route][0]
+        return sum(self._counts.get(name, 0) for name in names) or None
+
+    @property
+    def _output(self) -> int | None:
+        """The upstream's count; None where it told none, or nothing though text passed."""
+        counted = self._counts.get(_FIELDS[self._route][1])
+        return None if counted == 0 and self._passed else counted
+
+    @property
+    def _passed(self) -> int:
+        """Tokens of the text that passed."""
+        return -(-max(self._written, self._written_again) // BYTES_PER_TOKEN)
 
     def whole(self, body: bytes) -> None:
         """Read an unstreamed answer. Raises NotAnAnswerError or UpstreamSaidError."""
-        try:
-            if self._route is RouteName.CHAT:
-                chat = _chat.decode(body)
-                whole = chat.choices is not None
-                error = chat.error
-                self._chat(chat)
-            elif self._route is RouteName.RESPONSES:
-                response = _responses.decode(body)
-                error = response.error
-                whole = response.output is not None and response.status != "failed"
-                self._response(response)
-                self._count(response)
-            else:
-                messages = _messages.decode(body)
-                whole = messages.content is not None
-                error = messages.error
-                self._usage(messages.usage)
-                self.finish_reason = messages.stop_reason or ""
-                for block in messages.content or ():
-                    self._characters += len(block.text or "")
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as failed:
-            raise NotAnAnswerError(str(failed)) from None
-        if error is not None and not whole:
-            raise UpstreamSaidError(error.message)
+        said = _decoded(body)
+        if not isinstance(said, dict):
+            raise NotAnAnswerError("it is no object")
+        match self._route:
+            case RouteName.CHAT:
+                whole = said.get("choices") is not None
+                self._chat(said)
+            case RouteName.RESPONSES:
+                whole = said.get("output") is not None and said.get("status") != "failed"
+                self._response(said)
+                self._written += _text_bytes(said.get("output"))
+            case _:
+                whole = said.get("content") is not None
+                self._usage(said.get("usage"))
+                self.finish_reason = _string(said.get("stop_reason"))
+                self._written += _text_bytes(said.get("content"))
+        if not whole and said.get("error") is not None:
+            raise UpstreamSaidError(_message(said["error"]))
         if not whole:
             raise NotAnAnswerError("it has neither choices, content nor output")
-        self.finished = True
+        self.ended = True
 
     def event(self, event: bytes) -> bool:
         """Read one server-sent event; tell whether it is only the usage chunk.
@@ -190,127 +148,122 @@ class Meter:
         Raises NotAnAnswerError where its data is no JSON, UpstreamSaidError where it is an error.
         """
         data = data_of(event)
-        if data is None:
+        if data is None or not data.strip():
             return False
-        if self._route is RouteName.CHAT:
-            if data.startswith(b"[DONE]"):
-                self.finished = True
-                return False
-            return self._chat_event(data)
-        if self._route is RouteName.RESPONSES:
-            self._responses_event(data)
-        else:
-            self._messages_event(data)
+        if data.startswith(b"[DONE]"):
+            self.ended = self.ended or self._route is RouteName.CHAT
+            return False
+        said = _decoded(data)
+        if not isinstance(said, dict):
+            return False
+        if said.get("type") == "error" or said.get("error") is not None:
+            raise UpstreamSaidError(_message(said.get("error")) or _string(said.get("message")))
+        match self._route:
+            case RouteName.CHAT:
+                self._chat(said)
+                return said.get("usage") is not None and not said.get("choices")
+            case RouteName.RESPONSES:
+                self._responses_event(said)
+            case _:
+                self._messages_event(said)
         return False
 
-    def _responses_event(self, data: bytes) -> None:
-        try:
-            said = _responses_event.decode(data)
-        except msgspec.ValidationError:
-            return
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as failed:
-            raise NotAnAnswerError(str(failed)) from None
-        if said.type == "error" or said.error is not None:
-            raise UpstreamSaidError(said.message or (said.error.message if said.error else ""))
-        if said.type.endswith(".delta"):
-            self._characters += len(said.delta or "")
-        if said.response is not None:
-            if said.type == "response.failed":
-                error = said.response.error
-                raise UpstreamSaidError(error.message if error else "")
-            if said.type in {"response.completed", "response.incomplete"}:
-                self._response(said.response)
-                self.finished = True
+    def _responses_event(self, said: dict[str, Any]) -> None:
+        kind, response = _string(said.get("type")), said.get("response")
+        if kind.endswith(".delta"):
+            self._written += _text_bytes(said.get("delta"))
+        elif kind == "response.output_item.done":
+            self._written_again += _text_bytes(said.get("item"))
+        if isinstance(response, dict):
+            if kind == "response.failed":
+                raise UpstreamSaidError(_message(response.get("error")))
+            self._response(response)
+            if kind in {"response.completed", "response.incomplete"}:
+                self.ended = True
 
-    def _response(self, response: _Response) -> None:
-        self._usage(response.usage)
-        why = response.incomplete_details
-        self.finish_reason = why.reason if why and why.reason else response.status
+    def _response(self, response: dict[str, Any]) -> None:
+        self._usage(response.get("usage"))
+        why = response.get("incomplete_details")
+        reason = _string(why.get("reason")) if isinstance(why, dict) else ""
+        self.finish_reason = reason or _string(response.get("status"))
 
-    def _count(self, response: _Response) -> None:
-        for item in response.output or ():
-            self._characters += len(item.arguments or "")
-            self._characters += sum(len(block.text or "") for block in item.content or ())
+    def _messages_event(self, said: dict[str, Any]) -> None:
+        for inner in (said.get("message"), said):
+            if isinstance(inner, dict):
+                self._usage(inner.get("usage"))
+        self._written += _text_bytes(said.get("content_block")) + _text_bytes(said.get("delta"))
+        delta = said.get("delta")
+        if isinstance(delta, dict) and delta.get("stop_reason") is not None:
+            self.finish_reason = _string(delta["stop_reason"])
+            self._written -= _text_bytes(delta)
+            self._closed = True
+        if said.get("type") == "message_stop":
+            self.ended = True
 
-    def _chat_event(self, data: bytes) -> bool:
-        try:
-            chat = _chat.decode(data)
-        except msgspec.ValidationError:
-            return False
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as failed:
-            raise NotAnAnswerError(str(failed)) from None
-        if chat.error is not None:
-            raise UpstreamSaidError(chat.error.message)
-        self._chat(chat)
-        return chat.usage is not None and not chat.choices
+    def _chat(self, chat: dict[str, Any]) -> None:
+        choices = chat.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if not isinstance(choice, dict):
+                continue
+            at, reason = choice.get("index"), choice.get("finish_reason")
+            place = at if isinstance(at, int) else 0
+            self._written += _text_bytes(choice.get("delta")) + _text_bytes(choice.get("message"))
+            self.finish_reason = _string(reason) or self.finish_reason
+            self._stopped[place] = self._stopped.get(place, False) or reason is not None
+        self._closed = bool(self._stopped) and all(self._stopped.values())
+        self._usage(chat.get("usage"))
 
-    def _messages_event(self, data: bytes) -> None:
-        try:
-            said = _messages.decode(data)
-        except msgspec.ValidationError:
-            return
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as failed:
-            raise NotAnAnswerError(str(failed)) from None
-        if said.type == "error" or said.error is not None:
-            raise UpstreamSaidError(said.error.message if said.error else "")
-        if said.message is not None:
-            self._usage(said.message.usage)
-        self._usage(said.usage)
-        if said.delta is not None:
-            self._characters += len(said.delta.text or said.delta.partial_json or "")
-            self.finish_reason = said.delta.stop_reason or self.finish_reason
-        if said.type == "message_stop":
-            self.finished = True
-
-    def _chat(self, chat: _Chat) -> None:
-        for choice in chat.choices or ():
-            text = choice.delta or choice.message
-            if text is not None and text.content:
-                self._characters += len(text.content)
-            self.finish_reason = choice.finish_reason or self.finish_reason
-        if chat.usage is not None:
-            self._input = max(0, chat.usage.prompt_tokens)
-            self._output = max(0, chat.usage.completion_tokens)
-
-    def _usage(self, usage: _MessagesUsage | None) -> None:
+    def _usage(self, usage: Any) -> None:
+        """Take in usage, each field by itself: a count never falls."""
         if usage is None:
             return
-        if usage.input_tokens is not None:
-            cached = (usage.cache_creation_input_tokens or 0) + (usage.cache_read_input_tokens or 0)
-            self._input = max(0, usage.input_tokens + cached)
-        if usage.output_tokens is not None:
-            self._output = max(0, usage.output_tokens)
+        inputs, output = _FIELDS[self._route]
+        for name in (*inputs, output):
+            value = usage.get(name) if isinstance(usage, dict) else usage
+            if value is None:
+                continue
+            if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT:
+                self._counts[name] = max(self._counts.get(name, 0), value)
+                self._unread.discard(name)
+            elif name not in self._counts:
+                self._unread.add(name)
 
 
-class Events:
-    """Cuts a stream of bytes into whole server-sent events, each with its blank line."""
+def _decoded(data: bytes) -> Any:
+    """Return the value of a JSON text, also of one with NaN or numbers that fit no float.
 
-    __slots__ = ("_held",)
-
-    def __init__(self) -> None:
-        self._held = b""
-
-    def feed(self, more: bytes) -> list[bytes]:
-        """Return the events that `more` completes. NotAnAnswerError where one is too long."""
-        held = self._held + more if self._held else more
-        out = []
-        start = 0
-        for match in _END_OF_EVENT.finditer(held):
-            out.append(held[start : match.end()])
-            start = match.end()
-        self._held = held[start:]
-        if len(self._held) > MOST_EVENT_BYTES:
-            raise NotAnAnswerError("an event of the stream is too long")
-        return out
-
-    def rest(self) -> bytes:
-        """Return what stands after the last whole event."""
-        return self._held
+    Raises NotAnAnswerError.
+    """
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        return json.loads(data, parse_int=_whole)
+    except (ValueError, RecursionError) as failed:
+        raise NotAnAnswerError(str(failed)) from None
 
 
-def data_of(event: bytes) -> bytes | None:
-    """Return the event's data (its `data` lines, joined), or None where it has none."""
-    lines = [
-        line[5:].removeprefix(b" ") for line in _LINES.split(event) if line.startswith(b"data:")
-    ]
-    return b"\n".join(lines) if lines else None
+def _whole(digits: str) -> int | str:
+    return int(digits) if len(digits) < 100 else digits
+
+
+def _text_bytes(value: Any) -> int:
+    """Return how many bytes of text a part of an answer holds, at any depth."""
+    if isinstance(value, str):
+        return len(value) if value.isascii() else len(value.encode("utf-8", "replace"))
+    if isinstance(value, list):
+        return sum(map(_text_bytes, value))
+    if isinstance(value, dict):
+        return sum(_text_bytes(inner) for name, inner in value.items() if name not in _NOT_TEXT)
+    return 0
+
+
+def _string(value: Any) -> str:
+    return value[:200] if isinstance(value, str) else ""
+
+
+def _message(error: Any) -> str:
+    """Return an upstream's own words: an error's message, or the error where that is text."""
+    said = error.get("message") if isinstance(error, dict) else error
+    return said if isinstance(said, str) else ""

@@ -27,13 +27,7 @@ from console.services.gateway.decide import MODELS_ROUTE, Asked, Verdict
 from console.services.gateway.point import answers, dialects, limits, responses
 from console.services.gateway.point.inflight import Running
 from console.services.gateway.point.keeping import keeping
-from console.services.gateway.point.meter import (
-    Events,
-    Meter,
-    NotAnAnswerError,
-    UpstreamSaidError,
-    data_of,
-)
+from console.services.gateway.point.meter import Meter, NotAnAnswerError, UpstreamSaidError
 from console.services.gateway.point.point import Point
 from console.services.gateway.point.proxy import Callers
 from console.services.gateway.point.receiving import body_of, earlier_of, naming_of
@@ -41,6 +35,7 @@ from console.services.gateway.point.records import Draft
 from console.services.gateway.point.request import PATHS, Body, RefusedError
 from console.services.gateway.point.routing import Routing
 from console.services.gateway.point.spool import Spool
+from console.services.gateway.point.sse import Events, TooLongError, data_of
 from console.services.gateway.point.upstream import (
     Reply,
     UpstreamFailedError,
@@ -52,6 +47,9 @@ from console.services.principals import hash_of
 
 _BEFORE_SCOPE = frozenset({"lease", "credential", "tombstone", "locks", "grant"})
 """Checks whose refusal goes before a fault of the request itself."""
+
+REST_SECONDS = 5.0
+"""How long is waited for usage, and for the event that ends a stream, after the finish reason."""
 
 _STREAM_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
 
@@ -254,7 +252,12 @@ class Listener:
                 return await self._limited(draft, limited)
             except PilotError:
                 return await self._refuse(request, draft, "record_failed", "")
-            except (UpstreamFailedError, NotAnAnswerError, UpstreamSaidError) as failed:
+            except (
+                UpstreamFailedError,
+                NotAnAnswerError,
+                TooLongError,
+                UpstreamSaidError,
+            ) as failed:
                 return await self._failed(request, draft, running, failed, sent)
             if not self._point.may_go_on(running):
                 return await self._cut(request, draft, running, None)
@@ -305,33 +308,67 @@ class Listener:
         wants_usage: bool,
         naming: responses.Naming | None,
     ) -> web.StreamResponse:
-        """Pass events on, each as it comes. A stream that ends early ends with an error event."""
+        """Pass events on, each as it comes. A stream that ends early ends with an error event.
+
+        The event that ends the answer ends the stream: the record is handed over before that
+        event is written, so a caller who hangs up on reading it hangs up on a finished call.
+        """
         meter = draft.meter
         assert meter is not None
-        events = Events()
-        async with aclosing(reply.chunks()) as chunks:
-            async for chunk in chunks:
-                passed = []
-                for event in events.feed(chunk):
-                    only_usage = meter.event(event)
-                    if naming is not None:
-                        passed.append(naming.event(event, data_of(event)))
-                    elif not only_usage or wants_usage:
-                        passed.append(event)
-                if not self._point.may_go_on(running):
-                    return await self._cut(request, draft, running, sent)
-                if passed:
-                    out = b"".join(passed)
-                    if draft.kept is not None:
-                        draft.kept.answered(out)
-                    await sent.write(out)
-                    await request.writer.drain()
-        if not meter.finished:
-            raise UpstreamFailedError("upstream_broken", "ended early")
-        if (rest := events.rest().strip()) and self._point.may_go_on(running):
+        events, loop = Events(), asyncio.get_running_loop()
+
+        def take(whole: list[bytes]) -> bytes:
+            passed = []
+            for event in whole:
+                only_usage = meter.event(event)
+                if naming is not None:
+                    passed.append(naming.event(event, data_of(event)))
+                elif not only_usage or wants_usage:
+                    passed.append(event)
+                if meter.ended:
+                    break
+            return b"".join(passed)
+
+        async def write(out: bytes) -> None:
             if draft.kept is not None:
-                draft.kept.answered(rest + b"\n\n")
-            await sent.write(rest + b"\n\n")
+                draft.kept.answered(out)
+            if meter.ended:
+                self._finish(draft)
+            await sent.write(out)
+            await request.writer.drain()
+
+        try:
+            async with asyncio.timeout(None) as rest, aclosing(reply.chunks()) as chunks:
+                async for chunk in chunks:
+                    out = take(events.feed(chunk))
+                    if not self._point.may_go_on(running):
+                        return await self._cut(request, draft, running, sent)
+                    if out:
+                        await write(out)
+                    if meter.ended:
+                        break
+                    if meter.finished and rest.when() is None:
+                        rest.reschedule(loop.time() + REST_SECONDS)
+        except (TimeoutError, UpstreamFailedError):
+            if not meter.finished:
+                raise
+        if not meter.ended:
+            # A last event may come without its blank line, or without the one that ends it all.
+            last, rested = b"", events.rest().strip()
+            if rested:
+                try:
+                    last = take([rested + b"\n\n"])
+                except NotAnAnswerError:
+                    if not meter.finished:
+                        raise
+            if not meter.finished:
+                raise UpstreamFailedError("upstream_broken", "ended early")
+            if draft.dialect is dialects.Dialect.OPENAI and b"[DONE]" not in last[-20:]:
+                last += b"data: [DONE]\n\n"
+            meter.ended = True
+            if not self._point.may_go_on(running):
+                return await self._cut(request, draft, running, sent)
+            await write(last)
         with suppress(PilotError):  # the row of its beginning stays, and tells of it
             await self._settle(draft, running)
         if not self._point.may_go_on(running):
@@ -365,7 +402,7 @@ class Listener:
         request: web.BaseRequest,
         draft: Draft,
         running: Running,
-        failed: UpstreamFailedError | NotAnAnswerError | UpstreamSaidError,
+        failed: UpstreamFailedError | NotAnAnswerError | TooLongError | UpstreamSaidError,
         sent: web.StreamResponse | None,
     ) -> web.StreamResponse:
         """Answer for an upstream that gave no answer, or stopped in the middle of one."""
@@ -375,7 +412,7 @@ class Listener:
             case UpstreamFailedError():
                 draft.code, draft.error_type = failed.code, failed.error_type
                 status, words, retry_after = failed.status, failed.message, failed.retry_after
-            case NotAnAnswerError():
+            case NotAnAnswerError() | TooLongError():
                 draft.code, draft.error_type = "upstream_malformed", "malformed"
             case UpstreamSaidError():
                 draft.code, draft.error_type = "upstream_error", "error in answer"

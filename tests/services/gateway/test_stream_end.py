@@ -1,0 +1,122 @@
+"""A finished stream is finished: written, settled, closed, whatever the upstream does then."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+
+from tests.services.gateway.dataplane import (
+    DONE,
+    STOP,
+    delta,
+    key_for_all_routes,
+    post,
+    script,
+    scripted,
+    usage,
+)
+from tests.services.gateway.rig import Rig
+
+HANGS = 30
+TEXT = delta("hello there")
+MESSAGE: Any = [
+    {"type": "message_start", "message": {
+        "id": "m", "type": "message", "role": "assistant", "model": "m", "content": [],
+        "stop_reason": None, "stop_sequence": None,
+        "usage": {"input_tokens": 5210, "output_tokens": 1}}},
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+    {"type": "content_block_delta", "index": 0,
+     "delta": {"type": "text_delta", "text": "hello there"}},
+    {"type": "content_block_stop", "index": 0},
+    {"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+     "usage": {"input_tokens": 0, "output_tokens": 3}},
+]  # fmt: skip
+
+
+def named(events: list[Any]) -> list[str]:
+    """Return Anthropic's events, with the names that its SDK goes by."""
+    import json
+
+    return [f"event: {each['type']}\ndata: {json.dumps(each)}\n\n" for each in events]
+
+
+STOPPED = named([{"type": "message_stop"}])
+
+
+@pytest.fixture(scope="module")
+def key(gateway: Rig) -> str:
+    return key_for_all_routes(gateway, partner="streams")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        pytest.param([TEXT, STOP, usage(11, 7), DONE, HANGS], id="the upstream stays open"),
+        pytest.param([TEXT, STOP, usage(11, 7), DONE, {"error": {"message": "late"}}],
+                     id="an error comes after the end"),
+        pytest.param([TEXT, STOP, usage(11, 7), "data: [DONE]"], id="no blank line at the end"),
+        pytest.param([TEXT, STOP, usage(11, 7), "data: [DONE]\r\n"], id="half a blank line"),
+        pytest.param([TEXT, STOP, usage(11, 7)], id="no end at all"),
+        pytest.param([TEXT, STOP, usage(11, 7), 'data: {"half', None], id="dropped in an event"),
+        pytest.param([TEXT, STOP, usage(11, 7), None], id="dropped after the finish reason"),
+    ],
+)  # fmt: skip
+def test_a_finished_chat_stream_ends_at_once_and_is_recorded_as_served(
+    gateway: Rig, key: str, parts: list[Any]
+) -> None:
+    began = time.monotonic()
+    told = post(gateway, key, "chat", scripted("chat", script(*parts)))
+    assert time.monotonic() - began < HANGS / 2
+    assert told.body.endswith(DONE.encode())
+    assert told.body.count(b"[DONE]") == 1
+    assert b"error" not in told.body
+    record = gateway.record(told.request_id)
+    assert (record["outcome"], record["code"], record["estimated"]) == ("allowed", "", False)
+    assert (record["input_tokens"], record["output_tokens"]) == (11, 7)
+
+
+@pytest.mark.parametrize("end", [[*STOPPED, HANGS], [STOPPED[0].rstrip()], []],
+                         ids=["stays open", "no blank line", "no end"])  # fmt: skip
+def test_a_finished_messages_stream_ends_at_once_with_the_usage_of_its_beginning(
+    gateway: Rig, key: str, end: list[Any]
+) -> None:
+    began = time.monotonic()
+    told = post(gateway, key, "messages", scripted("messages", script(*named(MESSAGE), *end)))
+    assert time.monotonic() - began < HANGS / 2
+    record = gateway.record(told.request_id)
+    assert (record["code"], record["estimated"], record["finish_reason"]) == ("", False, "end_turn")
+    assert (record["input_tokens"], record["output_tokens"]) == (5210, 3)
+
+
+def test_whoever_reads_to_the_end_with_the_sdk_was_served(gateway: Rig, key: str) -> None:
+    text = script(TEXT, STOP, usage(11, 7), DONE, HANGS)
+    with openai.OpenAI(api_key=key, base_url=f"{gateway.url}/v1", max_retries=0) as client:
+        ids = []
+        for _ in range(20):
+            raw = client.chat.completions.with_raw_response.create(
+                model="lab-1", messages=[{"role": "user", "content": text}], stream=True
+            )
+            assert len(list(raw.parse())) == 2
+            raw.http_response.close()
+            ids.append(raw.headers["x-request-id"])
+    with anthropic.Anthropic(api_key=key, base_url=gateway.url, max_retries=0) as other:
+        for _ in range(5):
+            said = script(*named(MESSAGE), *STOPPED, HANGS)
+            stream = other.messages.with_raw_response.create(
+                model="lab-2", max_tokens=9, messages=[{"role": "user", "content": said}],
+                stream=True,
+            )  # fmt: skip
+            list(stream.parse())
+            stream.http_response.close()
+            ids.append(stream.headers["request-id"])
+    assert {gateway.record(each)["code"] for each in ids} == {""}
+
+
+def test_a_stream_without_a_finish_reason_is_broken(gateway: Rig, key: str) -> None:
+    told = post(gateway, key, "chat", scripted("chat", script(TEXT)))
+    assert b"upstream_broken" in told.body
+    assert gateway.record(told.request_id)["estimated"]
