@@ -260,3 +260,5 @@ class LogCheck(msgspec.Struct, kw_only=True, frozen=True):
     """How many were read and hashed."""
     good: bool
     findings: list[LogFinding] = []
+    left_out: list[str] = []
+    """What of it was not looked at, each in words."""

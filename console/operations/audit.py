@@ -111,6 +111,10 @@ class VerifyLog(msgspec.Struct, kw_only=True, frozen=True):
         str | None,
         Param("The verifier key that must have signed it; the pinned one without it."),
     ] = None
+    origin: Annotated[
+        str | None,
+        Param("The origin of a log in a folder, where it is not the name of its key."),
+    ] = None
     known: Annotated[
         str | None,
         Param("A file with a checkpoint of it seen before.", kind=Kind.FILE, metavar="FILE"),
@@ -122,11 +126,19 @@ def verify(p: VerifyLog, at: Engines, _plan: Plan | None) -> Flow[LogCheck]:
     """Verify a whole log: signature, root from the entries, tiles, growth.
 
     Our own by default: read over the API, held to the pinned key and head. With --log and
-    --vkey, any C2SP tile log in a folder. What exactly is wrong is listed, and is exit 11.
+    --vkey, any C2SP tile log in a folder, and --origin where its checkpoints begin with
+    another name than its key's. What exactly is wrong is listed, and is exit 11.
     """
     # Only this verb needs signatures and whole trees: `audit list` starts without them.
     from console.operations import wholelog  # noqa: PLC0415
 
+    if p.origin is not None and (p.log is None or p.vkey is None):
+        raise PilotError(
+            "missing-value",
+            "--origin is for another's log in a folder, with its key",
+            exit=ExitCode.USAGE,
+            hint="give the folder with --log DIR and its key with --vkey KEY",
+        )
     if p.log is None:
         if p.vkey is not None:
             raise PilotError(
@@ -137,7 +149,7 @@ def verify(p: VerifyLog, at: Engines, _plan: Plan | None) -> Flow[LogCheck]:
             )
         return (yield from wholelog.over_api(at, p.known))
     if p.vkey is not None:
-        return wholelog.in_folder(p.log, p.vkey, p.known)
+        return wholelog.in_folder(p.log, p.vkey, p.known, origin=p.origin)
     return (yield from wholelog.in_folder_of_ours(at, p.log, p.known))
 
 

@@ -18,19 +18,32 @@ from console.trust.checkpoint import Checkpoint, open_checkpoint
 from console.trust.damage import LogReport
 from console.trust.note import VerifierKey
 from console.trust.tiles import CHECKPOINT, WIDTH, Tile, bundles_of, tiles_of
-from console.trust.verify import verify_folder
+from console.trust.verify import UNLISTED, verify_folder
 
+MAX_LEFT_OUT = 20
+"""What was not looked at is listed up to here, then counted."""
 AT_ONCE = 16
 """Files that are asked for side by side."""
 
 
-def in_folder(folder: str, vkey: str, known: str | None, former: Sequence[str] = ()) -> LogCheck:
-    """Verify the C2SP tile log in `folder`. `known` is a signed checkpoint seen before."""
+def in_folder(
+    folder: str,
+    vkey: str,
+    known: str | None,
+    former: Sequence[str] = (),
+    *,
+    origin: str | None = None,
+) -> LogCheck:
+    """Verify the C2SP tile log in `folder`. `known` is a signed checkpoint seen before.
+
+    `origin` is what the first line of its checkpoints must say, the key's name without it.
+    """
     path = Path(folder)
     if not path.is_dir():
         raise PilotError("not-found", f"there is no folder {folder!r}", exit=ExitCode.NOT_FOUND)
     key = VerifierKey.parse(vkey)
-    return _as_check(folder, key, verify_folder(path, key, known=_known(known, key, former)))
+    report = verify_folder(path, key, origin=origin, known=_known(known, key, former, origin))
+    return _as_check(folder, key, report)
 
 
 def in_folder_of_ours(at: Engines, folder: str, known: str | None) -> Flow[LogCheck]:
@@ -84,7 +97,10 @@ def over_api(at: Engines, known: str | None) -> Flow[LogCheck]:
     named = {finding.message for finding in check.findings}
     findings = [each for each in findings if each.message not in named]
     return msgspec.structs.replace(
-        check, findings=[*findings, *check.findings], good=check.good and not findings
+        check,
+        findings=[*findings, *check.findings],
+        good=check.good and not findings,
+        left_out=[UNLISTED],
     )
 
 
@@ -144,7 +160,9 @@ def _compared(at: Engines, size: int) -> Flow[list[LogFinding]]:
     return findings
 
 
-def _known(note: str | None, key: VerifierKey, former: Sequence[str] = ()) -> Checkpoint | None:
+def _known(
+    note: str | None, key: VerifierKey, former: Sequence[str] = (), origin: str | None = None
+) -> Checkpoint | None:
     """Open a checkpoint seen before: the log's key signed it, or one that handed over to it."""
     if note is None:
         return None
@@ -153,7 +171,7 @@ def _known(note: str | None, key: VerifierKey, former: Sequence[str] = ()) -> Ch
             return open_checkpoint(
                 note.encode(), VerifierKey.parse(each), origin=key.name
             ).checkpoint
-    return open_checkpoint(note.encode(), key).checkpoint
+    return open_checkpoint(note.encode(), key, origin=origin).checkpoint
 
 
 def _as_check(log: str, key: VerifierKey, report: LogReport) -> LogCheck:
@@ -174,4 +192,10 @@ def _as_check(log: str, key: VerifierKey, report: LogReport) -> LogCheck:
         entries=report.entries,
         good=report.ok,
         findings=findings,
+        left_out=_listed(report.left_out),
     )
+
+
+def _listed(left_out: Sequence[str]) -> list[str]:
+    more = len(left_out) - MAX_LEFT_OUT
+    return [*left_out[:MAX_LEFT_OUT], *([f"and {more} more"] if more > 0 else [])]

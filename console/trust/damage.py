@@ -64,6 +64,8 @@ class LogReport(NamedTuple):
     damage: tuple[Damage, ...]
     unlisted: int = 0
     """How many more damages there are than `damage` lists."""
+    left_out: tuple[str, ...] = ()
+    """What was not looked at, each in words."""
 
     @property
     def ok(self) -> bool:

@@ -27,6 +27,7 @@ from console.trust.damage import DamageKind, Findings, LogReport
 from console.trust.diagnosis import Diagnosis
 from console.trust.history import folder_history
 from console.trust.note import VerifierKey, split_note
+from console.trust.partials import check_partials
 from console.trust.scan import Progress, Scan
 from console.trust.shared import bundle_roots, nothing_hashed
 from console.trust.tiles import CHECKPOINT, Read, folder_reader
@@ -38,6 +39,9 @@ _KINDS = {
     "log-key-unknown": DamageKind.KEY_WRONG,
     "log-origin-wrong": DamageKind.ORIGIN_WRONG,
 }
+
+UNLISTED = "earlier partial tiles: a log that is served does not list them"
+"""What a verification leaves out where there is no folder to look into."""
 
 
 class _Older(NamedTuple):
@@ -70,6 +74,7 @@ def verify_log(
         history=history,
         progress=progress,
         roots=nothing_hashed,
+        partials=_no_list,
     )
 
 
@@ -95,6 +100,7 @@ def verify_folder(
         history=history,
         progress=progress,
         roots=partial(bundle_roots, folder),
+        partials=partial(check_partials, folder),
     )
 
 
@@ -107,6 +113,7 @@ def _verify(
     history: Iterable[tuple[str, bytes]],
     progress: Progress | None,
     roots: Callable[[int], Generator[bytes | None]],
+    partials: Callable[[int, Findings], list[str]],
 ) -> LogReport:
     found = Findings()
     head, signed = _head(read, key, origin, found)
@@ -131,8 +138,15 @@ def _verify(
                 where,
                 f"the log's first {past.size} entries no longer give the root signed for them",
             )
+    left_out = partials(head.size, found)
     root = scan.by_entries.root if scan.hashed == head.size else None
-    return LogReport(head, signed, scan.hashed, root, tuple(found.listed), found.unlisted)
+    return LogReport(
+        head, signed, scan.hashed, root, tuple(found.listed), found.unlisted, tuple(left_out)
+    )
+
+
+def _no_list(_size: int, _found: Findings) -> list[str]:
+    return [UNLISTED]
 
 
 def _head(

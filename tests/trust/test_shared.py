@@ -36,7 +36,8 @@ def folder(tmp_path, monkeypatch):
 
 def alone(folder):
     """What is found without any workers."""
-    return verify_log(folder_reader(folder), KEY, history=folder_history(folder))
+    found = verify_log(folder_reader(folder), KEY, history=folder_history(folder))
+    return found._replace(left_out=())  # it cannot list what earlier heads left behind
 
 
 def test_a_sound_log_is_found_sound_with_its_progress_told(folder):
@@ -69,7 +70,7 @@ def test_what_is_wrong_is_named_as_without_workers(folder):
     for number in (20, 21, 22):
         (folder / f"tile/entries/{number:03}").unlink()
         (folder / f"tile/0/{number:03}").unlink()
-    report = verify_folder(folder, KEY)
+    report = verify_folder(folder, KEY)._replace(left_out=())
     assert len(report.damage) >= 9
     assert report == alone(folder)
 
@@ -77,7 +78,7 @@ def test_what_is_wrong_is_named_as_without_workers(folder):
 def test_entries_rewritten_with_their_tiles_are_found(folder):
     other = TileWriter(folder, durable=False)
     other.append([b"another history"] * SIZE)
-    report = verify_folder(folder, KEY)
+    report = verify_folder(folder, KEY)._replace(left_out=())
     assert not report.ok
     assert report == alone(folder)
 
@@ -86,7 +87,7 @@ def test_a_head_that_claims_a_number_beyond_all_bounds_is_answered_at_once(folde
     head = Checkpoint(ORIGIN, 1 << 60, b"r" * 32)
     (folder / "checkpoint").write_bytes(sign_checkpoint(head, SIGNER))
     began = time.monotonic()
-    report = verify_folder(folder, KEY)
+    report = verify_folder(folder, KEY)._replace(left_out=())
     assert time.monotonic() - began < 5
     assert report == alone(folder)
 
