@@ -71,10 +71,18 @@ class Restored(msgspec.Struct, kw_only=True, frozen=True):
     """Entries of the log that the backup lacked and the newest copy had."""
     tombstones: int = 0
     """Revocations newer than the backup that were kept."""
+    closings: int = 0
+    """Everything newer than the backup that ended something, and was kept."""
     keys_ended: int = 0
     """Keys that were revoked because no newer copy could say whether they had been."""
+    tokens_ended: int = 0
+    """Operators' and break-glass tokens that ended for the same reason."""
+    operators_cut: list[str] = []
+    """Operators that were cut off for the same reason."""
     lock_id: str = ""
     """The lock on everything under which the gateway starts."""
     aside: str = ""
     """Where the state lies that was there before."""
+    next: list[str] = []
+    """The commands that the pilot's owner runs next, in order."""
     warnings: list[str] = []

@@ -168,6 +168,13 @@ class Rig:
         for each in self._sessions:
             each.close()
 
+    def forget(self) -> None:
+        """Close every session; the next question begins a new one."""
+        self.close()
+        self._sessions.clear()
+        self._mine = threading.local()
+        self._urls = []
+
     def plan(self, operation: str, **typed: Any) -> Any:
         """Plan an operation as its fronts do: nothing is changed."""
         session, op = self.session(), find(operation)
@@ -362,10 +369,12 @@ def programme(rig: Rig, *, tier: int = 2, partners: Sequence[str] = ("acme",)) -
         vetted(rig, partner)
 
 
-def capability(rig: Rig, slug: str, tier: int, *, category: str = "dual-use") -> Any:
+def capability(
+    rig: Rig, slug: str, tier: int, *, category: str = "dual-use", pilot: str = "aurora"
+) -> Any:
     """A capability of the pilot."""
     return rig.do(
-        "capability.create", slug=slug, title=slug, pilot="aurora", category=category,
+        "capability.create", slug=slug, title=slug, pilot=pilot, category=category,
         tier=str(tier), models=["aurora-1"], routes=["chat.completions", "messages"],
         longest_grant_seconds="90d", reason="agreed",
     )  # fmt: skip

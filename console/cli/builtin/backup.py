@@ -127,9 +127,14 @@ def _restore(
             f"the log is a new one, {done.origin}: each console that pinned {done.old_origin} says "
             "so, until its operator runs `pilotctl log repin`"
         )
-    stderr.note(
-        f"start it with `pilotctl up`: it is locked ({done.lock_id}) until that is released"
-    )
+    if done.operators_cut:
+        stderr.note(
+            f"cut off, because nothing newer tells whether they were: "
+            f"{', '.join(done.operators_cut)}"
+        )
+    stderr.note(f"the gateway is locked ({done.lock_id}) until you release it; next, in order:")
+    for command in done.next:
+        stderr.note(f"  {command}")
     return ExitCode.DONE
 
 
@@ -140,7 +145,13 @@ def _confirm(planned: Restored, context: Context, stderr: Stderr) -> None:
     lines = [
         f"Restore {planned.home} as it was on {planned.backup_of:%Y-%m-%d %H:%M} UTC",
         f"  newer than the backup and kept: {', '.join(planned.newest_copy) or 'nothing'}",
-        f"  {planned.tombstones} revocations kept, {planned.keys_ended} keys ended as unsure",
+        f"  {planned.tombstones} tombstones and {planned.closings} closings kept",
+        f"  {planned.keys_ended} keys and {planned.tokens_ended} tokens end as unsure",
+        *(
+            [f"  operators cut off as unsure: {', '.join(planned.operators_cut)}"]
+            if planned.operators_cut
+            else []
+        ),
         f"  the log {log}; the gateway starts locked; what is there now is put aside",
         *(f"  warning: {each}" for each in planned.warnings),
     ]

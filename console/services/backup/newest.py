@@ -1,4 +1,4 @@
-"""What the state that is there knows and the backup does not: the log, and what was ended.
+"""What the state that is there knows and the backup does not: the log, and each outbox.
 
 Nothing here is needed: what cannot be read, or does not fit, is said and left. What is read
 is held to the log's own signatures.
@@ -10,26 +10,16 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-import msgspec
 from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from console.errors import PilotError
-from console.model.enforcement import Lock, Tombstone, TombstoneKind
 from console.services.audit import ledger
 from console.services.audit.leaf import Leaf, read_leaf
 from console.services.audit.schema import LEAVES, SOURCES
 from console.services.backup.take import copy_store
-from console.services.gateway import changes, keys
-from console.services.gateway.exchange import (
-    LockChange,
-    LockFact,
-    TombstoneChange,
-    TombstoneFact,
-)
-from console.services.gateway.schema import CREDENTIALS, LOCKS, TOMBSTONES
 from console.services.settings import Home
 from console.services.store import Store, outbox
 from console.trust.checkpoint import Checkpoint, open_checkpoint
@@ -39,13 +29,6 @@ from console.trust.tiles import CHECKPOINT, TileReader, folder_reader
 from console.trust.verify import verify_folder
 
 _CHUNK = 5000
-
-
-class Ended(NamedTuple):
-    """A revocation: its tombstone, and the event that recorded it."""
-
-    mark: Tombstone
-    event_id: str
 
 
 def whole_log(home: Home, copy: Path, known: Sequence[Checkpoint]) -> str:
@@ -134,10 +117,10 @@ def head_there(home: Home, key: VerifierKey) -> bytes | None:
     return None
 
 
-def fill_outbox(store: Store, source: str, audit: Store, present: Path) -> int:
+def fill_outbox(store: Store, source: str, audit: Store, present: Path) -> list[Leaf]:
     """Give a restored outbox the events that it made since: from the log, and from its own store.
 
-    Without them a source would use numbers again that the log has. Returns how many.
+    Without them a source would use numbers again that the log has. Returns these events.
     """
     own = store.read_now(lambda conn: outbox.after(conn, 0, 1).head)
     query = (
@@ -145,7 +128,7 @@ def fill_outbox(store: Store, source: str, audit: Store, present: Path) -> int:
         .where(LEAVES.c.source == source, LEAVES.c.sequence > own)
         .order_by(LEAVES.c.sequence)
     )
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"seq": row.sequence, "event_id": row.event_id, "body": row.body, "created_at": row.at}
         for row in audit.read_now(lambda conn: conn.execute(query).all())
     ]
@@ -155,10 +138,10 @@ def fill_outbox(store: Store, source: str, audit: Store, present: Path) -> int:
         rows += list(_outbox_of(present, reached))
     if rows:
         store.write_now(lambda conn: conn.execute(outbox.OUTBOX.insert(), rows))
-    return len(rows)
+    return [read_leaf(row["body"]) for row in rows]
 
 
-def _outbox_of(path: Path, after: int) -> Iterator[dict[str, object]]:
+def _outbox_of(path: Path, after: int) -> Iterator[dict[str, Any]]:
     """Yield what a store that is there recorded after a number, while it has no gap."""
     with suppress(sqlite3.Error):
         with closing(sqlite3.connect(f"file:{path}?mode=rw", uri=True, timeout=5)) as conn:
@@ -169,99 +152,3 @@ def _outbox_of(path: Path, after: int) -> Iterator[dict[str, object]]:
             if seq != place:
                 return
             yield {"seq": seq, "event_id": event_id, "body": body, "created_at": read_leaf(body).at}
-
-
-def ended_there(home: Home) -> list[Ended] | None:
-    """Return the tombstones of the gateway store that is there; None if it cannot be read."""
-    if not home.store("gateway").exists():
-        return None
-    decode = msgspec.json.Decoder(Tombstone).decode
-    try:
-        path = f"file:{home.store('gateway')}?mode=rw"
-        with closing(sqlite3.connect(path, uri=True, timeout=5)) as conn:
-            if conn.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-                return None
-            rows = conn.execute("SELECT event_id, body FROM tombstones ORDER BY seq").fetchall()
-        return [Ended(decode(body), event_id) for event_id, body in rows]
-    except (sqlite3.Error, msgspec.MsgspecError):
-        return None
-
-
-def ended_in_log(audit: Store) -> Iterator[Ended]:
-    """Yield the revocations that the log tells of."""
-    query = select(LEAVES.c.body).where(
-        LEAVES.c.action.in_(("grant.revoke", "key.revoke")), LEAVES.c.source == "gateway"
-    )
-    for body in audit.read_now(lambda conn: list(conn.execute(query).scalars())):
-        leaf = read_leaf(body)
-        try:
-            mark = msgspec.convert(leaf.after, Tombstone, strict=False)
-        except msgspec.ValidationError:
-            continue
-        yield Ended(mark, leaf.event_id)
-        facts = msgspec.json.decode(body)["unmapped"].get("facts") or {}
-        for each in facts.get("credentials") or ():
-            kind = TombstoneKind.CREDENTIAL.value
-            yield Ended(msgspec.structs.replace(mark, kind=kind, id=str(each)), leaf.event_id)
-
-
-def bury(conn: Connection, ended: Sequence[Ended]) -> int:
-    """Put tombstones that are not there into the gateway's store. Returns how many."""
-    there = {(row.kind, row.id) for row in conn.execute(select(TOMBSTONES.c.kind, TOMBSTONES.c.id))}
-    made = 0
-    for mark, event_id in ended:
-        if (str(mark.kind), mark.id) in there:
-            continue
-        there.add((str(mark.kind), mark.id))
-        fact = TombstoneFact(kind=TombstoneKind(mark.kind).value, id=mark.id)
-        changes.append(conn, TombstoneChange(ends=[fact]))
-        conn.execute(
-            TOMBSTONES.insert().values(
-                kind=mark.kind, id=mark.id, partner=mark.partner, event_id=event_id, body=mark
-            )
-        )
-        held = conn.execute(
-            select(CREDENTIALS.c.body).where(CREDENTIALS.c.id == mark.id)
-        ).scalar_one_or_none()
-        if held is not None:
-            keys.store(
-                conn,
-                msgspec.structs.replace(held, state="revoked", revision=held.revision + 1),
-            )
-        made += 1
-    return made
-
-
-def keep_locks(home: Home, conn: Connection) -> int:
-    """Put the locks that are active in the store that is there into the restored one."""
-    with suppress(sqlite3.Error, msgspec.MsgspecError):
-        path = f"file:{home.store('gateway')}?mode=rw"
-        with closing(sqlite3.connect(path, uri=True, timeout=5)) as there:
-            bodies = there.execute("SELECT body FROM locks WHERE state = 'active'").fetchall()
-        held = {
-            (row.kind, row.target)
-            for row in conn.execute(
-                select(LOCKS.c.kind, LOCKS.c.target).where(LOCKS.c.state == "active")
-            )
-        }
-        ids = set(conn.execute(select(LOCKS.c.id)).scalars())
-        made = 0
-        for (body,) in bodies:
-            lock = msgspec.json.decode(body, type=Lock)
-            if (lock.kind, lock.target) in held or lock.id in ids:
-                continue
-            fact = LockFact(id=lock.id, kind=lock.kind, target=lock.target, message=lock.message)
-            changes.append(conn, LockChange(lock=fact))
-            conn.execute(
-                LOCKS.insert().values(
-                    id=lock.id,
-                    kind=lock.kind,
-                    target=lock.target,
-                    state=lock.state,
-                    created_at=lock.created_at,
-                    body=lock,
-                )
-            )
-            made += 1
-        return made
-    return 0

@@ -15,23 +15,23 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, select
 
 from console.errors import ExitCode, PilotError
 from console.model.backup import Manifest, Restored
-from console.model.enforcement import LockKind, LockTarget, NewLock, Revoke, TombstoneKind
-from console.model.operator import Operator, Role
+from console.model.enforcement import LockKind, LockTarget, NewLock
 from console.model.text import now
 from console.services import settings
 from console.services.audit import handover, ledger
 from console.services.audit.schema import STEPS as AUDIT_STEPS
 from console.services.audit.schema import TREE
 from console.services.audit.signing import new_signer
-from console.services.backup import newest
+from console.services.backup import newest, replay
 from console.services.backup.archive import unpack
+from console.services.backup.replay import Kept, Stores
 from console.services.backup.seal import unseal
 from console.services.backup.swap import exchange, finish
 from console.services.events import event
@@ -39,13 +39,10 @@ from console.services.gateway import changes
 from console.services.gateway.locks import Locks
 from console.services.gateway.points import Points
 from console.services.gateway.schema import STEPS as GATEWAY_STEPS
-from console.services.gateway.tombstones import Tombstones
 from console.services.home import Home, prepare
-from console.services.policy.marks import set_mark
 from console.services.policy.tables import STEPS as POLICY_STEPS
 from console.services.store import Step, Store, emit
 from console.services.supervisor.keeper import Lock
-from console.services.web import Ask
 from console.trust.checkpoint import Checkpoint, open_checkpoint
 from console.trust.note import SignerKey, VerifierKey
 from console.trust.writer import replace_file
@@ -135,23 +132,20 @@ class _Restore:
             _opened(self._new.store("gateway"), GATEWAY_STEPS) as gateway,
             _opened(self._new.store("policy"), POLICY_STEPS) as policy,
         ):
-            backed_up = self._manifest.tree_size
-            replayed = 0
-            if not continued:
-                replayed, why = newest.replay_tiles(self._home, audit, self._log_key)
-                if why:
-                    self._warnings.append(why)
-                elif replayed:
-                    self._used.append("published log")
-            else:
-                replayed = max(0, audit.read_now(ledger.tree).size - backed_up)
-            for name, store in (("policy", policy), ("gateway", gateway), ("audit", audit)):
-                newest.fill_outbox(store, name, audit, self._home.store(name))
-            policy.write_now(lambda conn: set_mark(conn, "closings_seen", 0))
-            tombstones, ended = self._end(gateway, audit, replayed=replayed)
+            replayed, log_known = self._log(audit, continued=continued)
+            stores = Stores(gateway=gateway, policy=policy, audit=audit)
+            kept = replay.replay(
+                self._home, stores,
+                replay.Wish(
+                    log_known=log_known, keep_keys=self._order.keep_keys, by=self._by,
+                    at=self._at, why=self._words(unsure=True),
+                ),
+            )  # fmt: skip
+            self._used += kept.used
+            self._warnings += kept.warnings
             lock = gateway.write_now(self._locked(gateway))
             old = self._restarted(audit)
-            audit.write_now(lambda conn: emit(conn, self._event(conn, tombstones, ended, lock)))
+            audit.write_now(lambda conn: emit(conn, self._event(conn, kept, lock)))
             while audit.write_now(ledger.take_own):
                 pass
             size = audit.read_now(ledger.tree).size
@@ -169,11 +163,39 @@ class _Restore:
             old_origin=old.origin if old else "",
             old_size=old.size if old else 0,
             replayed=replayed,
-            tombstones=tombstones,
-            keys_ended=ended,
+            tombstones=kept.tombstones,
+            closings=kept.closings,
+            keys_ended=kept.keys_ended,
+            tokens_ended=kept.tokens_ended,
+            operators_cut=kept.operators_cut,
             lock_id=lock,
+            next=self._next(kept, lock),
             warnings=self._warnings,
         )
+
+    def _log(self, audit: Store, *, continued: bool) -> tuple[int, bool]:
+        """Bring the log up to what is left of it; return how much was added, and if it is known."""
+        if continued:
+            return max(0, audit.read_now(ledger.tree).size - self._manifest.tree_size), True
+        replayed, why = newest.replay_tiles(self._home, audit, self._log_key)
+        if why:
+            self._warnings.append(why)
+        elif replayed:
+            self._used.append("published log")
+        return replayed, bool(replayed)
+
+    def _next(self, kept: Kept, lock: str) -> list[str]:
+        """Return the commands that the owner runs next, in order."""
+        out = ["pilotctl up"]
+        names = [each for each in kept.operators_cut if not each.startswith("break-glass-")]
+        out += [f"pilotctl operator restore {each} --reason '…'" for each in names]
+        if kept.tokens_ended:
+            out += ["pilotctl operator token NAME --reason '…' --secret-file PATH"]
+        if kept.tokens_ended or len(names) != len(kept.operators_cut):
+            out += ["pilotctl break-glass seal --replace --reason '…' --secret-file PATH"]
+        if kept.keys_ended:
+            out += ["pilotctl key issue GRANT --reason '…' --secret-file PATH"]
+        return [*out, f"pilotctl lock release {lock} --reason '…'"]
 
     @property
     def _log_key(self) -> VerifierKey:
@@ -235,51 +257,12 @@ class _Restore:
                 if content is not None and Path(info.name).name == info.name:
                     replace_file(self._new.keys / info.name, content.read())
 
-    def _end(self, gateway: Store, audit: Store, *, replayed: int) -> tuple[int, int]:
-        """Keep every revocation that is known of; end all keys where none could be known."""
-        there = newest.ended_there(self._home)
-        ended = list(there or ())
-        ended += newest.ended_in_log(audit)
-        buried = gateway.write_now(lambda conn: newest.bury(conn, ended))
-        if there is not None:
-            self._used.append("gateway store")
-            gateway.write_now(lambda conn: newest.keep_locks(self._home, conn))
-            return buried, 0
-        self._warnings.append("there is no gateway store that can be read")
-        if replayed or "audit store" in self._used:
-            return buried, 0
-        if self._order.keep_keys:
-            self._warnings.append(
-                "--keep-keys: a key that was revoked after the backup lives again behind the lock"
-            )
-            return buried, 0
-        return buried, gateway.write_now(self._all_ended(gateway))
-
-    def _all_ended(self, gateway: Store) -> Callable[[Connection], int]:
-        views = changes.Views()
-        marks = Tombstones(views, Points(gateway, views))
-
-        def end(conn: Connection) -> int:
-            snapshot = views.at(conn)
-            living = [
-                key.id
-                for key in snapshot.each_key()
-                if not snapshot.tombstoned(TombstoneKind.CREDENTIAL.value, key.id)
-            ]
-            for each in living:
-                why = self._words(unsure=True)
-                body = Revoke(kind=TombstoneKind.CREDENTIAL, id=each, reason=why)
-                marks.revoke(conn, self._ask(body))
-            return len(living)
-
-        return end
-
     def _locked(self, gateway: Store) -> Callable[[Connection], str]:
         views = changes.Views()
         locks = Locks(views, Points(gateway, views))
         target = LockTarget(kind=LockKind.EVERYTHING, id="*")
         body = NewLock(target=target, reason=self._words(), message=MESSAGE)
-        return lambda conn: locks.add(conn, self._ask(body)).id
+        return lambda conn: locks.add(conn, replay.ask(body, self._by, self._at)).id
 
     def _restarted(self, audit: Store) -> Checkpoint | None:
         """Begin a new log where signed entries are lost, or its key is."""
@@ -342,7 +325,7 @@ class _Restore:
             return f"{what}: whether it was revoked since cannot be known"
         return f"{what}: {self._order.reason}"[:1000]
 
-    def _event(self, conn: Connection, tombstones: int, ended: int, lock: str) -> dict[str, Any]:
+    def _event(self, conn: Connection, kept: Kept, lock: str) -> dict[str, Any]:
         return event(
             "backup.restore",
             service="audit",
@@ -357,30 +340,14 @@ class _Restore:
                 "backup_tree_size": self._manifest.tree_size,
                 "tree_size": ledger.tree(conn).size,
                 "newest_copy": self._used,
-                "tombstones_kept": tombstones,
-                "keys_ended": ended,
+                "tombstones_kept": kept.tombstones,
+                "closings_kept": kept.closings,
+                "keys_ended": kept.keys_ended,
+                "tokens_ended": kept.tokens_ended,
+                "operators_cut": kept.operators_cut,
                 "lock": lock,
             },
             at=self._at,
-        )
-
-    def _ask(self, body: Any) -> Ask:
-        """Return the request that an operator would make, for the gateway's own handlers."""
-        who = Operator(name=self._by, uid=0, roles=[Role.ADMIN.value])
-        return Ask(
-            service="gateway",
-            route=None,
-            operator=who,
-            uid=0,
-            path={},
-            query={},
-            body=body,
-            raw=b"",
-            revision=None,
-            request_id="",
-            validate_only=False,
-            now=self._at,
-            request=cast("Any", None),
         )
 
 

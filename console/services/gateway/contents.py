@@ -71,7 +71,7 @@ class Contents:
         row = _found(conn, ask.path["call"])
         if row.sealed is None and row.gone:
             raise refusal("state", f"the content of {row.call} was {row.gone} already")
-        _end(
+        end(
             conn, row.call, gone=ContentState.REDACTED.value, gone_at=ask.now,
             gone_by=ask.operator.name, gone_why=body.reason,
         )  # fmt: skip
@@ -89,7 +89,7 @@ class Contents:
         ).scalars()
         due = list(rows)
         for call in due:
-            _end(conn, call, gone=ContentState.EXPIRED.value, gone_at=at, gone_by=SYSTEM)
+            end(conn, call, gone=ContentState.EXPIRED.value, gone_at=at, gone_by=SYSTEM)
         if due:
             emit(
                 conn,
@@ -170,8 +170,8 @@ def _found(conn: Connection, call: str) -> Row[Any]:
     raise refusal("not-found", f"nothing of what {call} said is kept", mend="pilotctl pilot show")
 
 
-def _end(conn: Connection, call: str, **gone: Any) -> None:
-    """Delete what was said; `gone` are the columns that tell of it."""
+def end(conn: Connection, call: str, **gone: Any) -> None:
+    """Delete what was said in a call; `gone` are the columns that tell of it."""
     # What is overwritten is filled with zeros, and not only marked as free.
     conn.exec_driver_sql("PRAGMA secure_delete = on")
     conn.execute(CONTENTS.update().where(CONTENTS.c.call == call).values(sealed=None, **gone))

@@ -82,14 +82,8 @@ class Suspensions:
         action = f"{target.kind.value}.suspend"
         ends = blast(conn, snapshot, target)
         partner = ends.partners[0] if ends.partners else ""
-        fact = SuspensionFact(id=new_id("suspension"), kind=target.kind.value, target=target.id)
-        made = Suspension(id=fact.id, at=ask.now, by=ask.operator.name, reason=body.reason)
-        sequence = changes.append(conn, SuspendChange(suspension=fact))
-        receipt = new_id("receipt")
-        conn.execute(
-            SUSPENSIONS.insert().values(
-                id=fact.id, kind=fact.kind, target=fact.target, state="active", receipt_id=receipt
-            )
+        made = Suspension(
+            id=new_id("suspension"), at=ask.now, by=ask.operator.name, reason=body.reason
         )
         event_id = emit(
             conn,
@@ -97,8 +91,8 @@ class Suspensions:
                 action,
                 service="gateway",
                 actor=made.by,
-                kind=fact.kind,
-                target=fact.target,
+                kind=target.kind.value,
+                target=target.id,
                 partner=partner,
                 reason=made.reason,
                 request_id=ask.request_id,
@@ -106,22 +100,54 @@ class Suspensions:
                 at=ask.now,
             ),
         )
-        give(conn, f"{fact.kind}-suspended", made, fact.target)
-        return receipts.begin(
+        return hold(
             conn,
-            points=self._points,
-            id=receipt,
-            action=action,
-            kind=fact.kind,
-            target=fact.target,
+            self._points,
+            target.kind.value,
+            target.id,
+            made,
             partner=partner,
-            reason=made.reason,
-            by=made.by,
-            at=ask.now,
-            sequence=sequence,
             credentials=ends.credentials,
             event_id=event_id,
         )
+
+
+def hold(
+    conn: Connection,
+    points: Points,
+    kind: str,
+    target: str,
+    what: Suspension,
+    *,
+    partner: str,
+    credentials: int,
+    event_id: str,
+) -> Receipt:
+    """Put a suspension in force: one change, a notice for policy, and a receipt to be proven."""
+    fact = SuspensionFact(id=what.id, kind=kind, target=target)
+    sequence = changes.append(conn, SuspendChange(suspension=fact))
+    receipt = new_id("receipt")
+    conn.execute(
+        SUSPENSIONS.insert().values(
+            id=fact.id, kind=kind, target=target, state="active", receipt_id=receipt
+        )
+    )
+    give(conn, f"{kind}-suspended", what, target)
+    return receipts.begin(
+        conn,
+        points=points,
+        id=receipt,
+        action=f"{kind}.suspend",
+        kind=kind,
+        target=target,
+        partner=partner,
+        reason=what.reason,
+        by=what.by,
+        at=what.at,
+        sequence=sequence,
+        credentials=credentials,
+        event_id=event_id,
+    )
 
 
 def knows_partner(conn: Connection, snapshot: Snapshot, slug: str) -> bool:

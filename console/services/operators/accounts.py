@@ -231,12 +231,14 @@ def issue(conn: Connection, ask: Ask) -> IssuedToken:
 
 def seal(conn: Connection, ask: Ask) -> IssuedToken:
     """Answer `break-glass seal`: an account that can only close, for the worst night."""
+    replaced = []
     if ask.body.replace:
         for each in conn.execute(select(ACCOUNTS.c.body)).scalars().all():
-            if each.kind == AccountKind.BREAK_GLASS and each.state == AccountState.ACTIVE:
+            if each.kind == AccountKind.BREAK_GLASS and each.state != AccountState.CUT:
                 mark = _mark(each, ask.operator.name, "replaced", ask)
                 kept.add(conn, [mark])
                 learn(conn, [mark])
+                replaced.append(each.slug)
     count = len(conn.execute(select(ACCOUNTS.c.name).where(
         ACCOUNTS.c.kind == AccountKind.BREAK_GLASS.value)).all())  # fmt: skip
     plain = OperatorAccount(
@@ -246,7 +248,7 @@ def seal(conn: Connection, ask: Ask) -> IssuedToken:
         state=AccountState.ACTIVE.value,
     )  # fmt: skip
     account, token, raw = _with_token(conn, ask, plain, BREAK_GLASS_PREFIX, replace=False)
-    _record(conn, ask, "break-glass.seal", account)
+    _record(conn, ask, "break-glass.seal", account, facts={"replaced": replaced})
     publish(conn)
     return IssuedToken(account=account, token=token, secret=raw)
 
@@ -395,8 +397,11 @@ def save(conn: Connection, account: OperatorAccount) -> None:
     )  # fmt: skip
 
 
-def publish(conn: Connection) -> None:
-    """Make the next roster of what is kept now: every service decides by it from then on."""
+def publish(conn: Connection, *, after: int = 0) -> None:
+    """Make the next roster of what is kept now: every service decides by it from then on.
+
+    It is newer than number `after` too.
+    """
     tokens: dict[str, list[RosterToken]] = {}
     for row in conn.execute(select(TOKENS)):
         held = RosterToken(id=row.id, hint="", sha256=row.sha256, ends_at=row.ends_at)
@@ -415,7 +420,8 @@ def publish(conn: Connection) -> None:
                 thaws=each.thaws, standing=each.standing,
             )
         )  # fmt: skip
-    kept.keep(conn, Roster(sequence=kept.roster(conn).sequence + 1, entries=entries))
+    newest = max(after, kept.roster(conn).sequence)
+    kept.keep(conn, Roster(sequence=newest + 1, entries=entries))
 
 
 def _mark(account: OperatorAccount, by: str, reason: str, ask: Ask) -> Mark:
@@ -450,13 +456,23 @@ def _record(
     action: str,
     account: OperatorAccount,
     before: OperatorAccount | None = None,
+    *,
+    facts: dict[str, Any] | None = None,
 ) -> None:
+    told = owner.told(ask.operator)
     emit(
         conn,
         event(
             action, service="policy", actor=ask.operator.name, kind="operator",
             target=account.slug, name=account.slug, reason=ask.body.reason,
             request_id=ask.request_id, at=ask.now, before=before, after=account,
-            **owner.told(ask.operator),
+            severity=told["severity"], facts={**(told["facts"] or {}), **(facts or {})} or None,
         ),
     )  # fmt: skip
+
+
+def take(conn: Connection, account: OperatorAccount) -> None:
+    """Store an account as it is given: of its tokens only those that it lists stay."""
+    ids = [each.id for each in account.tokens]
+    conn.execute(delete(TOKENS).where(TOKENS.c.name == account.slug, TOKENS.c.id.not_in(ids)))
+    save(conn, account)

@@ -363,15 +363,10 @@ def _move(
     reason: str,
     decided_by: str | None = None,
 ) -> Assessment:
-    changed = msgspec.structs.replace(
-        assessment,
-        state=to,
+    changed = put(
+        conn, assessment, to, actor,
         decided_by=assessment.decided_by if decided_by is None else decided_by,
-        **actor.touch(assessment),
-    )
-    conn.execute(
-        update(ASSESSMENTS).where(ASSESSMENTS.c.id == assessment.id).values(state=to, body=changed)
-    )
+    )  # fmt: skip
     record(
         conn,
         actor,
@@ -383,6 +378,19 @@ def _move(
         reason=reason,
         before={"state": assessment.state},
         after={"state": to},
+    )
+    return changed
+
+
+def put(
+    conn: Connection, assessment: Assessment, to: AssessmentState, actor: Actor, *, decided_by: str
+) -> Assessment:
+    """Store an assessment in another state."""
+    changed = msgspec.structs.replace(
+        assessment, state=to, decided_by=decided_by, **actor.touch(assessment)
+    )
+    conn.execute(
+        update(ASSESSMENTS).where(ASSESSMENTS.c.id == assessment.id).values(state=to, body=changed)
     )
     return changed
 

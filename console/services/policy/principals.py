@@ -110,13 +110,7 @@ def retire_principal(bundle: CedarBundle, conn: Connection, ask: Ask) -> Princip
     if principal.state == PrincipalState.RETIRED:
         return principal
     actor = Actor.of(ask)
-    gone = msgspec.structs.replace(
-        principal, state=PrincipalState.RETIRED, **actor.touch(principal)
-    )
-    conn.execute(
-        update(PRINCIPALS).where(PRINCIPALS.c.id == gone.id).values(state=gone.state, body=gone)
-    )
-    _tell(conn, gone)
+    gone = retire(conn, principal, actor)
     record(
         conn,
         actor,
@@ -129,6 +123,18 @@ def retire_principal(bundle: CedarBundle, conn: Connection, ask: Ask) -> Princip
         after={"state": gone.state},
     )
     settle_all(conn, bundle, actor, partner=principal.partner)
+    return gone
+
+
+def retire(conn: Connection, principal: Principal, actor: Actor) -> Principal:
+    """Store a principal as retired, and tell the gateway."""
+    gone = msgspec.structs.replace(
+        principal, state=PrincipalState.RETIRED, **actor.touch(principal)
+    )
+    conn.execute(
+        update(PRINCIPALS).where(PRINCIPALS.c.id == gone.id).values(state=gone.state, body=gone)
+    )
+    _tell(conn, gone)
     return gone
 
 

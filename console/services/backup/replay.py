@@ -1,0 +1,169 @@
+"""Bringing restored stores up to what was ended since: from the log, and from the stores left.
+
+Where nothing newer than the backup can be read, nothing tells what was ended since. Then what
+the backup knows as open ends: its keys, its operators' tokens, and its operators.
+"""
+
+from __future__ import annotations
+
+import getpass
+import pwd
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, NamedTuple, cast
+
+from sqlalchemy import Connection
+
+from console.model.enforcement import Revoke, TombstoneKind
+from console.model.operator import Operator, Role
+from console.services.backup import closings, keep_gateway, keep_operators, left, newest
+from console.services.backup.history import History
+from console.services.backup.keep_policy import settle_soon
+from console.services.gateway import changes
+from console.services.gateway.points import Points
+from console.services.gateway.tombstones import Tombstones
+from console.services.home import Home
+from console.services.policy.marks import mark, set_mark
+from console.services.store import Store
+from console.services.web import Ask
+
+SERVICES = ("policy", "gateway", "audit")
+
+
+class Stores(NamedTuple):
+    """The restored stores."""
+
+    gateway: Store
+    policy: Store
+    audit: Store
+
+
+class Wish(NamedTuple):
+    """What the restore knows, and what its operator asked for."""
+
+    log_known: bool
+    """The log was read beyond the backup."""
+    keep_keys: bool
+    by: str
+    at: datetime
+    why: str
+    """Said of what ends because nothing could tell whether it had ended."""
+
+
+class Kept(NamedTuple):
+    """What was kept as ended, and what had to end."""
+
+    tombstones: int
+    closings: int
+    keys_ended: int
+    tokens_ended: int
+    operators_cut: list[str]
+    used: list[str]
+    warnings: list[str]
+
+
+def replay(home: Home, stores: Stores, wish: Wish) -> Kept:
+    """Keep every closing since the backup in the restored stores."""
+    events = [
+        leaf
+        for name in SERVICES
+        for leaf in newest.fill_outbox(
+            getattr(stores, name), name, stores.audit, home.store(name)
+        )
+    ]  # fmt: skip
+    history = History(events, stores.gateway)
+    gateway_left, marks = left.gateway(home), {name: left.marks(home, name) for name in SERVICES}
+    used, warnings = [], []
+    notices = stores.gateway.read_now(keep_gateway.newest_notice)
+    before = stores.gateway.read_now(keep_gateway.tombstones)
+    made, unkept = stores.gateway.write_now(lambda conn: closings.keep(history, "gateway", conn))
+    if gateway_left is not None:
+        used.append("gateway store")
+        made += stores.gateway.write_now(lambda conn: left.keep(conn, gateway_left, history))
+    else:
+        warnings.append("there is no gateway store that can be read")
+        if wish.log_known:
+            warnings.append("what the gateway ended after the newest entry of the log is not known")
+    tombstones = stores.gateway.read_now(keep_gateway.tombstones) - before
+
+    def in_policy(conn: Connection) -> tuple[int, list[closings.Unkept]]:
+        # Policy takes over again what the gateway holds, from where this copy of it began.
+        set_mark(conn, "closings_seen", 0)
+        set_mark(conn, "notices_seen", min(mark(conn, "notices_seen"), notices))
+        found = closings.keep(history, "policy", conn)
+        settle_soon(conn, wish.at)
+        return found
+
+    more, others = stores.policy.write_now(in_policy)
+    warnings += [
+        f"{each.leaf.action} of {each.leaf.target} could not be kept: {each.why}"
+        for each in (*unkept, *others)
+    ]
+    keys_ended, ended = 0, keep_operators.Ended(0, [])
+    if gateway_left is None and not wish.log_known:
+        if wish.keep_keys:
+            warnings.append(
+                "--keep-keys: a key that was revoked after the backup lives again behind the lock"
+            )
+        else:
+            keys_ended = stores.gateway.write_now(_all_keys_ended(stores.gateway, wish))
+    if marks["policy"] is None and not wish.log_known:
+        owners = set(_owners(home))
+        ended = stores.policy.write_now(
+            lambda conn: keep_operators.end_unsure(conn, owners, wish.at, wish.by, wish.why)
+        )
+        warnings.append(
+            "nothing newer tells which operators were cut: every token has ended, and every "
+            "operator but you is cut off"
+        )
+    known = [each for found in marks.values() for each in found or ()]
+    keep_operators.agree(stores.policy, (stores.gateway, stores.audit), known)
+    return Kept(
+        tombstones, made + more, keys_ended, ended.tokens, ended.operators, used, warnings
+    )  # fmt: skip
+
+
+def _owners(home: Home) -> Iterator[str]:
+    """Yield the OS users whose pilot it is: who restores it, and whose folder it is."""
+    yield getpass.getuser()
+    with suppress(KeyError, OSError):
+        yield pwd.getpwuid(home.path.stat().st_uid).pw_name
+
+
+def _all_keys_ended(gateway: Store, wish: Wish) -> Callable[[Connection], int]:
+    views = changes.Views()
+    marks = Tombstones(views, Points(gateway, views))
+
+    def end(conn: Connection) -> int:
+        snapshot = views.at(conn)
+        living = [
+            key.id
+            for key in snapshot.each_key()
+            if not snapshot.tombstoned(TombstoneKind.CREDENTIAL.value, key.id)
+        ]
+        for each in living:
+            body = Revoke(kind=TombstoneKind.CREDENTIAL, id=each, reason=wish.why)
+            marks.revoke(conn, ask(body, wish.by, wish.at))
+        return len(living)
+
+    return end
+
+
+def ask(body: Any, by: str, at: datetime) -> Ask:
+    """Return the request that an operator would make, for the gateway's own handlers."""
+    return Ask(
+        service="gateway",
+        route=None,
+        operator=Operator(name=by, uid=0, roles=[Role.ADMIN.value]),
+        uid=0,
+        path={},
+        query={},
+        body=body,
+        raw=b"",
+        revision=None,
+        request_id="",
+        validate_only=False,
+        now=at,
+        request=cast("Any", None),
+    )
