@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import IO
@@ -81,17 +81,26 @@ def write(
     return whole.bytes, whole.sha256
 
 
-def unpack(archive: Path, into: Path, trusted: Sequence[VerifierKey]) -> Manifest:
+def unpack(
+    archive: Path,
+    into: Path,
+    trusted: Sequence[VerifierKey],
+    sealed_key: Callable[[Path], VerifierKey],
+) -> Manifest:
     """Read a backup into an empty folder and return its manifest, everything checked.
 
-    The manifest must be signed by one of `trusted`; where there is none to go by, by the key
-    that it names. Raises `PilotError`: `backup-damaged`, or `backup-untrusted` (exit 5).
+    The manifest must be signed by one of `trusted`. Where there is none to go by, it must be
+    signed by the log key that the passphrase opens: `sealed_key` finds it in the folder, from a
+    file whose digest the manifest holds. A key that only the backup itself names proves nothing.
+    Raises `PilotError`: `backup-damaged`, or `backup-untrusted` (exit 5).
     """
     try:
         with tarfile.open(archive, mode="r:") as tar:
             raw = _small(tar, tar.next(), MANIFEST)
             note = _small(tar, tar.next(), SIGNATURE)
-            manifest = _signed(raw, note, trusted)
+            manifest = _manifest(raw)
+            if trusted:
+                _check_signed(raw, note, trusted)
             wanted = {each.name: each for each in manifest.members}
             while (info := tar.next()) is not None:
                 member = wanted.pop(info.name, None)
@@ -102,6 +111,8 @@ def unpack(archive: Path, into: Path, trusted: Sequence[VerifierKey]) -> Manifes
                 _extract(content, into / info.name, member)
             if wanted:
                 raise _damaged(f"{next(iter(wanted))!a} is missing from it")
+            if not trusted:
+                _check_signed(raw, note, [sealed_key(into)])
             return manifest
     except (tarfile.TarError, EOFError, UnicodeError) as error:
         raise _damaged(f"it is no whole tar file ({error})") from None
@@ -115,16 +126,20 @@ def unpack(archive: Path, into: Path, trusted: Sequence[VerifierKey]) -> Manifes
         ) from error
 
 
-def _signed(raw: bytes, note: bytes, trusted: Sequence[VerifierKey]) -> Manifest:
+def _manifest(raw: bytes) -> Manifest:
     try:
         manifest = msgspec.json.decode(raw, type=Manifest)
-        own = VerifierKey.parse(manifest.log_key)
+        VerifierKey.parse(manifest.log_key)
     except (msgspec.MsgspecError, PilotError):
         raise _damaged("its manifest is not understood") from None
     if manifest.format != FORMAT:
         raise _damaged(f"it is of another format: {manifest.format[:40]!a}")
+    return manifest
+
+
+def _check_signed(raw: bytes, note: bytes, trusted: Sequence[VerifierKey]) -> None:
     try:
-        opened = open_note(note, list(trusted) or [own])
+        opened = open_note(note, list(trusted))
     except PilotError as error:
         raise PilotError(
             "backup-untrusted",
@@ -134,7 +149,6 @@ def _signed(raw: bytes, note: bytes, trusted: Sequence[VerifierKey]) -> Manifest
         ) from None
     if opened.text != f"{FORMAT}\n{hashlib.sha256(raw).hexdigest()}\n":
         raise _damaged("its manifest is not the one that was signed")
-    return manifest
 
 
 def _small(tar: tarfile.TarFile, info: tarfile.TarInfo | None, name: str) -> bytes:

@@ -8,9 +8,7 @@ copy or the log knows of, and, where neither could be read, the end of every key
 from __future__ import annotations
 
 import getpass
-import io
 import shutil
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -29,10 +27,10 @@ from console.services.audit import handover, ledger
 from console.services.audit.schema import STEPS as AUDIT_STEPS
 from console.services.audit.schema import TREE
 from console.services.audit.signing import new_signer
-from console.services.backup import newest, replay
+from console.services.backup import anchors, newest, replay
+from console.services.backup.anchors import opened
 from console.services.backup.archive import unpack
 from console.services.backup.replay import Kept, Stores
-from console.services.backup.seal import unseal
 from console.services.backup.swap import exchange, finish
 from console.services.events import event
 from console.services.gateway import changes
@@ -41,7 +39,7 @@ from console.services.gateway.points import Points
 from console.services.gateway.schema import STEPS as GATEWAY_STEPS
 from console.services.home import Home, prepare
 from console.services.policy.tables import STEPS as POLICY_STEPS
-from console.services.store import Step, Store, emit
+from console.services.store import Store, emit
 from console.services.supervisor.keeper import Lock
 from console.trust.checkpoint import Checkpoint, open_checkpoint
 from console.trust.note import SignerKey, VerifierKey
@@ -89,7 +87,12 @@ def restore(path: Path, order: Order) -> Restored:
 
 def _restore(home: Home, order: Order) -> Restored:
     with _staging(home) as folder:
-        manifest = unpack(order.archive, folder / "backup", _trusted(home, order.vkey))
+        manifest = unpack(
+            order.archive,
+            folder / "backup",
+            anchors.trusted(home, order.vkey),
+            lambda unpacked: anchors.sealed_key(unpacked, order.passphrase),
+        )
         made = _Restore(home, order, manifest, folder).make()
         if order.dry_run:
             return made
@@ -128,9 +131,9 @@ class _Restore:
             (self._backup / "pilot.toml").rename(self._new.config)
         continued = self._audit_there()
         with (
-            _opened(self._new.store("audit"), AUDIT_STEPS) as audit,
-            _opened(self._new.store("gateway"), GATEWAY_STEPS) as gateway,
-            _opened(self._new.store("policy"), POLICY_STEPS) as policy,
+            opened(self._new.store("audit"), AUDIT_STEPS) as audit,
+            opened(self._new.store("gateway"), GATEWAY_STEPS) as gateway,
+            opened(self._new.store("policy"), POLICY_STEPS) as policy,
         ):
             replayed, log_known = self._log(audit, continued=continued)
             stores = Stores(gateway=gateway, policy=policy, audit=audit)
@@ -242,20 +245,12 @@ class _Restore:
         if not sealed.exists():
             self._warnings.append("the backup holds no keys: those of a new pilot are made")
             return
-        if self._order.passphrase is None:
-            raise PilotError(
-                "missing-value",
-                "the keys in the backup are sealed, and there are none in the state folder",
-                exit=ExitCode.USAGE,
-                hint="give the passphrase with --passphrase-file",
-            )
-        plain = unseal(sealed.read_bytes(), self._order.passphrase)
         self._new.keys.mkdir(mode=0o700)
-        with tarfile.open(fileobj=io.BytesIO(plain)) as tar:
-            for info in tar:
-                content = tar.extractfile(info)
-                if content is not None and Path(info.name).name == info.name:
-                    replace_file(self._new.keys / info.name, content.read())
+        found = anchors.unsealed(sealed, self._order.passphrase)
+        if str(anchors.log_key_of(found)) != self._manifest.log_key:
+            raise anchors.untrusted("its sealed keys are those of another log")
+        for name, content in found.items():
+            replace_file(self._new.keys / name, content)
 
     def _locked(self, gateway: Store) -> Callable[[Connection], str]:
         views = changes.Views()
@@ -349,32 +344,6 @@ class _Restore:
             },
             at=self._at,
         )
-
-
-def _trusted(home: Home, vkey: str) -> list[VerifierKey]:
-    """Return the keys that may have signed the backup: the one named, else the home's own."""
-    if vkey:
-        return [VerifierKey.parse(vkey)]
-    there = home.path / "log.vkey"
-    if not there.exists():
-        return []
-    keys = [VerifierKey.parse(there.read_text().strip())]
-    with suppress(PilotError, OSError), _opened(home.store("audit"), AUDIT_STEPS) as audit:
-        name = keys[0].name
-        keys += audit.read_now(lambda conn: handover.keys_before(conn, name))
-        keys += audit.read_now(lambda conn: handover.ended_keys(conn, name))
-    return keys
-
-
-@contextmanager
-def _opened(path: Path, steps: Sequence[Step]) -> Iterator[Store]:
-    if not path.exists():
-        raise PilotError("not-found", f"there is no store {path.name}", exit=ExitCode.NOT_FOUND)
-    store = Store.open(path, steps, readers=1)
-    try:
-        yield store
-    finally:
-        store.close()
 
 
 @contextmanager

@@ -177,8 +177,9 @@ def test_a_damaged_cut_or_changed_archive_is_refused_and_nothing_changes(rig: Ri
     wrong.write_text("another passphrase\n")
     elsewhere = ("--home", str(rig.home.parent / "x"), "--passphrase-file", str(wrong))
     assert rig.cli("restore", str(archive), *WHY, "--yes", *elsewhere).exit == 5
-    # Without its keys the pilot goes on, under a new log.
-    said = restored(rig, without, "--home", str(rig.home.parent / "y"))
+    # Without its keys the pilot goes on, under a new log, once its own log's key is named.
+    vkey = (rig.home / "log.vkey").read_text().strip()
+    said = restored(rig, without, "--home", str(rig.home.parent / "y"), "--vkey", vkey)
     assert said["log"] == "new"
 
 
