@@ -280,7 +280,7 @@ def test_what_destroys_wants_a_name_and_what_closes_takes_one_person():
     destructive = {op.id for op in OPERATIONS if op.effect is Effect.DESTRUCTIVE}
     assert destructive == {
         "grant.revoke", "key.revoke", "partner.offboard", "operator.cut", "log.restart",
-        "call.redact",
+        "call.redact", "pilot.close",
     }  # fmt: skip
     converging = {op.id for op in OPERATIONS if op.converges}
     assert {"grant.revoke", "key.revoke", "lock.add"} <= converging

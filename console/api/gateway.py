@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from console.api.route import PAGING, Route
+from console.model.access import ClosePilot
 from console.model.content import CallContent, ReadContent, RedactContent
 from console.model.enforcement import (
     AdmitPoint,
@@ -80,6 +81,10 @@ GRANT_QUIET = Route(
 PARTNER_SUSPEND = Route(
     "partner.suspend", "gateway", "POST", "/v1/partners/{partner}/suspension", Receipt,
     Role.RESPONDER, Direction.CLOSES, SuspendAccess, created=True,
+)  # fmt: skip
+PILOT_CLOSE = Route(
+    "pilot.close", "gateway", "POST", "/v1/pilots/{pilot}/closing", Receipt,
+    Role.ADMIN, Direction.CLOSES, ClosePilot, created=True,
 )  # fmt: skip
 PARTNER_OFFBOARD = Route(
     "partner.offboard", "gateway", "POST", "/v1/partners/{partner}/offboarding", Receipt,

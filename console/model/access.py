@@ -54,6 +54,14 @@ class PartnerState(StrEnum):
     OFFBOARDED = "offboarded"
 
 
+class PilotState(StrEnum):
+    """Whether a pilot goes on. A closed one never does again, and its slug is never used again."""
+
+    ACTIVE = "active"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
 class ContentKeeping(StrEnum):
     """What is kept of what partners send and get: nothing, its hashes, or sealed copies."""
 
@@ -99,6 +107,21 @@ class Pilot(Stored, kw_only=True, frozen=True):
     content: str = ContentKeeping.NONE
     content_days: int = 0
     """How long sealed content is kept."""
+    state: str = PilotState.ACTIVE
+    ending: str = ""
+    """Why it was closed, with the gateway's event of it."""
+
+
+class ClosePilot(Request, kw_only=True, frozen=True):
+    """What `pilot close` sends, to the gateway alone."""
+
+    reason: Reason
+
+
+class PilotProjection(msgspec.Struct, kw_only=True, frozen=True):
+    """What policy tells the gateway of a pilot: projection kind `pilot`."""
+
+    slug: str
 
 
 class NewPilot(Request, kw_only=True, frozen=True):

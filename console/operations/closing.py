@@ -17,7 +17,7 @@ import msgspec
 from console.api.engines import Engines
 from console.api.flow import Flow, Report, Wait
 from console.errors import ExitCode, PilotError
-from console.model.enforcement import Blast, LogProof, PointProof, Receipt
+from console.model.enforcement import Blast, LockKind, LockTarget, LogProof, PointProof, Receipt
 from console.operations.spec import Section
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
@@ -213,3 +213,13 @@ def _counted(count: int, noun: str, names: list[str], most: int = 8) -> str:
 
 def _number(count: int, noun: str) -> str:
     return f"{count or 'no'} {noun}{'' if count == 1 else 's'}"
+
+
+def reach(target: LockTarget, at: Engines) -> Flow[Blast]:
+    """Ask what the gateway holds under a target. One that has nothing there is no error."""
+    try:
+        return (yield from at.locks.blast(target))
+    except PilotError as error:
+        if error.exit is not ExitCode.NOT_FOUND:
+            raise
+        return Blast(partners=[target.id] if target.kind is LockKind.PARTNER else [])

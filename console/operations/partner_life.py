@@ -8,12 +8,11 @@ import msgspec
 
 from console.api.engines import Engines
 from console.api.flow import Flow
-from console.errors import ExitCode, PilotError
 from console.model.access import ChangePartner, Partner
-from console.model.enforcement import Blast, LockKind, LockTarget, Receipt
+from console.model.enforcement import LockKind, LockTarget, Receipt
 from console.model.grant import OffboardPartner, SuspendAccess
 from console.model.operator import Direction, Role
-from console.operations.closing import ends, follow, stays
+from console.operations.closing import ends, follow, reach, stays
 from console.operations.params import Why
 from console.operations.spec import Effect, Kind, Param, Plan, Section, operation
 from console.operations.values import to_the_second
@@ -28,6 +27,10 @@ class OnePartner(msgspec.Struct, kw_only=True, frozen=True):
 
     partner: PartnerSlug
     reason: Why
+
+
+def _target(partner: str) -> LockTarget:
+    return LockTarget(kind=LockKind.PARTNER, id=partner)
 
 
 def _changed(title: str, partner: Partner, does: list[str]) -> Plan:
@@ -87,7 +90,7 @@ def restrict(p: OnePartner, at: Engines, _plan: Plan | None) -> Flow[Partner]:
 
 def plan_suspend(p: OnePartner, at: Engines) -> Flow[Plan]:
     """Ask the gateway what stops."""
-    blast = yield from _reach(p.partner, at)
+    blast = yield from reach(_target(p.partner), at)
     return Plan(
         title=f"Suspend partner {p.partner}",
         sections=[
@@ -158,7 +161,7 @@ def resume(p: OnePartner, at: Engines, plan: Plan | None) -> Flow[Partner]:
 
 def plan_offboard(p: OnePartner, at: Engines) -> Flow[Plan]:
     """Ask the gateway for everything that ends."""
-    blast = yield from _reach(p.partner, at)
+    blast = yield from reach(_target(p.partner), at)
     return Plan(
         title=f"Offboard {p.partner}",
         sections=[
@@ -199,13 +202,3 @@ def offboard(p: OnePartner, at: Engines, _plan: Plan | None) -> Flow[Receipt]:
     """
     receipt = yield from at.closings.offboard(p.partner, OffboardPartner(reason=p.reason))
     return (yield from follow(receipt, at))
-
-
-def _reach(partner: str, at: Engines) -> Flow[Blast]:
-    """Ask what a partner has at the gateway. One that has nothing there is no error."""
-    try:
-        return (yield from at.locks.blast(LockTarget(kind=LockKind.PARTNER, id=partner)))
-    except PilotError as error:
-        if error.exit is not ExitCode.NOT_FOUND:
-            raise
-        return Blast(partners=[partner])

@@ -11,6 +11,7 @@ from console.api.engines import Engines
 from console.api.flow import Flow
 from console.errors import ExitCode, PilotError
 from console.model.access import (
+    ClosePilot,
     ContentKeeping,
     ImportPilot,
     NewPilot,
@@ -20,11 +21,13 @@ from console.model.access import (
     SetStage,
     Stage,
 )
+from console.model.enforcement import LockKind, LockTarget, Receipt
 from console.model.limits import Limits
 from console.model.operator import Direction, Role
 from console.model.stored import Page
 from console.model.text import Name, Slug
 from console.operations import limits_text, pilot_toml
+from console.operations.closing import ends, follow, reach, stays
 from console.operations.listing import pages
 from console.operations.params import Listing, Why
 from console.operations.spec import Effect, Kind, Operation, Param, Plan, Section, operation
@@ -330,4 +333,56 @@ def take_in(p: ImportOne, at: Engines, plan: Plan | None) -> Flow[Pilot]:
     return (yield from at.pilots.take_in(change))
 
 
-OPERATIONS: tuple[Operation, ...] = (list_pilots, show, create, stage, export, take_in)
+class ClosePilotParams(msgspec.Struct, kw_only=True, frozen=True):
+    """Which pilot ends, and why."""
+
+    pilot: PilotSlug
+    reason: Why
+
+
+def plan_close(p: ClosePilotParams, at: Engines) -> Flow[Plan]:
+    """Ask the gateway for everything that ends."""
+    blast = yield from reach(LockTarget(kind=LockKind.PILOT, id=p.pilot), at)
+    return Plan(
+        title=f"Close pilot {p.pilot}",
+        sections=[
+            Section(
+                "What it does",
+                [
+                    f"nothing that {p.pilot} opened, or could open, ever serves again",
+                    "every grant and key gets its permanent mark, in one change",
+                    "closing, until every point has refused each key; then closed",
+                ],
+            ),
+            ends(blast),
+            stays(blast),
+        ],
+        name=p.pilot,
+        partners=len(blast.partners),
+        irreversible="A closed pilot never opens again, and its slug is never used again.",
+        blast=blast,
+    )
+
+
+@operation(
+    "pilot.close",
+    title="Close pilot",
+    result=Receipt,
+    effect=Effect.DESTRUCTIVE,
+    direction=Direction.CLOSES,
+    role=Role.ADMIN,
+    plan=plan_close,
+    subject="pilot",
+    converges=True,
+)
+def close(p: ClosePilotParams, at: Engines, _plan: Plan | None) -> Flow[Receipt]:
+    """End a pilot for ever: all its grants and keys, of every partner, and prove it.
+
+    One write at the gateway, by one person, with or without policy and audit. The pilot is
+    `closing` until every point has refused all of it, then `closed`.
+    """
+    receipt = yield from at.closings.close_pilot(p.pilot, ClosePilot(reason=p.reason))
+    return (yield from follow(receipt, at))
+
+
+OPERATIONS: tuple[Operation, ...] = (list_pilots, show, create, stage, export, take_in, close)

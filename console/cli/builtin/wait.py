@@ -30,6 +30,7 @@ _ENDED = {
     "lock": {"released"},
     "receipt": {"verified"},
     "partner": {"offboarded"},
+    "pilot": {"closed"},
 }
 """States that nothing leaves."""
 

@@ -8,6 +8,7 @@ from console.api import gateway
 from console.api.engines import Paging
 from console.api.flow import Flow, ask
 from console.engines.native.query import query, time
+from console.model.access import ClosePilot
 from console.model.content import CallContent, ReadContent, RedactContent
 from console.model.enforcement import (
     AdmitPoint,
@@ -91,6 +92,9 @@ class Closings:
 
     def offboard(self, partner: str, change: OffboardPartner) -> Flow[Receipt]:
         return ask(gateway.PARTNER_OFFBOARD, path={"partner": partner}, body=change)
+
+    def close_pilot(self, pilot: str, change: ClosePilot) -> Flow[Receipt]:
+        return ask(gateway.PILOT_CLOSE, path={"pilot": pilot}, body=change)
 
     def tombstones(self, paging: Paging, *, partner: str = "") -> Flow[Page[Tombstone]]:
         return ask(gateway.TOMBSTONE_LIST, query=query(paging, partner=partner))

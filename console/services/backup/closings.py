@@ -40,6 +40,7 @@ CLOSINGS = (
     Closing("key.revoke", ("key.revoke",), "gateway", keep_gateway.end),
     Closing("key.rotate", ("key.rotate", "key.retire"), "gateway", keep_gateway.rotate),
     Closing("partner.offboard", ("partner.offboard",), "gateway", keep_gateway.end),
+    Closing("pilot.close", ("pilot.close",), "gateway", keep_gateway.end),
     Closing(
         "grant.suspend", ("grant.suspend",), "gateway", keep_gateway.suspend,
         lifted_by=("grant.resume",), source="gateway",

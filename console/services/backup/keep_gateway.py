@@ -35,7 +35,7 @@ from console.services.gateway.exchange import (
     TombstoneChange,
     TombstoneFact,
 )
-from console.services.gateway.offboarding import PARTNER
+from console.services.gateway.offboarding import PARTNER, PILOT
 from console.services.gateway.schema import (
     CONTENTS,
     CREDENTIALS,
@@ -135,6 +135,7 @@ def _living(snapshot: Snapshot, ended: Sequence[tuple[str, str]]) -> list[KeyFac
         return (
             (TombstoneKind.CREDENTIAL.value, key.id) in marks
             or (PARTNER, key.partner) in marks
+            or (grant is not None and (PILOT, grant.pilot) in marks)
             or any((TombstoneKind.GRANT.value, each) in marks for each in (key.grant_id, *lineage))
         )
 

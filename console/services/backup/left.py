@@ -22,11 +22,12 @@ from console.services.backup import keep_gateway
 from console.services.backup.history import History
 from console.services.events import SYSTEM
 from console.services.gateway.exchange import Notice
-from console.services.gateway.offboarding import PARTNER
+from console.services.gateway.offboarding import PARTNER, PILOT
 from console.services.home import Home
 from console.services.operators.roster import Mark
 
 _ACTIONS = {
+    PILOT: "pilot.close",
     PARTNER: "partner.offboard",
     TombstoneKind.GRANT.value: "grant.revoke",
     TombstoneKind.CREDENTIAL.value: "key.revoke",

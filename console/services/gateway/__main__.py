@@ -117,6 +117,7 @@ class Control:
         leaving = Leaving(self.points)
         marks = Tombstones(self.views, self.points)
         pauses = Suspensions(self.views, self.points)
+        endings = Offboarding(self.views, self.points)
         for route, handler in (
             (api.STATUS, self.status),
             (api.KEY_LIST, keys.listing),
@@ -132,7 +133,8 @@ class Control:
             (api.TOMBSTONE_LIST, marks.listing),
             (api.GRANT_SUSPEND, pauses.grant),
             (api.PARTNER_SUSPEND, pauses.partner),
-            (api.PARTNER_OFFBOARD, Offboarding(self.views, self.points).offboard),
+            (api.PARTNER_OFFBOARD, endings.offboard),
+            (api.PILOT_CLOSE, endings.close_pilot),
             (api.GRANT_QUIET, partial(quiet.listing, self.views)),
             (api.CALL_CONTENT, self.contents.read),
             (api.CALL_REDACT, self.contents.redact),

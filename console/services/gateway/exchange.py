@@ -38,7 +38,10 @@ class LockFact(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class TombstoneFact(msgspec.Struct, kw_only=True, frozen=True):
-    """An id that never serves again. `kind` is `grant`, `credential` or `partner` (its slug)."""
+    """An id that never serves again.
+
+    `kind` is `grant`, `credential`, `partner` or `pilot` (their slugs).
+    """
 
     kind: str
     id: str
@@ -389,7 +392,7 @@ class Notice(msgspec.Struct, kw_only=True, frozen=True):
 
     seq: int
     kind: str
-    """`grant-suspended`, `partner-suspended` or `partner-offboarded` (proven everywhere)."""
+    """`grant-suspended`, `partner-suspended`; `partner-offboarded`, `pilot-closed` (proven)."""
     id: str
     """The suspension, or the receipt."""
     target: str

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Connection, select
 from sqlalchemy.dialects.sqlite import insert
 
-from console.model.access import PartnerProjection
+from console.model.access import PartnerProjection, PilotProjection
 from console.model.grant import GrantProjection
 from console.model.principal import PrincipalProjection
 from console.services.gateway import changes, renewal, suspension
@@ -21,7 +21,7 @@ from console.services.gateway.exchange import (
     Projection,
 )
 from console.services.gateway.points import POLICY_AS_OF, Points
-from console.services.gateway.schema import BUNDLES, GRANTS, MARKS, PARTNERS, PRINCIPALS
+from console.services.gateway.schema import BUNDLES, GRANTS, MARKS, PARTNERS, PILOTS, PRINCIPALS
 from console.services.store import Store
 from console.services.web import Ask
 
@@ -32,6 +32,7 @@ _NOTED_EVERY_SECONDS = 5.0
 _grant = msgspec.json.Decoder(GrantProjection)
 _principal = msgspec.json.Decoder(PrincipalProjection)
 _bundle = msgspec.json.Decoder(BundleFact)
+_pilot = msgspec.json.Decoder(PilotProjection)
 _partner = msgspec.json.Decoder(PartnerProjection)
 
 
@@ -83,6 +84,9 @@ def apply_batch(conn: Connection, said: Projection, at: datetime) -> int:
                 _take_principal(conn, _principal.decode(item.body))
             case "partner":
                 _take_partner(conn, _partner.decode(item.body), at)
+            case "pilot":
+                told = insert(PILOTS).values(slug=_pilot.decode(item.body).slug)
+                conn.execute(told.on_conflict_do_nothing())
             case "bundle":
                 bundle = _bundle.decode(item.body)
                 conn.execute(BUNDLES.insert().values(body=bundle))

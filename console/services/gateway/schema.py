@@ -130,6 +130,9 @@ PARTNERS = Table(
 )
 """Where policy says that each partner stands."""
 
+PILOTS = Table("pilots", _META, Column("slug", Text, primary_key=True))
+"""The pilots that policy told of."""
+
 SUSPENSIONS = Table(
     "suspensions",
     _META,
@@ -302,4 +305,5 @@ STEPS = (
     tables(*EVERYWHERE),
     grown(CALL_HOURS),
     _calls_are_searched,
+    grown(PILOTS),
 )

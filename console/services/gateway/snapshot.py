@@ -252,6 +252,8 @@ class Snapshot:
                 return "grant_revoked"
         if ("partner", key.partner) in self._tombstones:
             return "grant_revoked"
+        if grant is not None and ("pilot", grant.pilot) in self._tombstones:
+            return "grant_revoked"
         if (TombstoneKind.CREDENTIAL.value, key.id) in self._tombstones:
             return "key_revoked"
         return ""

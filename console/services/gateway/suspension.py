@@ -33,6 +33,8 @@ from console.services.store import emit, signal
 from console.services.web import Ask
 
 TOPIC = "notices"
+_PROVEN = {"partner.offboard": "partner-offboarded", "pilot.close": "pilot-closed"}
+"""What policy is told once the receipt of an action is verified."""
 _MOST_AT_ONCE = 500
 _LIVE = frozenset({GrantState.ACTIVE, GrantState.PROVISIONING, GrantState.SUSPENDED})
 
@@ -221,10 +223,10 @@ def notices(conn: Connection, after: int) -> Notices:
 
 
 def proven(conn: Connection, receipt: Receipt, at: datetime) -> None:
-    """Tell policy, where a receipt that was verified is that of a partner's end."""
-    if receipt.action == "partner.offboard":
+    """Tell policy, where a receipt that was verified is that of a partner's or a pilot's end."""
+    if kind := _PROVEN.get(receipt.action):
         what = Suspension(id=receipt.id, at=at, by=receipt.by, reason=receipt.reason)
-        give(conn, "partner-offboarded", what, receipt.target)
+        give(conn, kind, what, receipt.target)
 
 
 def _receipt_of(conn: Connection, id: str) -> str:

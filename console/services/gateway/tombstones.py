@@ -88,6 +88,7 @@ class Ending(NamedTuple):
     by: str
     at: datetime
     request_id: str = ""
+    name: str = ""
 
 
 def end(
@@ -102,6 +103,7 @@ def end(
     `ended` are the credentials that serve no more.
     """
     ids = [key.id for key in ended]
+    grants = [fact.id for fact in facts if fact.kind == TombstoneKind.GRANT]
     receipt_id = new_id("receipt")
     sequence = changes.append(conn, TombstoneChange(ends=facts))
     marks = [
@@ -125,11 +127,12 @@ def end(
             actor=ending.by,
             kind=ending.kind,
             target=ending.target,
+            name=ending.name,
             partner=ending.partner,
             reason=ending.reason,
             request_id=ending.request_id,
             after=marks[0],
-            facts={"credentials": ids},
+            facts={"credentials": ids, **({"grants": grants} if grants else {})},
             at=ending.at,
         ),
     )

@@ -256,11 +256,12 @@ def _questions(conn: Connection, snapshot: Snapshot, receipt: Receipt) -> list[Q
     elif receipt.action in {"key.revoke", "key.retire"}:
         key = snapshot.key(receipt.target)
         asked = _calls(key, snapshot.grant(key.grant_id)) if key else []
-    elif receipt.action == "partner.offboard":
+    elif receipt.action in {"partner.offboard", "pilot.close"}:
         keys = [
-            (key, snapshot.grant(key.grant_id))
+            (key, grant)
             for key in snapshot.each_key()
-            if key.partner == receipt.target
+            for grant in [snapshot.grant(key.grant_id)]
+            if receipt.target == (key.partner if receipt.kind == "partner" else _pilot_of(grant))
         ]
         asked = [q for key, grant in keys for q in _calls(key, grant)]
     elif receipt.action.endswith(".suspend") and snapshot.suspension(receipt.kind, receipt.target):
@@ -277,6 +278,10 @@ def _questions(conn: Connection, snapshot: Snapshot, receipt: Receipt) -> list[Q
             for q in _narrowed(_calls(key, grant), target, hash_of(snapshot, target.id))
         ]
     return asked or [Question(_NOBODY, "none", RouteName.CHAT)]
+
+
+def _pilot_of(grant: GrantProjection | None) -> str:
+    return grant.pilot if grant else ""
 
 
 def _calls(key: KeyFact, grant: GrantProjection | None) -> list[Question]:

@@ -59,7 +59,7 @@ def publish_terms(bundle: CedarBundle, conn: Connection, ask: Ask) -> UsageTerms
     An acceptance of an earlier version counts until `reaccept_by`.
     """
     body: PublishTerms = ask.body
-    pilot = find.pilot(conn, body.pilot)
+    pilot = find.open_pilot(conn, body.pilot)
     versions = _versions(conn, pilot.slug)
     actor = Actor.of(ask)
     if versions and body.reaccept_by is None:
@@ -114,7 +114,7 @@ def publish_terms(bundle: CedarBundle, conn: Connection, ask: Ask) -> UsageTerms
 def accept_terms(bundle: CedarBundle, conn: Connection, ask: Ask) -> Acceptance:
     """Record that a partner accepted the terms, on its evidence."""
     body: AcceptTerms = ask.body
-    pilot = find.pilot(conn, ask.path["pilot"])
+    pilot = find.open_pilot(conn, ask.path["pilot"])
     partner = find.partner(conn, body.partner)
     terms = _version(_versions(conn, pilot.slug), pilot.slug, body.version)
     there = conn.execute(

@@ -16,10 +16,11 @@ from console.model.access import Capability, Partner, Pilot
 from console.model.evidence import Assessment, UsageTerms
 from console.model.grant import Grant
 from console.model.principal import Principal
-from console.model.text import SLUG_PATTERN, is_slug
+from console.model.text import SLUG_PATTERN, is_slug, rfc3339
 from console.services.policy.tables import (
     ASSESSMENTS,
     CAPABILITIES,
+    CLOSED_PILOTS,
     GRANTS,
     PARTNERS,
     PILOTS,
@@ -32,6 +33,24 @@ def pilot(conn: Connection, name: str) -> Pilot:
     """Return the pilot of this slug or id, or raise `not-found` naming the nearest."""
     found: Pilot = _by_name(conn, PILOTS, "pilot", name)
     return found
+
+
+def open_pilot(conn: Connection, name: str) -> Pilot:
+    """Return the pilot of this slug or id. Raises `not-found`, or `state` where it was closed."""
+    found = pilot(conn, name)
+    not_closed(conn, found.slug)
+    return found
+
+
+def not_closed(conn: Connection, slug: str) -> None:
+    """Raise `state` where a pilot of this slug was closed, here or before a restore."""
+    asked = select(CLOSED_PILOTS.c.closed_at).where(CLOSED_PILOTS.c.slug == slug)
+    if at := conn.execute(asked).scalar_one_or_none():
+        raise refusal(
+            "state",
+            f"pilot {slug} was closed at {rfc3339(at)}: its slug is never used again",
+            mend="begin a new pilot under another slug: pilotctl pilot create",
+        )
 
 
 def capability(conn: Connection, name: str) -> Capability:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import NamedTuple
 
-from console.model.access import Capability, Category, Partner, PartnerState, Pilot
+from console.model.access import Capability, Category, Partner, PartnerState, Pilot, PilotState
 from console.model.evidence import Assessment, AssessmentState, UsageTerms
 from console.model.grant import Decision, Gap, Lapse
 from console.model.text import rfc3339
@@ -61,6 +61,7 @@ def gaps(
     found: list[Gap | None] = [
         _ended(expires_at, at),
         *(_prohibited(capability) for capability in facts.capabilities),
+        _open(facts.pilot),
         _standing(facts.partner),
         _verification(facts.partner, at),
         _terms(facts, at),
@@ -178,6 +179,12 @@ def _prohibited(capability: Capability) -> Gap | None:
         message=f"{capability.slug} is prohibited: no approval can grant it",
         mend="",
     )
+
+
+def _open(pilot: Pilot) -> Gap | None:
+    if pilot.state == PilotState.ACTIVE:
+        return None
+    return Gap(code="pilot_closed", message=f"pilot {pilot.slug} was closed for ever", mend="")
 
 
 def _standing(partner: Partner) -> Gap | None:

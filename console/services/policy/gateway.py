@@ -23,7 +23,7 @@ from console.model.grant import Grant, GrantState
 from console.model.text import now
 from console.services.client import Client
 from console.services.events import SYSTEM
-from console.services.policy import offboarding
+from console.services.policy import offboarding, pilot_closing
 from console.services.policy.facts import Reader
 from console.services.policy.gates import gaps
 from console.services.policy.lifecycle import may_become
@@ -100,11 +100,11 @@ class Notice(msgspec.Struct, frozen=True):
 
     seq: int
     kind: str
-    """`grant-suspended`, `partner-suspended` or `partner-offboarded` (proven everywhere)."""
+    """`grant-suspended`, `partner-suspended`; `partner-offboarded`, `pilot-closed` (proven)."""
     id: str
     """The suspension, or the receipt."""
     target: str
-    """A grant's id, or a partner's slug."""
+    """A grant's id, or the slug of a partner or a pilot."""
     reason: str
     by: str
     at: datetime
@@ -193,6 +193,8 @@ def note(conn: Connection, bundle: CedarBundle, notices: list[Notice]) -> None:
                 suspend_partner(conn, bundle, each.target, held)
             case "partner-offboarded":
                 offboarding.finish(conn, each.target, each.id, each.at)
+            case "pilot-closed":
+                pilot_closing.finish(conn, each.target, each.id, each.at)
             case _:
                 pass  # a newer gateway's kind: nothing here follows from it
         set_mark(conn, "notices_seen", each.seq)
@@ -251,6 +253,9 @@ def close(conn: Connection, closings: list[Closing], at: datetime) -> None:
         elif closing.kind == "partner":
             actor = Actor(closing.by or SYSTEM, closing.at or at)
             offboarding.begin(conn, closing.id, actor, _why(closing))
+        elif closing.kind == "pilot":
+            actor = Actor(closing.by or SYSTEM, closing.at or at)
+            pilot_closing.begin(conn, closing.id, actor, _why(closing))
         set_mark(conn, "closings_seen", closing.seq)
 
 

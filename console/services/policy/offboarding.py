@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, select
 
 from console.model.access import Partner, PartnerState
 from console.model.grant import GrantState
@@ -32,9 +32,13 @@ def begin(conn: Connection, slug: str, actor: Actor, why: str) -> None:
             partner, state=PartnerState.OFFBOARDING, ending=why, **actor.touch(partner)
         )
         keep(conn, leaving)
+    revoke_all(conn, GRANTS.c.partner == slug, actor, why)
+
+
+def revoke_all(conn: Connection, which: ColumnElement[bool], actor: Actor, why: str) -> None:
+    """Revoke the grants that a condition selects, which the gateway has ended already."""
     reader = Reader(conn)
-    held = conn.execute(select(GRANTS.c.body).where(GRANTS.c.partner == slug)).scalars().all()
-    for grant in held:
+    for grant in conn.execute(select(GRANTS.c.body).where(which)).scalars().all():
         if may_become(grant.state, GrantState.REVOKED):
             facts = reader.of_grant(grant)
             save(conn, moved(grant, GrantState.REVOKED, why, actor, facts), facts, actor.at)

@@ -26,6 +26,7 @@ from console.model.scope import SCOPED_TIER
 from console.services.policy import find, reach
 from console.services.policy.facts import Reader, projection
 from console.services.policy.gates import APPROVAL_TIER
+from console.services.policy.pilot_closing import tell_pilot
 from console.services.policy.programme import add_capability, in_order, with_terms
 from console.services.policy.proposal import takes_new
 from console.services.policy.record import Actor, record
@@ -70,6 +71,7 @@ def import_pilot(bundle: CedarBundle, conn: Connection, ask: Ask) -> Pilot:
     body: ImportPilot = ask.body
     text = body.pilot
     _sound(text)
+    find.not_closed(conn, text.slug)
     held: Pilot | None = find.by_slug(conn, PILOTS, text.slug)
     _planned_on(held, body.revision)
     actor = Actor.of(ask)
@@ -192,6 +194,7 @@ def _made(conn: Connection, actor: Actor, body: ImportPilot) -> Pilot:
     conn.execute(
         PILOTS.insert().values(id=pilot.id, slug=pilot.slug, created_at=actor.at, body=pilot)
     )
+    tell_pilot(conn, pilot.slug)
     record(
         conn,
         actor,

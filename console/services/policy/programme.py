@@ -19,7 +19,7 @@ from console.model.access import (
 )
 from console.model.ids import new_id
 from console.model.stored import Page
-from console.services.policy import find, reach
+from console.services.policy import find, pilot_closing, reach
 from console.services.policy.record import Actor, record
 from console.services.policy.tables import CAPABILITIES, PILOTS, TERMS
 from console.services.web import Ask, fresh, page
@@ -46,6 +46,7 @@ def show_pilot(conn: Connection, ask: Ask) -> Pilot:
 def create_pilot(conn: Connection, ask: Ask) -> Pilot:
     """Set up a pilot with its models and stages."""
     body: NewPilot = ask.body
+    find.not_closed(conn, body.slug)
     if there := find.by_slug(conn, PILOTS, body.slug):
         raise find.exists("pilot", body.slug, with_terms(conn, there))
     keys = [stage.key for stage in body.stages]
@@ -69,6 +70,7 @@ def create_pilot(conn: Connection, ask: Ask) -> Pilot:
     conn.execute(
         PILOTS.insert().values(id=pilot.id, slug=pilot.slug, created_at=actor.at, body=pilot)
     )
+    pilot_closing.tell_pilot(conn, pilot.slug)
     record(
         conn,
         actor,
@@ -85,7 +87,7 @@ def create_pilot(conn: Connection, ask: Ask) -> Pilot:
 def set_stage(conn: Connection, ask: Ask) -> Pilot:
     """Add a stage to a pilot, or replace its bounds. Grants that run keep theirs."""
     body: SetStage = ask.body
-    pilot = find.pilot(conn, ask.path["pilot"])
+    pilot = find.open_pilot(conn, ask.path["pilot"])
     fresh(ask, with_terms(conn, pilot))
     actor = Actor.of(ask)
     changed = msgspec.structs.replace(
@@ -135,7 +137,7 @@ def create_capability(conn: Connection, ask: Ask) -> Capability:
     guards, and is refused until approvals exist.
     """
     body: NewCapability = ask.body
-    pilot = find.pilot(conn, body.pilot)
+    pilot = find.open_pilot(conn, body.pilot)
     if there := find.by_slug(conn, CAPABILITIES, body.slug):
         raise find.exists("capability", body.slug, there)
     for model in body.models:

@@ -51,7 +51,7 @@ def propose(
 
     With `renews` it succeeds that grant: its keys go on under this one.
     """
-    pilot = find.pilot(conn, body.pilot)
+    pilot = find.open_pilot(conn, body.pilot)
     partner = find.partner(conn, body.partner)
     takes_new(partner)
     capabilities = [_of(pilot, find.capability(conn, slug)) for slug in body.capabilities]

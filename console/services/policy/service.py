@@ -29,6 +29,7 @@ from console.services.policy import (
     grants,
     partner_life,
     partners,
+    pilot_closing,
     pilot_text,
     principals,
     programme,
@@ -79,6 +80,7 @@ async def serve(settings: Settings, _args: argparse.Namespace, stop: asyncio.Eve
                 conn, settings.operators, now(), by_default=not settings.names_operators
             )
         )
+        await store.write(pilot_closing.tell_every_pilot)
         await store.read(lambda conn: kept.refresh(conn, identities))
         mount(web, bundle, gateway, identities.names, salt_of(settings.home))
         reads = Reads(SERVICE, store)

@@ -188,6 +188,15 @@ BUNDLES = Table(
 )
 """Which policy bundle was in force from when."""
 
+CLOSED_PILOTS = Table(
+    "closed_pilots",
+    _META,
+    Column("slug", Text, primary_key=True),
+    Column("closed_at", Instant, nullable=False),
+    Column("why", Text, nullable=False),
+)
+"""The slugs of pilots that were closed, also of those that a restore lost: none is used again."""
+
 _FIRST = (
     PILOTS,
     CAPABILITIES,
@@ -222,5 +231,6 @@ STEPS = (
     ),
     _history,
     tables(*EVERYWHERE, *AT_POLICY),
+    tables(CLOSED_PILOTS),
 )
 """The store's migrations, in order. Only ever appended to."""

@@ -15,7 +15,7 @@ from console.model.text import now
 from console.operations.index import find
 from console.operations.values import build
 from console.session import Session
-from tests.thread.pilot_rig import CAPABILITY, Rig, granted, key_of
+from tests.thread.pilot_rig import CAPABILITY, Rig, assessed, capability, granted, key_of
 
 Look = Callable[[], bool]
 Case = Callable[[Rig], Iterator[Look | None]]
@@ -319,3 +319,27 @@ def _(rig: Rig) -> Iterator[Look | None]:
             <= {each.name: each.state for each in rig.do("point.list").items}.items()
         )
     )
+
+
+@closes("pilot.close")
+def _(rig: Rig) -> Iterator[Look | None]:
+    rig.do(
+        "pilot.create", slug="calypso", title="Calypso", models=["aurora-1"],
+        stages=["limited:most-partners=1000,longest=90d"], reason=WHY,
+    )  # fmt: skip
+    capability(rig, "sea.charts", 1, pilot="calypso")
+    file = str(rig.home.parent / "terms.txt")
+    rig.do("terms.publish", pilot="calypso", title="Terms", text=file, reason=WHY)
+    rig.do(
+        "terms.accept", pilot="calypso", partner="acme", signatory="counsel",
+        evidence="signed copy", reason=WHY,
+    )  # fmt: skip
+    assessed(rig, "acme", "sea.charts")
+    _, key = key_of(rig, granted(rig, "acme", "sea.charts", pilot="calypso").id)
+    yield None
+    rig.do("pilot.close", pilot="calypso", reason=WHY)
+
+    def look() -> bool:
+        return refused(rig, key) and rig.do("pilot.show", pilot="calypso").state == "closed"
+
+    yield look
