@@ -9,7 +9,7 @@ or when it is certain that the call never reached an upstream.
 from __future__ import annotations
 
 import asyncio
-import sys
+import logging
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -41,6 +41,7 @@ from console.services.gateway.snapshot import Snapshot
 from console.services.store import Store
 from console.services.web import Ask
 
+_LOG = logging.getLogger(__name__)
 _SWEEP_SECONDS = 1.0
 _SEPARATOR = "\x00"
 _INSERT = (
@@ -122,7 +123,7 @@ class Counters:
             raise
         except Exception as error:
             calls = ", ".join([*(each.call for each in take), *(each.call for each in done)])
-            sys.stderr.write(f"limits: {name}: call {calls} cannot be counted: {error!r}\n")
+            _LOG.warning("limits: %s: call %s cannot be counted", name, calls, exc_info=error)
             found = "control cannot count this call"
             return [Taken(code="limits_unknown", found=found) for _ in take]
 
