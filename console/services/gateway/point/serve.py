@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sys
 import time
 import traceback
 from contextlib import aclosing, suppress
@@ -232,6 +233,7 @@ class Listener:
                     )
                 whole = await reply.read()
                 draft.upstream_ms = (time.perf_counter() - began) * 1000
+                self._note_echo(draft, reply)
                 meter.whole(whole)
                 if naming is not None:
                     whole = naming.whole(whole)
@@ -280,6 +282,12 @@ class Listener:
                 reply.close()
             self._point.calls.remove(running)
             self._limiter.let_go(draft)
+
+    def _note_echo(self, draft: Draft, reply: Reply) -> None:
+        """Note in the call's record that the upstream sent our key back."""
+        if reply.echoed_key and not draft.error_type:
+            draft.error_type = "upstream key in answer"
+            sys.stderr.write(f"upstream {draft.upstream} sends its key back: it was taken out\n")
 
     async def _limited(self, draft: Draft, limited: limits.LimitedError) -> web.StreamResponse:
         """Refuse a call that a limit has no room for."""
@@ -332,6 +340,7 @@ class Listener:
         async def write(out: bytes) -> None:
             if draft.kept is not None:
                 draft.kept.answered(out)
+            self._note_echo(draft, reply)
             if meter.ended:
                 self._finish(draft)
             await sent.write(out)

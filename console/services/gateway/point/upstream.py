@@ -1,8 +1,9 @@
 """The model APIs behind the gateway: one call out, whatever stands there.
 
 The caller's key, headers and address stay here; the upstream gets its own key and the
-judged body. An upstream may be slow, broken, answer HTML, hang up or never stop: each is
-one named failure, and no answer is held in memory beyond a bound.
+judged body, and its key never comes back. An upstream may be slow, broken, answer HTML,
+hang up or never stop: each is one named failure, and no answer is held in memory beyond a
+bound.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import msgspec
 
 from console.model.access import RouteName
 from console.services.gateway.point import builtin
+from console.services.gateway.point.key_guard import KeyGuard
 from console.services.gateway.point.request import Body
 from console.services.gateway.point.upstream_key import NO_KEY, UpstreamKey
 
@@ -75,6 +77,11 @@ class UpstreamSpec(NamedTuple):
 class Reply(Protocol):
     """An upstream's answer with status 200, being read."""
 
+    @property
+    def echoed_key(self) -> bool:
+        """Whether the upstream's own key was in it, and was taken out."""
+        ...
+
     async def read(self) -> bytes:
         """Return the whole body."""
         ...
@@ -114,6 +121,8 @@ class Upstreams:
         if spec.kind == "builtin":
             return _Builtin(body, spec.chunk_seconds)
         session = self._session or self._connect()
+        key = spec.key.current()
+        guard = KeyGuard(key)
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=spec.connect_seconds, sock_read=spec.read_seconds
         )
@@ -121,7 +130,7 @@ class Upstreams:
             answer = await session.post(
                 spec.base_url.rstrip("/") + _PATHS[body.route],
                 data=body.encode(model),
-                headers=_headers(spec, body, request_id),
+                headers=_headers(spec, body, request_id, key),
                 timeout=timeout,
                 allow_redirects=False,
             )
@@ -133,16 +142,15 @@ class Upstreams:
             if answer.status in {401, 403}:
                 spec.key.doubt()
             try:
-                raise await _refused(answer)
+                raise await _refused(answer, guard)
             finally:
                 answer.close()
         wanted = "text/event-stream" if body.stream else "application/json"
         if answer.content_type != wanted:
             answer.close()
-            raise UpstreamFailedError(
-                "upstream_malformed", f"content-type {answer.content_type[:60]}"
-            )
-        return _Http(answer)
+            kind = guard.clean_text(answer.content_type)[:60]
+            raise UpstreamFailedError("upstream_malformed", f"content-type {kind}")
+        return _Http(answer, guard)
 
     def _connect(self) -> aiohttp.ClientSession:
         self._session = aiohttp.ClientSession(
@@ -163,10 +171,15 @@ class Upstreams:
 class _Http:
     """An answer over HTTP."""
 
-    __slots__ = ("_answer",)
+    __slots__ = ("_answer", "_guard")
 
-    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+    def __init__(self, answer: aiohttp.ClientResponse, guard: KeyGuard) -> None:
         self._answer = answer
+        self._guard = guard
+
+    @property
+    def echoed_key(self) -> bool:
+        return self._guard.found
 
     async def read(self) -> bytes:
         length = self._answer.content_length
@@ -184,7 +197,10 @@ class _Http:
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         try:
             async for part in self._answer.content.iter_any():
-                yield part
+                if clean := self._guard.feed(part):
+                    yield clean
+            if rest := self._guard.rest():
+                yield rest
         except aiohttp.ServerTimeoutError:
             raise UpstreamFailedError("upstream_timeout", "timeout") from None
         except (aiohttp.ClientError, OSError) as error:
@@ -199,9 +215,10 @@ class _Http:
 
 
 class _Builtin:
-    """An answer of the built-in upstream."""
+    """An answer of the built-in upstream, which has no key."""
 
     __slots__ = ("_body", "_pause")
+    echoed_key = False
 
     def __init__(self, body: Body, pause: float) -> None:
         self._body = body
@@ -218,14 +235,13 @@ class _Builtin:
         return
 
 
-def _headers(spec: UpstreamSpec, body: Body, request_id: str) -> dict[str, str]:
+def _headers(spec: UpstreamSpec, body: Body, request_id: str, key: str) -> dict[str, str]:
     headers = {
         "Content-Type": "application/json",
         "Accept": "text/event-stream" if body.stream else "application/json",
         "User-Agent": "pilotctl-gateway",
         "X-Request-Id": request_id,
     }
-    key = spec.key.current()
     if spec.kind == "anthropic":
         headers["anthropic-version"] = ANTHROPIC_VERSION
         if key:
@@ -235,7 +251,7 @@ def _headers(spec: UpstreamSpec, body: Body, request_id: str) -> dict[str, str]:
     return headers
 
 
-async def _refused(answer: aiohttp.ClientResponse) -> UpstreamFailedError:
+async def _refused(answer: aiohttp.ClientResponse, guard: KeyGuard) -> UpstreamFailedError:
     """Turn an answer that is no 200 into what the caller is told.
 
     A fault of the request keeps its status and words; 401, 403, 404 and redirects are
@@ -246,7 +262,7 @@ async def _refused(answer: aiohttp.ClientResponse) -> UpstreamFailedError:
     try:
         said = await asyncio.wait_for(answer.content.read(64 * 1024), 2.0)
         error = _error_body.decode(said).error
-        words = error.message[:1000] if error else ""
+        words = guard.clean_text(error.message)[:1000] if error else ""
     except (msgspec.MsgspecError, UnicodeDecodeError, aiohttp.ClientError, OSError, TimeoutError):
         words = ""
     if status in {400, 409, 413, 422}:
@@ -257,6 +273,6 @@ async def _refused(answer: aiohttp.ClientResponse) -> UpstreamFailedError:
             str(status),
             status=429 if status == 429 else 503,
             message=words if status == 429 else "",
-            retry_after=answer.headers.get("Retry-After", "")[:40],
+            retry_after=guard.clean_text(answer.headers.get("Retry-After", ""))[:40],
         )
     return UpstreamFailedError("upstream_error", str(status), status=504 if status == 504 else 502)
