@@ -29,7 +29,10 @@ Output = Annotated[int, Meta(ge=1, le=10_000_000)]
 
 
 class Price(Stored, kw_only=True, frozen=True):
-    """What a model's tokens cost from a day on (UTC), until a later price begins."""
+    """What a model's tokens cost from a day on (UTC), until a later price begins.
+
+    On its first day it holds from 00:00, or from the moment at which it was set, if later.
+    """
 
     model: str
     starts_on: date

@@ -88,7 +88,7 @@ class CallRecord(msgspec.Struct, kw_only=True, frozen=True):
     answer_sha256: str = ""
     """Of the bytes that it was sent."""
     cost_micros: int = 0
-    """By the price table of the day it began, in micro-units of the pilot's currency."""
+    """By the price that held as it began, in micro-units of the pilot's currency."""
 
 
 class Explanation(msgspec.Struct, kw_only=True, frozen=True):
@@ -134,7 +134,7 @@ class UsageRow(msgspec.Struct, kw_only=True, frozen=True):
     """The group within the group, where it was asked for in two dimensions."""
     blocked: int = 0
     cost_micros: int = 0
-    """In micro-units of the pilot's currency, by the prices of the days."""
+    """In micro-units of the pilot's currency: each call by the price that held as it began."""
     share: float = 0.0
     """Of the tokens of every group, 0 to 1."""
     norm_tokens: int | None = None

@@ -1,7 +1,8 @@
 """Usage rows as FOCUS charges: a row for the input and one for the output of each model a day.
 
 The recorded cost is what is billed, and never split so that its sum changes: the input is
-billed at its price, and the output has the rest. The list cost is price times quantity.
+billed at its price, and the output has the rest. The list cost is price times quantity: of a
+day on which the first price was set, the pricing quantity is only what was used from then on.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from typing import NamedTuple
 
 from console.model.focus import Charge
@@ -26,8 +28,12 @@ def charges(
         if day is None or not (row.tokens or row.cost_micros):
             continue
         price = price_of((each for each in prices if each.model == row.second), day)
-        known = 0 if price is None else row.input_tokens * price.input_micros // TOKENS_PRICED
+        priced = _priced(row, price)
+        known = 0 if price is None else int(row.input_tokens * price.input_micros * priced)
+        known //= TOKENS_PRICED
         read = min(row.cost_micros, known) if row.output_tokens else row.cost_micros
+        sku = price.id if price else ""
+        line = _Line(pilot, partner, row.second, day, currency, sku, priced)
         shares = (
             ("Input", row.input_tokens, read, price.input_micros if price else None),
             ("Output", row.output_tokens, row.cost_micros - read,
@@ -35,13 +41,21 @@ def charges(
         )  # fmt: skip
         for side, tokens, billed, unit in shares:
             if tokens or billed:
-                out.append(
-                    _charge(
-                        _Line(pilot, partner, row.second, day, currency, price.id if price else ""),
-                        side, tokens, billed, unit,
-                    )
-                )  # fmt: skip
+                out.append(_charge(line, side, tokens, billed, unit))
     return out
+
+
+def _priced(row: UsageRow, price: Price | None) -> Fraction:
+    """Return the share of a day's tokens that was used while the price held, 0 to 1.
+
+    A call's cost is rounded up, so that it is never below its price. A day that cost less had
+    no price at first; input and output are taken to be spread alike over it.
+    """
+    if price is None:
+        return Fraction(1)
+    whole = row.input_tokens * price.input_micros + row.output_tokens * price.output_micros
+    cost = row.cost_micros * TOKENS_PRICED
+    return Fraction(cost, whole) if cost < whole else Fraction(1)
 
 
 def day_of(row: UsageRow) -> date | None:
@@ -50,6 +64,10 @@ def day_of(row: UsageRow) -> date | None:
         return date.fromisoformat(row.group)
     except ValueError:
         return None
+
+
+_PLACES = 12
+"""Decimals of a pricing quantity, in millions of tokens: a millionth of a token."""
 
 
 class _Line(NamedTuple):
@@ -61,13 +79,15 @@ class _Line(NamedTuple):
     day: date
     currency: str
     price: str
+    priced: Fraction
 
 
 def _charge(line: _Line, side: str, tokens: int, billed: int, unit: int | None) -> Charge:
-    pilot, partner, model, day, currency, price = line
+    pilot, partner, model, day, currency, price, priced = line
     begins = datetime(day.year, day.month, day.day, tzinfo=UTC)
     month = begins.replace(day=1)
-    quantity = Decimal(tokens) / TOKENS_PRICED
+    share = round(Fraction(tokens, TOKENS_PRICED) * priced, _PLACES)
+    quantity = Decimal(share.numerator) / share.denominator
     listed = quantity * unit / MICROS if unit is not None else Decimal(billed) / MICROS
     sku = f"{model or 'none'}/{side.lower()}"
     return Charge(

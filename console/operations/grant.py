@@ -275,7 +275,7 @@ def plan_create(p: CreateGrant, at: Engines) -> Flow[Plan]:
                 or ["no other grant of theirs over the same capabilities"],
             ),
             *(
-                [Section(f"What stage {grant.stage} asks for", plan.criteria)]
+                [Section(f"What stage {grant.stage} asks for, which you check", plan.criteria)]
                 if plan.criteria
                 else []
             ),

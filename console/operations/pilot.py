@@ -175,7 +175,8 @@ class SetPilotStage(msgspec.Struct, kw_only=True, frozen=True):
     criteria: Annotated[
         list[Name] | None,
         Param(
-            "What must be so before a partner enters.",
+            "What must be so before a partner enters: told when a grant is planned, for people "
+            "to check. Nothing is refused for it.",
             kind=Kind.LONG_TEXT,
             repeats=True,
             flag="criterion",
@@ -227,7 +228,7 @@ def _told(stage: Stage) -> list[str]:
         _bounds(stage),
         f"limits: {limits_text.write(stage.limits)}",
         f"limits of each principal: {limits_text.write(stage.principal_limits)}",
-        *(f"criterion: {each}" for each in stage.criteria),
+        *(f"criterion, for people to check: {each}" for each in stage.criteria),
     ]
 
 

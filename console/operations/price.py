@@ -59,8 +59,8 @@ class NewPrice(msgspec.Struct, kw_only=True, frozen=True):
     ]
     starts: Annotated[
         datetime | None,
-        Param("The first day (UTC) that it holds: a date, or days ahead (1d). Today where "
-              "today has no price yet.", kind=Kind.WHEN, flag="from"),
+        Param("The first day (UTC) that it holds: a date, or days ahead (1d). Without it, from "
+              "now on, where today has no price yet.", kind=Kind.WHEN, flag="from"),
     ] = None  # fmt: skip
     max_output_tokens: Annotated[
         Output,
@@ -94,11 +94,13 @@ def plan_set(p: NewPrice, at: Engines) -> Flow[Plan]:
     before = [price for price in known.items if price.starts_on < new.starts_on]
     held = max(before, key=lambda price: price.starts_on, default=None)
     was = f", until then {_said(held)}" if held else ", the first price it has"
+    today = new.starts_on <= new.updated_at.astimezone(UTC).date()
+    begins = "from now on" if today else f"from {new.starts_on}, 00:00 UTC"
     return Plan(
         title=f"Set the price of {new.model}",
         sections=[
-            Section("What it does", [f"from {new.starts_on} (UTC): {_said(new)}{was}"]),
-            Section("What stays", ["what was used before that day costs what it cost"]),
+            Section("What it does", [f"{begins}: {_said(new)}{was}"]),
+            Section("What stays", ["calls that began before then cost what they cost"]),
         ],
     )
 
@@ -117,7 +119,11 @@ def _said(price: Price) -> str:
     plan=plan_set,
 )
 def set_price(p: NewPrice, at: Engines, _plan: Plan | None) -> Flow[Price]:
-    """Set what a model's tokens cost from a day on. What was used before is never changed."""
+    """Set what a model's tokens cost from a day on. What was used before is never changed.
+
+    A price for today holds from the moment at which it is set: calls of today that began
+    before had no price, and cost nothing.
+    """
     return at.prices.set(_new(p))
 
 

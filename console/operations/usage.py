@@ -61,7 +61,7 @@ def show(p: ShowUsage, at: Engines, _plan: Plan | None) -> Flow[Page[UsageRow]]:
     """Show calls, tokens and cost by partner, principal, key, model, capability, network or time.
 
     The norm beside the tokens is what the seven days before `--since` come to for a time as
-    long. Cost is by the prices of the days on which the calls began.
+    long. Each call costs what the price that held as it began makes of it.
     """
     return at.usage.by(
         p.by,

@@ -28,6 +28,25 @@ def money(micros: float) -> str:
     return f"{units:,.2f}" if abs(units) < 1_000_000 else f"{amount(units)}"
 
 
+def purse(limit: int, spent: int, reserved: int) -> tuple[str, str, str, str]:
+    """Return a limit, what is spent and reserved of it, and what is left: they add up as shown.
+
+    All in micro-units. They have as many decimals, of two to six, as the limit and the
+    smallest of them need. What is gone is rounded up, so that what is left is never too much.
+    """
+    left = limit - spent - reserved
+    least = min((abs(each) for each in (spent, reserved, left) if each), default=0)
+    places = 2
+    while places < 6 and (limit % 10 ** (6 - places) or 0 < least < 10 ** (7 - places)):
+        places += 1
+    unit = 10 ** (6 - places)
+    gone, held = -(-spent // unit), -(-reserved // unit)
+    whole = limit // unit
+    shown = (whole, gone, held, whole - gone - held)
+    texts = [f"{each / 10**places:,.{places}f}" for each in shown]
+    return texts[0], texts[1], texts[2], texts[3]
+
+
 def percent(part: float, whole: float) -> str:
     """Return a share like `3.2 %`; nothing where there is no whole to be a part of."""
     if not whole:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from console.model.scope import shown_networks
-from console.present.amounts import change, money
+from console.present.amounts import change, money, purse
 from console.present.cells import Align
 from console.present.safe import safe
 from console.present.times import age, until, utc
@@ -178,6 +178,29 @@ def _money(name: str, path: str, priority: int) -> Column:
     return Column(name, lambda row: money(get(row)), priority, align="right", width=9)
 
 
+def _purse(name: str, place: int, priority: int) -> Column:
+    """One amount of a budget or pool, with the decimals that make its row add up."""
+
+    def get(row: Any) -> str:
+        limit = getattr(row, "budget_micros", None)
+        reserved = getattr(row, "reserved_micros", 0)
+        whole = row.limit_micros if limit is None else limit
+        return purse(whole, row.spent_micros, reserved)[place]
+
+    return Column(name, get, priority, align="right", width=9)
+
+
+def _ends(row: Any) -> Any:
+    """Return when a grant ends; of one that has ended before its time, how."""
+    if row.state not in _ENDED_GRANTS or (row.state == "expired" and not row.renewed_by):
+        return row.expires_at
+    return "renewed" if row.renewed_by else "ended"
+
+
+_ENDED_GRANTS = frozenset({"expired", "revoked", "denied"})
+"""The states of a grant that no verb leads out of: its end is not what `expires_at` says."""
+
+
 def _beside(now: int, norm: int | None) -> str:
     return "" if norm is None else change(now, norm)
 
@@ -286,7 +309,7 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("tier", lambda row: f"T{row.tier}", 1, width=4),
         _text("capabilities", priority=1, width=12),
         _text("state", priority=0, width=10),
-        _until("expires", "expires_at", 1),
+        Column("expires", _ends, 1, "until"),
         Column("models", lambda row: all_or(row.models), 3),
         Column("networks", lambda row: shown_networks(row.networks, row.tier), 5),
         Column("why", lambda row: row.state_reason or [gap.code for gap in row.gaps], 4),
@@ -416,19 +439,19 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         _text("scope", priority=1),
         _text("principal", priority=3, width=8, most=16),
         _text("period", priority=1),
-        _money("budget", "budget_micros", 0),
-        _money("spent", "spent_micros", 0),
-        _money("reserved", "reserved_micros", 1),
-        _money("left", "left_micros", 0),
+        _purse("budget", 0, 0),
+        _purse("spent", 1, 0),
+        _purse("reserved", 2, 1),
+        _purse("left", 3, 0),
         Column("renewed", lambda row: row.ends_at, 2, "until"),
     ),
     "Forecast": (
         _text("kind", priority=1),
         _text("name", priority=0, width=12, most=48),
         _text("partner", priority=1, width=11),
-        _money("limit", "limit_micros", 1),
-        _money("spent", "spent_micros", 2),
-        _money("left", "left_micros", 0),
+        _purse("limit", 0, 1),
+        _purse("spent", 1, 2),
+        _purse("left", 3, 0),
         Column("used", lambda row: f"{100 * row.used:.0f} %", 0, align="right", width=5),
         _money("a day", "daily_micros", 1),
         Column("runs out", lambda row: row.runs_out_at or "holds", 0, "until"),

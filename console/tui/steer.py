@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from textual.widget import Widget
 
 from console.config.bindings import Binding
+from console.errors import PilotError
 from console.model.ids import is_id
 from console.model.operator import Direction
 from console.present.cells import width
@@ -256,6 +257,8 @@ class Console(Carrying):
                 self.say(f"no view or command {command.name!r}{hint}", "bad")
         except KeyError as error:
             self.say(f":{command.name} does not take {error.args[0]!r}", "bad")
+        except PilotError as error:
+            self.say(f":{command.name}: {error.message}", "bad")
 
     def _view_named(self, name: str) -> str | None:
         if name in self.views:

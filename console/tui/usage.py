@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from console.errors import PilotError
 from console.model.traffic import UsageBy, UsageRow
 from console.operations.spec import Operation
-from console.operations.values import seconds
+from console.operations.values import moment
 from console.present.amounts import amount, bar, change, counted, money, percent
 from console.present.columns import short
 from console.present.heat import heat, weekly
@@ -141,11 +141,14 @@ def weekly_heat(
 # the view
 
 
-def _period(raw: Mapping[str, str], now: datetime) -> datetime:
+def window(raw: Mapping[str, str], now: datetime) -> tuple[datetime, datetime]:
+    """Return the period that is asked for, read as the list reads it: it draws what it counts."""
     try:
-        return now - timedelta(seconds=seconds(raw.get("since", SINCE)))
+        since = moment(raw.get("since", SINCE), now, ahead=False)
+        until = moment(raw["until"], now, ahead=False) if raw.get("until") else now
     except PilotError:
-        return moment_of(raw.get("since", "")) or now - timedelta(days=1)
+        return now - timedelta(days=1), now  # the list says what is wrong with it
+    return since, until
 
 
 def _grouped(raw: Mapping[str, str]) -> Mapping[str, str]:
@@ -158,10 +161,9 @@ def _hours(raw: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _above(sight: Sight) -> list[Line]:
-    since = _period(sight.raw, sight.now)
+    since, until = window(sight.raw, sight.now)
     part = sight.parts[1]
     rows = part.items
-    until = moment_of(sight.raw.get("until", "")) or sight.now
     height = max(2, min(10, (sight.height - 6) // 4))
     if sight.height < 14:
         return []

@@ -7,11 +7,13 @@ which columns matter most, other names, what an empty list should say.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, get_args, get_origin
 
+from console.errors import ExitCode, PilotError
 from console.model.stored import Page
 from console.operations.spec import Effect, Operation, fields
+from console.operations.values import moment
 from console.present.columns import Column, cell, columns_of, name_of, short
 from console.tui.fitting import TableColumn
 from console.tui.ink import Line
@@ -341,21 +343,47 @@ def list_views(operations: Iterable[Operation]) -> dict[str, View]:
     return {name: found[name] for name in [*names, *(each for each in found if each not in names)]}
 
 
+_TIME_WORDS = frozenset({"today", "yesterday", "tomorrow", "week", "month", "hour", "day"})
+"""Words that mean a time to people, and are none that a list takes."""
+
+
+def _is_time(word: str) -> bool:
+    """Tell whether a bare word says since when. Raises `PilotError` for one that only seems to."""
+    if word.casefold() in _TIME_WORDS:
+        raise PilotError(
+            "bad-value",
+            f"{word!r} is not a time: since takes a distance back or a date, like 24h, 7d or "
+            "2026-11-29",
+            exit=ExitCode.USAGE,
+        )
+    if not word[:1].isdigit():
+        return False
+    try:
+        moment(word, datetime.now(UTC), ahead=False)
+    except PilotError:
+        return False
+    return True
+
+
 def narrowed(
     view: View, words: Sequence[str], options: Mapping[str, str]
 ) -> tuple[Mapping[str, str], str]:
     """Return what a view's list is asked for, from a command's words and options, and a filter.
 
     A bare word is the state, kind or other choice that it names, where the list can be
-    narrowed by one; else the partner, where it can be narrowed to one; else it filters what
-    is shown. An option that the list does not take is a KeyError of its name.
+    narrowed by one; else a time or a distance back, where it can begin at one; else the
+    partner, where it can be narrowed to one; else it filters what is shown. An option that
+    the list does not take is a KeyError of its name, and a word for a time that is none that
+    `since` takes is a `PilotError`.
     """
     taken = fields(view.sources[0].op)
     names = {field.name for field in taken}
     raw: dict[str, str] = {}
     left: list[str] = []
     for word in words:
-        chosen = (field.name for field in taken if word in field.param.choices)
+        chosen = [field.name for field in taken if word in field.param.choices]
+        if not chosen and "since" in names and _is_time(word):
+            chosen = ["since"]
         ways = [*chosen, *(("partner",) if "partner" in names else ())]
         way = next((name for name in ways if name not in raw and name not in options), None)
         if way is None:

@@ -1,4 +1,5 @@
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import msgspec
 from hypothesis import given
@@ -8,6 +9,7 @@ from console.model.enforcement import LogProof, PointProof, Receipt
 from console.model.grant import Gap, Grant
 from console.operations.spec import Plan, Section
 from console.operations.values import seconds
+from console.present.amounts import purse
 from console.present.cells import clip, fit, width
 from console.present.columns import cell, columns_of, name_of
 from console.present.detail import detail_lines
@@ -83,6 +85,43 @@ def test_an_empty_scope_is_shown_as_all_and_hostile_text_is_escaped():
     assert name_of(grant()) == "grt_01J9ZK00000000000000000000"
     shown = next(line for line in detail_lines(grant()) if line.startswith("networks"))
     assert shown.endswith("ALL")
+
+
+def test_a_grant_that_ended_before_its_time_says_how_and_not_when_it_would_have():
+    expires = next(column for column in columns_of(Grant) if column.name == "expires")
+    for state, more, said in (
+        ("active", {}, "in 9d"),
+        ("expired", {"renewed_by": "grt_2"}, "renewed"),
+        ("revoked", {}, "ended"),
+        ("denied", {}, "ended"),
+    ):
+        row = msgspec.structs.replace(grant(), state=state, **more)
+        assert cell(expires, row, AT) == said
+    past = msgspec.structs.replace(grant(), state="expired", expires_at=AT - timedelta(days=2))
+    assert cell(expires, past, AT) == until(past.expires_at, AT)
+
+
+def test_from_tier_two_up_no_network_is_what_the_partner_declares_and_never_all():
+    row = msgspec.structs.replace(grant(), tier=2, principals=["service"])
+    networks = next(column for column in columns_of(Grant) if column.name == "networks")
+    assert cell(networks, row, AT) == "declared egress"
+    lines = {line.split()[0]: line for line in detail_lines(row) if line.strip()}
+    assert lines["networks"].endswith("declared egress")
+    assert lines["principals"].endswith("service")
+
+
+def test_the_amounts_of_a_budget_add_up_as_they_are_shown():
+    assert purse(50_000, 46_700, 0) == ("0.0500", "0.0467", "0.0000", "0.0033")
+    assert purse(250_000_000, 0, 0) == ("250.00", "0.00", "0.00", "250.00")
+    assert purse(10_000_000, 12_345_678, 0) == ("10.00", "12.35", "0.00", "-2.35")
+
+
+@given(limit=st.integers(0, 10**12), spent=st.integers(0, 10**12), reserved=st.integers(0, 10**9))
+def test_any_budget_adds_up_and_never_shows_more_left_than_there_is(limit, spent, reserved):
+    shown = [Decimal(each.replace(",", "")) for each in purse(limit, spent, reserved)]
+    assert shown[0] - shown[1] - shown[2] == shown[3]
+    assert shown[0] == Decimal(limit) / 1_000_000
+    assert shown[3] <= Decimal(limit - spent - reserved) / 1_000_000
 
 
 def test_every_noun_that_is_listed_has_columns_that_its_rows_can_fill():

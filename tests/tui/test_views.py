@@ -12,6 +12,7 @@ from test_console import OPERATIONS, Hands, run
 
 from console.api.audit import ALERT_SHOW, EVENT_SHOW
 from console.api.gateway import CALL_SHOW
+from console.errors import PilotError
 from console.model.account import OperatorSession
 from console.model.audit import AlertPage, Event
 from console.model.enforcement import Lock, Receipt
@@ -31,7 +32,7 @@ from console.tui.rows import TableState
 from console.tui.story import fields_of
 from console.tui.tails import merged, searching
 from console.tui.theme import meaning
-from console.tui.usage import by_hour, used
+from console.tui.usage import by_hour, used, window
 from console.tui.views import narrowed, row_id, subject_of
 
 BY_ID = {op.id: op for op in OPERATIONS}
@@ -433,10 +434,29 @@ def test_the_story_beside_a_receipt_of_a_lock_is_the_receipts():
         ("capabilities", ["cyber"], {}, "cyber"),
         ("prices", ["aurora-1"], {}, "aurora-1"),
         ("usage", ["model"], {"by": "model"}, ""),
+        ("usage", ["7d"], {"since": "7d"}, ""),
+        ("usage", ["2026-11-29", "acme"], {"since": "2026-11-29", "partner": "acme"}, ""),
+        ("usage", ["7eleven"], {"partner": "7eleven"}, ""),
     ],
 )
-def test_a_bare_word_is_a_state_else_the_partner_else_a_filter(view, words, raw, filter):
+def test_a_bare_word_is_a_state_else_a_time_else_the_partner_else_a_filter(
+    view, words, raw, filter
+):
     assert narrowed(of(view), words, {}) == (raw, filter)
+
+
+def test_a_word_for_a_time_that_since_does_not_take_is_no_partner():
+    with pytest.raises(PilotError) as refused:
+        narrowed(of("usage"), ["yesterday"], {})
+    assert "like 24h, 7d or 2026-11-29" in refused.value.message
+    assert narrowed(of("grants"), ["yesterday"], {}) == ({"partner": "yesterday"}, "")
+
+
+def test_a_window_of_dates_is_drawn_as_it_is_counted():
+    raw = {"since": "2026-11-29", "until": "2026-11-30"}
+    day = datetime(2026, 11, 29, tzinfo=UTC)
+    assert window(raw, day + timedelta(days=9)) == (day, day + timedelta(days=1))
+    assert window({}, day) == (day - timedelta(days=1), day)
 
 
 def test_partners_by_a_name_are_filtered_by_it():

@@ -266,3 +266,29 @@ def test_a_focus_charge_has_the_columns_of_the_specification_and_loses_nothing(
             "2026-04-01T00:00:00Z",
         )
         assert all(each[name] is not None for name in FOCUS_MANDATORY if name != "ChargeClass")
+
+
+@settings(max_examples=60)
+@given(
+    before=st.tuples(st.integers(0, 10**7), st.integers(0, 10**7)),
+    after=st.tuples(st.integers(0, 10**7), st.integers(0, 10**7)),
+    read=st.integers(1, 10**8),
+    written=st.integers(1, 10**8),
+)
+def test_what_was_used_before_a_day_had_its_price_is_no_quantity_that_is_priced(
+    before: tuple[int, int], after: tuple[int, int], read: int, written: int
+) -> None:
+    price = price_at(date(2026, 3, 20), read, written)
+    cost = price.cost(*after)
+    row = UsageRow(
+        group="2026-03-20", second="aurora-1", calls=2, allowed=2, denied=0, errors=0,
+        input_tokens=before[0] + after[0], output_tokens=before[1] + after[1],
+        estimated_calls=0, cost_micros=cost,
+    )  # fmt: skip
+    made = [msgspec.to_builtins(each) for each in charges("aurora", "acme", [row], [price], "USD")]
+    assert sum(Decimal(each["BilledCost"]) for each in made) * 10**6 == cost
+    assert sum(each["ConsumedQuantity"] for each in made) == sum(before) + sum(after)
+    for each in made:
+        listed = Decimal(each["ListUnitPrice"]) * Decimal(each["PricingQuantity"])
+        assert listed == Decimal(each["ListCost"])
+        assert abs(listed - Decimal(each["BilledCost"])) <= Decimal("0.000002")
