@@ -273,6 +273,13 @@ class _Reader:
         for name, asked in (("proxy_protocol", protocol), ("trusted_hops", bool(hops))):
             if asked and not proxies:
                 self._refuse((*at, name), "needs proxies: the networks whose word counts")
+        if proxies and not protocol and not hops:
+            # their headers would be ignored, and every call carry the balancer's address
+            self._refuse(
+                (*at, "proxies"),
+                "needs trusted_hops (how many proxies add to forwarded_header, mostly 1) or "
+                "proxy_protocol = true: without one, every call has the proxy's own address",
+            )
         return {
             "proxies": tuple(proxies),
             "proxy_protocol": protocol,

@@ -342,6 +342,9 @@ def test_headers_and_proxy_lines_of_an_undeclared_caller_never_count(gateway: Ri
     [
         ('proxies = ["10.0.0.1/8"]', "proxies"),
         ('proxies = ["localhost"]', "proxies"),
+        ('proxies = ["10.0.0.0/8"]', "needs trusted_hops"),
+        ('proxies = ["10.0.0.0/8"]\ntrusted_hops = 0', "needs trusted_hops"),
+        ('proxies = ["10.0.0.0/8"]\nforwarded_header = "forwarded"', "needs trusted_hops"),
         ("proxy_protocol = true", "needs proxies"),
         ("trusted_hops = 1", "needs proxies"),
         ('proxies = ["10.0.0.0/8"]\ntrusted_hops = -1', "trusted_hops"),
