@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from datetime import datetime
+from enum import StrEnum
+from types import UnionType
+from typing import TYPE_CHECKING, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from console.cli.parser import Parser, add_common, common_of, no_such, usage
 from console.errors import ExitCode, PilotError
+from console.model.stored import Page
 
 if TYPE_CHECKING:
     from console.api.engines import Engines
@@ -65,12 +69,15 @@ def run(argv: list[str], context: Context) -> int:
     from console.operations.values import seconds  # noqa: PLC0415  # help needs none of this
 
     wanted = _wanted(noun, namespace.for_)
+    op = _shown(noun)
+    for each in wanted:
+        _check(op, each)
     limit = math.inf if namespace.timeout == "0" else float(seconds(namespace.timeout))
     session = context.session(common, context.profile(common))
     try:
         drive = session.drive(seconds=limit)
         try:
-            found = session.run(_until(_shown(noun), name, wanted, session.engines), drive)
+            found = session.run(_until(op, name, wanted, session.engines), drive)
         except PilotError as error:
             if error.code != "deadline":
                 raise
@@ -123,6 +130,46 @@ def _wanted(noun: str, given: Sequence[str]) -> list[_Wanted]:
             raise usage(f"--for {each!r} is no FIELD=VALUE")
         found.append(_Wanted(path, tuple(values.split("|"))))
     return found
+
+
+def _check(op: Operation, wanted: _Wanted) -> None:
+    """Refuse a field, or a state, that such a thing never has: nobody waits for a typing error."""
+    kind = get_args(op.result)[0] if get_origin(op.result) is Page else op.result
+    for name in wanted.path.split("."):
+        known = _members(kind)
+        if known is None:
+            return  # free-form: labels, and what an event was about
+        if name not in known:
+            raise no_such("field", name, known, see=f"pilotctl {op.noun} show -o json has them")
+        kind = known[name]
+    states = _states(op.noun) if wanted.path == "state" else None
+    for value in wanted.values:
+        if states and value not in states:
+            raise no_such("state", value, states, see=f"a {op.noun} is: {', '.join(states)}")
+
+
+def _members(kind: Any) -> dict[str, Any] | None:
+    """Return the members of a type and their types; None where they are anybody's guess."""
+    for each in (kind, *get_args(kind)):
+        if isinstance(each, type) and issubclass(each, msgspec.Struct):
+            return get_type_hints(each)
+    plain = {str, int, float, bool, datetime, type(None)}
+    return {} if {kind, *get_args(kind)} <= {*plain, Union, UnionType} else None
+
+
+def _states(noun: str) -> list[str] | None:
+    """Return the states that a noun can be in, where they are listed in one place."""
+    from console.model.access import PartnerState  # noqa: PLC0415  # help needs none of this
+    from console.model.audit import AlertState  # noqa: PLC0415
+    from console.model.enforcement import CredentialState, PointState  # noqa: PLC0415
+    from console.model.grant import GrantState  # noqa: PLC0415
+    from console.model.silence import SilenceState  # noqa: PLC0415
+
+    found: dict[str, type[StrEnum]] = {
+        "alert": AlertState, "grant": GrantState, "key": CredentialState,
+        "partner": PartnerState, "point": PointState, "silence": SilenceState,
+    }  # fmt: skip
+    return [each.value for each in found[noun]] if noun in found else None
 
 
 def _shown(noun: str) -> Operation:
