@@ -209,8 +209,7 @@ class CreateGrant(msgspec.Struct, kw_only=True, frozen=True):
     principals: Annotated[
         list[str],
         Param(
-            "A principal that may call, or service for the organisation itself: that is what is "
-            "written without it from tier 2 up; below, anybody may.",
+            "A principal, or service for the organisation: that from tier 2 without it, else ALL.",
             kind=Kind.ID,
             completes="principal.list",
             repeats=True,

@@ -161,8 +161,7 @@ class AmendOne(msgspec.Struct, kw_only=True, frozen=True):
     networks: Annotated[
         list[str] | None,
         Param(
-            "A network that calls must come from; none with an empty value: what is declared, "
-            "or ALL below tier 2.",
+            "A network that calls must come from; empty: what is declared, or ALL below tier 2.",
             kind=Kind.NETWORK,
             repeats=True,
             flag="network",
@@ -172,8 +171,7 @@ class AmendOne(msgspec.Struct, kw_only=True, frozen=True):
     principals: Annotated[
         list[str] | None,
         Param(
-            "A principal that may call, or service for the organisation itself; none with an empty "
-            "value: service, or anybody below tier 2.",
+            "A principal, or service for the organisation; empty: service, or ALL below tier 2.",
             kind=Kind.ID,
             completes="principal.list",
             repeats=True,

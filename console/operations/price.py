@@ -59,8 +59,8 @@ class NewPrice(msgspec.Struct, kw_only=True, frozen=True):
     ]
     starts: Annotated[
         datetime | None,
-        Param("The first day (UTC) that it holds: a date, or days ahead (1d). Without it, from "
-              "now on, where today has no price yet.", kind=Kind.WHEN, flag="from"),
+        Param("The first day (UTC) that it holds: a date, or 1d; from now on without it.",
+              kind=Kind.WHEN, flag="from"),
     ] = None  # fmt: skip
     max_output_tokens: Annotated[
         Output,

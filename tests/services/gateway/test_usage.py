@@ -232,7 +232,8 @@ PricingUnit ProviderName PublisherName ServiceCategory ServiceName
 _OTHERS = """
 BillingAccountType ChargeFrequency ConsumedQuantity ConsumedUnit ContractedUnitPrice
 ListUnitPrice PricingCategory PricingCurrency RegionId ResourceId ResourceName ResourceType
-ServiceSubcategory SkuId SkuMeter SkuPriceDetails SkuPriceId SubAccountId SubAccountName SubAccountType Tags
+ServiceSubcategory SkuId SkuMeter SkuPriceDetails SkuPriceId SubAccountId SubAccountName
+SubAccountType Tags
 """
 FOCUS_MANDATORY = _MANDATORY.split()
 FOCUS_OTHERS = _OTHERS.split()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import sys
+import logging
 import time
 import traceback
 from contextlib import aclosing, suppress
@@ -53,6 +53,9 @@ REST_SECONDS = 5.0
 """How long is waited for usage, and for the event that ends a stream, after the finish reason."""
 
 _STREAM_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
+
+
+_LOG = logging.getLogger(__name__)
 
 
 class Keys(NamedTuple):
@@ -287,7 +290,7 @@ class Listener:
         """Note in the call's record that the upstream sent our key back."""
         if reply.echoed_key and not draft.error_type:
             draft.error_type = "upstream key in answer"
-            sys.stderr.write(f"upstream {draft.upstream} sends its key back: it was taken out\n")
+            _LOG.warning("upstream %s sends its key back: it was taken out", draft.upstream)
 
     async def _limited(self, draft: Draft, limited: limits.LimitedError) -> web.StreamResponse:
         """Refuse a call that a limit has no room for."""
