@@ -175,8 +175,7 @@ class SetPilotStage(msgspec.Struct, kw_only=True, frozen=True):
     criteria: Annotated[
         list[Name] | None,
         Param(
-            "What must be so before a partner enters: told when a grant is planned, for people "
-            "to check. Nothing is refused for it.",
+            "What people check before a partner enters: a plan names it, nothing is refused.",
             kind=Kind.LONG_TEXT,
             repeats=True,
             flag="criterion",
