@@ -78,8 +78,12 @@ class Session:
         seconds: float = math.inf,
         idempotency_key: str = "",
         on_report: Callable[[Report], None] | None = None,
+        awaited_api: str = "",
     ) -> Drive:
-        """Return what one run of a flow needs; `seconds` from now is its deadline."""
+        """Return what one run of a flow needs; `seconds` from now is its deadline.
+
+        `awaited_api` is waited for where it is just starting again.
+        """
         return Drive(
             self.apis,
             idempotency_key=idempotency_key,
@@ -87,6 +91,7 @@ class Session:
             on_report=on_report or (lambda _: None),
             on_exchange=self._on_exchange,
             permit=self._permit,
+            awaited_api=awaited_api,
         )
 
     def run(self, flow: Flow[T], drive: Drive | None = None) -> T:

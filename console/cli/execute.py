@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -91,6 +91,10 @@ class _Execution:
         self._op = parsed.operation
         self._asked = parsed.asked
         self._params = parsed.params
+        self._failed = list(parsed.refused)
+        """The items of several that could not be acted on, by what was given, and why."""
+        self._waited = False
+        self._given = len(parsed.params) + len(parsed.refused)
         self._common = parsed.common
         self._context = context
         self._session = session
@@ -101,30 +105,63 @@ class _Execution:
         """Do it, in the promised order."""
         if self._op.effect is Effect.READ:
             return self._finish(self._run(self._params[0], None, "")[0])
-        plans = [self._plan(params) for params in self._params]
+        if self._asked.ids_from:
+            return self._several()
+        plans = [self._plan(self._params[0])]
         if self._asked.dry_run:
             self._show(plans)
             return ExitCode.DONE
-        for plan in plans:
-            self._check_revision(plan)
+        self._check_revision(plans[0])
         self._confirm(plans)
-        if self._asked.ids_from:
-            return self._batch(plans, self._handovers())
         if self._op.secret:
             return self._hand_over(plans[0])
         result, ending = self._run(self._params[0], plans[0], self._asked.idempotency_key)
         return self._finish(result, ending)
 
+    def _several(self) -> ExitCode:
+        """Act on each item that can be acted on, and report those that cannot."""
+        plans: list[Plan | None] = []
+        able: list[msgspec.Struct] = []
+        for params in self._params:
+            try:
+                plan = self._plan(params)
+                self._check_revision(plan)
+            except PilotError as failure:
+                self._failed.append((_subject(self._op, params), failure))
+                continue
+            able.append(params)
+            plans.append(plan)
+        self._params = able
+        if self._asked.dry_run:
+            self._show(plans)
+            return self._reported(0, [])
+        if not self._given:
+            self._stderr.note("the list is empty: there is nothing to do")
+        elif able:
+            for named, error in self._failed:
+                self._stderr.note(f"not acted on: {named}: {error.message}")
+            self._confirm(plans)
+        return self._batch(plans, self._handovers() if able else [])
+
     def _plan(self, params: msgspec.Struct) -> Plan | None:
         assert self._op.plan is not None
+        drive = self._session.drive(on_report=self._report, awaited_api=self._awaited_api)
         try:
-            return self._session.run(self._op.plan(params, self._engines))
+            return self._session.run(self._op.plan(params, self._engines), drive)
         except PilotError as error:
-            closes = self._op.direction is Direction.CLOSES and self._asked.yes
+            agreed = self._asked.yes or self._asked.confirm is not None
+            closes = self._op.direction is Direction.CLOSES and agreed
             if closes and error.exit in {ExitCode.UNAVAILABLE, ExitCode.FAILED}:
                 self._stderr.note(f"the blast radius cannot be counted: {error.message}")
+                self._waited = error.exit is ExitCode.UNAVAILABLE
                 return None
             raise
+
+    @property
+    def _awaited_api(self) -> str:
+        """Closing is one write at the gateway: one that is starting again is waited for, once."""
+        closes = self._op.direction is Direction.CLOSES
+        return "gateway" if closes and not self._waited else ""
 
     @property
     def _engines(self) -> Engines:
@@ -159,7 +196,8 @@ class _Execution:
     def _confirm(self, plans: list[Plan | None]) -> None:
         known = [plan for plan in plans if plan is not None]
         name = self._name_to_type(known)
-        if self._asked.confirm is not None and self._is_meant(self._asked.confirm, name):
+        unknown = not known or any(plan.name_is_guess for plan in known)
+        if self._asked.confirm and (unknown or self._is_meant(self._asked.confirm, name)):
             return
         if not name and self._asked.yes:
             return
@@ -186,7 +224,7 @@ class _Execution:
         if not destructive and not wide:
             return ""
         if self._asked.ids_from:
-            return f"{len(self._params)} {self._op.noun}s"
+            return f"{self._given} {self._op.noun}s"
         return next((plan.name for plan in plans if plan.name), "") or self._positional()
 
     def _is_meant(self, confirmed: str, name: str) -> bool:
@@ -258,7 +296,10 @@ class _Execution:
         on_report: Callable[[Report], None] | None = None,
     ) -> tuple[Any, Ending | None]:
         drive = self._session.drive(
-            seconds=self._seconds(), idempotency_key=key, on_report=on_report or self._report
+            seconds=self._seconds(),
+            idempotency_key=key,
+            on_report=on_report or self._report,
+            awaited_api=self._awaited_api,
         )
         try:
             result = self._session.run(self._op.run(params, self._engines, plan), drive)
@@ -309,8 +350,9 @@ class _Execution:
 
     def _each(self, plans: list[Plan | None], handovers: list[Handover]) -> ExitCode:
         results: list[Any] = []
-        failures: list[str] = []
         codes: list[ExitCode] = []
+        short: list[str] = []
+        """What was done, and not to its end."""
         for place, (params, plan) in enumerate(zip(self._params, plans, strict=True)):
             key = f"{self._asked.idempotency_key}.{place}" if self._asked.idempotency_key else ""
             try:
@@ -319,13 +361,13 @@ class _Execution:
                 else:
                     result, ending = self._run(params, plan, key)
             except PilotError as error:
-                failures.append(f"{_subject(self._op, params)}: {error.message}")
-                codes.append(error.exit)
+                self._failed.append((_subject(self._op, params), error))
                 continue
             results.append(result)
-            codes.append(ending.exit if ending else ExitCode.DONE)
             if ending and ending.exit is not ExitCode.DONE:
-                failures.append(f"{_subject(self._op, params)}: {ending.why}")
+                codes.append(ending.exit)
+                short.append(f"{_subject(self._op, params)}: {ending.why}")
+        failures = [*short, *(f"{named}: {error.message}" for named, error in self._failed)]
         page: Page[Any] = Page(
             as_of=now(),
             source=self._session.profile.name,
@@ -334,15 +376,28 @@ class _Execution:
             warnings=failures,
         )
         self._output.result(page, Page[self._op.result])  # type: ignore[name-defined]  # at run time
-        if not failures:
+        return self._reported(len(results) - len(short), codes, short)
+
+    def _reported(
+        self, done: int, codes: Sequence[ExitCode], short: Sequence[str] = ()
+    ) -> ExitCode:
+        """Say which items failed and why, each with its own exit code, and return the whole's."""
+        every = [*codes, *(error.exit for _, error in self._failed)]
+        if not every:
             return ExitCode.DONE
-        code = codes[0] if len(set(codes)) == 1 else ExitCode.UNVERIFIED
-        done = len(self._params) - len(failures)
+        one = len(set(every)) == 1 and (not done or every[0] is ExitCode.UNVERIFIED)
+        code = every[0] if one else ExitCode.UNVERIFIED
+        told = [*short, *(f"{named}: {error.message}" for named, error in self._failed)]
+        items = [
+            {"id": named, "code": error.code, "message": error.message, "exit": int(error.exit)}
+            for named, error in self._failed
+        ]
         self._stderr.error(
             PilotError(
                 "partial" if done else "failed",
-                f"{done} of {len(self._params)} done; " + "; ".join(failures),
+                f"{done} of {self._given} done; " + "; ".join(told),
                 exit=code,
+                detail={"failed": items} if items else None,
             )
         )
         return code

@@ -59,6 +59,8 @@ class Parsed(NamedTuple):
     params: list[msgspec.Struct]
     asked: Asked
     common: Common
+    refused: tuple[tuple[str, PilotError], ...] = ()
+    """The ids of `--ids-from` that can be none of what the operation acts on, and why."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -175,8 +177,19 @@ def parse_operation(op: Operation, argv: Sequence[str]) -> Parsed:
         return Parsed(op, [build(op, typed, now=now())], asked, common_of(namespace))
     if batch.name in typed:
         raise usage(f"name the {batch.flag} or use --ids-from, not both")
-    params = [build(op, {**typed, batch.name: one}, now=now()) for one in _ids(asked.ids_from)]
-    return Parsed(op, params, asked, common_of(namespace))
+    ids = _ids(asked.ids_from)
+    params: list[msgspec.Struct] = []
+    refused: list[tuple[str, PilotError]] = []
+    for one in ids or ["x"]:  # what is wrong with every item is told of an empty list too
+        try:
+            params.append(build(op, {**typed, batch.name: one}, now=now()))
+        except PilotError as error:
+            if error.detail.get("parameter") != batch.name:
+                raise
+            refused.append((one, error))
+    if not ids:
+        params, refused = [], []
+    return Parsed(op, params, asked, common_of(namespace), tuple(refused))
 
 
 def example(op: Operation) -> str:
@@ -311,7 +324,4 @@ def _ids(path: str) -> list[str]:
         text = sys.stdin.read() if path == "-" else Path(path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise usage(f"--ids-from {path}: {error}") from error
-    ids = list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
-    if not ids:
-        raise usage(f"--ids-from {path}: there are no ids in it")
-    return ids
+    return list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))

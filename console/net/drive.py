@@ -24,6 +24,9 @@ T = TypeVar("T")
 
 ATTEMPTS = 3
 LONGEST_RETRY_AFTER = 10.0
+RESTART_SECONDS = 10.0
+"""For so long a service that is not there may be starting again."""
+_RESTART_PAUSE = 0.25
 _FIRST_PAUSE = 0.1
 _LEAST = 0.05
 """Seconds that a try gets whose pause has used up the rest."""
@@ -55,6 +58,8 @@ class Drive:
     on_exchange: Callable[[Exchange], None] = lambda _: None
     permit: Callable[[Call], None] = lambda _: None
     """Asked before a call that may change something is sent at all; raises `PilotError`."""
+    awaited_api: str = ""
+    """The API without which nothing can be done: it is given `RESTART_SECONDS` to come back."""
     writes: int = 0
     unanswered: Call | None = None
     """The write that was sent and not answered, if any."""
@@ -212,6 +217,7 @@ class _Attempts:
         self._maybe_done = False
         self._request_id = ""
         self._began = 0.0
+        self._started = time.monotonic()
 
     def begin(self) -> tuple[Request, float]:
         """Return the next request to send, and the seconds that there are for it.
@@ -237,6 +243,8 @@ class _Attempts:
             pause = self._backoff()
             if self._tries < self._most(got) and pause < self._drive.patience():
                 return pause
+            if self._may_be_starting(got) and self._drive.patience() > _RESTART_PAUSE:
+                return _RESTART_PAUSE
             raise self._silence(got)
         if may_retry(got) and self._tries < ATTEMPTS:
             pause = retry_after(got) or self._backoff()
@@ -249,6 +257,17 @@ class _Attempts:
         if self._changes:
             self._drive.unanswered = None
         return reply_of(self._call, got, source=self._endpoint.words, request_id=self._request_id)
+
+    def _may_be_starting(self, lost: Lost) -> bool:
+        """Tell whether to wait for a service that is not there, and say so the first time."""
+        if lost.sent or lost.timed_out or self._endpoint.api != self._drive.awaited_api:
+            return False
+        if time.monotonic() - self._started > RESTART_SECONDS:
+            return False
+        if self._tries == ATTEMPTS:
+            told = f"the {self._endpoint.api} API {lost.why}: waiting for it to start"
+            self._drive.on_report(Report(told))
+        return True
 
     def _most(self, lost: Lost) -> int:
         # a service that hangs has had its 15 seconds: one replay tells whether it was done

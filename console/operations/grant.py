@@ -384,6 +384,7 @@ def plan_revoke(p: RevokeGrant, at: Engines) -> Flow[Plan]:
             stays(blast),
         ],
         name=partner or p.grant,
+        name_is_guess=not partner,
         subject=grant,
         partners=len(blast.partners),
         irreversible="A revoked grant cannot come back. Re-access is a new grant.",

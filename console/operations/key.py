@@ -245,6 +245,7 @@ def plan_revoke(p: RevokeKey, at: Engines) -> Flow[Plan]:
             stays(blast),
         ],
         name=partner or p.credential,
+        name_is_guess=not partner,
         subject=key,
         partners=len(blast.partners),
         irreversible="A revoked key cannot come back. The grant can have another.",

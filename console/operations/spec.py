@@ -114,6 +114,8 @@ class Plan(msgspec.Struct, kw_only=True, frozen=True):
     sections: list[Section] = []
     gaps: list[Gap] = []
     name: str = ""
+    name_is_guess: bool = False
+    """Whoever knows the usual name could not be asked: another one is as good a confirmation."""
     revision: int | None = None
     subject: Any = None
     partners: int = 0
