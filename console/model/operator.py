@@ -52,7 +52,9 @@ class ServiceStatus(msgspec.Struct, kw_only=True, frozen=True):
     """policy: projection sequence; gateway: change sequence; audit: tree size."""
     healthy: bool = True
     notes: list[str] = []
-    """What is wrong, in words, worst first."""
+    """What is wrong with the service itself, in words, worst first."""
+    dependency_notes: list[str] = []
+    """What it lacks of others (another service, an upstream) while it is well itself."""
 
 
 def may(roles: list[str], needed: Role) -> bool:

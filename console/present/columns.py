@@ -114,6 +114,14 @@ def _signs_in(row: Any) -> str:
     return ", ".join([*user, *(f"token …{each.hint}" for each in row.tokens)]) or "nothing yet"
 
 
+def _upstreams(row: Any) -> str:
+    """Return each upstream's state, and why it is not well."""
+    return ", ".join(
+        f"{each.name} {each.state.replace('_', ' ')}" + (f" ({each.why})" if each.why else "")
+        for each in row.upstreams
+    )
+
+
 def _matchers(row: Any) -> str:
     return " ".join(f"{each.field}={each.pattern}" for each in row.matchers)
 
@@ -358,6 +366,7 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         _number("sequence", "applied_sequence", priority=1),
         _number("in flight", "in_flight", priority=1),
         _age("seen", "last_seen_at", 1),
+        Column("upstreams", _upstreams, 1, width=9),
         _text("url", priority=2),
         _text("version", priority=4),
     ),
@@ -586,6 +595,7 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         _text("roles", "operator.roles", priority=2),
         _text("version", priority=4),
         _text("notes", priority=3),
+        _text("lacks", "dependency_notes", priority=3),
     ),
 }
 """By the name of the result type. A type that is not here is shown member by member."""

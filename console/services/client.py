@@ -155,3 +155,8 @@ async def _whole(response: aiohttp.ClientResponse) -> bytes:
             response.close()
             raise aiohttp.ClientPayloadError(f"more than {MAX_ANSWER_BYTES} bytes")
     return bytes(read)
+
+
+def is_unreached(error: Exception) -> bool:
+    """Tell whether a call failed because the peer gave no answer at all."""
+    return isinstance(error.__cause__, (TimeoutError, aiohttp.ClientError, OSError))

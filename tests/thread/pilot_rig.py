@@ -44,7 +44,7 @@ ports = [{ports}]
 [upstreams.builtin]
 kind = "builtin"
 [models]
-aurora-1 = "builtin"
+aurora-1 = "{upstream}"
 aurora-2 = "builtin"
 """
 
@@ -321,19 +321,26 @@ def short_folder() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def configure(home: Path, *, ports: Sequence[int] = (0,), more: str = "") -> None:
-    """Write the settings of a pilot in `home`."""
+def configure(
+    home: Path, *, ports: Sequence[int] = (0,), more: str = "", upstream: str = "builtin"
+) -> None:
+    """Write the settings of a pilot in `home`. `upstream` serves the model aurora-1."""
     settings = prepare(home).path / "pilot.toml"
     settings.touch(0o600)
-    settings.write_text(SETTINGS.format(ports=", ".join(map(str, ports))) + more)
+    settings.write_text(SETTINGS.format(ports=", ".join(map(str, ports)), upstream=upstream) + more)
 
 
 @contextmanager
 def running(
-    home: Path, *, points: int = 1, ports: Sequence[int] = (), more: str = ""
+    home: Path,
+    *,
+    points: int = 1,
+    ports: Sequence[int] = (),
+    more: str = "",
+    upstream: str = "builtin",
 ) -> Iterator[Rig]:
     """Start a pilot in `home`, and leave nothing of it running."""
-    configure(home, ports=ports or [0] * points, more=more)
+    configure(home, ports=ports or [0] * points, more=more, upstream=upstream)
     rig = Rig(home)
     try:
         supervisor.start(home, program=nursery.program("console.services.supervisor"))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from console import __version__
+from console.api.engines import Paging
 from console.cli.parser import Parser, add_common, common_of
 from console.errors import ExitCode, PilotError
 from console.model.stored import Page
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from console.cli.context import Context
     from console.cli.parser import Common
     from console.config.load import Profile
+    from console.session import Session
 
 _INSIDE = {"in tmux": "TMUX", "in screen": "STY", "over SSH": "SSH_CONNECTION"}
 _LOCAL = ("aiohttp", "sqlalchemy", "cedarpy")
@@ -115,10 +117,38 @@ def _notes(common: Common, profile: Profile, context: Context) -> Iterator[Findi
                 status = session.run(ask())
             except PilotError:
                 continue  # its address was looked at above
-            for note in status.notes:
-                yield Finding(check=status.service, state="note", found=note)
+            for note in (*status.notes, *status.dependency_notes):
+                if not note.startswith("upstream "):
+                    yield Finding(check=status.service, state="note", found=note)
+        yield from _upstreams(session)
     finally:
         session.close()
+
+
+def _upstreams(session: Session) -> Iterator[Finding]:
+    """Say of each model API behind the points how it is, by the calls that went there."""
+    try:
+        points = session.run(session.engines.points.find(Paging(limit=500))).items
+    except PilotError:
+        return  # the gateway was asked above
+    for point in points:
+        for each in point.upstreams:
+            if each.kind == "builtin":
+                continue
+            check = f"upstream {each.name}"
+            if each.state in {"serving", "untried"}:
+                said = {"serving": "answers", "untried": "no call went there yet"}[each.state]
+                yield _good(check, f"{said}, at {point.name}")
+                continue
+            found = f"{each.state.replace('_', ' ')} at {point.name}: {each.why}"
+            if each.last_success_at is not None:
+                found += f"; it last answered at {each.last_success_at:%Y-%m-%d %H:%M:%S} UTC"
+            mend = {
+                "dead": "see its address and key in pilot.toml, and the upstream's own status",
+                "key_fault": "chmod 600 the key file, or put a usable one in its place",
+            }.get(each.state, "")
+            state = "note" if each.state == "failing" else "bad"
+            yield Finding(check=check, state=state, found=found, mend=mend)
 
 
 def _terminal(context: Context) -> Iterator[Finding]:

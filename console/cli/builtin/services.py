@@ -6,6 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace
+
 from console.cli.parser import Parser, add_common, common_of
 from console.config.paths import local_home
 from console.errors import ExitCode, PilotError
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from console.cli.output import Output
     from console.cli.parser import Common
     from console.cli.stderr import Stderr
-    from console.services.supervisor import Status
+    from console.services.supervisor import Process, Status
 
 _LOCAL = ("aiohttp", "sqlalchemy", "cedarpy")
 
@@ -94,12 +96,20 @@ def _do(order: _Order, common: Common, output: Output, stderr: Stderr) -> int:
         if order.verb == "down" and not supervisor.stop(home):
             stderr.note(f"nothing was running in {home}")
         found = supervisor.status(home)
+        if order.verb == "status" and found.running:
+            found = replace(found, points=supervisor.points(home))
+            if found.points is None:
+                stderr.note("the gateway does not answer: its points and upstreams are unknown")
         if order.verb == "status" and not found.running:
             stderr.note(f"nothing is running in {home}: pilotctl up")
         elif order.verb == "status" and (told := personas.told(home)):
             stderr.note(told)
     _print(found, common, output)
-    all_well = found.running and all(each.state == "running" for each in found.processes)
+    all_well = (
+        found.running
+        and found.points is not None
+        and all(each.state in {"running", "serving", "untried", "failing"} for each in _rows(found))
+    )
     if order.verb == "status" and order.flags.exit_status and not all_well:
         return ExitCode.FAILED
     return ExitCode.DONE
@@ -111,5 +121,29 @@ def _print(found: Status, common: Common, output: Output) -> None:
     if common.format == "json":
         output.result(found, type(found))
         return
-    page = Page(as_of=now(), source=found.home, items=found.processes)
+    page = Page(as_of=now(), source=found.home, items=_rows(found))
     output.result(page, Page[Process])
+
+
+def _rows(found: Status) -> list[Process]:
+    """Return the processes, the points that serve nothing, and the upstreams behind the points."""
+    from console.services.supervisor import Process  # noqa: PLC0415  # loaded by then
+
+    rows = list(found.processes)
+    for point in found.points or ():
+        if point.state == "fenced":
+            rows.append(
+                Process(
+                    name=f"point {point.name}", state=point.state, since=point.last_seen_at,
+                    why="it holds no lease: it serves nothing",
+                )
+            )  # fmt: skip
+        rows += [
+            Process(
+                name=f"upstream {each.name} at {point.name}", state=each.state.replace("_", " "),
+                since=each.since, why=each.why,
+            )
+            for each in point.upstreams
+            if each.kind != "builtin"
+        ]  # fmt: skip
+    return rows

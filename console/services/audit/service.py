@@ -133,10 +133,13 @@ class Audit:
         notes += self.web.tasks.notes()
         notes += oncall.undelivered(conn)
         followers = (*self.outboxes.values(), self.calls)
+        lacking = [each.note() for each in followers if each.trouble and each.away]
         notes += [
             note
             for each in followers
-            if (note := each.note()) and not each.trouble.startswith("stopped at ")
+            if (note := each.note())
+            and not each.trouble.startswith("stopped at ")
+            and note not in lacking
         ]
         waiting = ledger.tree(conn).size - head.size
         if waiting > 0 and stale > REFRESH_SECONDS:  # what came a moment ago is on its way
@@ -149,6 +152,7 @@ class Audit:
             sequence=head.size,
             healthy=not notes,
             notes=notes,
+            dependency_notes=lacking,
         )
 
     async def tail(self, ask: Ask) -> Any:

@@ -17,7 +17,7 @@ from console.errors import PilotError
 from console.services.audit import detections, ledger
 from console.services.audit.detections import CallPage
 from console.services.audit.rulebook import RuleBook
-from console.services.client import Client
+from console.services.client import Client, is_unreached
 from console.services.store import OutboxPage, Store, outbox
 
 PAGE = 1000
@@ -41,6 +41,8 @@ class Follower:
         self.name = name
         self.trouble = "it was not asked yet"
         """Why it cannot be followed now, in words; empty while it is."""
+        self.away = True
+        """The peer does not answer at all: that is its own fault, and not this service's."""
         self.behind = 0
         """How much the peer has and we have not."""
         self.client = Client(socket=socket)
@@ -52,15 +54,16 @@ class Follower:
             return f"{self.name}: {self.trouble}"
         return f"{self.name}: {self.behind} behind" if self.behind else ""
 
-    async def rest(self, trouble: str) -> None:
+    async def rest(self, trouble: str, *, away: bool = False) -> None:
         """Wait before it is asked again: twice as long each time, up to a cap."""
-        self.trouble = trouble
+        self.trouble, self.away = trouble, away
         self._pause = min(SLOWEST_SECONDS, self._pause * 2 or 0.1)
         await asyncio.sleep(self._pause)
 
     def well(self, behind: int) -> None:
         """Note that it answered well."""
-        self.trouble, self.behind, self._pause = "", max(behind, 0), 0.0
+        self.trouble, self.away = "", False
+        self.behind, self._pause = max(behind, 0), 0.0
 
 
 async def follow_outbox(store: Store, source: str, follower: Follower) -> None:
@@ -82,7 +85,7 @@ async def follow_outbox(store: Store, source: str, follower: Follower) -> None:
             if not taken.appended:
                 await _page(follower, taken.last_seq, 1, HOLD_SECONDS)
         except UNUSABLE as error:
-            await follower.rest(_why(error))
+            await follower.rest(_why(error), away=is_unreached(error))
 
 
 async def _page(follower: Follower, after: int, limit: int, wait: int) -> OutboxPage:
@@ -125,7 +128,7 @@ async def follow_calls(store: Store, book: RuleBook, follower: Follower) -> None
                 partial(detections.take_calls, rules=book.active, offered=offered)
             )
         except UNUSABLE as error:
-            await follower.rest(_why(error))
+            await follower.rest(_why(error), away=is_unreached(error))
             continue
         if reached == last and offered.head > last:
             await follower.rest("it says there is more, and does not give it")

@@ -206,10 +206,11 @@ class Control:
             notes.append("no enforcement point is registered: nothing is served")
         notes += [f"point {name} holds no lease: it serves nothing" for name in away]
         notes += self._troubles()
+        lacking = self.points.upstream_notes(conn)
         if age is None:
-            notes.append("policy was never heard of: nothing is served")
+            lacking.insert(0, "policy was never heard of: nothing is served")
         elif age > STALE_SECONDS:
-            notes.append(f"policy unheard of for {age:.0f} s: tier 3 and above is held back")
+            lacking.insert(0, f"policy unheard of for {age:.0f} s: tier 3 and above is held back")
         return ServiceStatus(
             service="gateway",
             version=__version__,
@@ -218,6 +219,7 @@ class Control:
             sequence=changes.head(conn),
             healthy=not notes,
             notes=notes,
+            dependency_notes=lacking,
         )
 
     async def snapshot(self, _ask: Ask) -> State:

@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from console.model.enforcement import UpstreamHealth
 from console.model.grant import GrantProjection
 from console.model.price import Price
 from console.model.principal import PrincipalProjection
@@ -225,6 +226,8 @@ class LeaseAsk(msgspec.Struct, kw_only=True, frozen=True):
     records: int = 0
     report: int = 0
     turned_away: dict[str, int] = {}
+    upstreams: list[UpstreamHealth] = []
+    """How the model APIs behind it are."""
 
 
 class Lease(msgspec.Struct, kw_only=True, frozen=True):

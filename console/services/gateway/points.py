@@ -15,10 +15,11 @@ import msgspec
 from sqlalchemy import Connection, Row, select
 
 from console.api.problems import refusal
-from console.model.enforcement import Point, PointState
+from console.errors import PilotError
+from console.model.enforcement import Point, PointState, UpstreamHealth, UpstreamState
 from console.model.stored import Page
 from console.services.events import SYSTEM, event
-from console.services.gateway import changes
+from console.services.gateway import changes, upstreams
 from console.services.gateway.exchange import Lease, LeaseAsk, Register, Registered
 from console.services.gateway.point.lease import boottime
 from console.services.gateway.schema import MARKS, POINTS
@@ -67,6 +68,17 @@ class Points:
         # Goes on above any number that an earlier control asked for.
         self._report = int(boottime() * 1e6)
         self._report_asked = asyncio.Event()
+        self._recorded: dict[str, dict[str, str]] = {}
+        """The state of each point's upstreams, as the log has it."""
+
+    def upstream_notes(self, conn: Connection) -> list[str]:
+        """Say which upstreams are not well, at which points."""
+        return [
+            f"upstream {each.name} at {name} is {each.state.replace('_', ' ')}: {each.why}"
+            for name in self.names(conn)
+            for each in self.seen(name).said.upstreams
+            if each.state in {UpstreamState.DEAD, UpstreamState.KEY_FAULT, UpstreamState.FAILING}
+        ]
 
     def seen(self, name: str) -> Seen:
         """Return what is known of a point."""
@@ -139,6 +151,7 @@ class Points:
             in_flight=sum(seen.said.in_flight.values()),
             version=row.version,
             turned_away=seen.said.turned_away,
+            upstreams=seen.said.upstreams,
         )
 
     async def register(self, ask: Ask) -> Registered:
@@ -213,6 +226,7 @@ class Points:
         if known != said.incarnation:
             raise refusal("state", f"another process is the point {name} now")
         now = datetime.now(UTC)
+        await self._note_upstreams(name, said.upstreams, now)
         before = self.seen(name)
         if said.applied_sequence < head:
             self._note(name, before.lease_ends, before.lease_until, now, said)
@@ -220,6 +234,15 @@ class Points:
         until = now + timedelta(seconds=LEASE_SECONDS)
         self._note(name, boottime() + LEASE_SECONDS, until, now, said)
         return Lease(sequence=head, lease_seconds=LEASE_SECONDS, policy_age=policy_age)
+
+    async def _note_upstreams(self, name: str, healths: list[UpstreamHealth], at: datetime) -> None:
+        """Record what has changed. What cannot be recorded now is at the next report."""
+        states = {each.name: upstreams.recorded_state(each) for each in healths}
+        if self._recorded.get(name) == states:
+            return
+        with suppress(PilotError):
+            await self._store.write(lambda conn: upstreams.record(conn, name, healths, at))
+            self._recorded[name] = states
 
     async def goodbye(self, ask: Ask) -> Lease:
         """Take back the lease of a point that leaves: it has let go of every call before."""

@@ -21,7 +21,7 @@ from console.errors import PilotError
 from console.model.access import Suspension
 from console.model.grant import Grant, GrantState
 from console.model.text import now
-from console.services.client import Client
+from console.services.client import Client, is_unreached
 from console.services.events import SYSTEM
 from console.services.policy import offboarding, pilot_closing
 from console.services.policy.facts import Reader
@@ -120,6 +120,8 @@ class Link(NamedTuple):
     """What is known of the line to the gateway right now."""
 
     failure: str = ""
+    away: bool = False
+    """The gateway does not answer at all: that is its own fault, and not policy's."""
     ahead: bool = False
     """The gateway has applied more than this store ever made: this store is an old copy."""
 
@@ -131,7 +133,7 @@ class Gateway:
         self._store = store
         self._client = client
         self._bundle = bundle
-        self.link = Link("not reached yet")
+        self.link = Link("not reached yet", away=True)
 
     async def provision(self) -> None:
         """Hand the projection over as it grows, and let the gateway hear that policy lives."""
@@ -146,7 +148,7 @@ class Gateway:
         await _forever(self._take_notice, lambda _error: None)
 
     def _broken(self, error: PilotError) -> None:
-        self.link = Link(error.message)
+        self.link = Link(error.message, away=is_unreached(error))
 
     async def _hand_over(self) -> None:
         batch, head, waiting = await self._store.read(pending)

@@ -178,11 +178,13 @@ def status(
 ) -> ServiceStatus:
     """Say how policy is, and for whom it takes the caller."""
     sequence = conn.execute(select(func.coalesce(func.max(PROJECTION.c.seq), 0))).scalar_one()
-    notes = []
+    notes: list[str] = []
+    lacking: list[str] = []
     if gateway.link.ahead:
         notes.append("the gateway has applied more than policy ever made: is this an old copy?")
     if gateway.link.failure:
-        notes.append(f"the gateway does not take the projection: {gateway.link.failure}")
+        to = lacking if gateway.link.away else notes
+        to.append(f"the gateway does not take the projection: {gateway.link.failure}")
     notes += troubles()
     return ServiceStatus(
         service=SERVICE,
@@ -192,6 +194,7 @@ def status(
         sequence=sequence,
         healthy=not notes,
         notes=notes,
+        dependency_notes=lacking,
     )
 
 

@@ -17,10 +17,12 @@ from pathlib import Path
 import msgspec
 
 from console.errors import ExitCode, PilotError
+from console.model.enforcement import Point
 from console.model.text import now, rfc3339
 from console.programs import module_command, module_environment
 from console.services import settings
 from console.services.backup.swap import finish
+from console.services.client import Client
 from console.services.demo import personas
 from console.services.settings import Home, Settings
 from console.services.supervisor.admins import refuse_without_admin
@@ -119,6 +121,20 @@ def status(home: Path) -> Status:
         return _present(place, lock, settled=False) or Status(home=str(place.path))
     finally:
         lock.close()
+
+
+def points(home: Path) -> list[Point] | None:
+    """Ask gateway control for its points; None where it does not answer."""
+    gateway = Home(home.absolute()).socket("gateway")
+
+    async def ask() -> list[Point]:
+        async with Client(socket=gateway, timeout=2) as client:
+            return await client.get("/internal/v1/points", list[Point])
+
+    try:
+        return asyncio.run(ask())
+    except PilotError:
+        return None
 
 
 def stop_one(home: Path, name: str) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from console.model.enforcement import Point
+
 SUPERVISOR = "PILOTCTL_SUPERVISOR"
 """The environment variable by which a process is told the supervisor's process id."""
 
@@ -37,6 +39,9 @@ class Status(msgspec.Struct, kw_only=True, frozen=True):
     """It has been told to stop, and is about to be gone."""
     pid: int = 0
     processes: list[Process] = []
+    points: list[Point] | None = None
+    """The points and the upstreams behind them, as gateway control has them; None: not asked, or
+    it did not answer."""
 
 
 class Order(msgspec.Struct, kw_only=True, frozen=True):

@@ -335,6 +335,8 @@ RULES: dict[str, Callable[[History], set[About]]] = {
     "revoked-key-used": revoked_key_used,
     "spend-spike": spend_spike,
     "unknown-key-burst": unknown_key_burst,
+    "upstream-dead": lambda history: _told(history, "upstream.fail"),
+    "upstream-key-fault": lambda history: _told(history, "upstream.key-fault"),
     "volume-spike": volume_spike,
 }
 

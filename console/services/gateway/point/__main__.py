@@ -72,9 +72,9 @@ async def _serve(read: Settings, name: str, selector: GuardedSelector, stop: asy
     control = Client(socket=read.home.socket("gateway"))
     point = Point(name, bundle_in())
     spool = Spool(store)
-    upstreams = Upstreams()
+    upstreams = Upstreams(specs.values())
     routing = Routing(specs, read.models)
-    following = Following(point, spool, control)
+    following = Following(point, spool, control, upstreams.watches)
     plane = read.data_plane
     trust = Trust(plane.proxies, plane.proxy_protocol, plane.trusted_hops, plane.forwarded_header)
     callers = Callers(trust)
@@ -126,6 +126,7 @@ async def _work(following: Following, spool: Spool, url: str, tasks: BackgroundT
     tasks.add("handing call records over", following.push_calls, registered.calls_held)
     tasks.add("handing kept content over", following.push_contents)
     tasks.add("asking for limits", following.limiter.run, spool.resumed)
+    tasks.add("looking at idle upstreams", following.look_at_upstreams)
     await asyncio.Event().wait()
 
 

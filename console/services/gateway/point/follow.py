@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -32,6 +32,7 @@ from console.services.gateway.point.lease import boottime
 from console.services.gateway.point.limits import Limiter
 from console.services.gateway.point.point import Point
 from console.services.gateway.point.spool import Spool
+from console.services.gateway.point.upstream_watch import UpstreamWatch, look_at_idle
 
 LEASE_EVERY_SECONDS = 0.5
 _RETRY_SECONDS = 0.2
@@ -48,10 +49,17 @@ _kept = msgspec.json.Decoder(KeptContent)
 class Following:
     """Keeps one point in step with control."""
 
-    def __init__(self, point: Point, spool: Spool, control: Client) -> None:
+    def __init__(
+        self,
+        point: Point,
+        spool: Spool,
+        control: Client,
+        upstreams: Sequence[UpstreamWatch] = (),
+    ) -> None:
         self._point = point
         self._spool = spool
         self._control = control
+        self._upstreams = upstreams
         self._incarnation = os.urandom(8).hex()
         self.limiter = Limiter(point, control, self._incarnation)
         self._report = asyncio.Event()
@@ -168,6 +176,7 @@ class Following:
                 records=self._spool.finished,
                 report=self._report_asked,
                 turned_away=dict(self.turned_away),
+                upstreams=[each.report() for each in self._upstreams],
             ),
             Lease,
             timeout=_LEASE_TIMEOUT,
@@ -176,6 +185,10 @@ class Following:
             return False
         self._point.lease.renew(asked_at, lease.lease_seconds, lease.policy_age)
         return True
+
+    async def look_at_upstreams(self) -> None:
+        """Look now and again at the upstreams that no call goes to."""
+        await look_at_idle(self._upstreams)
 
     async def judge_regularly(self) -> None:
         """End calls in flight that the passing of time no longer allows."""

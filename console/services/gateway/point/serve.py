@@ -263,6 +263,8 @@ class Listener:
                 TooLongError,
                 UpstreamSaidError,
             ) as failed:
+                if reply is not None:
+                    reply.failed("answers what cannot be passed on")
                 return await self._failed(request, draft, running, failed, sent)
             if not self._point.may_go_on(running):
                 return await self._cut(request, draft, running, None)

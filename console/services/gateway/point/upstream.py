@@ -9,7 +9,7 @@ bound.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from typing import NamedTuple, Protocol
 
 import aiohttp
@@ -20,6 +20,7 @@ from console.services.gateway.point import builtin
 from console.services.gateway.point.key_guard import KeyGuard
 from console.services.gateway.point.request import Body
 from console.services.gateway.point.upstream_key import NO_KEY, UpstreamKey
+from console.services.gateway.point.upstream_watch import UpstreamWatch
 
 MOST_ANSWER_BYTES = 32 * 1024 * 1024
 _IDLE_SECONDS = 4.0
@@ -90,6 +91,10 @@ class Reply(Protocol):
         """Iterate over the bytes as they come."""
         ...
 
+    def failed(self, why: str, /) -> None:
+        """Note that what it said is no answer: the upstream is not well."""
+        ...
+
     def close(self) -> None:
         """Let go; where it is not finished the connection is dropped, so the upstream stops."""
         ...
@@ -109,8 +114,23 @@ _error_body = msgspec.json.Decoder(_ErrorBody)
 class Upstreams:
     """All configured upstreams, over one pool of kept connections."""
 
-    def __init__(self) -> None:
+    def __init__(self, specs: Iterable[UpstreamSpec] = ()) -> None:
         self._session: aiohttp.ClientSession | None = None
+        self._watches: dict[str, UpstreamWatch] = {}
+        for each in specs:
+            self._watch(each)
+
+    @property
+    def watches(self) -> list[UpstreamWatch]:
+        """What is known of each."""
+        return list(self._watches.values())
+
+    def _watch(self, spec: UpstreamSpec) -> UpstreamWatch:
+        known = self._watches.get(spec.name)
+        if known is None:
+            known = UpstreamWatch(spec.name, spec.kind, spec.base_url, spec.key)
+            self._watches[spec.name] = known
+        return known
 
     def serves(self, spec: UpstreamSpec, route: RouteName) -> bool:
         """Tell whether an upstream of this kind speaks the route."""
@@ -118,8 +138,19 @@ class Upstreams:
 
     async def open(self, spec: UpstreamSpec, body: Body, model: str, request_id: str) -> Reply:
         """Send one call and wait for the head of its answer. Raises `UpstreamFailedError`."""
+        watch = self._watch(spec)
         if spec.kind == "builtin":
+            watch.succeeded()
             return _Builtin(body, spec.chunk_seconds)
+        try:
+            return _Http(*await self._open(spec, body, model, request_id), watch)
+        except UpstreamFailedError as failed:
+            _note(watch, failed)
+            raise
+
+    async def _open(
+        self, spec: UpstreamSpec, body: Body, model: str, request_id: str
+    ) -> tuple[aiohttp.ClientResponse, KeyGuard]:
         session = self._session or self._connect()
         key = spec.key.current()
         guard = KeyGuard(key)
@@ -150,7 +181,7 @@ class Upstreams:
             answer.close()
             kind = guard.clean_text(answer.content_type)[:60]
             raise UpstreamFailedError("upstream_malformed", f"content-type {kind}")
-        return _Http(answer, guard)
+        return answer, guard
 
     def _connect(self) -> aiohttp.ClientSession:
         self._session = aiohttp.ClientSession(
@@ -168,14 +199,37 @@ class Upstreams:
             await self._session.close()
 
 
+def _note(watch: UpstreamWatch, failed: UpstreamFailedError) -> None:
+    """Note a failure that is the upstream's own. A fault of the request, or a limit, is not."""
+    if failed.status in {400, 409, 413, 422, 429}:
+        return
+    said = failed.error_type
+    words = {
+        "upstream_unreachable": f"cannot be reached: {said}",
+        "upstream_timeout": "gives no answer in time",
+        "upstream_malformed": f"answers what cannot be passed on: {said}",
+        "upstream_broken": f"breaks off in the middle of an answer: {said}",
+        "upstream_error": f"refuses our key: it answers {said}"
+        if said in {"401", "403"}
+        else f"answers {said}",
+    }
+    watch.failed(
+        words.get(failed.code, failed.code), unreachable=failed.code == "upstream_unreachable"
+    )
+
+
 class _Http:
     """An answer over HTTP."""
 
-    __slots__ = ("_answer", "_guard")
+    __slots__ = ("_answer", "_failed", "_guard", "_heard", "_watch")
 
-    def __init__(self, answer: aiohttp.ClientResponse, guard: KeyGuard) -> None:
+    def __init__(
+        self, answer: aiohttp.ClientResponse, guard: KeyGuard, watch: UpstreamWatch
+    ) -> None:
         self._answer = answer
         self._guard = guard
+        self._watch = watch
+        self._heard = self._failed = False
 
     @property
     def echoed_key(self) -> bool:
@@ -197,16 +251,26 @@ class _Http:
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         try:
             async for part in self._answer.content.iter_any():
+                self._heard = True
                 if clean := self._guard.feed(part):
                     yield clean
             if rest := self._guard.rest():
                 yield rest
         except aiohttp.ServerTimeoutError:
+            self.failed("stops in the middle of an answer")
             raise UpstreamFailedError("upstream_timeout", "timeout") from None
         except (aiohttp.ClientError, OSError) as error:
+            self.failed(f"breaks off in the middle of an answer: {type(error).__name__}")
             raise UpstreamFailedError("upstream_broken", type(error).__name__) from None
 
+    def failed(self, why: str, /) -> None:
+        if not self._failed:
+            self._failed = True
+            self._watch.failed(why)
+
     def close(self) -> None:
+        if self._heard and not self._failed:
+            self._watch.succeeded()
         # Gives the connection back where the body was read to its end, else closes it.
         if self._answer.content.at_eof():
             self._answer.release()
@@ -230,6 +294,9 @@ class _Builtin:
 
     def chunks(self) -> AsyncGenerator[bytes, None]:
         return builtin.stream(self._body, self._pause)
+
+    def failed(self, _why: str, /) -> None:
+        return
 
     def close(self) -> None:
         return
