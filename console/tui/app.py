@@ -17,7 +17,7 @@ from textual.events import Resize
 from textual.widget import Widget
 
 from console.operations.spec import Operation
-from console.tui import crash, lifeline
+from console.tui import crash, lifeline, suspend
 from console.tui.crumbs import crumbs
 from console.tui.described import described
 from console.tui.entry import Entry
@@ -120,6 +120,7 @@ class Frame(Reads, inherit_bindings=False):
         self.entry = self.query_one("#entry", Entry)
         if not self.is_headless:
             lifeline.listen(self.end)
+            suspend.heed_signal(self._driver)
             self._watchers += [
                 asyncio.create_task(lifeline.watch_terminal(self.end)),
                 asyncio.create_task(self.quiet.sweep()),

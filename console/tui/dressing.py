@@ -8,6 +8,7 @@ from typing import Any
 
 from textual.widget import Widget
 
+from console.tui import suspend
 from console.tui.display import DiffApp
 from console.tui.theme import Palette
 from console.tui.themes import Themes
@@ -30,6 +31,20 @@ class Dressed(DiffApp, inherit_bindings=False):
         self._watching: asyncio.Task[None] | None = None
         self._tell_toolkit(palette)
         self.animation_level = "none"
+
+    def action_suspend_process(self) -> None:
+        """Stop the whole job, as a shell expects of Ctrl-Z; say so where none is there."""
+        if self._driver is None or not self._driver.can_suspend:
+            return
+        if why := suspend.why_not():
+            self.refuse_suspend(why)
+            return
+        self._suspend_signal()
+        suspend.stop_job(self._driver)
+
+    def refuse_suspend(self, _why: str) -> None:
+        """Say that it is not suspended, and why; a screen without a line for it rings."""
+        self.bell()
 
     def palette(self) -> Palette:
         """Return the palette in use."""

@@ -25,6 +25,10 @@ class Keyed(Looking):
         self.message = [Ink(" "), Ink(text, token)]
         self.draw_frame()
 
+    def refuse_suspend(self, why: str) -> None:
+        """Say on the hint line why it is not suspended."""
+        self.say(why, "bad")
+
     async def on_event(self, event: Event) -> None:
         """Take keys here, one after another, whatever is in focus.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from textual.events import Event, Key, Paste
 
-from console.tui import crash, lifeline
+from console.tui import crash, lifeline, suspend
 from console.tui.dressing import Dressed
 from console.tui.theme import Palette
 
@@ -33,6 +33,7 @@ class Small(Dressed, inherit_bindings=False):
         """Listen for the signals that end it."""
         if not self.is_headless:
             lifeline.listen(self.end)
+            suspend.heed_signal(self._driver)
         self.app_resume_signal.subscribe(self, lambda _: self.redraw())
         self.opened()
 

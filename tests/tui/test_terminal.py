@@ -4,7 +4,6 @@ import os
 import signal
 import stat
 import time
-from pathlib import Path
 
 import pytest
 from terminal import Terminal
@@ -65,23 +64,6 @@ def test_a_closed_terminal_ends_it(tmp_path):
         screen.see("CRIT")
         screen.hang_up()
         assert screen.wait() in {128 + signal.SIGHUP, -signal.SIGALRM}
-
-
-def test_ctrl_z_and_fg_bring_the_screen_back(tmp_path):
-    with Terminal(tmp_path) as screen:
-        screen.see("CRIT", "gw ok")
-        screen.keys("\x1a")
-        end = time.monotonic() + 5
-        while _state(screen.pid) != "T":
-            assert time.monotonic() < end
-            screen.pump()
-        screen.screen.reset()
-        screen.signal(signal.SIGCONT)
-        screen.see("CRIT", "LOCK", "gw ok")
-
-
-def _state(pid):
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_a_resize_draws_everything_for_the_new_size(tmp_path):
