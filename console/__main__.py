@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from console.streams import hold_streams, say
+
 if TYPE_CHECKING:
     from console.session import Session
 
@@ -27,13 +29,13 @@ _leave_working_directory()
 
 def main() -> int:
     """Run one of the two fronts, importing only that one; return the exit code."""
+    hold_streams()
     argv = sys.argv[1:]
     if argv in (["--version"], ["-V"]):
         # answered here: it is asked in loops, and needs nothing
         from console import __version__  # noqa: PLC0415
 
-        sys.stdout.write(f"pilotctl {__version__}\n")
-        return 0
+        return say(f"pilotctl {__version__}\n")
     from console.cli.main import main as cli  # noqa: PLC0415  # `--version` needs no front
     from console.cli.main import only_common  # noqa: PLC0415
 

@@ -8,8 +8,8 @@ one announced it in the log; another log, never by itself.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import sha256
@@ -37,6 +37,21 @@ def log_folder(profile: Profile, environ: Mapping[str, str]) -> Path:
     place = sha256(str(profile.setting("audit")).encode()).hexdigest()[:12]
     readable = "".join(c for c in profile.name if c.isascii() and (c.isalnum() or c in "-_"))[:40]
     return state_folder(environ) / "logs" / f"{readable}-{place}"
+
+
+@contextmanager
+def _keeping(folder: Path) -> Iterator[None]:
+    """Turn a folder that cannot be read or written into words: what follows is unproven."""
+    try:
+        yield
+    except OSError as error:
+        raise PilotError(
+            "log-pin-not-kept",
+            f"what this console has seen of the log cannot be kept in {folder}: "
+            f"{error.strerror or type(error).__name__}",
+            exit=ExitCode.UNVERIFIED,
+            hint="make that folder yours, or name another: XDG_STATE_HOME=DIR",
+        ) from error
 
 
 class PinnedLog:
@@ -69,9 +84,9 @@ class PinnedLog:
     def _read(self, path: Path) -> str:
         try:
             return path.read_text("ascii").strip()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return ""
-        except (OSError, UnicodeDecodeError) as error:
+        except (PermissionError, UnicodeDecodeError) as error:
             raise PilotError(
                 "log-pin-damaged",
                 f"the pinned log key in {path} cannot be read",
@@ -97,13 +112,14 @@ class PinnedLog:
                 exit=ExitCode.LOG_FAILED,
                 hint="is this the right address? `pilotctl config explain` shows where it is from",
             ) from error
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # linked into place whole: another process reads the key, or none, never a part of it
-        with NamedTemporaryFile(dir=self.folder, prefix="vkey-") as file:
-            file.write(f"{key}\n".encode())
-            file.flush()
-            with suppress(FileExistsError):
-                os.link(file.name, self.key_file)
+        with _keeping(self.folder):
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # linked into place whole: another process reads the key, or none, never a part of it
+            with NamedTemporaryFile(dir=self.folder, prefix="vkey-") as file:
+                file.write(f"{key}\n".encode())
+                file.flush()
+                with suppress(FileExistsError):
+                    os.link(file.name, self.key_file)
         return self.pinned_key()
 
     def check(self, note: str) -> Flow[TrustedHead]:
@@ -111,10 +127,15 @@ class PinnedLog:
 
         A head older than the pin is taken where the log proves that it grew from it.
         """
-        from console.trust.checkpoint import open_checkpoint  # noqa: PLC0415  # see `monitor`
-        from console.trust.note import VerifierKey  # noqa: PLC0415
+        from console.trust.note import VerifierKey  # noqa: PLC0415  # see `monitor`
 
         key = VerifierKey.parse((yield from self.key()))
+        with _keeping(self.folder):
+            return (yield from self._checked(note, key))
+
+    def _checked(self, note: str, key: VerifierKey) -> Flow[TrustedHead]:
+        from console.trust.checkpoint import open_checkpoint  # noqa: PLC0415  # see `monitor`
+
         try:
             head = open_checkpoint(note.encode(), key, origin=key.name).checkpoint
         except PilotError as error:

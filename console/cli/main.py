@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,6 +12,7 @@ from console.cli.stderr import Stderr
 from console.cli.terminal import Terminal
 from console.errors import ExitCode, PilotError
 from console.operations.index import NOUNS
+from console.streams import closed_pipe, say
 
 if TYPE_CHECKING:
     from console.cli.context import Context, Picker
@@ -55,7 +55,7 @@ def told(work: Callable[[], int], argv: Sequence[str], environ: Mapping[str, str
     except Exception as error:
         # by name: importing the writer of results would make every error wait for it
         if type(error).__name__ == "ClosedPipe":
-            return _closed_pipe()
+            return closed_pipe()
         stderr.error(_bug(error, environ))
         return int(ExitCode.FAILED)
 
@@ -112,13 +112,11 @@ def _is_glued(word: str) -> bool:
 def _dispatch(line: CommandLine) -> int:
     leading, rest = split_leading(line.argv)
     if rest and rest[0] in {"-h", "--help"}:
-        _say(root_help())
-        return ExitCode.DONE
+        return say(root_help())
     if rest and rest[0] in {"-V", "--version"}:
         from console import __version__  # noqa: PLC0415  # usually answered before this
 
-        _say(f"pilotctl {__version__}\n")
-        return ExitCode.DONE
+        return say(f"pilotctl {__version__}\n")
     if not rest:
         from console.cli.parser import usage  # noqa: PLC0415  # help must not wait for argparse
 
@@ -149,8 +147,7 @@ def _operation(noun: str, words: list[str], line: CommandLine) -> int:
             hint=f"see pilotctl {noun} --help",
         )
     if rest[0] in {"-h", "--help"}:
-        _say(noun_help(noun, list(operations.values())))
-        return ExitCode.DONE
+        return say(noun_help(noun, list(operations.values())))
     if meant := BY_HAND.get((noun, rest[0])):
         return _builtin(meant[0], [*leading, *meant[1:], *rest[1:]], line)
     if rest[0] not in operations:
@@ -158,8 +155,7 @@ def _operation(noun: str, words: list[str], line: CommandLine) -> int:
     op = operations[rest[0]]
     flags = [*leading, *rest[1:]]
     if _asks_help(flags):
-        _say(operation_parser(op).format_help())
-        return ExitCode.DONE
+        return say(operation_parser(op).format_help())
     parsed = parse_operation(op, flags)
     from console.cli.execute import execute  # noqa: PLC0415  # a usage error needs none of it
 
@@ -189,15 +185,6 @@ def _asks_help(words: Sequence[str]) -> bool:
     return "--help" in before or "-h" in before
 
 
-def _say(text: str) -> None:
-    """Write help without what results need."""
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise SystemExit(_closed_pipe()) from None
-
-
 def _wants_json(argv: Sequence[str]) -> bool:
     for at, word in enumerate(argv):
         following = argv[at + 1] if at + 1 < len(argv) else ""
@@ -206,12 +193,6 @@ def _wants_json(argv: Sequence[str]) -> bool:
         if word in {"-ojson", "-ojsonl", "--output=json", "--output=jsonl"}:
             return True
     return False
-
-
-def _closed_pipe() -> int:
-    # the interpreter would complain when it flushes at the end
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return int(ExitCode.CLOSED_PIPE)
 
 
 def _bug(error: Exception, environ: Mapping[str, str]) -> PilotError:

@@ -7,7 +7,7 @@ cut, and cuts nothing in a pipe.
 
 from __future__ import annotations
 
-import os
+import errno
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, get_args, get_origin
@@ -25,6 +25,7 @@ from console.present.columns import Column, answer_name, columns_of, name_of, te
 from console.present.data import as_csv, as_json, as_json_line
 from console.present.detail import detail_lines
 from console.present.safe import safe, toml_escaped
+from console.streams import closed_pipe
 
 FORMATS = ("table", "json", "jsonl", "csv", "name")
 
@@ -157,20 +158,16 @@ class Output:
             sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
             sys.stdout.buffer.flush()
         except BrokenPipeError as error:
-            _let_go()
+            closed_pipe()
             raise ClosedPipe from error
         except OSError as error:
-            _let_go()
+            closed_pipe()  # what waits to be written would stop the note
+            if error.errno == errno.EBADF:
+                self._stderr.note("standard output is closed: the answer could not be printed")
+                raise ClosedPipe from error
             raise PilotError(
                 "output-failed", f"standard output cannot be written: {error.strerror}"
             ) from error
-
-
-def _let_go() -> None:
-    """Forget what standard output would not take: it would fail again when Python ends."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 def _whole(value: Any, terminal: Terminal) -> list[str]:

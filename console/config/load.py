@@ -142,7 +142,7 @@ class _Document:
     def read(cls, file: Path, *, must_exist: bool) -> _Document:
         try:
             text = file.read_text("utf-8")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             if must_exist:
                 raise PilotError(
                     "config-missing",
