@@ -346,7 +346,7 @@ def test_help_loads_the_table_of_contents_and_no_library(loaded, bare):
     code, modules = loaded("--help")
     assert code == 0
     assert "console.operations.index" in modules
-    assert len(ours(modules)) <= 16
+    assert len(ours(modules)) <= 17
     assert not foreign(modules, bare)
     assert not modules & {"argparse", "asyncio", "ssl", "socket", "console.operations.spec"}
     assert len(modules - bare) <= 80
