@@ -78,6 +78,10 @@ def why_not(op: Operation, link: Link) -> str:
     operator = link.operator
     if operator is not None and not may(operator.roles, op.role):
         return f"needs the role {op.role}; you are {', '.join(operator.roles) or 'nobody'}"
+    if op.direction is Direction.CLOSES or op.effect is Effect.READ:
+        return ""
+    if operator is not None and operator.frozen:
+        return f"you are frozen: an admin, or the pilot's owner, can thaw {operator.name}"
     if op.direction is not Direction.OPENS:
         return ""
     if link.read_only:

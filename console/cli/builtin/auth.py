@@ -68,7 +68,7 @@ def run(argv: list[str], context: Context) -> int:
             SignIn(
                 api=api,
                 address=address,
-                state="signed in",
+                state="frozen" if who.frozen else "signed in",
                 operator=who.name,
                 roles=who.roles,
                 token=token,

@@ -400,28 +400,35 @@ def save(conn: Connection, account: OperatorAccount) -> None:
 def publish(conn: Connection, *, after: int = 0) -> None:
     """Make the next roster of what is kept now: every service decides by it from then on.
 
-    It is newer than number `after` too.
+    It is newer than number `after` too. Nothing is made where it would say nothing new.
     """
+    before, now = kept.roster(conn), entries(conn)
+    newest = max(after, before.sequence)
+    if now != before.entries or newest > before.sequence:
+        kept.keep(conn, Roster(sequence=newest + 1, entries=now))
+
+
+def entries(conn: Connection) -> list[Entry]:
+    """Return every account as the services are to know it, by name."""
     tokens: dict[str, list[RosterToken]] = {}
     for row in conn.execute(select(TOKENS)):
         held = RosterToken(id=row.id, hint="", sha256=row.sha256, ends_at=row.ends_at)
         tokens.setdefault(row.name, []).append(held)
-    entries = []
+    found = []
     for each in conn.execute(select(ACCOUNTS.c.body).order_by(ACCOUNTS.c.name)).scalars():
         hints = {token.id: token.hint for token in each.tokens}
         mine = [
             msgspec.structs.replace(token, hint=hints.get(token.id, ""))
             for token in tokens.get(each.slug, [])
         ]
-        entries.append(
+        found.append(
             Entry(
                 name=each.slug, kind=each.kind, uid=_uid_or_none(each), roles=each.roles,
                 groups=each.groups, generation=each.generation, tokens=mine,
                 thaws=each.thaws, standing=each.standing,
             )
         )  # fmt: skip
-    newest = max(after, kept.roster(conn).sequence)
-    kept.keep(conn, Roster(sequence=newest + 1, entries=entries))
+    return found
 
 
 def _mark(account: OperatorAccount, by: str, reason: str, ask: Ask) -> Mark:

@@ -38,22 +38,18 @@ def sync_configured_operators(
     )
     silent = by_default and not rows
     known = {row.slug: row for row in rows}
-    changed = False
     for each in named.values():
         before = known.get(each.name)
         after = _named(each, before, at)
         if after == before:
             continue
         accounts.save(conn, after)
-        changed = True
         if not silent:
             _record(conn, _action(before, after), after, before, at)
     for row in rows:
         if row.standing and row.slug not in named:
             _remove(conn, row, at)
-            changed = True
-    if changed:
-        accounts.publish(conn)
+    accounts.publish(conn)
 
 
 def _named(operator: Operator, before: OperatorAccount | None, at: datetime) -> OperatorAccount:

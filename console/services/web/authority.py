@@ -9,8 +9,9 @@ Requests in progress and streams end as soon as their caller is refused.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ from console.services.operators.roster import (
     hash_of,
 )
 from console.services.store import checked_by
+from console.services.web.ask import Ask
 
 
 class Claim(NamedTuple):
@@ -61,14 +63,19 @@ class Authority:
         _judge_again(self._identities.directory, claim, now())
 
     @contextmanager
-    def in_transactions(self, claim: Claim) -> Iterator[None]:
-        """Judge again first of all in every transaction that begins in this block."""
+    def in_transactions(self, claim: Claim) -> Iterator[Callable[[Ask], Ask]]:
+        """Judge again first of all in every transaction that begins in this block.
+
+        What is yielded returns a request with what its caller may do by that judgement.
+        """
+        found = claim.caller.operator
 
         def check(conn: Connection) -> None:
-            _judge_again(kept.directory(conn, self._identities), claim, now())
+            nonlocal found
+            found = _judge_again(kept.directory(conn, self._identities), claim, now()).operator
 
         with checked_by(check):
-            yield
+            yield lambda ask: replace(ask, operator=found)
 
     @contextmanager
     def in_progress(self, claim: Claim) -> Iterator[None]:
@@ -98,7 +105,9 @@ class Authority:
                 if task not in self._refused:
                     raise
                 task.uncancel()
-            self.judge(claim)
+                self.judge(claim)
+                # refused a moment ago, and not any more: it was on its way meanwhile
+                raise _lost(claim, "was refused") from None
 
     def end_refused(self) -> None:
         """End what is in progress for whoever is refused by now: cut, expired or replaced."""
@@ -116,15 +125,20 @@ class Authority:
         return asyncio.get_running_loop().call_later(seconds, self.end_refused)
 
 
-def _judge_again(directory: Directory, claim: Claim, at: datetime) -> None:
+def _judge_again(directory: Directory, claim: Claim, at: datetime) -> Caller:
     caller = _judge(directory, claim.route, claim.uid, claim.token_sha256, at)
     was = claim.caller
     if (caller.operator.name, caller.generation) != (was.operator.name, was.generation):
-        raise refusal(
-            "not-an-operator",
-            f"{was.operator.name} was cut off while this request was on its way",
-            mend="send it again: nothing was changed",
-        )
+        raise _lost(claim, "was cut off")
+    return caller
+
+
+def _lost(claim: Claim, how: str) -> PilotError:
+    return refusal(
+        "not-an-operator",
+        f"{claim.caller.operator.name} {how} while this request was on its way",
+        mend="send it again: nothing was changed",
+    )
 
 
 def _judge(

@@ -276,8 +276,8 @@ class Web:
                 await self._first_use(ask, caller.by)
 
     async def _read(self, handler: Handler, claim: Claim, ask: Ask) -> Any:
-        with self._authority.in_transactions(claim):
-            return await self._store.read(lambda conn: handler(conn, ask))
+        with self._authority.in_transactions(claim) as judged:
+            return await self._store.read(lambda conn: handler(conn, judged(ask)))
 
     async def _wait(self, handler: AsyncHandler, claim: Claim, ask: Ask) -> Any:
         with (
@@ -314,14 +314,14 @@ class Web:
         def change(conn: Connection) -> tuple[Any, bool]:
             if kept := idempotency.earlier(conn, **about):
                 return kept, True
-            answer = handler(conn, ask)
+            answer = handler(conn, judged(ask))
             status = 201 if ask.route and ask.route.created else 200
             redacted = answer.redacted() if hasattr(answer, "redacted") else answer
             kept = idempotency.Kept(status, encode(redacted), etag_of(answer))
             idempotency.keep(conn, **about, answer=kept, at=ask.now)
             return answer, False
 
-        with self._authority.in_transactions(claim):
+        with self._authority.in_transactions(claim) as judged:
             answer, replayed = await self._store.write(change)
         if replayed:
             headers = {"Idempotent-Replayed": "true"}
@@ -338,10 +338,10 @@ class Web:
         """Do the write and undo it: a dry run sees every check that the write would."""
 
         def change(conn: Connection) -> Any:
-            raise _RehearsedError(handler(conn, ask))
+            raise _RehearsedError(handler(conn, judged(ask)))
 
         try:
-            with self._authority.in_transactions(claim):
+            with self._authority.in_transactions(claim) as judged:
                 return await self._store.write(change)
         except _RehearsedError as end:
             return Answer(200, encode(end.answer))
