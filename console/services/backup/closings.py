@@ -43,11 +43,11 @@ CLOSINGS = (
     Closing("pilot.close", ("pilot.close",), "gateway", keep_gateway.end),
     Closing(
         "grant.suspend", ("grant.suspend",), "gateway", keep_gateway.suspend,
-        lifted_by=("grant.resume",), source="gateway",
+        lifted_by=("grant.resume", "suspension.lift"), source="gateway",
     ),
     Closing(
         "partner.suspend", ("partner.suspend",), "gateway", keep_gateway.suspend,
-        lifted_by=("partner.resume",),
+        lifted_by=("partner.resume", "suspension.lift"),
     ),
     Closing(
         "terms.publish", ("grant.suspend",), "gateway", keep_gateway.suspend_lapsed,

@@ -191,7 +191,7 @@ class _Restore:
         """Return the commands that the owner runs next, in order."""
         out = ["pilotctl up"]
         names = [each for each in kept.operators_cut if not each.startswith("break-glass-")]
-        out += [f"pilotctl operator restore {each} --reason '…'" for each in names]
+        out += [f"pilotctl owner restore {each} --reason '…'" for each in names]
         if kept.tokens_ended:
             out += ["pilotctl operator token NAME --reason '…' --secret-file PATH"]
         if kept.tokens_ended or len(names) != len(kept.operators_cut):

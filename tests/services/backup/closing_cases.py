@@ -343,3 +343,13 @@ def _(rig: Rig) -> Iterator[Look | None]:
         return refused(rig, key) and rig.do("pilot.show", pilot="calypso").state == "closed"
 
     yield look
+
+
+@closes("operator.freeze")
+def _(rig: Rig) -> Iterator[Look | None]:
+    rig.do("operator.add", operator="hasty", roles=["admin"], reason=WHY)
+    rig.do("operator.freeze", operator="hasty", reason=WHY)
+    rig.do("operator.thaw", operator="hasty", reason=WHY)
+    yield None
+    rig.do("operator.freeze", operator="hasty", reason=WHY)
+    yield lambda: _account(rig, "hasty").state in {"frozen", "cut"}

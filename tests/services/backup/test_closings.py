@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
@@ -24,11 +25,13 @@ LOSSES = {
     "the audit store": ["audit.db"],
     "every store": ["policy.db", "gateway.db", "audit.db", "point-gw-1.db", "point-gw-2.db"],
     "the log and its store": ["audit.db", "log"],
-    "everything": ["*"],
 }
 """What is gone when the backup is restored, by name."""
 
-CARRIED = {"operator.add", "operator.restore", "partner.add-network", "partner.add-subprocessor"}
+CARRIED = {
+    "operator.add", "operator.restore", "operator.thaw", "partner.add-network",
+    "partner.add-subprocessor",
+}  # fmt: skip
 """Rows of the table that open: what they left is what a later closing narrows."""
 
 
@@ -80,9 +83,11 @@ class Pilot:
         words = ("restore", self.archive, "--reason", WHY, "--yes", *self.sealed, *more)
         return json.loads(self.rig.ok(*words, "-o", "json"))  # type: ignore[no-any-return]
 
-    def start(self, lock: object) -> None:
-        """Start the services and release the lock of the restore."""
+    def start(self, lock: object, *, repin: str = "") -> None:
+        """Start the services, trust the new log if there is one, and release the lock."""
         supervisor.start(self.rig.home, program=nursery.program("console.services.supervisor"))
+        if repin:
+            self.rig.ok("log", "repin", "--confirm", repin)
         self.rig.ok("lock", "release", str(lock), "--reason", WHY, "--yes")
 
 
@@ -121,51 +126,56 @@ def check(pilot: Pilot, loss: str) -> None:
         supervisor.stop(pilot.rig.home)
 
 
-def test_what_was_closed_after_a_backup_stays_closed_whatever_was_lost(
-    pilot: Pilot, request: pytest.FixtureRequest
-) -> None:
-    seed = random.randrange(1 << 16)
-    loss = random.Random(seed).choice(sorted(set(LOSSES) - {"everything"}))
-    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print(f"\nclosings x restore: seed {seed}, lost: {loss}")
-    check(pilot, loss)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("loss", sorted(set(LOSSES) - {"everything"}))
-def test_what_was_closed_after_a_backup_stays_closed_by_each_loss(pilot: Pilot, loss: str) -> None:
-    check(pilot, loss)
-
-
-@pytest.mark.parametrize("keep_keys", [pytest.param(False, marks=pytest.mark.long), True])
-def test_on_a_machine_that_knows_nothing_newer_tokens_and_operators_end_too(
-    pilot: Pilot, *, keep_keys: bool
-) -> None:
+def check_fresh(pilot: Pilot, *, keep_keys: bool) -> None:
+    """Restore where nothing newer can be known: what may have ended has ended."""
     rig = pilot.rig
-    said = pilot.restored(LOSSES["everything"], *(["--keep-keys"] if keep_keys else []))
+    said = pilot.restored(["*"], *(["--keep-keys"] if keep_keys else []))
     assert (said["keys_ended"] == 0) is keep_keys
-    assert said["tokens_ended"] == 4
-    assert {"mallory", "leaky", "demoted", "break-glass-1"} == set(said["operators_cut"])  # type: ignore[call-overload]
+    assert said["tokens_ended"] >= 4  # type: ignore[operator]
+    assert {"mallory", "leaky", "demoted", "hasty", "break-glass-1"} <= set(
+        said["operators_cut"]  # type: ignore[call-overload]
+    )
     commands = said["next"]
     assert isinstance(commands, list)
     assert commands[0] == "pilotctl up"
-    assert "pilotctl operator restore leaky --reason '…'" in commands
+    assert "pilotctl owner restore leaky --reason '…'" in commands
     assert any(each.startswith("pilotctl break-glass seal --replace") for each in commands)
-    supervisor.start(rig.home, program=nursery.program("console.services.supervisor"))
+    pilot.start(said["lock_id"], repin=str(said["origin"]))
     try:
-        rig.ok("log", "repin", "--confirm", str(said["origin"]))
-        rig.ok("lock", "release", str(said["lock_id"]), "--reason", WHY, "--yes")
         for name in ("operator.cut", "operator.token", "break-glass.seal"):
             rig.until(pilot.looks[name], what=name)
         if not keep_keys:
-            living = [
-                each for each in rig.do("key.list", limit="0").items if each.state != "revoked"
-            ]
-            assert not living
-        # The owner's next command works, and gives a new account nothing of the old one.
-        rig.ok("operator", "restore", "leaky", "--reason", WHY, "--yes")
+            states = {each.state for each in rig.do("key.list", limit="0").items}
+            assert states == {"revoked"}
+        # The owner's next command works, and gives nothing back of what the account had.
+        rig.ok("owner", "restore", "leaky", "--reason", WHY, "--yes")
         fresh = str(rig.do("operator.token", operator="leaky", reason=WHY).secret)
         assert signs_in(rig, fresh, "lock.list")
         assert pilot.looks["operator.token"]()
     finally:
         supervisor.stop(rig.home)
+
+
+Check = Callable[[Pilot], None]
+
+CHECKS: dict[str, Check] = {
+    **{f"{loss} is lost": partial(check, loss=loss) for loss in LOSSES},
+    "a fresh machine": partial(check_fresh, keep_keys=False),
+    "a fresh machine, keys kept": partial(check_fresh, keep_keys=True),
+}
+
+
+def test_what_was_closed_after_a_backup_stays_closed(
+    pilot: Pilot, request: pytest.FixtureRequest
+) -> None:
+    seed = random.randrange(1 << 16)
+    name = random.Random(seed).choice(sorted(CHECKS))
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print(f"\n{len(CASES)} closings x restore, seed {seed}: {name}")
+    CHECKS[name](pilot)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", sorted(CHECKS))
+def test_what_was_closed_after_a_backup_stays_closed_by_each_loss(pilot: Pilot, name: str) -> None:
+    CHECKS[name](pilot)
