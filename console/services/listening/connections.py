@@ -1,9 +1,10 @@
 """The connections that one process holds: who has how many, and which goes for another.
 
 A connection is in several shares at once: its user's or address's, all strangers', the
-whole. Where a share is full, a newcomer takes the place of the oldest connection in it that
-is answering nothing: those first whose caller never showed who it is. So nobody who only
-connects keeps anybody else out, and what is being answered is never cut for a newcomer.
+whole. Where a share is full, a newcomer takes the place of another that is answering nothing:
+the oldest of whoever has the most of them, and those whose caller never showed who it is count
+several times. So nobody who only connects, or sends a body slowly, keeps anybody else out, and
+what is being answered is never cut for a newcomer.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from aiohttp import web
@@ -23,6 +24,9 @@ from console.services.listening.bounds import (
     STRANGERS_CONNECTIONS,
     Bounds,
 )
+
+UNKNOWN_WEIGHT = 4
+"""How many connections of a known caller one of an unknown counts for."""
 
 
 class Share(NamedTuple):
@@ -48,7 +52,7 @@ class Connection:
     """One connection: what it waits for, and since when (seconds of the event loop)."""
 
     __slots__ = (
-        "head_bytes", "head_since", "is_known", "on_made", "peer", "request", "since", "sock",
+        "head_bytes", "head_since", "holder", "on_made", "peer", "request", "since", "sock",
         "stall", "task", "transport", "writes",
     )  # fmt: skip
 
@@ -62,8 +66,8 @@ class Connection:
         self.transport: asyncio.Transport | None = None
         self.request: web.BaseRequest | None = None
         """The request that is being answered."""
-        self.is_known = peer.privileged
-        """Its caller has shown a key or a token that is good here."""
+        self.holder = peer.shares[0].name if peer.privileged else ""
+        """Whose it is: the partner or operator whose key or token was shown; empty before."""
         self.since = at
         """When it began to wait for a request, or to answer one."""
         self.head_since: float | None = None
@@ -73,6 +77,11 @@ class Connection:
         """How often the caller took all that was written for it."""
         self.stall: tuple[float, int, int] | None = None
         """When the caller was last seen to take nothing, and how much was left."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its caller has shown a key or a token that is good here."""
+        return bool(self.holder)
 
     @property
     def is_receiving(self) -> bool:
@@ -134,7 +143,7 @@ class Connections:
         for share in connection.peer.shares:
             held = self._shares.get(share.name, {})
             if len(held) >= share.most:
-                victim = _oldest(held)
+                victim = _first_to_go(held)
                 if victim is None:
                     self.counts["refused connections"] += 1
                     return False
@@ -168,7 +177,7 @@ class Connections:
 
     def free_one(self) -> None:
         """Drop the oldest connection that answers nothing and is no operator's, if there is one."""
-        victim = _oldest({each: None for each in self._all if not each.peer.privileged})
+        victim = _first_to_go(each for each in self._all if not each.peer.privileged)
         if victim is not None:
             self.counts["displaced connections"] += 1
             self.remove(victim)
@@ -213,19 +222,21 @@ class Connections:
         return None
 
 
-def _oldest(held: dict[Connection, None]) -> Connection | None:
+def _first_to_go(held: Iterable[Connection]) -> Connection | None:
     """Return which goes first of those that are not being answered, or None."""
-    known = receiving = None
+    first: dict[str, Connection] = {}
+    weights: Counter[str] = Counter()
     for each in held:
         if each.is_serving:
             continue
-        if not each.is_known:
-            return each
-        if each.is_receiving:
-            receiving = receiving or each
-        else:
-            known = known or each
-    return known or receiving
+        holder = each.holder
+        weights[holder] += 1 if holder else UNKNOWN_WEIGHT
+        known = first.setdefault(holder, each)
+        if known.is_receiving and not each.is_receiving:
+            first[holder] = each
+    if not weights:
+        return None
+    return first[max(weights, key=weights.__getitem__)]
 
 
 def _stalled(

@@ -170,7 +170,7 @@ def connection_of(request: web.BaseRequest) -> Connection | None:
     return protocol.connection if isinstance(protocol, BoundedProtocol) else None
 
 
-def mark_known(request: web.BaseRequest) -> None:
-    """Note that a request's caller showed a key or a token that is good here."""
+def mark_known(request: web.BaseRequest, holder: str) -> None:
+    """Note that a request's caller showed a key or a token of `holder` that is good here."""
     if (connection := connection_of(request)) is not None:
-        connection.is_known = True
+        connection.holder = holder

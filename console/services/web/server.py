@@ -242,7 +242,7 @@ class Web:
     async def _contract(self, route: Route, do: Do, request: web.Request) -> web.StreamResponse:
         claim = self._authority.claim(route, peer_uid(request), asked.bearer(request))
         operator = claim.caller.operator
-        listening.mark_known(request)
+        listening.mark_known(request, operator.name)
         with self._authority.receiving(claim):
             raw = await asked.body(request, MOST_BYTES)
         query, validate_only = asked.query(request, route)

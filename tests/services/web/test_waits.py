@@ -247,6 +247,24 @@ class Nothing:
         pass
 
 
+class Received:
+    """A request whose body is still awaited."""
+
+    @property
+    def content(self) -> Received:
+        return self
+
+    def is_eof(self) -> bool:
+        return False
+
+
+class Answered(Received):
+    """A request that is here."""
+
+    def is_eof(self) -> bool:
+        return True
+
+
 def peers(connections: Connections) -> Callable[..., Connection]:
     """Return what admits a connection of a peer, or None where it is refused."""
 
@@ -286,25 +304,35 @@ def test_a_newcomer_takes_the_oldest_unknown_place_and_never_one_that_is_being_a
     admit = peers(connections)
     network = connections.bounds.network
 
-    class Content:
-        def is_eof(self) -> bool:
-            return True
-
-    class Request:
-        content = Content()
-
     peer = connections.of_address("192.0.2.1", is_proxy=True)
     first = [admit(peer) for _ in range(network)]
-    first[0].request = Request()
-    first[1].is_known = True
+    first[0].request = Answered()
+    first[1].holder = "acme"
     assert admit(peer)
     assert first[0] in set(connections)
     assert first[1] in set(connections)
     assert first[2] not in set(connections)
     for each in connections:
-        each.request = Request()  # type: ignore[assignment]
+        each.request = Answered()  # type: ignore[assignment]
     assert admit(peer) is None
     assert connections.counts["refused connections"] == 1
+
+
+def test_of_those_who_are_known_the_one_with_the_most_gives_way() -> None:
+    connections = Connections(Bounds(total=64))
+    admit = peers(connections)
+    peer = connections.of_address("192.0.2.1", is_proxy=True)
+    honest = [admit(peer) for _ in range(4)]
+    greedy = [admit(peer) for _ in range(connections.bounds.network - 4)]
+    for each in honest:
+        each.holder = "honest"
+    for each in greedy:
+        each.holder = "greedy"
+        each.request = Received()
+    for _ in range(500):
+        admit(peer).holder = "greedy"
+        admit(peer).holder = ""
+    assert set(honest) <= set(connections)
 
 
 def test_an_address_has_its_share_and_a_declared_proxy_the_networks() -> None:

@@ -117,7 +117,7 @@ class Listener:
         if token.startswith(probe.PREFIX):
             question = probe.read(self._keys.probe, token, time.time())
             if question is not None and PATHS.get(request.path) == question.route:
-                mark_known(request)
+                mark_known(request, probe.PREFIX)
                 return self._probed(draft, question)
         asked = Asked(
             route=PATHS.get(request.path, ""),
@@ -138,7 +138,7 @@ class Listener:
         if early.key is None:
             draft.decided(asked, early, self._point.snapshot.sequence)
             return await self._decline(request, draft, early)
-        mark_known(request)
+        mark_known(request, early.key.partner)
         try:
             body = await body_of(request, RouteName(asked.route))
         except RefusedError as refused:
