@@ -2,7 +2,8 @@
 
 `WHERE` is a Unix socket's path, or `host:port`, or `tls:host:port`. `SORT` is `idle`, `line`,
 `head` or `body`: how much each connection says of a request. The key for `body` comes on
-standard input. Whatever the other side closes is opened again, until standard input ends.
+standard input. Whatever the other side closes is opened again, about 100 a second, until
+standard input ends.
 Prints a line once everything was opened, and at the end how many connections it made.
 """
 
@@ -64,7 +65,7 @@ def main() -> None:
     told = False
     while True:
         missing = count - (len(lines.get_map()) - 1)
-        for _ in range(min(missing, 50)):
+        for _ in range(min(missing, 1 if told else 50)):
             line = connect(where, said)
             made += 1
             if line is not None:
