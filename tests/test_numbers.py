@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -15,11 +17,14 @@ from hypothesis import strategies as st
 from console.cli.terminal import columns
 from console.errors import ExitCode, PilotError
 from console.model.number import MAX_DIGITS, whole_number
+from console.model.toml_text import toml_table
 from console.net.wire import Answer, retry_after
 from console.operations import limits_text
 from console.operations.index import all_operations
+from console.operations.pilot_toml import read as read_pilot
 from console.operations.spec import Kind, fields
 from console.operations.values import moment, parse, seconds, stage
+from console.services.web.decode import strictly
 from console.trust.proof import parse_proof
 from console.trust.tiles import parse_tile_path
 from console.tui.command import matcher
@@ -113,3 +118,25 @@ def test_one_place_decides_what_a_digit_is():
         if re.search(r"\.is(digit|decimal|numeric)\(", line)
     ]
     assert found == []
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 5000, "-" + "1" * 4301])
+def test_a_file_with_a_number_that_nobody_can_read_is_no_toml(value):
+    with pytest.raises(tomllib.TOMLDecodeError):
+        toml_table(f"content_days = {value}")
+    with pytest.raises(PilotError) as refused:
+        read_pilot(f"content_days = {value}")
+    assert refused.value.exit is ExitCode.USAGE
+
+
+class Body(msgspec.Struct):
+    threshold: float = 0.0
+    count: int = 0
+    more: Any = None
+
+
+@pytest.mark.parametrize("member", ["threshold", "count", "more"])
+@pytest.mark.parametrize("value", ["9" * 5000, "-" + "1" * 4301, "1e400", "[" * 5000, "0\x1f"])
+def test_a_body_with_such_a_number_is_refused_and_never_a_fault_of_ours(member, value):
+    refused = refusal(lambda: strictly(f'{{"{member}": {value}}}'.encode(), Body))
+    assert refused is None or refused.code in {"malformed", "invalid"}

@@ -19,6 +19,7 @@ from console.config.bindings import TABLES, Binding, entries
 from console.config.paths import config_file, local_home
 from console.config.schema import BY_NAME, SETTINGS, TOP_LEVEL, Setting, Tier
 from console.errors import ExitCode, PilotError
+from console.model.toml_text import toml_table
 
 LOCAL = "local"
 """The built-in profile: the services of `pilotctl up` on this machine."""
@@ -156,7 +157,7 @@ class _Document:
                 "config-unreadable", f"{file} cannot be read: {error}", exit=ExitCode.USAGE
             ) from error
         try:
-            table = tomllib.loads(text)
+            table = toml_table(text)
         except tomllib.TOMLDecodeError as error:
             raise PilotError(
                 "config-malformed", f"{file} is not TOML: {error}", exit=ExitCode.USAGE

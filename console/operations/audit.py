@@ -10,6 +10,7 @@ from console.api.engines import Engines
 from console.api.flow import Flow
 from console.errors import ExitCode, PilotError
 from console.model.audit import Event, EventProof, LogCheck
+from console.model.number import whole_number
 from console.model.stored import Page
 from console.operations.closing import check_proof
 from console.operations.listing import pages
@@ -87,8 +88,9 @@ def proof(p: ShowEvent, at: Engines, _plan: Plan | None) -> Flow[EventProof]:
     event = check_proof(answer.proof, size=head.size, root=head.root)
     metadata = event.get("metadata")
     proven = metadata.get("uid") if isinstance(metadata, dict) else None
-    if p.event.isascii() and p.event.isdigit():
-        named = answer.proof.index == int(p.event[:18]) and answer.event_id == proven
+    index = whole_number(p.event)
+    if index is not None:
+        named = answer.proof.index == index and answer.event_id == proven
     else:
         named = answer.event_id == p.event == proven
     if not named:

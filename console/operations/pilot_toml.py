@@ -14,6 +14,7 @@ from console.errors import ExitCode, PilotError
 from console.model.access import CapabilityText, PilotText, Stage
 from console.model.limits import UNLIMITED
 from console.model.number import whole_number
+from console.model.toml_text import toml_table
 from console.operations import limits_text
 from console.operations.values import length, seconds
 
@@ -85,7 +86,7 @@ def _capability(capability: CapabilityText) -> dict[str, Any]:
 def read(text: str) -> PilotText:
     """Return the pilot that a file describes. Raises exit 2 with the line of what is wrong."""
     try:
-        plain = tomllib.loads(text)
+        plain = toml_table(text)
     except tomllib.TOMLDecodeError as error:
         raise PilotError("bad-file", f"it is no TOML: {error}", exit=ExitCode.USAGE) from error
     _known(text, plain, (), _PILOT)

@@ -23,6 +23,7 @@ from console.errors import ExitCode, PilotError
 from console.model.account import is_reserved
 from console.model.operator import Operator, Role
 from console.model.text import SLUG_PATTERN
+from console.model.toml_text import toml_table
 from console.services.home import Home, prepare, secret_file
 from console.services.tls import Certificate
 
@@ -175,7 +176,7 @@ class _Reader:
         self.home = home
         self.lines = text.splitlines()
         try:
-            self.values = tomllib.loads(text)
+            self.values = toml_table(text)
         except tomllib.TOMLDecodeError as error:
             raise _broken(f"{home.config}: {error}") from error
 

@@ -20,6 +20,8 @@ from rich.errors import StyleSyntaxError
 from rich.style import Style
 from textual.theme import BUILTIN_THEMES, Theme
 
+from console.model.toml_text import toml_table
+
 SCHEMA = 1
 MOST_BYTES = 64 * 1024
 
@@ -136,7 +138,7 @@ class Palette(NamedTuple):
 def parse(text: str) -> Palette:
     """Return the theme that `text` describes. Raises `ThemeError` naming the key."""
     try:
-        data = tomllib.loads(text)
+        data = toml_table(text)
     except tomllib.TOMLDecodeError as error:
         raise ThemeError(str(error)) from None
     for key in data:

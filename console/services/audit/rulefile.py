@@ -23,6 +23,7 @@ from typing import Any, get_type_hints
 from console.errors import ExitCode, PilotError
 from console.model.audit import Event, Severity
 from console.model.rule import SPEND, Tuning
+from console.model.toml_text import toml_table
 from console.model.traffic import CallRecord
 from console.services.audit.counting import MOST_IN_WINDOW
 from console.services.audit.rule import Condition, Rule, Value
@@ -114,7 +115,7 @@ class _File:
         self.revision = sha256(raw).hexdigest()
         try:
             self.text = raw.decode()
-            self.content: dict[str, Any] = tomllib.loads(self.text)
+            self.content: dict[str, Any] = toml_table(self.text)
         except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise self.wrong("", str(error)) from None
 

@@ -21,6 +21,7 @@ from sqlalchemy import Connection, select
 from console.api.problems import refusal
 from console.errors import PilotError
 from console.model.audit import Event, LogFinding, StoreComparison
+from console.model.number import whole_number
 from console.model.stored import Page
 from console.services.audit import ledger, search
 from console.services.audit.leaf import BadLeaf, read_leaf
@@ -131,9 +132,10 @@ class StoreCheck:
     def compare(self, conn: Connection, ask: Ask) -> StoreComparison:
         """Answer `log.compare`: `MAX_COMPARED` entries at most, from `from` on."""
         said = ask.query.get("from", "") or "0"
-        if not (said.isascii() and said.isdigit() and len(said) < 18):
+        start = whole_number(said)
+        if start is None:
             raise refusal("malformed", f"from: not an index: {said[:40]!a}")
-        log, start = self._log(conn), int(said)
+        log = self._log(conn)
         size = log.size if log else 0
         end = min(size, start + MAX_COMPARED)
         faults = self._faults(conn, log, start, end) if log else {}
@@ -262,10 +264,8 @@ class StoreCheck:
 
     def _lost(self, log: _Log, named: str) -> Event | None:
         """Return an event that the store has lost, by its index or, after a pass, its id."""
-        if named.isascii() and named.isdigit():
-            indices: Sequence[int] = [int(named[:18])]
-        else:
-            indices = list(self.faults)
+        known = whole_number(named)
+        indices: Sequence[int] = list(self.faults) if known is None else [known]
         for index in indices:
             body = log.entry(index) if index < log.size else None
             event = _event(index, body) if body is not None else None

@@ -25,6 +25,7 @@ _UNKNOWN = re.compile(
 )
 _INVALID = re.compile(r"^(?P<said>.*?)(?: - at `(?P<at>.*)`)?$", re.DOTALL)
 _STEP = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*)|\[(\d+|\.\.\.)\]|(key) in ")
+_TOO_MANY_DIGITS = "a number in the body has too many digits"
 _NEVER = re.compile(f"[{UNPRINTABLE}]")
 
 
@@ -46,6 +47,8 @@ def strictly(body: bytes, wanted: Any) -> Any:
         raise _said(str(error), body, wanted) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise refusal("malformed", _where_json_ends(body)) from None
+    except ValueError:
+        raise refusal("malformed", _TOO_MANY_DIGITS) from None
     except RecursionError:
         raise refusal("malformed", "the body is nested too deeply") from None
     return in_utc(value)
@@ -128,6 +131,8 @@ def _where_json_ends(body: bytes) -> str:
         return f"the body is not UTF-8 (byte {error.start})"
     except json.JSONDecodeError as error:
         return f"the body is not JSON: line {error.lineno}, column {error.colno}"
+    except ValueError:
+        return _TOO_MANY_DIGITS
     except RecursionError:
         return "the body is nested too deeply"
     return "the body is not JSON"
