@@ -63,7 +63,7 @@ def guard(character: str) -> tuple[str, int]:
     return known
 
 
-@lru_cache(2048)
+@lru_cache(512)
 def cells(text: str, sgr: str) -> Sequence[Cell]:
     """Return `text` as guarded cells, all drawn with `sgr`."""
     if text.isascii() and text.isprintable():

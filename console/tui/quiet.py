@@ -26,10 +26,12 @@ YOUNG = 5_000
 """Objects made since the last collection, from which on one is due."""
 REST = 1.5
 """Seconds without a key that are taken for a pause of the operator."""
-WHOLE_EVERY = 15.0
+WHOLE_EVERY = 8.0
 """Seconds after a collection of everything in which a pause is not used for another."""
 WHOLE_AT_LATEST = 30.0
 """Seconds after which everything is collected between two keys: some operators make no pause."""
+WHOLE_SHARE = 1 / 200
+"""Of the time, what collecting everything may take: where it is quick, it is done more often."""
 
 
 class Quiet:
@@ -80,26 +82,36 @@ class Quiet:
         """
         was = gc.isenabled()
         gc.disable()
-        whole = self._clock()
+        whole, took = self._clock(), 0.0
+        frozen = False
         try:
             while True:
                 await asyncio.sleep(self._every)
-                if _whole_is_due(self._clock() - whole, self.since_key()):
+                if _whole_is_due(self._clock() - whole, self.since_key(), took):
                     await self.turn()
+                    began = time.thread_time()
                     gc.collect()
-                    whole = self._clock()
+                    whole, took = self._clock(), time.thread_time() - began
+                    if not frozen:
+                        gc.freeze()  # the program itself: it is there for good
+                        frozen = True
                     continue
                 if gc.get_count()[0] > YOUNG:
                     await self.turn()
                     gc.collect(1)
         finally:
+            gc.unfreeze()
             if was:
                 gc.enable()
 
 
-def _whole_is_due(since_whole: float, since_key: float) -> bool:
-    """Tell whether everything is to be collected now; arguments are seconds."""
-    return since_whole > WHOLE_AT_LATEST or (since_whole > WHOLE_EVERY and since_key > REST)
+def _whole_is_due(since_whole: float, since_key: float, took: float) -> bool:
+    """Tell whether everything is to be collected now.
+
+    `took` is the processor time of the last one; all are seconds.
+    """
+    latest = min(WHOLE_AT_LATEST, max(WHOLE_EVERY, took / WHOLE_SHARE))
+    return since_whole > latest or (since_whole > WHOLE_EVERY and since_key > REST)
 
 
 def at_once(steps: Generator[None, None, T]) -> T:

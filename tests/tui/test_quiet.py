@@ -9,13 +9,22 @@ import weakref
 from collections.abc import Generator
 from typing import NamedTuple
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from textual.app import App
 
 from console.tui.arranging import RUN, arranged, ordered
 from console.tui.fitting import TableColumn
-from console.tui.quiet import AFTER_KEY, MOST_TURNS, SLICE, WHOLE_AT_LATEST, Quiet, at_once
+from console.tui.quiet import (
+    AFTER_KEY,
+    MOST_TURNS,
+    SLICE,
+    WHOLE_AT_LATEST,
+    Quiet,
+    _whole_is_due,
+    at_once,
+)
 from console.tui.rows import AT_ONCE, TableState
 from console.tui.table import Table
 from console.tui.theme import load_all
@@ -240,3 +249,21 @@ def test_an_operator_who_never_pauses_has_everything_collected_all_the_same():
 
 def test_a_pause_of_the_operator_is_used_for_it_sooner():
     assert freed_after(typing=False) < WHOLE_AT_LATEST
+
+
+@pytest.mark.parametrize(
+    ("since_whole", "since_key", "took", "due"),
+    [
+        (5.0, 60.0, 0.01, False),
+        (9.0, 0.1, 0.01, True),  # it costs a two-hundredth of the time
+        (9.0, 0.1, 0.1, False),
+        (21.0, 0.1, 0.1, True),
+        (9.0, 2.0, 0.1, True),  # a pause
+        (29.0, 0.1, 9.0, False),
+        (31.0, 0.1, 9.0, True),  # whatever it costs
+    ],
+)
+def test_everything_is_collected_as_often_as_it_is_cheap_and_never_later_than_in_30_s(
+    since_whole, since_key, took, due
+):
+    assert _whole_is_due(since_whole, since_key, took) is due
