@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from odd_terminal import OddTerminal
 from rich.cells import cell_len
+from terminal import Terminal
 
 from console.present.cells import Certainty, certainty, char_width, fit, is_joining, width
 from console.present.safe import is_hidden, safe
@@ -135,3 +139,18 @@ def test_signs_that_may_join_are_known_as_such(char):
     assert is_joining(char)
     assert certainty(char) is Certainty.LOOSE
     assert unicodedata.category(char) != "Cn"
+
+
+def test_stock_drawing_gets_plain_characters_and_none_that_stands_for_another(tmp_path):
+    environ = {
+        "PILOTCTL_STOCK_DISPLAY": "1", "FAKE_NAMES": json.dumps(NAMES),
+        "FAKE_CELLS": str(tmp_path / "cells.json"),
+    }  # fmt: skip
+    argv = [sys.executable, str(Path(__file__).with_name("unsure_program.py")), ":partners"]
+    with Terminal(tmp_path, environ=environ, argv=argv) as screen:
+        screen.see("partners", "acme", "enter open")
+        screen.keys("\x11")
+        assert screen.wait() == 0
+        drawn = set(screen.raw.decode())
+        assert {char for char in drawn if unicodedata.category(char) in {"Co", "Mn", "Mc"}} == set()
+        assert "\N{REPLACEMENT CHARACTER}" in drawn
