@@ -7,7 +7,7 @@ does not filter. `validate` asks for what a write would answer, without doing it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -109,7 +109,7 @@ from console.model.principal import NewPrincipal, Principal, RetirePrincipal
 from console.model.rule import AddRule, ChangeRule, DetectionRule, RuleTrial, TuneRule
 from console.model.silence import EndSilence, NewSilence, Silence
 from console.model.stored import Page
-from console.model.traffic import CallRecord, Explanation, UsageRow
+from console.model.traffic import CallCheck, CallRecord, Explanation, UsageRow
 
 
 class Pilots(Protocol):
@@ -333,6 +333,7 @@ class Calls(Protocol):
     ) -> Flow[Page[CallRecord]]: ...
     def show(self, call: str) -> Flow[CallRecord]: ...
     def explain(self, call: str) -> Flow[Explanation]: ...
+    def check(self, grant: str, asked: Mapping[str, str]) -> Flow[CallCheck]: ...
     def content(self, call: str, change: ReadContent) -> Flow[CallContent]: ...
     def redact(self, call: str, change: RedactContent) -> Flow[CallContent]: ...
 

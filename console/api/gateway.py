@@ -26,7 +26,7 @@ from console.model.grant import OffboardPartner, QuietGrant, SuspendAccess
 from console.model.operator import Direction, Role, ServiceStatus
 from console.model.price import BudgetState, Price, SetPrice
 from console.model.stored import Page
-from console.model.traffic import CallRecord, Explanation, UsageRow
+from console.model.traffic import CallCheck, CallRecord, Explanation, UsageRow
 
 STATUS = Route("gateway.status", "gateway", "GET", "/v1/status", ServiceStatus)
 
@@ -132,6 +132,11 @@ CALL_REDACT = Route(
     Role.ADMIN, body=RedactContent,
 )  # fmt: skip
 CALL_EXPLAIN = Route("call.explain", "gateway", "GET", "/v1/calls/{call}/explanation", Explanation)
+CALL_CHECK = Route(
+    "call.check", "gateway", "GET", "/v1/calls:check", CallCheck,
+    query=("grant", "model", "route", "capability", "address", "principal"),
+)  # fmt: skip
+"""Whether a call under a grant would be let through now, but for the policy bundle."""
 USAGE = Route(
     "usage.list", "gateway", "GET", "/v1/usage", Page[UsageRow],
     query=(

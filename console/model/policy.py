@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from console.model.traffic import CallCheck
+
 
 class Bundle(msgspec.Struct, kw_only=True, frozen=True):
     """The Cedar policies and schema that decide."""
@@ -55,6 +57,20 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
 
     decision: bool
     context: dict[str, Any] = {}
+
+
+class Checked(msgspec.Struct, kw_only=True, frozen=True):
+    """Whether something is allowed now: by policy, and where it is a call by the gateway too."""
+
+    decision: bool
+    context: dict[str, Any] = {}
+    """What policy tells of its reasons."""
+    policy: bool
+    """Policy's own answer, as any AuthZEN client gets it."""
+    gateway: CallCheck | None = None
+    """The gateway's, of a call under a grant; None where it has no say."""
+    refused_by: list[str] = []
+    """`policy`, `gateway`, or both."""
 
 
 class Explained(msgspec.Struct, kw_only=True, frozen=True):

@@ -91,6 +91,21 @@ class CallRecord(msgspec.Struct, kw_only=True, frozen=True):
     """By the price that held as it began, in micro-units of the pilot's currency."""
 
 
+class CallCheck(msgspec.Struct, kw_only=True, frozen=True):
+    """Whether the gateway would let a call through now, and by which of its checks.
+
+    All but the policy bundle, which policy answers for.
+    """
+
+    allow: bool
+    code: str = ""
+    """The stable reason of a refusal; empty where none of the checks refuses."""
+    message: str = ""
+    """What the caller would be told."""
+    lock_id: str = ""
+    checks: list[Check] = []
+
+
 class Explanation(msgspec.Struct, kw_only=True, frozen=True):
     """Why a call was let through or refused: the record, and words for it."""
 

@@ -9,7 +9,7 @@ from console.model.account import IssuedToken, OperatorAccount, OperatorCut
 from console.model.audit import Event, EventProof, LogCheck
 from console.model.enforcement import IssuedKey, Receipt
 from console.model.grant import Grant, GrantPlan, GrantState
-from console.model.policy import Answer, Explained
+from console.model.policy import Answer, Checked, Explained
 from console.model.stored import Page
 from console.operations.spec import Effect, Operation
 
@@ -42,7 +42,7 @@ def outcome(op: Operation, result: Any, *, waited: bool = True) -> Ending:
             return _of_grant(result, waited=waited)
         case GrantPlan():
             return Ending(ExitCode.DONE, negative=bool(result.gaps) or not result.decision.allow)
-        case Answer() | Explained():
+        case Answer() | Checked() | Explained():
             return Ending(ExitCode.DONE, negative=not result.decision)
         case Event() | EventProof() if result.fault:
             return Ending(ExitCode.LOG_FAILED, f"the log's store was changed: {result.fault}")

@@ -10,7 +10,16 @@ import msgspec
 from console.api.engines import Engines
 from console.api.flow import Flow
 from console.errors import ExitCode, PilotError
-from console.model.policy import Action, Answer, Bundle, Evaluation, Explained, Resource, Subject
+from console.model.policy import (
+    Action,
+    Bundle,
+    Checked,
+    Evaluation,
+    Explained,
+    Resource,
+    Subject,
+)
+from console.model.traffic import CallCheck
 from console.operations.spec import Operation, Param, Plan, operation
 
 
@@ -67,13 +76,47 @@ def _bad(message: str, example: str) -> PilotError:
     return PilotError("bad-value", message, exit=ExitCode.USAGE, hint=f"for example {example}")
 
 
-@operation("policy.check", title="Check policy", result=Answer)
-def check(p: AskPolicy, at: Engines, _plan: Plan | None) -> Flow[Answer]:
-    """Ask policy whether something is allowed now. With --exit-status, a deny is exit 1.
+@operation("policy.check", title="Check policy", result=Checked)
+def check(p: AskPolicy, at: Engines, _plan: Plan | None) -> Flow[Checked]:
+    """Ask whether something is allowed now. With --exit-status, a no is exit 1.
 
-    A pilot's own entities are taken as they are stored, whatever the question says of them.
+    Policy answers; of a call under a grant the gateway is asked too, which knows the locks,
+    suspensions and tombstones, and the answer says which of them refuses. A pilot's own
+    entities are taken as they are stored, whatever the question says of them.
     """
-    return at.decisions.evaluate(_question(p))
+    answer = yield from at.decisions.evaluate(_question(p))
+    call = yield from _at_gateway(p, at, needed=answer.decision)
+    ways = {"policy": answer.decision, "gateway": call is None or call.allow}
+    refused = [name for name, allows in ways.items() if not allows]
+    return Checked(
+        decision=not refused,
+        context=answer.context,
+        policy=answer.decision,
+        gateway=call,
+        refused_by=refused,
+    )
+
+
+def _at_gateway(p: AskPolicy, at: Engines, *, needed: bool) -> Flow[CallCheck | None]:
+    """Ask the gateway about a call under a grant.
+
+    Where policy says no already, the answer is known without it.
+    """
+    kind, name = _entity(p.resource, "resource")
+    if p.action != "call" or kind.casefold() != "grant":
+        return None
+    facts = dict(fact.partition("=")[::2] for fact in p.context)
+    asked = {fact: facts[fact] for fact in _OF_A_CALL if fact in facts}
+    try:
+        return (yield from at.calls.check(name, asked))
+    except PilotError:
+        if needed:
+            raise
+        return None
+
+
+_OF_A_CALL = ("model", "route", "capability", "address", "principal")
+"""The facts about a call that the gateway decides by."""
 
 
 @operation("policy.explain", title="Explain policy", result=Explained)

@@ -377,12 +377,13 @@ def programme(rig: Rig, *, tier: int = 2, partners: Sequence[str] = ("acme",)) -
 
 
 def capability(
-    rig: Rig, slug: str, tier: int, *, category: str = "dual-use", pilot: str = "aurora"
-) -> Any:
+    rig: Rig, slug: str, tier: int, *, category: str = "dual-use", pilot: str = "aurora",
+    model: str = "aurora-1",
+) -> Any:  # fmt: skip
     """A capability of the pilot."""
     return rig.do(
         "capability.create", slug=slug, title=slug, pilot=pilot, category=category,
-        tier=str(tier), models=["aurora-1"], routes=["chat.completions", "messages"],
+        tier=str(tier), models=[model], routes=["chat.completions", "messages"],
         longest_grant_seconds="90d", reason="agreed",
     )  # fmt: skip
 

@@ -151,14 +151,14 @@ def test_lock_and_revoke_work_at_once_and_are_recorded_once(
 def test_nothing_opens_at_tier_3(rig: Rig, down: tuple[str, ...]) -> None:
     slug = "cyber.exploit-" + "-".join(down)
     partner = "boreal-" + "-".join(down)
-    capability(rig, slug, 3)
+    capability(rig, slug, 3, model="aurora-2")
     vetted(rig, partner, slug)
-    before = granted(rig, partner, slug)
+    before = granted(rig, partner, slug, models=["aurora-2"])
     assert before.state == "pending_approval"
     rig.stop(*down)
     try:
         wanted = ("grant", "create", partner, "--pilot", "aurora", "--stage", "limited",
-                  "--capability", slug, "--model", "aurora-1", "--purpose", "p", "--expires",
+                  "--capability", slug, "--model", "aurora-2", "--purpose", "p", "--expires",
                   "30d", "--reason", "r", "--yes", "-o", "json")  # fmt: skip
         done = rig.cli(*wanted)
         if "policy" in down:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from console.api import gateway
@@ -30,7 +31,7 @@ from console.model.enforcement import (
 from console.model.grant import OffboardPartner, QuietGrant, SuspendAccess
 from console.model.price import BudgetState, Price, SetPrice
 from console.model.stored import Page
-from console.model.traffic import CallRecord, Explanation, UsageRow
+from console.model.traffic import CallCheck, CallRecord, Explanation, UsageRow
 
 
 class Keys:
@@ -165,6 +166,9 @@ class Calls:
 
     def explain(self, call: str) -> Flow[Explanation]:
         return ask(gateway.CALL_EXPLAIN, path={"call": call})
+
+    def check(self, grant: str, asked: Mapping[str, str]) -> Flow[CallCheck]:
+        return ask(gateway.CALL_CHECK, query={**asked, "grant": grant})
 
     def content(self, call: str, change: ReadContent) -> Flow[CallContent]:
         return ask(gateway.CALL_CONTENT, path={"call": call}, body=change)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from ipaddress import ip_network
 from typing import NamedTuple
 
 from console.model.access import RouteName
@@ -32,6 +33,9 @@ MODELS_ROUTE = "models"
 """The model list: it has no model, capability or policy question of its own."""
 
 
+ANY_KEY = "any key"
+"""In the place of a credential's id, where a grant was asked about and none of its keys."""
+
 _ROUTES = frozenset(RouteName)
 
 
@@ -47,6 +51,8 @@ class Asked(NamedTuple):
     address: str = ""
     principal: str = ""
     """The salted hash of the user that the caller named, empty where it named none."""
+    grant: str = ""
+    """Asked of a grant instead of a key: whether any key under it would be served."""
 
 
 class Moment(NamedTuple):
@@ -86,13 +92,9 @@ def decide(snapshot: Snapshot, asked: Asked, moment: Moment, authorize: Authoriz
         return judge.refuse("lease", "point_fenced", "the point holds no fresh lease")
     judge.passed("lease", "fresh")
 
-    if not asked.key_sha256 and not asked.credential_id:
+    if not asked.key_sha256 and not asked.credential_id and not asked.grant:
         return judge.refuse("credential", "key_missing", "no key was sent")
-    key = (
-        snapshot.key(asked.credential_id)
-        if asked.credential_id
-        else snapshot.key_by_hash(asked.key_sha256)
-    )
+    key = _key_of(snapshot, asked)
     if key is None:
         return judge.refuse("credential", "key_unknown", "no credential has this key")
     judge.key = key
@@ -158,6 +160,20 @@ def decide(snapshot: Snapshot, asked: Asked, moment: Moment, authorize: Authoriz
     return judge.verdict(True, "", "")
 
 
+def _key_of(snapshot: Snapshot, asked: Asked) -> KeyFact | None:
+    """Return the credential that asks; of a grant, one that its partner might hold."""
+    if asked.credential_id:
+        return snapshot.key(asked.credential_id)
+    if asked.key_sha256:
+        return snapshot.key_by_hash(asked.key_sha256)
+    grant = snapshot.grant(asked.grant)
+    if grant is None:
+        return None
+    return KeyFact(
+        id=ANY_KEY, sha256="", grant_id=grant.id, partner=grant.partner, holder=grant.partner
+    )
+
+
 def ended(snapshot: Snapshot, key: KeyFact, at: datetime) -> str:
     """Return the code with which a credential is refused for ever, or an empty string.
 
@@ -175,6 +191,12 @@ def covers(grant: GrantProjection, route: str, model: str) -> list[GrantedCapabi
         return []
     found = [c for c in grant.capabilities if route in c.routes and model in c.models]
     return sorted(found, key=lambda c: (c.tier, c.slug)) if len(found) > 1 else found
+
+
+def address_of(grant: GrantProjection) -> str:
+    """Return an address that the grant lets call: a probe from elsewhere would prove nothing."""
+    networks = networks_of(grant.networks, grant.tier, grant.egress)
+    return str(ip_network(networks[0], strict=False)[0]) if networks else ""
 
 
 def models_of(grant: GrantProjection) -> Sequence[str]:

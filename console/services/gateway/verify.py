@@ -23,13 +23,12 @@ from sqlalchemy import Connection, select
 from console.model.access import RouteName
 from console.model.enforcement import LockKind, LockTarget, PointProof, Receipt
 from console.model.grant import GrantProjection
-from console.model.scope import networks_of
 from console.services.events import SYSTEM, event
 from console.services.gateway import probe, suspension
 from console.services.gateway.blast import hash_of, touched_keys
 from console.services.gateway.changes import Views
 from console.services.gateway.codes import CODES
-from console.services.gateway.decide import models_of
+from console.services.gateway.decide import address_of, models_of
 from console.services.gateway.exchange import KeyFact
 from console.services.gateway.point.lease import boottime
 from console.services.gateway.points import Points
@@ -295,15 +294,9 @@ def _calls(key: KeyFact, grant: GrantProjection | None) -> list[Question]:
             if model in capability.models and routes:
                 who = next(iter(grant.principals.values()), "")
                 out.append(
-                    Question(key.id, model, routes[0], capability.slug, _address_of(grant), who)
+                    Question(key.id, model, routes[0], capability.slug, address_of(grant), who)
                 )
     return out or [Question(key.id, "none", RouteName.CHAT)]
-
-
-def _address_of(grant: GrantProjection) -> str:
-    """Return an address that the grant lets call: a probe from elsewhere would prove nothing."""
-    networks = networks_of(grant.networks, grant.tier, grant.egress)
-    return str(ipaddress.ip_network(networks[0], strict=False)[0]) if networks else ""
 
 
 def _narrowed(calls: Iterable[Question], target: LockTarget, principal: str) -> list[Question]:

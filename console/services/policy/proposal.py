@@ -268,8 +268,8 @@ def networks_of(wanted: Sequence[str], tier: int, partner: Partner) -> list[str]
     if family := wildcard(networks):
         raise refusal(
             "invalid",
-            f"networks: together they are nearly every address of {family}, which tier {tier} "
-            "does not allow",
+            f"networks: {', '.join(networks[:4])} {'is' if len(networks) == 1 else 'together are'} "
+            f"nearly every address of {family}, which tier {tier} does not allow",
             mend="name the networks that the partner calls from",
         )
     if networks:
