@@ -30,6 +30,7 @@ BODY = b'{"reason": "held back"}'
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 WRITES = [each for each in ROUTES if each.writes and each.role is not Role.VIEWER]
 """Every route of the three services that changes something."""
+STREAMS = [each for each in ROUTES if each.streams]
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +152,35 @@ def test_a_held_request_changes_nothing_once_its_caller_lost_what_let_them_in(
     sample = choose.sample(WRITES, 12)
     record_property("told", f"seed {SEED}: {len(sample)} of {len(WRITES)} routes x {len(CHANGES)}")
     assert hold_and_lose(rig, sample) == []
+
+
+def test_a_stream_ends_when_its_reader_is_cut_expired_or_replaced(rig: Rig) -> None:
+    with ExitStack() as stack:
+        streams: dict[str, list[socket.socket]] = {}
+        names = {
+            what: f"tail-{what}-{ulid().lower()[-8:]}" for what in ("cut", "expired", "replaced")
+        }
+        for what, name in names.items():
+            ends = {"ends_at": rfc3339(now() + timedelta(seconds=3))} if what == "expired" else {}
+            token = new_token(rig, name, **ends)
+            streams[what] = [stack.enter_context(followed(rig, each, token)) for each in STREAMS]
+        for what, name in names.items():
+            CHANGES[what][0](rig, name)
+            for each in streams[what]:
+                with suppress(ConnectionError):
+                    while each.recv(65536):
+                        pass
+
+
+def followed(rig: Rig, route: Route, token: str) -> socket.socket:
+    """Follow a stream until its first bytes are there."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(30)
+    sock.connect(str(rig.home / "run" / f"{route.api}.sock"))
+    head = f"GET {route.path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
+    sock.sendall(head.encode())
+    assert sock.recv(65536).startswith(b"HTTP/1.1 200 ")
+    return sock
 
 
 @pytest.mark.long
