@@ -10,6 +10,7 @@ import json
 import random
 import socket
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from datetime import timedelta
@@ -167,9 +168,17 @@ def test_a_stream_ends_when_its_reader_is_cut_expired_or_replaced(rig: Rig) -> N
         for what, name in names.items():
             CHANGES[what][0](rig, name)
             for each in streams[what]:
-                with suppress(ConnectionError):
-                    while each.recv(65536):
-                        pass
+                assert ends_within(each, 30), what
+
+
+def ends_within(sock: socket.socket, seconds: float) -> bool:
+    """Read a stream, which is never silent for long, until its end."""
+    end = time.monotonic() + seconds
+    with suppress(ConnectionError):
+        while sock.recv(65536):
+            if time.monotonic() > end:
+                return False
+    return True
 
 
 def followed(rig: Rig, route: Route, token: str) -> socket.socket:
