@@ -111,6 +111,7 @@ def _restore(
         heads=[*(_note(each) for each in flags.head), *_pinned(context)],
         keep_keys=flags.keep_keys,
         dry_run=True,
+        is_home_named=bool(flags.home),
     )
     planned = restore(home, order)
     if flags.dry_run:

@@ -61,6 +61,8 @@ class Order(NamedTuple):
     keep_keys: bool = False
     """Keys stay although nothing newer than the backup could be read."""
     dry_run: bool = False
+    is_home_named: bool = False
+    """The state folder is not the usual one: the commands to run next name it too."""
 
 
 def restore(path: Path, order: Order) -> Restored:
@@ -189,9 +191,10 @@ class _Restore:
 
     def _next(self, kept: Kept, lock: str) -> list[str]:
         """Return the commands that the owner runs next, in order."""
-        out = ["pilotctl up"]
+        home = f" --home {self._home.path}" if self._order.is_home_named else ""
+        out = [f"pilotctl up{home}"]
         names = [each for each in kept.operators_cut if not each.startswith("break-glass-")]
-        out += [f"pilotctl owner restore {each} --reason '…'" for each in names]
+        out += [f"pilotctl owner restore {each}{home} --reason '…'" for each in names]
         if kept.tokens_ended:
             out += ["pilotctl operator token NAME --reason '…' --secret-file PATH"]
         if kept.tokens_ended or len(names) != len(kept.operators_cut):
