@@ -240,6 +240,7 @@ _SLUG = _text("slug", priority=0, width=8, most=40)
 _COLUMNS: dict[str, tuple[Column, ...]] = {
     "Pilot": (
         _SLUG,
+        _text("state", priority=1),
         _text("title", priority=2),
         _text("models", priority=1),
         Column("stages", lambda row: [stage.key for stage in row.stages], 1),

@@ -63,6 +63,7 @@ _MEANING = {
     "broken": "bad", "delivered": "good", "failed": "bad", "pending": "pending",
     "waiting": "pending", "cancelled": "muted", "cut": "muted", "frozen": "pending",
     "restricted": "pending", "vetting": "pending", "offboarding": "pending",
+    "closing": "pending", "closed": "muted",
 }  # fmt: skip
 
 

@@ -82,14 +82,13 @@ def bury(
     A receipt that the restored store does not hold begins anew, so that the closing is proven
     again at the points that there are now.
     """
-    there = {(row.kind, row.id) for row in conn.execute(select(TOMBSTONES.c.kind, TOMBSTONES.c.id))}
-    wanted = list(dict.fromkeys([(mark.kind, mark.id), *more]))
-    snapshot = history.views.at(conn)
-    living = _living(snapshot, wanted)
-    wanted += [(TombstoneKind.CREDENTIAL.value, key.id) for key in living]
-    new = [each for each in dict.fromkeys(wanted) if each not in there]
+    wanted = dict.fromkeys([(mark.kind, mark.id), *more])
+    new = [each for each in wanted if not _is_marked(conn, *each)]
     if not new:
         return False
+    living = _living(history.views.at(conn), new)
+    keys_under = [(TombstoneKind.CREDENTIAL.value, key.id) for key in living]
+    new += [each for each in keys_under if each not in wanted]
     facts = [TombstoneFact(kind=kind, id=each) for kind, each in new]
     sequence = changes.append(conn, TombstoneChange(ends=facts))
     mark = msgspec.structs.replace(
@@ -123,6 +122,11 @@ def bury(
             event_id=event_id,
         )
     return True
+
+
+def _is_marked(conn: Connection, kind: str, id: str) -> bool:
+    asked = select(TOMBSTONES.c.seq).where(TOMBSTONES.c.kind == kind, TOMBSTONES.c.id == id)
+    return conn.execute(asked).first() is not None
 
 
 def _living(snapshot: Snapshot, ended: Sequence[tuple[str, str]]) -> list[KeyFact]:

@@ -68,11 +68,24 @@ def shut_out(rig: Rig, token: str) -> bool:
 
 @closes("grant.revoke")
 def _(rig: Rig) -> Iterator[Look | None]:
-    grant = granted(rig).id
-    _, key = key_of(rig, grant)
+    grant, renewed = granted(rig).id, granted(rig, expires_at="20d").id
+    (_, key), (_, moved) = key_of(rig, grant), key_of(rig, renewed)
     yield None
     rig.do("grant.revoke", grant=grant, reason=LONG_WHY)
-    yield lambda: refused(rig, key) and rig.do("grant.show", grant=grant).state == "revoked"
+    # A grant that the backup does not know took the key over before it was revoked.
+    successor = rig.do("grant.renew", grant=renewed, expires_at="40d", reason=WHY).id
+    rig.until(lambda: rig.do("grant.show", grant=renewed).state == "expired")
+    rig.do("grant.revoke", grant=successor, reason=WHY)
+
+    def look() -> bool:
+        states = [rig.do("grant.show", grant=each).state for each in (grant, renewed)]
+        return (
+            refused(rig, key)
+            and refused(rig, moved)
+            and states in (["revoked", "expired"], ["revoked", "revoked"])
+        )
+
+    yield look
 
 
 @closes("key.revoke")
