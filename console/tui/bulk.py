@@ -16,6 +16,7 @@ from console.model.operator import Direction
 from console.operations.spec import Effect, Operation
 from console.operations.values import parse
 from console.present.cells import fit
+from console.present.safe import safe
 from console.tui.act import PLACEHOLDER, PLAN_PAUSE, Confirmed
 from console.tui.buttons import Buttons, go
 from console.tui.dialogue import Dialogue
@@ -275,7 +276,7 @@ class Bulk(Dialogue):
         elif prepared is not None:
             said, token = reach(prepared.plan) if prepared.plan else "", ""
         hidden = [Ink("hidden  ", "mark")] if item.hidden else []
-        return [Ink(fit(item.name, 26, "left") + "  "), *hidden, Ink(said, token)]
+        return [Ink(fit(safe(item.name), 26, "left") + "  "), *hidden, Ink(said, token)]
 
     def _sum(self) -> list[Line]:
         out: list[Line] = []

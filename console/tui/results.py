@@ -16,6 +16,7 @@ from console.operations.outcome import outcome
 from console.operations.spec import Operation
 from console.present.cells import fit
 from console.present.receipt import standing
+from console.present.safe import safe
 from console.tui.dialogue import Dialogue
 from console.tui.ink import Ink, Line
 from console.tui.lines import Lines, wrap
@@ -149,7 +150,7 @@ class Results(Dialogue):
         for part in self.parts:
             said = wrap(part.why, max(12, room - 40)) if part.why else [""]
             body.append(
-                [Ink(fit(part.item.name, 26, "left") + "  "),
+                [Ink(fit(safe(part.item.name), 26, "left") + "  "),
                  Ink(fit(part.state, 10, "left") + "  ", _INKS.get(part.state, "pending")),
                  Ink(said[0], "dim")]
             )  # fmt: skip

@@ -268,7 +268,7 @@ def _columns(lines: Sequence[Detail], room: int, token: str) -> list[ReadLine]:
     out: list[ReadLine] = []
     held: list[Ink] = []
     for line in lines:
-        label = fit("  " * line.depth + line.name.replace("_", " "), _NAME_CELLS)
+        label = fit("  " * line.depth + safe(line.name).replace("_", " "), _NAME_CELLS)
         pieces = wrap(line.value, max(10, room - _NAME_CELLS - 1))
         ink = meaning(line.value) or token
         narrow = width(line.value) <= half - _NAME_CELLS - 3 and line.depth == 0 and line.name
@@ -280,7 +280,10 @@ def _columns(lines: Sequence[Detail], room: int, token: str) -> list[ReadLine]:
             out.append(ReadLine(held))
             held = []
         if narrow:
-            held = [Ink(label + " ", "dim"), Ink(fit(line.value, half - _NAME_CELLS - 1), ink)]
+            held = [
+                Ink(label + " ", "dim"),
+                Ink(fit(safe(line.value), half - _NAME_CELLS - 1), ink),
+            ]
             continue
         for at, piece in enumerate(pieces):
             lead = label if at == 0 else " " * _NAME_CELLS
@@ -326,7 +329,7 @@ def rows_as_lines(
     for row, each in zip(shown, texts, strict=True):
         inks = [
             Ink(
-                " " * GAP * bool(place) + fit(each[at], cells, columns[at].align),
+                " " * GAP * bool(place) + fit(safe(each[at]), cells, columns[at].align),
                 columns[at].token(row),
             )
             for place, (at, cells) in enumerate(places)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from console.present.cells import width
+from console.present.safe import safe
 from console.tui.fitting import TableColumn
 
 KEEPS = timedelta(seconds=4)
@@ -56,7 +57,8 @@ class Texts:
         known = self._known.get(key)
         if known is None or known[0] is not row:
             said = Said(
-                [column.text(row, self.now) for column in self.columns],
+                # made safe before it is measured: what is named takes more cells than what it was
+                [safe(column.text(row, self.now)) for column in self.columns],
                 [column.token(row) for column in self.columns],
             )
             known = self._known[key] = (row, said)

@@ -143,3 +143,14 @@ def test_a_record_that_cannot_be_written_fails_its_call_and_leaves_no_gap(
         assert [each.sequence for each in await spool.unacknowledged(0, 9)] == [1, 2]
 
     with_spool(path, work)
+
+
+def test_a_record_that_cannot_be_encoded_fails_alone_and_writing_goes_on(tmp_path: Path) -> None:
+    async def work(spool: Spool) -> None:
+        async with asyncio.timeout(20):
+            with pytest.raises(PilotError, match="cannot be written"):
+                await spool.end(record(model=object()))
+            await spool.end(record())
+
+    with_spool(tmp_path / "spool.db", work)
+    assert len(rows(tmp_path / "spool.db", "finished")) == 1
