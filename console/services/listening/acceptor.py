@@ -9,6 +9,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +120,7 @@ class Acceptor(web.BaseSite):
         task = asyncio.create_task(self._open(sock, connection))
         connection.task = task
         self._opening.add(task)
-        task.add_done_callback(self._opening.discard)
+        task.add_done_callback(partial(self._opened, sock, connection))
 
     async def _open(self, sock: socket.socket, connection: Connection) -> None:
         """Bring a connection to where its first request can be read."""
@@ -134,12 +135,14 @@ class Acceptor(web.BaseSite):
             )
         except (OSError, ValueError):  # what fails here is the caller's affair
             self._connections.counts["failed handshakes"] += 1
-            self._let_go(sock, connection)
-        except BaseException:
-            self._let_go(sock, connection)
-            raise
 
-    def _let_go(self, sock: socket.socket, connection: Connection) -> None:
+    def _opened(
+        self, sock: socket.socket, connection: Connection, task: asyncio.Task[None]
+    ) -> None:
+        """Let go of a connection that did not come to where it is served, however that was."""
+        self._opening.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._listener.failed("opening a connection", error)
         if connection.transport is None:
             self._connections.remove(connection)
             sock.close()

@@ -200,7 +200,8 @@ class Connections:
         bounds, transport = self.bounds, connection.transport
         waited = now - connection.since
         if transport is None:
-            return "slow handshakes" if waited > bounds.handshake_seconds + 1 else None
+            # a proxy's header and the handshake have their own ends; this one is for both
+            return "slow handshakes" if waited > 2 * bounds.handshake_seconds else None
         if transport.is_closing() or transport.get_write_buffer_size():
             return _stalled(connection, transport, now, bounds)
         connection.stall = None

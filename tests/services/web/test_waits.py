@@ -362,6 +362,22 @@ def test_a_thousand_idle_connections_leave_room_for_the_next(home: Path) -> None
     play(home, scene, port=0, bounds=Bounds(total=64))
 
 
+def test_a_connection_that_is_displaced_before_it_is_served_is_closed(home: Path) -> None:
+    async def scene(up: Served) -> None:
+        held = [socket.create_connection(("127.0.0.1", up.web.port or 0)) for _ in range(50)]
+        connections = up.web.connections
+        await until(lambda: connections.counts["displaced connections"] >= 50 - 1)
+        assert len(connections) == 1
+        for each in held[:-1]:
+            each.settimeout(20)
+            with suppress(ConnectionError):
+                assert await asyncio.to_thread(each.recv, 1) == b""
+        for each in held:
+            each.close()
+
+    play(home, scene, port=0, bounds=Bounds(total=2))
+
+
 def test_a_lack_of_files_is_outlived_and_an_operator_gets_through_it(home: Path) -> None:
     async def scene(up: Served) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
