@@ -15,12 +15,11 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 import msgspec
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from console.api.problems import refusal
 from console.errors import PilotError
 from console.model.grant import GrantProjection
-from console.model.limits import Limits, Period
 from console.model.price import BudgetState
 from console.model.stored import Page
 from console.model.traffic import CallRecord
@@ -31,34 +30,32 @@ from console.services.gateway.limits import (
     Hold,
     Ledger,
     When,
-    period_end,
     period_start,
 )
 from console.services.gateway.point.lease import boottime
 from console.services.gateway.points import Points
-from console.services.gateway.schema import HOLDS, POINTS, USAGE
+from console.services.gateway.schema import HOLDS, POINTS
 from console.services.gateway.snapshot import Snapshot
+from console.services.gateway.spending import (
+    SEPARATOR,
+    Spending,
+    account_of,
+    budget_state,
+    spenders,
+)
 from console.services.store import Store
 from console.services.web import Ask
 
 _LOG = logging.getLogger(__name__)
 _SWEEP_SECONDS = 1.0
-_SEPARATOR = "\x00"
 _INSERT = (
     "INSERT OR IGNORE INTO holds (call, point, incarnation, grant_id, principal, account, "
     "began_at, tokens, micros) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _POINT = "SELECT incarnation, calls_held FROM points WHERE name = ?"
+_KEEP = "UPDATE holds SET kept = 1, micros = ? WHERE call = ?"
+_FORGET = "DELETE FROM holds WHERE call = ? AND kept = 0"
 _END = "UPDATE holds SET ended_at = coalesce(ended_at, ?), tokens = ?, micros = ? WHERE call = ?"
-
-
-def account_of(grant: GrantProjection, limits: Limits) -> str:
-    """Return the account of a grant: a renewed grant goes on in that of the first.
-
-    A budget for the grant's whole life is that of one grant alone.
-    """
-    alone = limits.budget_micros is not None and limits.budget_period == Period.GRANT
-    return grant.id if alone or not grant.lineage else grant.lineage[-1]
 
 
 def bounds_of(grant: GrantProjection, principal: str) -> list[Bound]:
@@ -67,7 +64,7 @@ def bounds_of(grant: GrantProjection, principal: str) -> list[Bound]:
     if grant.limits.binds():
         out.append(Bound(account_of(grant, grant.limits), grant.limits, "this access"))
     if grant.principal_limits.binds():
-        account = account_of(grant, grant.principal_limits) + _SEPARATOR + principal
+        account = account_of(grant, grant.principal_limits) + SEPARATOR + principal
         out.append(Bound(account, grant.principal_limits, "one user"))
     return out
 
@@ -171,7 +168,7 @@ class Counters:
                 tokens=take.tokens,
                 micros=take.micros,
             )
-            spent = _Spent(conn, grant, take.principal)
+            spent = Spending(conn, grant, take.principal)
             taken = ledger.take(hold, bounds, when, spent.since)
             out.append(taken)
             if not taken.code:
@@ -216,10 +213,13 @@ class Counters:
             if hold is not None and hold.ended is None:
                 tokens = record.input_tokens + record.output_tokens
                 ledger.end(record.id, tokens, hold.micros, now)
+            beyond = record.held_micros if hold is not None else 0
             accounts = _accounts(snapshot, record)
-            ledger.record(record.id, record.cost_micros, record.started_at, accounts)
+            ledger.record(record.id, record.cost_micros + beyond, record.started_at, accounts)
             if hold is not None:
                 _keep(conn, hold, datetime.now(UTC))
+            if beyond:
+                conn.exec_driver_sql(_KEEP, (beyond, record.id))
 
     def _loaded(self, conn: Connection) -> Ledger:
         if self._ledger is None:
@@ -227,6 +227,10 @@ class Counters:
             snapshot = self._views.at(conn)
             for row in conn.execute(select(HOLDS)):
                 grant = snapshot.grant(row.grant_id)
+                if row.kept and not _still_counts(grant, row.began_at, at):
+                    conn.exec_driver_sql("DELETE FROM holds WHERE call = ?", (row.call,))
+                    continue
+                micros = 0 if row.kept else row.micros
                 bounds = bounds_of(grant, row.principal) if grant else []
                 ended = row.ended_at
                 ledger.restore(
@@ -237,9 +241,9 @@ class Counters:
                         accounts=tuple(b.account for b in bounds) or (row.account,),
                         began=now - (at - row.began_at).total_seconds(),
                         tokens=row.tokens,
-                        micros=row.micros,
+                        micros=micros,
                         ended=None if ended is None else now - (at - ended).total_seconds(),
-                        recorded=ended is not None and row.micros == 0,
+                        recorded=ended is not None and micros == 0,
                     )
                 )
             ledger.sort()
@@ -273,7 +277,7 @@ class Counters:
                 _end(conn, ledger, hold.call, (hold.tokens, hold.micros), When(now, at))
         gone = ledger.forget(now)
         if gone:
-            conn.exec_driver_sql("DELETE FROM holds WHERE call = ?", [(call,) for call in gone])
+            conn.exec_driver_sql(_FORGET, [(call,) for call in gone])
 
     def listing(self, conn: Connection, ask: Ask) -> Page[BudgetState]:
         """Answer `usage.budgets`: every live budget of grants, and of principals that spent."""
@@ -284,80 +288,21 @@ class Counters:
             if (wanted and grant.partner != wanted) or grant.state != "active":
                 continue
             if grant.limits.budget_micros is not None:
-                items.append(_state(conn, grant, grant.limits, None, ask.now))
+                items.append(budget_state(conn, grant, grant.limits, None, ask.now))
             if grant.principal_limits.budget_micros is not None:
                 items += [
-                    _state(conn, grant, grant.principal_limits, principal, ask.now)
-                    for principal in _spenders(conn, grant, ask.now)
+                    budget_state(conn, grant, grant.principal_limits, principal, ask.now)
+                    for principal in spenders(conn, grant, ask.now)
                 ]
         return Page(as_of=ask.now, source="gateway", items=items)
 
 
-class _Spent:
-    """Asks the usage table what an account spent."""
-
-    def __init__(self, conn: Connection, grant: GrantProjection, principal: str | None) -> None:
-        self._conn = conn
-        self._grant = grant
-        self._principal = principal
-
-    def since(self, account: str, start: datetime) -> int:
-        """Return micro-units spent in calls that began since `start`."""
-        principal = self._principal if _SEPARATOR in account else None
-        life = start.year == 1
-        grants = [self._grant.id] if life else [self._grant.id, *self._grant.lineage]
-        asked = select(func.coalesce(func.sum(USAGE.c.cost_micros), 0)).where(
-            USAGE.c.grant_id.in_(grants)
-        )
-        if not life:
-            asked = asked.where(USAGE.c.hour >= start)
-        if principal is not None:
-            asked = asked.where(USAGE.c.principal == principal)
-        return int(self._conn.execute(asked).scalar() or 0)
-
-
-def _state(
-    conn: Connection, grant: GrantProjection, limits: Limits, principal: str | None, at: datetime
-) -> BudgetState:
-    period = str(limits.budget_period)
-    start = period_start(period, at)
-    account = account_of(grant, limits) + ("" if principal is None else _SEPARATOR + principal)
-    spent = _Spent(conn, grant, principal).since(account, start)
-    held = select(func.coalesce(func.sum(HOLDS.c.micros), 0)).where(
-        HOLDS.c.grant_id.in_([grant.id, *grant.lineage])
-    )
-    if principal is not None:
-        held = held.where(HOLDS.c.principal == principal)
-    reserved = int(conn.execute(held).scalar() or 0)
-    budget = limits.budget_micros or 0
-    return BudgetState(
-        grant_id=grant.id,
-        pilot=grant.pilot,
-        partner=grant.partner,
-        scope="grant" if principal is None else "principal",
-        principal=principal or "",
-        period=period,
-        starts_at=grant.not_before if period == Period.GRANT else start,
-        ends_at=period_end(period, at),
-        budget_micros=budget,
-        spent_micros=spent,
-        reserved_micros=reserved,
-        left_micros=budget - spent - reserved,
-    )
-
-
-def _spenders(conn: Connection, grant: GrantProjection, at: datetime) -> list[str]:
-    start = period_start(str(grant.principal_limits.budget_period), at)
-    asked = (
-        select(USAGE.c.principal)
-        .where(USAGE.c.grant_id.in_([grant.id, *grant.lineage]), USAGE.c.cost_micros > 0)
-        .group_by(USAGE.c.principal)
-        .order_by(func.sum(USAGE.c.cost_micros).desc())
-        .limit(200)
-    )
-    if start.year > 1:
-        asked = asked.where(USAGE.c.hour >= start)
-    return list(conn.execute(asked).scalars())
+def _still_counts(grant: GrantProjection | None, began: datetime, at: datetime) -> bool:
+    """Tell whether what a cut call may have cost still counts in any budget of its grant."""
+    if grant is None:
+        return False
+    budgets = [each for each in (grant.limits, grant.principal_limits) if each.budget_micros]
+    return any(began >= period_start(str(each.budget_period), at) for each in budgets)
 
 
 def _accounts(snapshot: Snapshot, record: CallRecord) -> Iterable[str]:
@@ -366,7 +311,7 @@ def _accounts(snapshot: Snapshot, record: CallRecord) -> Iterable[str]:
     if grant is None:
         return ()
     whole = {grant.id, *grant.lineage[-1:]}
-    return [*whole, *(each + _SEPARATOR + record.principal for each in whole)]
+    return [*whole, *(each + SEPARATOR + record.principal for each in whole)]
 
 
 def _row(hold: Hold, take: Take, at: datetime) -> tuple[object, ...]:

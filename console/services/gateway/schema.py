@@ -251,10 +251,13 @@ HOLDS = Table(
     Column("ended_at", Instant, index=True),
     Column("tokens", Integer, nullable=False),
     Column("micros", Integer, nullable=False),
+    Column("kept", Integer, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
 """What limited calls hold of their limits, until a minute after their end. `micros` is what
-a call may still cost that no record tells of yet.
+a call may still cost that no record tells of yet. With `kept` 1, the call was cut before its
+upstream said what it came to: `micros` is what it may have cost beyond its record, and is held
+until the budget's period is over.
 """
 
 
@@ -306,4 +309,5 @@ STEPS = (
     grown(CALL_HOURS),
     _calls_are_searched,
     grown(PILOTS),
+    grown(HOLDS),
 )

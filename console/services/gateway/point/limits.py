@@ -140,11 +140,15 @@ class Limiter:
         return asked.body
 
     def let_go(self, draft: Draft) -> None:
-        """Give back what a call did not use. Does nothing for a call that took nothing."""
+        """Give back what a call did not use. Does nothing for a call that took nothing.
+
+        A call that was cut before its figures were known gives nothing of the money back.
+        """
         if draft.held is None:
             return
-        draft.held = None
         tokens, micros = draft.used()
+        micros += draft.held_beyond
+        draft.held = None
         self._say(Done(call=draft.id, tokens=tokens, micros=micros))
 
     async def _ask(self, take: Take) -> Taken:

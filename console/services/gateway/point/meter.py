@@ -219,7 +219,7 @@ class Meter:
             return
         inputs, output = _FIELDS[self._route]
         for name in (*inputs, output):
-            value = usage.get(name) if isinstance(usage, dict) else usage
+            value = usage.get(name) if isinstance(usage, dict) else ""
             if value is None:
                 continue
             if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT:

@@ -25,8 +25,8 @@ class Draft:
 
     __slots__ = (
         "_asked", "_began", "_verdict", "address", "checks", "code", "dialect", "error_type",
-        "gauges", "held", "id", "kept", "key", "lock_id", "meter", "path", "point", "price",
-        "principal", "recorded", "sequence", "started_at", "status", "stream", "upstream",
+        "gauges", "held", "id", "is_builtin", "kept", "key", "lock_id", "meter", "path", "point",
+        "price", "principal", "recorded", "sequence", "started_at", "status", "stream", "upstream",
         "upstream_ms", "user_agent",
     )  # fmt: skip
 
@@ -58,6 +58,8 @@ class Draft:
         self.lock_id = ""
         self.stream = False
         self.upstream = ""
+        self.is_builtin = False
+        """Whether that is the built-in one, which writes nothing that does not pass."""
         self.upstream_ms = 0.0
         self.meter: Meter | None = None
         self.sequence = 0
@@ -127,6 +129,18 @@ class Draft:
         written = self.meter.output_tokens
         return read + written, self.price.cost(read, written) if self.price else 0
 
+    @property
+    def held_beyond(self) -> int:
+        """What a call may have cost beyond what is counted, in micro-units, of what it holds.
+
+        Zero unless it was cut before its upstream said what it came to: only what passed is
+        known then, and reasoning need not pass.
+        """
+        meter = self.meter
+        if not self.code or meter is None or not self._reached or not meter.estimated:
+            return 0
+        return 0 if self.is_builtin else max(0, (self.held or 0) - self.used()[1])
+
     def finished(self) -> CallRecord:
         """Return the record of the call as it ended just now."""
         return self._record(datetime.now(UTC))
@@ -177,6 +191,7 @@ class Draft:
             request_sha256=self.kept.request_sha256 if self.kept else "",
             answer_sha256=self.kept.answer_sha256 if self.kept and ended_at else "",
             cost_micros=self.used()[1],
+            held_micros=self.held_beyond if ended_at else 0,
         )
 
     @property

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from console.services.gateway.point.meter import NotAnAnswerError
 from console.services.gateway.point.shapes import invalid, unoffered
 from console.services.home import Home, secret_file
 
@@ -88,30 +87,30 @@ class Naming(NamedTuple):
     user: str
 
     def whole(self, body: bytes) -> bytes:
-        """Return the answer as the caller gets it. Raises NotAnAnswerError."""
-        return msgspec.json.encode(self._renamed(body))
+        """Return the answer as the caller gets it; what cannot be read passes as it is."""
+        renamed = self._renamed(body)
+        return body if renamed is None else msgspec.json.encode(renamed)
 
     def event(self, event: bytes, data: bytes | None) -> bytes:
-        """Return a server-sent event as the caller gets it; `data` is what it carries.
-
-        Raises NotAnAnswerError.
-        """
+        """Return a server-sent event as the caller gets it; `data` is what it carries."""
         if data is None or b'"response"' not in data:
             return event
         said = _decoded(_members, data)
-        if "response" not in said:
+        inner = self._renamed(bytes(said["response"])) if said and "response" in said else None
+        if inner is None:
             return event
-        inner = self._renamed(bytes(said["response"]))
         said["response"] = msgspec.Raw(msgspec.json.encode(inner))
-        kind = _decoded(_string, said["type"]) if "type" in said else ""
+        kind = _decoded(_string, said.get("type", b"")) or ""
         head = f"event: {kind}\n".encode() if kind else b""
         return head + b"data: " + msgspec.json.encode(said) + b"\n\n"
 
-    def _renamed(self, response: bytes) -> dict[str, Any]:
-        said: dict[str, msgspec.Raw] = _decoded(_members, response)
+    def _renamed(self, response: bytes) -> dict[str, Any] | None:
+        said: dict[str, msgspec.Raw] | None = _decoded(_members, response)
+        if said is None:
+            return None
         out: dict[str, Any] = dict(said)
-        if "id" in said:
-            there = _decoded(_string, said["id"])
+        there = _decoded(_string, said.get("id", b""))
+        if there is not None:
             out["id"] = sealed(self.key, self.grant_id, self.upstream, there)
         if self.previous:
             out["previous_response_id"] = self.previous
@@ -126,7 +125,8 @@ _string = msgspec.json.Decoder(str)
 
 
 def _decoded(decoder: msgspec.json.Decoder[Any], raw: bytes | msgspec.Raw) -> Any:
+    """Return a value of the decoder's type; None where it is another."""
     try:
         return decoder.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise NotAnAnswerError(str(error)) from None
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None

@@ -160,7 +160,7 @@ class Listener:
         if routed is None:
             return await self._refuse(request, draft, "model_unmapped", "")
         spec, there = routed
-        draft.upstream = spec.name
+        draft.upstream, draft.is_builtin = spec.name, spec.kind == "builtin"
         if not self._upstreams.serves(spec, body.route):
             return await self._refuse(
                 request, draft, "route_unknown", "This model is not served on this route."
