@@ -15,6 +15,8 @@ from typing import Any
 from aiohttp import web
 
 SEEN: list[dict[str, Any]] = []
+PEERS: list[int] = []
+"""From which port each scripted request came."""
 COUNTS = {"hung_up": 0, "streamed": 0}
 WHOLE = {
     "id": "chatcmpl-lab",
@@ -45,6 +47,7 @@ async def scripted(request: web.Request, body: Any) -> web.StreamResponse | None
     if not isinstance(asked, str) or not asked.startswith("script:"):
         return None
     COUNTS["streamed"] += 1
+    PEERS.append(request.transport.get_extra_info("peername")[1] if request.transport else 0)
     said = json.loads(asked[7:])
     key = request.headers.get("Authorization", "").removeprefix("Bearer ")
     key = key or request.headers.get("x-api-key", "")
@@ -271,7 +274,7 @@ async def messages(request: web.Request) -> web.StreamResponse:
 
 
 async def seen(_request: web.Request) -> web.Response:
-    return web.json_response({"seen": SEEN, **COUNTS})
+    return web.json_response({"seen": SEEN, "peers": PEERS, **COUNTS})
 
 
 async def main(port_file: Path) -> None:

@@ -9,6 +9,7 @@ import anthropic
 import openai
 import pytest
 
+from tests.services.gateway.conftest import Lab
 from tests.services.gateway.dataplane import (
     DONE,
     STOP,
@@ -120,3 +121,16 @@ def test_a_stream_without_a_finish_reason_is_broken(gateway: Rig, key: str) -> N
     told = post(gateway, key, "chat", scripted("chat", script(TEXT)))
     assert b"upstream_broken" in told.body
     assert gateway.record(told.request_id)["estimated"]
+
+
+def test_a_finished_stream_gives_its_connection_to_the_upstream_back(
+    gateway: Rig, key: str, lab: Lab
+) -> None:
+    text = script(TEXT, STOP, usage(11, 7), DONE, 0.05)
+
+    def again() -> bool:
+        assert post(gateway, key, "chat", scripted("chat", text)).status == 200
+        peers = lab.said()["peers"]
+        return peers[-1] in peers[:-1]
+
+    gateway.wait(again, "a call over an earlier one's connection")

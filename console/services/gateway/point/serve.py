@@ -11,7 +11,6 @@ import asyncio
 import hashlib
 import logging
 import time
-import traceback
 from contextlib import aclosing, suppress
 from typing import NamedTuple
 
@@ -105,8 +104,8 @@ class Listener:
             return await self._answer(request, draft)
         except ConnectionError:
             raise
-        except Exception:
-            traceback.print_exc()
+        except Exception as error:
+            _LOG.error("call %s failed in the point", draft.id, exc_info=error)
             if draft.recorded is not None:
                 raise  # an answer has begun, or its record stands: the connection ends
             return await self._refuse(request, draft, "internal_error", "")
@@ -389,6 +388,7 @@ class Listener:
             running.drop()
             return sent
         await sent.write_eof()
+        reply.finish()
         return sent
 
     async def _cut(

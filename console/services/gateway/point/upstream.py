@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
+from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 import aiohttp
@@ -25,6 +26,9 @@ from console.services.gateway.point.upstream_watch import UpstreamWatch
 MOST_ANSWER_BYTES = 32 * 1024 * 1024
 _IDLE_SECONDS = 4.0
 """Idle connections are let go before common servers do (5 s), so a call rarely meets a dead one."""
+
+_END_SECONDS = 1.0
+"""How long the end of a finished answer is waited for, to keep its connection."""
 
 _PATHS = {
     RouteName.CHAT: "/chat/completions",
@@ -95,6 +99,10 @@ class Reply(Protocol):
         """Note that what it said is no answer: the upstream is not well."""
         ...
 
+    def finish(self) -> None:
+        """Let go of an answer that is finished, though its last bytes may still be to come."""
+        ...
+
     def close(self) -> None:
         """Let go; where it is not finished the connection is dropped, so the upstream stops."""
         ...
@@ -116,6 +124,8 @@ class Upstreams:
 
     def __init__(self, specs: Iterable[UpstreamSpec] = ()) -> None:
         self._session: aiohttp.ClientSession | None = None
+        self._ending: set[asyncio.Task[None]] = set()
+        """Finished answers whose end is still to be read, so that the connection is kept."""
         self._watches: dict[str, UpstreamWatch] = {}
         for each in specs:
             self._watch(each)
@@ -143,7 +153,7 @@ class Upstreams:
             watch.succeeded()
             return _Builtin(body, spec.chunk_seconds)
         try:
-            return _Http(*await self._open(spec, body, model, request_id), watch)
+            return _Http(*await self._open(spec, body, model, request_id), watch, self._ending)
         except UpstreamFailedError as failed:
             _note(watch, failed)
             raise
@@ -195,6 +205,8 @@ class Upstreams:
 
     async def close(self) -> None:
         """Drop every connection."""
+        for task in list(self._ending):
+            task.cancel()
         if self._session is not None:
             await self._session.close()
 
@@ -221,15 +233,20 @@ def _note(watch: UpstreamWatch, failed: UpstreamFailedError) -> None:
 class _Http:
     """An answer over HTTP."""
 
-    __slots__ = ("_answer", "_failed", "_guard", "_heard", "_watch")
+    __slots__ = ("_answer", "_ending", "_failed", "_finished", "_guard", "_heard", "_watch")
 
     def __init__(
-        self, answer: aiohttp.ClientResponse, guard: KeyGuard, watch: UpstreamWatch
+        self,
+        answer: aiohttp.ClientResponse,
+        guard: KeyGuard,
+        watch: UpstreamWatch,
+        ending: set[asyncio.Task[None]],
     ) -> None:
         self._answer = answer
         self._guard = guard
         self._watch = watch
-        self._heard = self._failed = False
+        self._ending = ending
+        self._heard = self._failed = self._finished = False
 
     @property
     def echoed_key(self) -> bool:
@@ -268,9 +285,29 @@ class _Http:
             self._failed = True
             self._watch.failed(why)
 
+    def finish(self) -> None:
+        if self._answer.content.at_eof():
+            return
+        self._finished = True
+        task = asyncio.create_task(self._end())
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    async def _end(self) -> None:
+        """Read to the end for a moment; a connection that stays open then is dropped."""
+        with suppress(TimeoutError, aiohttp.ClientError, OSError):
+            async with asyncio.timeout(_END_SECONDS):
+                while await self._answer.content.readany():
+                    pass
+        self._let_go()
+
     def close(self) -> None:
         if self._heard and not self._failed:
             self._watch.succeeded()
+        if not self._finished:
+            self._let_go()
+
+    def _let_go(self) -> None:
         # Gives the connection back where the body was read to its end, else closes it.
         if self._answer.content.at_eof():
             self._answer.release()
@@ -296,6 +333,9 @@ class _Builtin:
         return builtin.stream(self._body, self._pause)
 
     def failed(self, _why: str, /) -> None:
+        return
+
+    def finish(self) -> None:
         return
 
     def close(self) -> None:
