@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import socket
 import socketserver
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -147,7 +148,9 @@ def _missing(asked: Asked) -> Told:
 
 
 @contextmanager
-def tiny_api(socket_path: Path | None = None) -> Iterator[TinyApi]:
+def tiny_api(
+    socket_path: Path | None = None, tls: ssl.SSLContext | None = None
+) -> Iterator[TinyApi]:
     """Serve a `TinyApi` at a Unix socket, or on a loopback port, while the block runs."""
     server: _Server
     if socket_path is not None:
@@ -155,7 +158,13 @@ def tiny_api(socket_path: Path | None = None) -> Iterator[TinyApi]:
         address = f"unix:{socket_path}"
     else:
         server = _Server(("127.0.0.1", 0), _Handler)
-        address = f"http://127.0.0.1:{server.server_address[1]}"
+        scheme = "https" if tls else "http"
+        address = f"{scheme}://127.0.0.1:{server.server_address[1]}"
+        if tls:
+            # a handshake at a time, and not in the loop that takes connections
+            server.socket = tls.wrap_socket(
+                server.socket, server_side=True, do_handshake_on_connect=False
+            )
     server.api = TinyApi(address)
     thread = threading.Thread(target=lambda: server.serve_forever(0.02), daemon=True)
     thread.start()

@@ -18,6 +18,7 @@ import httpx
 
 from console.credentials.secret import Secret
 from console.errors import ExitCode, PilotError
+from console.net.tls import TlsFault, tls_fault
 from console.net.wire import MOST_BYTES, Answer, Request
 
 TIMEOUT = httpx.Timeout(15.0, connect=5.0)
@@ -26,13 +27,19 @@ LONGEST_ANSWER = 60.0
 
 
 class Lost(Exception):  # noqa: N818  # it is an outcome, told apart before it becomes an error
-    """No answer. `sent`: the request may have arrived. `timed_out`: it was waited for."""
+    """No answer. `sent`: the request may have arrived. `timed_out`: it was waited for.
 
-    def __init__(self, why: str, *, sent: bool, timed_out: bool = False) -> None:
+    With a `fault` of TLS it was not sent, and trying again does not help.
+    """
+
+    def __init__(
+        self, why: str, *, sent: bool, timed_out: bool = False, fault: TlsFault | None = None
+    ) -> None:
         super().__init__(why)
         self.why = why
         self.sent = sent
         self.timed_out = timed_out
+        self.fault = fault
 
 
 class Endpoint(NamedTuple):
@@ -104,7 +111,7 @@ class Apis:
                 return Answer(response.status_code, _headers(response), bytes(body))
         except httpx.HTTPError as error:
             self._heard.discard(api)
-            raise _lost(error) from error
+            raise self._lost(api, error) from error
 
     @contextmanager
     def stream(
@@ -127,7 +134,7 @@ class Apis:
             ) as response:
                 yield response.status_code, response.iter_raw()
         except httpx.HTTPError as error:
-            raise _lost(error) from error
+            raise self._lost(api, error) from error
 
     async def asend(self, api: str, request: Request, within: float = math.inf) -> Answer:
         """Exchange `request` for an answer without blocking. Raises `Lost` as `send` does."""
@@ -148,7 +155,7 @@ class Apis:
                     _check(body, end, longest)
                 return Answer(response.status_code, _headers(response), bytes(body))
         except httpx.HTTPError as error:
-            raise _lost(error) from error
+            raise self._lost(api, error) from error
 
     def close(self) -> None:
         """Close the synchronous clients."""
@@ -160,6 +167,14 @@ class Apis:
         self.close()
         while self._async_clients:
             await self._async_clients.popitem()[1].aclose()
+
+    def _lost(self, api: str, error: httpx.HTTPError) -> Lost:
+        """Return what became of an exchange, with what is wrong with TLS where that is it."""
+        fault = None
+        address = self.endpoint(api).address
+        if isinstance(error, httpx.ConnectError) and address.startswith("https:"):
+            fault = tls_fault(error, address, self._ca_file)
+        return Lost(fault.why, sent=False, fault=fault) if fault else _lost(error)
 
     def _credential(self) -> dict[str, str]:
         secret = self._token()
@@ -207,6 +222,17 @@ class Apis:
                     exit=ExitCode.USAGE,
                 ) from error
         return self._trust
+
+
+def untrusted(endpoint: Endpoint, fault: TlsFault, request_id: str = "") -> PilotError:
+    """Return the error for an API whose TLS does not hold: nothing was sent, nor would be."""
+    return PilotError(
+        fault.code,
+        f"the {endpoint.api} API at {endpoint.address} {fault.why}",
+        hint=fault.hint,
+        source=endpoint.words,
+        request_id=request_id,
+    )
 
 
 def _bounds(within: float) -> httpx.Timeout:
@@ -273,6 +299,4 @@ def _connection(error: Exception) -> str:
         return "has a path too long for a Unix socket (PILOTCTL_HOME can name a shorter folder)"
     if "Permission denied" in words:
         return "may not be reached by this user (permission denied on its socket)"
-    if "CERTIFICATE_VERIFY_FAILED" in words:
-        return "shows a certificate that is not trusted"
     return "cannot be reached"

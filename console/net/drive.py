@@ -17,7 +17,7 @@ from console.api.flow import Call, Flow, Many, Reply, Report, Step, Wait
 from console.errors import ExitCode, PilotError
 from console.model.ids import ulid
 from console.model.operator import Role
-from console.net.client import Apis, Lost
+from console.net.client import Apis, Lost, untrusted
 from console.net.wire import Answer, Request, may_retry, reply_of, request_of, retry_after
 
 T = TypeVar("T")
@@ -238,6 +238,8 @@ class _Attempts:
     def judge(self, got: Answer | Lost) -> Reply | float:
         """Return the reply, or the seconds to pause before another try. Raises `PilotError`."""
         self._tell(got.status if isinstance(got, Answer) else 0)
+        if isinstance(got, Lost) and got.fault:
+            raise self._silence(got)
         if isinstance(got, Lost):
             self._maybe_done = self._maybe_done or got.sent
             pause = self._backoff()
@@ -296,6 +298,8 @@ class _Attempts:
             )
         if self._changes:
             self._drive.unanswered = None
+        if lost.fault:
+            return untrusted(self._endpoint, lost.fault, self._request_id)
         local = address.startswith("unix:") and not lost.sent
         return PilotError(
             "unreachable",

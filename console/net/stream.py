@@ -19,7 +19,7 @@ from console.api.route import Route
 from console.errors import ExitCode, PilotError
 from console.model.ids import ulid
 from console.model.number import whole_number
-from console.net.client import Apis, Lost
+from console.net.client import Apis, Lost, untrusted
 from console.net.wire import Request, printable, request_of
 
 SILENCE_SECONDS = 20.0
@@ -152,6 +152,8 @@ class Tail:
 
     def _unreachable(self, lost: Lost) -> PilotError:
         endpoint = self._apis.endpoint(self._route.api)
+        if lost.fault:
+            return untrusted(endpoint, lost.fault)
         return PilotError(
             "unreachable",
             f"the {endpoint.api} API at {endpoint.address} {lost.why}",

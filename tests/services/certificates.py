@@ -14,8 +14,10 @@ from cryptography.x509.oid import NameOID
 from console.services.tls import Certificate
 
 
-def certify(folder: Path, serial: int = 1) -> Certificate:
-    """Make a certificate for 127.0.0.1 that signs itself."""
+def certify(
+    folder: Path, serial: int = 1, *, address: str = "127.0.0.1", days: tuple[int, int] = (0, 1)
+) -> Certificate:
+    """Make a certificate for an address that signs itself, good from and to so many days on."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "pilot")])
     now = datetime.now(UTC)
@@ -25,10 +27,10 @@ def certify(folder: Path, serial: int = 1) -> Certificate:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(serial)
-        .not_valid_before(now - timedelta(minutes=5))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_before(now + timedelta(days=days[0], minutes=-5))
+        .not_valid_after(now + timedelta(days=days[1]))
         .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]), critical=False
         )
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())

@@ -10,9 +10,12 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from importlib.util import find_spec
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -21,13 +24,17 @@ from console.api.engines import Paging
 from console.cli.parser import Parser, add_common, common_of
 from console.errors import ExitCode, PilotError
 from console.model.stored import Page
-from console.model.text import now
+from console.model.text import now, rfc3339
 from console.programs import code_command, module_environment
+
+RENEWED_BEFORE = timedelta(days=14)
+"""A certificate that ends sooner is told."""
 
 if TYPE_CHECKING:
     from console.cli.context import Context
     from console.cli.parser import Common
     from console.config.load import Profile
+    from console.model.operator import ServiceStatus
     from console.session import Session
 
 _INSIDE = {"in tmux": "TMUX", "in screen": "STY", "over SSH": "SSH_CONNECTION"}
@@ -97,30 +104,12 @@ def _findings(common: Common, context: Context) -> Iterator[Finding]:
             found=f"{profile.file} can be written by others",
             mend=f"chmod 600 {profile.file}",
         )
-    for api in ("policy", "gateway", "audit"):
-        yield _address(api, str(profile.setting(api)))
-    yield _checked("token", lambda: _token(common, profile, context))
-    yield _checked("log pin", lambda: _log_pin(common, profile, context))
-    yield from _notes(common, profile, context)
-
-
-def _notes(common: Common, profile: Profile, context: Context) -> Iterator[Finding]:
-    """Ask each API how it is: pages that do not arrive, broken rules, a log that stands still."""
+    session = context.session(common, profile)
     try:
-        session = context.session(common, profile)
-    except PilotError:
-        return  # the profile's own findings say why
-    try:
-        statuses = session.engines.statuses
-        for ask in (statuses.policy, statuses.gateway, statuses.audit):
-            try:
-                status = session.run(ask())
-            except PilotError:
-                continue  # its address was looked at above
-            for note in (*status.notes, *status.dependency_notes):
-                if not note.startswith("upstream "):
-                    yield Finding(check=status.service, state="note", found=note)
+        yield _checked("token", lambda: _token(session, profile))
+        yield from _apis(session, profile)
         yield from _upstreams(session)
+        yield _checked("log pin", lambda: _log_pin(session))
     finally:
         session.close()
 
@@ -149,6 +138,82 @@ def _upstreams(session: Session) -> Iterator[Finding]:
             }.get(each.state, "")
             state = "note" if each.state == "failing" else "bad"
             yield Finding(check=check, state=state, found=found, mend=mend)
+
+
+def _apis(session: Session, profile: Profile) -> Iterator[Finding]:
+    """Ask each API how it is, by its address, TLS and token as every command does."""
+    from console.net.tls import certificate_end, clear_fault  # noqa: PLC0415  # as a session
+
+    statuses = session.engines.statuses
+    ca_file = str(profile.setting("ca_file"))
+    for api, ask in (
+        ("policy", statuses.policy), ("gateway", statuses.gateway), ("audit", statuses.audit),
+    ):  # fmt: skip
+        address = str(profile.setting(api))
+        found = _address(api, address)
+        if found.state == "bad":
+            yield found
+            continue
+        try:
+            status = session.run(ask())
+        except PilotError as error:
+            fault = clear_fault(address)
+            message = f"{address} {fault.why}" if fault else error.message
+            mend = fault.hint if fault else error.hint
+            yield Finding(check=api, state="bad", found=message, mend=mend)
+            continue
+        yield _answered(api, address, status)
+        yield from _transport(api, address, certificate_end(address, ca_file)
+                              if address.startswith("https:") else None)  # fmt: skip
+        for note in (*status.notes, *status.dependency_notes):
+            if not note.startswith("upstream "):
+                yield Finding(check=api, state="note", found=note)
+
+
+def _answered(api: str, address: str, status: ServiceStatus) -> Finding:
+    """Say who the API takes the caller for. Whoever has no role can do nothing here."""
+    who = status.operator
+    if status.service != api:
+        return Finding(
+            check=api,
+            state="bad",
+            found=f"{address} is the {status.service} API",
+            mend=f"set `{api}` in the profile",
+        )
+    if not who.roles:
+        return Finding(
+            check=api,
+            state="bad",
+            found=f"{address} answers; {who.name} has no role there",
+            mend="ask an admin: pilotctl operator add",
+        )
+    return _good(api, f"{address} answers, to {who.name} ({', '.join(who.roles)})")
+
+
+def _transport(api: str, address: str, ends: datetime | None) -> Iterator[Finding]:
+    """Tell what of the way there will not last, or is open to others."""
+    host = urlsplit(address).hostname or ""
+    if address.startswith("http:") and not _is_loopback(host):
+        yield Finding(
+            check=api,
+            state="bad",
+            found=f"{address} is in clear: whoever is on the way reads the token",
+            mend="serve TLS (cert_file and key_file in its pilot.toml), and write https://",
+        )
+    if ends is not None and ends - now() < RENEWED_BEFORE:
+        yield Finding(
+            check=api,
+            state="note",
+            found=f"its certificate ends at {rfc3339(ends)}",
+            mend="renew the file that cert_file names in its pilot.toml",
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _terminal(context: Context) -> Iterator[Finding]:
@@ -208,30 +273,35 @@ def _address(api: str, address: str) -> Finding:
     except OSError as error:
         found = f"{address}: {error.strerror or error}"
         return Finding(check=api, state="bad", found=found, mend="pilotctl up")
-    return _good(api, f"{address} takes connections")
+    return _good(api, address)
 
 
-def _token(common: Common, profile: Profile, context: Context) -> str:
-    session = context.session(common, profile)
-    try:
-        token = session.token()
-    finally:
-        session.close()
-    return f"from {token.source}" if token else "none is needed on local sockets"
+def _token(session: Session, profile: Profile) -> str:
+    token = session.token()
+    if token:
+        return f"from {token.source}"
+    remote = [
+        api
+        for api in ("policy", "gateway", "audit")
+        if str(profile.setting(api)).startswith(("http:", "https:"))
+    ]
+    if remote:
+        raise PilotError(
+            "no-token",
+            f"none, and {' and '.join(remote)} are not on local sockets: they want one",
+            hint="set `token` in the profile, or PILOTCTL_TOKEN",
+        )
+    return "none is needed on local sockets"
 
 
-def _log_pin(common: Common, profile: Profile, context: Context) -> str:
-    session = context.session(common, profile)
-    try:
-        trust = session.log_trust
-        key = trust.pinned_key()
-        if not key:
-            return "nothing pinned yet: the first proof pins the log's key"
-        name = key.split("+")[0]
-        pin = trust.monitor.pinned(name)
-        evidence = trust.monitor.evidence(name)
-    finally:
-        session.close()
+def _log_pin(session: Session) -> str:
+    trust = session.log_trust
+    key = trust.pinned_key()
+    if not key:
+        return "nothing pinned yet: the first proof pins the log's key"
+    name = key.split("+")[0]
+    pin = trust.monitor.pinned(name)
+    evidence = trust.monitor.evidence(name)
     if evidence:
         raise PilotError("log-failed", f"{name} failed before: see {evidence[0].parent}")
     return f"{name}, {pin.size if pin else 0} entries"
