@@ -72,6 +72,8 @@ def test_doctor_looks_at_the_console_without_the_working_directory(poisoned):
 
 def test_a_pilot_is_started_and_stopped_without_the_working_directory(poisoned, tmp_path):
     home = str(tmp_path / "home")
+    Path(home).mkdir()
+    (Path(home) / "pilot.toml").write_text("[data_plane]\nports = [0]\n")
     try:
         done = run(poisoned, PILOTCTL, "up", "--home", home)
         assert done.returncode == 0, done.stderr
