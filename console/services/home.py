@@ -48,6 +48,11 @@ class Home(NamedTuple):
         """Return the Unix socket of `service`."""
         return self.run / f"{service}.sock"
 
+    @property
+    def drain(self) -> Path:
+        """How many seconds calls in flight have, where `down` was told another time."""
+        return self.run / "drain-seconds"
+
     def store(self, name: str) -> Path:
         """Return the store file of a service, or of a point (`point-gw-1`)."""
         return self.path / f"{name}.db"

@@ -39,7 +39,7 @@ TABLES = {
 _NAME = re.compile(SLUG_PATTERN)
 _DATA_PLANE_KEYS = {
     "host", "ports", "proxies", "proxy_protocol", "trusted_hops", "forwarded_header",
-    "cert_file", "key_file",
+    "cert_file", "key_file", "drain_seconds",
 }  # fmt: skip
 _ORIGIN = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(/[A-Za-z0-9._-]+)*")
 
@@ -61,6 +61,8 @@ class DataPlane(msgspec.Struct, kw_only=True, frozen=True):
     """The one header that the proxies add to: `x-forwarded-for` or `forwarded` (RFC 7239)."""
     certificate: Certificate | None = None
     """With it the points speak TLS."""
+    drain_seconds: int = 10
+    """How long calls in flight may go on once a point is told to stop; then they are cut."""
 
     @property
     def points(self) -> list[tuple[str, int]]:
@@ -213,7 +215,14 @@ class _Reader:
         if len(set(fixed)) != len(fixed):
             self._refuse(("data_plane", "ports"), "names a port twice")
         proxies = self._proxies(table)
-        return DataPlane(host=host, ports=tuple(ports), certificate=certificate, **proxies)
+        drain = self._number(table, ("data_plane",), "drain_seconds", 10, 3600)
+        return DataPlane(
+            host=host,
+            ports=tuple(ports),
+            certificate=certificate,
+            drain_seconds=drain,
+            **proxies,
+        )
 
     def _listens(self) -> dict[str, Listen]:
         found: dict[str, Listen] = {}

@@ -13,6 +13,7 @@ from console.config.paths import local_home
 from console.errors import ExitCode, PilotError
 from console.model.stored import Page
 from console.model.text import now
+from console.present.amounts import counted
 
 if TYPE_CHECKING:
     import argparse
@@ -27,7 +28,7 @@ _LOCAL = ("aiohttp", "sqlalchemy", "cedarpy")
 
 _WORDS = {
     "up": "Run the services on this machine, durable on SQLite, until `pilotctl down`.",
-    "down": "Stop the services of `pilotctl up`.",
+    "down": "Stop the services of `pilotctl up`; calls in flight may end first.",
     "status": "How the services of `pilotctl up` are.",
 }
 
@@ -72,6 +73,11 @@ def parser_of(verb: str) -> Parser:
     parser.add_argument("--home", default="", metavar="DIR", help="their state folder")
     if verb == "up":
         parser.add_argument("--foreground", action="store_true", help="until a signal comes")
+    if verb == "down":
+        parser.add_argument(
+            "--drain", type=_seconds, default=None, metavar="SECONDS",
+            help="how long calls in flight may go on; else drain_seconds of pilot.toml",
+        )  # fmt: skip
     if verb == "status":
         parser.add_argument("--exit-status", action="store_true", help="exit 1 where one is down")
     add_common(parser)
@@ -93,8 +99,8 @@ def _do(order: _Order, common: Common, output: Output, stderr: Stderr) -> int:
         if order.flags.foreground:
             return ExitCode.DONE
     else:
-        if order.verb == "down" and not supervisor.stop(home):
-            stderr.note(f"nothing was running in {home}")
+        if order.verb == "down":
+            _stop(home, order.flags.drain, stderr)
         found = supervisor.status(home)
         if order.verb == "status" and found.running:
             found = replace(found, points=supervisor.points(home))
@@ -113,6 +119,29 @@ def _do(order: _Order, common: Common, output: Output, stderr: Stderr) -> int:
     if order.verb == "status" and order.flags.exit_status and not all_well:
         return ExitCode.FAILED
     return ExitCode.DONE
+
+
+def _stop(home: Path, drain: float | None, stderr: Stderr) -> None:
+    """Stop the pilot, saying first for how long calls in flight may go on."""
+    from console.services import supervisor  # noqa: PLC0415  # loaded by then
+
+    if supervisor.status(home).running:
+        known = supervisor.points(home)
+        seconds = supervisor.drain_seconds(home) if drain is None else drain
+        calls = "calls in flight (how many is unknown)"
+        if known is not None:
+            calls = counted(sum(each.in_flight for each in known), "call") + " in flight"
+        stderr.note(f"stopping: {calls} may go on for {seconds:g} s, new ones are refused")
+    if not supervisor.stop(home, drain):
+        stderr.note(f"nothing was running in {home}")
+
+
+def _seconds(text: str) -> float:
+    """Read a number of seconds, up to an hour."""
+    found = float(text)
+    if not 0 <= found <= 3600:
+        raise ValueError(text)
+    return found
 
 
 def _print(found: Status, common: Common, output: Output) -> None:

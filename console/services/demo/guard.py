@@ -25,7 +25,7 @@ def main(home: Path) -> None:
         pass
     if home.exists():
         with suppress(PilotError):
-            supervisor.stop(home)
+            supervisor.stop(home, drain=0)
         shutil.rmtree(home.parent, ignore_errors=True)
 
 

@@ -142,7 +142,7 @@ class Demo:
                 self._traffic.kill()
                 self._traffic.wait(5)
         with suppress(PilotError):
-            supervisor.stop(self.home)
+            supervisor.stop(self.home, drain=0)
         shutil.rmtree(self.home, ignore_errors=True)
         if self._guard is not None and self._guard.stdin is not None:
             self._guard.stdin.close()

@@ -124,6 +124,13 @@ CODES: dict[str, Kind] = {
         "the point lost its control: `pilotctl status`",
         decided=False,
     ),
+    "point_stopped": Kind(
+        503,
+        "This enforcement point was stopped, and the call with it.",
+        "calls in flight have `[data_plane] drain_seconds`, or `pilotctl down --drain SECONDS`",
+        Outcome.ERROR,
+        decided=False,
+    ),
     "rate_limited": Kind(
         429,
         "Too many calls: try again later.",

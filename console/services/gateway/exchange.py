@@ -206,6 +206,13 @@ class Registered(msgspec.Struct, kw_only=True, frozen=True):
     calls_held: int
 
 
+class StoppedCall(msgspec.Struct, frozen=True):
+    """A call that was cut because its point was stopped."""
+
+    id: str
+    partner: str = ""
+
+
 class LeaseAsk(msgspec.Struct, kw_only=True, frozen=True):
     """What a point reports when it asks for its lease.
 
@@ -228,6 +235,8 @@ class LeaseAsk(msgspec.Struct, kw_only=True, frozen=True):
     turned_away: dict[str, int] = {}
     upstreams: list[UpstreamHealth] = []
     """How the model APIs behind it are."""
+    stopped: list[StoppedCall] = []
+    """At its goodbye: the calls that had not ended when its time to drain was over."""
 
 
 class Lease(msgspec.Struct, kw_only=True, frozen=True):

@@ -16,11 +16,18 @@ from sqlalchemy import Connection, Row, select
 
 from console.api.problems import refusal
 from console.errors import PilotError
+from console.model.audit import Severity
 from console.model.enforcement import Point, PointState, UpstreamHealth, UpstreamState
 from console.model.stored import Page
 from console.services.events import SYSTEM, event
 from console.services.gateway import changes, upstreams
-from console.services.gateway.exchange import Lease, LeaseAsk, Register, Registered
+from console.services.gateway.exchange import (
+    Lease,
+    LeaseAsk,
+    Register,
+    Registered,
+    StoppedCall,
+)
 from console.services.gateway.point.lease import boottime
 from console.services.gateway.schema import MARKS, POINTS
 from console.services.store import Store, emit
@@ -256,6 +263,8 @@ class Points:
             raise refusal("state", f"another process is the point {name} now")
         now = datetime.now(UTC)
         self._note(name, 0.0, now, now, LeaseAsk(applied_sequence=said.applied_sequence))
+        if said.stopped:
+            await self._store.write(lambda conn: _record_stopped(conn, name, said.stopped, now))
         return Lease(sequence=said.applied_sequence, lease_seconds=0.0)
 
     def _note(self, name: str, ends: float, until: datetime, at: datetime, said: LeaseAsk) -> None:
@@ -308,3 +317,25 @@ class Points:
         """Wait until a point reports, at most so long."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._news.wait(), seconds)
+
+
+def _record_stopped(conn: Connection, point: str, calls: list[StoppedCall], at: datetime) -> None:
+    """Record that calls were cut because their point was stopped."""
+    emit(
+        conn,
+        event(
+            "point.cut-calls",
+            service="gateway",
+            actor=SYSTEM,
+            kind="point",
+            target=point,
+            name=point,
+            reason=f"it was stopped, and {len(calls)} calls had not ended in time",
+            at=at,
+            severity=Severity.MEDIUM,
+            facts={
+                "calls": [each.id for each in calls],
+                "partners": sorted({each.partner for each in calls if each.partner}),
+            },
+        ),
+    )

@@ -72,8 +72,15 @@ class Child:
             self.refusal, self.stillbirths = None, 0
             self._keeper = asyncio.create_task(self._keep())
 
-    async def stop(self) -> None:
-        """Stop it: SIGTERM, and SIGKILL where it does not heed it."""
+    async def stop(self, drain_seconds: float | None = None) -> None:
+        """Stop it: SIGTERM, and SIGKILL where it does not heed it.
+
+        What drains has that long beforehand: its own setting, or `drain_seconds`.
+        """
+        drains = self.spec.drain_seconds
+        patience = PATIENCE
+        if drains is not None:
+            patience += drains if drain_seconds is None else drain_seconds
         self._told_to_stop.set()
         process, keeper = self._process, self._keeper
         if keeper is None:
@@ -84,10 +91,10 @@ class Child:
             with suppress(ProcessLookupError):
                 process.terminate()
             try:
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(patience):
                     await asyncio.shield(keeper)
             except TimeoutError:
-                self._say(f"{self.spec.name} did not stop in {PATIENCE:.0f} s: killed")
+                self._say(f"{self.spec.name} did not stop in {patience:.0f} s: killed")
                 with suppress(ProcessLookupError):
                     process.kill()
         with suppress(asyncio.CancelledError):

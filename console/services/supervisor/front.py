@@ -24,7 +24,7 @@ from console.services import settings
 from console.services.backup.swap import finish
 from console.services.client import Client
 from console.services.demo import personas
-from console.services.settings import Home, Settings
+from console.services.settings import DataPlane, Home, Settings
 from console.services.supervisor.admins import refuse_without_admin
 from console.services.supervisor.child import PATIENCE, as_error
 from console.services.supervisor.keeper import (
@@ -88,8 +88,20 @@ def start(
         lock.close()
 
 
-def stop(home: Path) -> bool:
-    """Stop the pilot; return False where nothing was running."""
+def drain_seconds(home: Path) -> float:
+    """Return how long calls in flight may go on, by the settings of `home`."""
+    try:
+        return float(settings.load(home).data_plane.drain_seconds)
+    except PilotError:
+        return float(DataPlane().drain_seconds)
+
+
+def stop(home: Path, drain: float | None = None) -> bool:
+    """Stop the pilot; return False where nothing was running.
+
+    Calls in flight may go on for `drain` seconds, or as long as the settings say; new ones are
+    refused meanwhile.
+    """
     place = Home(home.absolute())
     if not _was_started(place):
         return False
@@ -99,8 +111,9 @@ def stop(home: Path) -> bool:
         if not pid:
             return False
         with suppress(PilotError):
-            _order(place, Order(do="stop"), seconds=5.0)
-        if not _gone(lock, PATIENCE + 3.0):
+            _order(place, Order(do="stop", drain_seconds=drain), seconds=5.0)
+        drained = drain_seconds(home) if drain is None else drain
+        if not _gone(lock, drained + 2 * PATIENCE + 3.0):
             # It hangs. Its children are tied to its life and end with it.
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -139,7 +152,11 @@ def points(home: Path) -> list[Point] | None:
 
 def stop_one(home: Path, name: str) -> None:
     """Stop one process, and keep it stopped until `start_one`."""
-    _order(Home(home.absolute()), Order(do="stop_one", name=name), seconds=PATIENCE + 5)
+    _order(
+        Home(home.absolute()),
+        Order(do="stop_one", name=name),
+        seconds=drain_seconds(home) + PATIENCE + 5,
+    )
 
 
 def start_one(home: Path, name: str) -> None:

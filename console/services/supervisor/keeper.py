@@ -89,6 +89,8 @@ class Keeper:
             spec.name: Child(spec, log, say) for spec, log in zip(specs, self._logs, strict=True)
         }
         self._ended = asyncio.Event()
+        self._drain: float | None = None
+        """How long calls in flight may go on, where the order to stop said so."""
 
     async def run(self, ready: Callable[[Status], object]) -> None:
         """Start everything, call `ready` once all serve, and stay until told to stop.
@@ -114,12 +116,24 @@ class Keeper:
                 ready(self.status())
             await self._ended.wait()
         finally:
-            await asyncio.gather(*(child.stop() for child in self._children.values()))
+            await self._stop_all()
             server.close()
             path.unlink(missing_ok=True)
             for log in self._logs:
                 log.close()
             self._say("stopped")
+
+    async def _stop_all(self) -> None:
+        """Stop what drains first: it needs the others until the last call has ended."""
+        children = self._children.values()
+        draining = [each for each in children if each.spec.drain_seconds is not None]
+        if self._drain is not None:
+            self._home.drain.write_text(f"{self._drain}", "ascii")
+        try:
+            await asyncio.gather(*(each.stop(self._drain) for each in draining))
+        finally:
+            self._home.drain.unlink(missing_ok=True)
+        await asyncio.gather(*(each.stop() for each in children))
 
     def status(self) -> Status:
         """Say how everything is."""
@@ -165,6 +179,7 @@ class Keeper:
         finally:
             writer.close()
             if order.do == "stop":
+                self._drain = order.drain_seconds
                 self._ended.set()
 
     async def _answer(self, order: Order) -> Reply:

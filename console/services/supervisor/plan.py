@@ -26,6 +26,9 @@ class Spec(NamedTuple):
     argv: tuple[str, ...]
     """The module that it runs, and its arguments."""
     serves: Callable[[], Awaitable[bool]]
+    drain_seconds: float | None = None
+    """How long it lets end what it has begun, once told to stop; None: nothing. What drains is
+    stopped before the others, which it needs until then."""
 
 
 def processes(settings: Settings) -> list[Spec]:
@@ -41,6 +44,7 @@ def processes(settings: Settings) -> list[Spec]:
             name,
             ("console.services.gateway.point", *at, "--name", name),
             _serving(home.socket("gateway"), name),
+            float(settings.data_plane.drain_seconds),
         )
         for name, _ in settings.data_plane.points
     ]

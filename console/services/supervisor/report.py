@@ -50,6 +50,8 @@ class Order(msgspec.Struct, kw_only=True, frozen=True):
     do: str
     """`status`, `stop`, `stop_one` or `start_one`."""
     name: str = ""
+    drain_seconds: float | None = None
+    """`stop`: how long calls in flight may go on; None: as the settings have it."""
 
 
 class Reply(msgspec.Struct, kw_only=True, frozen=True):

@@ -26,7 +26,7 @@ from tests.services.gateway.test_kill_switch import post
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    config = '[upstreams.builtin]\nkind = "builtin"\nchunk_ms = 5\n'
+    config = 'drain_seconds = 3\n[upstreams.builtin]\nkind = "builtin"\nchunk_ms = 5\n'
     with Rig(tmp_path_factory.mktemp("l"), config, points=2) as rig:
         yield rig
 
@@ -108,8 +108,12 @@ def test_a_call_that_will_not_end_is_dropped_when_the_time_is_over_and_recorded(
         ),
         "its record came",
     )
-    assert record["code"] in {"point_fenced", "point_restarted", "caller_gone"}
+    assert (record["code"], record["outcome"]) == ("point_stopped", "error")
     assert record["estimated"]
+    assert record["output_tokens"] > 0
+    cut = [each for each in pair.outbox() if each["metadata"]["event_code"] == "point.cut-calls"]
+    assert cut[-1]["unmapped"]["facts"]["calls"] == [record["id"]]
+    assert cut[-1]["unmapped"]["facts"]["partners"] == ["acme"]
 
 
 def test_a_point_is_deregistered_proven_by_its_lease_and_admitted_again(pair: Rig) -> None:

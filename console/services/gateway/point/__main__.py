@@ -31,8 +31,8 @@ from console.services.runner import run
 from console.services.settings import Settings, Upstream
 from console.services.store import Store
 
-GOODBYE_SECONDS = 3.0
-"""How long calls in flight may go on once the point was told to stop."""
+_LAST_WORDS_SECONDS = 1.0
+"""How long calls that were cut may take to tell their callers."""
 
 
 def main() -> int:
@@ -103,8 +103,10 @@ async def _serve(read: Settings, name: str, selector: GuardedSelector, stop: asy
     try:
         await tasks.until(stop)
         await server.stop_listening()
-        await point.let_end(GOODBYE_SECONDS)
-        await following.say_goodbye()
+        await point.let_end(_drain_seconds(read))
+        stopped = point.stop_calls()
+        await point.let_end(_LAST_WORDS_SECONDS)
+        await following.say_goodbye(stopped)
     finally:
         point.lease.drop()
         await tasks.stop()
@@ -128,6 +130,14 @@ async def _work(following: Following, spool: Spool, url: str, tasks: BackgroundT
     tasks.add("asking for limits", following.limiter.run, spool.resumed)
     tasks.add("looking at idle upstreams", following.look_at_upstreams)
     await asyncio.Event().wait()
+
+
+def _drain_seconds(read: Settings) -> float:
+    """Return how long calls in flight may go on: what `down` was told, else the setting."""
+    try:
+        return max(0.0, float(read.home.drain.read_text("ascii")))
+    except (OSError, ValueError):
+        return float(read.data_plane.drain_seconds)
 
 
 def _spec(upstream: Upstream) -> UpstreamSpec:

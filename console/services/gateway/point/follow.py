@@ -27,6 +27,7 @@ from console.services.gateway.exchange import (
     Register,
     Registered,
     State,
+    StoppedCall,
 )
 from console.services.gateway.point.lease import boottime
 from console.services.gateway.point.limits import Limiter
@@ -39,6 +40,8 @@ _RETRY_SECONDS = 0.2
 _POLL_SECONDS = 20
 _LEASE_TIMEOUT = 2.0
 _GOODBYE_TIMEOUT = 0.5
+MAX_STOPPED = 500
+"""Calls that were cut by a stop and are named in its event."""
 _GATHER_SECONDS = 0.1
 """Records that end within so long of each other go to control together: a batch costs a commit."""
 _BATCH = 500
@@ -140,7 +143,7 @@ class Following:
                     wait.cancel()
                 await asyncio.gather(*waits, return_exceptions=True)
 
-    async def say_goodbye(self) -> None:
+    async def say_goodbye(self, stopped: Sequence[StoppedCall] = ()) -> None:
         """Give the lease back: the point serves nothing any more, so no receipt need wait."""
         self._point.lease.give_up()
         self._point.guard()  # what is still in flight is let go of before anybody is told
@@ -151,6 +154,7 @@ class Following:
                 LeaseAsk(
                     applied_sequence=self._point.snapshot.sequence,
                     incarnation=self._incarnation,
+                    stopped=list(stopped[:MAX_STOPPED]),
                 ),
                 Lease,
                 timeout=_GOODBYE_TIMEOUT,

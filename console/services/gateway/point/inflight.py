@@ -83,6 +83,13 @@ class InFlight:
                 self._cuts.popitem(last=False)
         return ended
 
+    def end_all(self, ending: Callable[[Running], Verdict]) -> list[Running]:
+        """End every call, each with its own words to the caller; return those that were ended."""
+        found = [call for call in self._running.values() if call.cut is None]
+        for call in found:
+            call.end(ending(call))
+        return found
+
     def drop_all(self, refusal: Callable[[Running], Verdict]) -> None:
         """End every call and drop its connection: the lease is gone."""
         for call in list(self._running.values()):

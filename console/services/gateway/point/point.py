@@ -10,8 +10,9 @@ from console.engines.cedar import CedarBundle, decide_call
 from console.errors import PilotError
 from console.model.access import RouteName
 from console.model.grant import Decision, GrantProjection
+from console.services.gateway.codes import CODES
 from console.services.gateway.decide import Asked, Moment, Verdict, decide, models_of
-from console.services.gateway.exchange import BundleFact, Change, State
+from console.services.gateway.exchange import BundleFact, Change, State, StoppedCall
 from console.services.gateway.point.inflight import InFlight, Running
 from console.services.gateway.point.lease import LeaseHeld, boottime
 from console.services.gateway.snapshot import EMPTY, Snapshot
@@ -21,6 +22,7 @@ _JUDGED_ONE_BY_ONE = 64
 
 
 _LOOKS_EVERY_SECONDS = 0.05
+_STOPPED = "point_stopped"
 
 
 class Point:
@@ -112,6 +114,20 @@ class Point:
         end = boottime() + seconds
         while len(self.calls) and self.lease.holds and boottime() < end:  # noqa: ASYNC110 - once in a life
             await asyncio.sleep(_LOOKS_EVERY_SECONDS)
+
+    def stop_calls(self) -> list[StoppedCall]:
+        """End every call that is still in flight, as one that was cut by our own stop.
+
+        It was allowed and may have cost something: its record says so, and refuses nothing.
+        """
+        return [
+            StoppedCall(call.id, call.verdict.key.partner if call.verdict.key else "")
+            for call in self.calls.end_all(
+                lambda call: call.verdict._replace(
+                    allow=False, code=_STOPPED, message=CODES[_STOPPED].says, why="stopped"
+                )
+            )
+        ]
 
     def guard(self) -> None:
         """Drop what is in flight if the lease is gone. Runs whenever the process wakes."""
