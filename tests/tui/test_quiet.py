@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from textual.app import App
 
 from console.tui.arranging import RUN, arranged, ordered
+from console.tui.canvas import cells
+from console.tui.coded import decoded
 from console.tui.fitting import TableColumn
 from console.tui.quiet import (
     AFTER_KEY,
@@ -267,3 +269,21 @@ def test_everything_is_collected_as_often_as_it_is_cheap_and_never_later_than_in
     since_whole, since_key, took, due
 ):
     assert _whole_is_due(since_whole, since_key, took) is due
+
+
+@pytest.mark.parametrize("name", ["a\u202eb", "x\u200d\u200dy", "\x1b[2J", "हिन्दी", "\u1112\u1161"])
+def test_a_name_that_is_made_visible_takes_no_room_of_the_next_column(name):
+    async def go() -> None:
+        app = Shown()
+        async with app.run_test(size=(60, 20)) as pilot:
+            table = app.query_one(Table)
+            named = TableColumn("name", lambda row, _: row.id, lambda _: "", lambda row: row.id)
+            rows = [Row(name, 77_777), Row("plain", 88_888)]
+            table.show((named, COLUMNS[1]), rows, lambda row: row.id, TableState())
+            await pilot.pause()
+            lines = table.render_lines(table.size.region)[1:3]
+            first, second = (cells(decoded(line.text), "") for line in lines)
+            at = "".join(text for text, _ in second).index("88888")
+            assert [text for text, _ in first][at : at + 5] == list("77777")
+
+    asyncio.run(go())
