@@ -40,13 +40,11 @@ def unsure(line: Sequence[Cell]) -> Sequence[Stretch]:
     if "".join([text for text, _ in line]).isascii():
         return ()
     found: list[Stretch] = []
-    width, x = len(line), 0
-    while x < width:
-        if certainty(line[x][0]) is Certainty.SURE:
-            x += 1
-        else:
+    end = 0
+    for x, (text, _) in enumerate(line):
+        if x >= end and not text.isascii() and certainty(text) is not Certainty.SURE:
             found.append(_stretch(line, x))
-            x = found[-1].end
+            end = found[-1].end
     return found
 
 
