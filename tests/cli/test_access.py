@@ -279,7 +279,10 @@ def test_a_stage_says_what_it_asks_for_and_what_a_grant_in_it_gets(rig: Rig) -> 
               "--capability", CAPABILITY, "--model", "aurora-1", "--purpose", "defence",
               "--expires", "30d", "--reason", "agreed")  # fmt: skip
     planned = rig.ok(*wanted, "--dry-run")
-    assert "What stage limited asks for:\n  a red-team week without findings" in planned
+    assert (
+        "What stage limited asks for, which you check:\n  a red-team week without findings"
+        in planned
+    )
     assert "limits: parallel=3" in planned
     rig.ok("pilot", "stage", "aurora", "limited:most-partners=900,longest=90d", "--reason",
            "fewer", "--yes")  # fmt: skip

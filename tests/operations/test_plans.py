@@ -120,7 +120,7 @@ def test_the_plan_of_a_grant_says_what_is_missing_and_how_to_mend_it():
     assert [call.route.id for call in played.calls] == ["grant.plan"], "nothing is created"
     plan = played.result
     assert plan.gaps == PLAN.gaps
-    assert "networks: ALL" in lines(plan)
+    assert "networks: declared egress" in lines(plan)
     assert "held by 3 other partners" in lines(plan)
     assert "grt_other goes on" in lines(plan)
     created = play(op.run(p, engines(), plan), {"grant.create": a_grant(state="draft")})
