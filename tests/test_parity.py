@@ -30,7 +30,8 @@ MADE_BY_OPERATORS = {
     name for name, route in ROUTES.items() if route.writes and route.role is not Role.VIEWER
 }
 WHOLE = {
-    "Answer", "Bundle", "Checked", "EventProof", "Explained", "Explanation", "GrantPlan", "IssuedKey",
+    "Answer", "Bundle", "Checked", "EventProof", "Explained", "Explanation", "GrantPlan",
+    "IssuedKey",
     "IssuedToken", "OperatorCut", "CallContent", "LogCheck", "PilotFile", "LogHandover",
     "LogHead", "LogSuccession", "UsagePicture",
 }  # fmt: skip
