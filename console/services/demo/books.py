@@ -23,6 +23,8 @@ from console.model.enforcement import CredentialState, PointProof, Receipt
 from console.model.ids import new_id
 from console.model.operator import Operator, Role
 from console.services.audit.schema import STEPS as AT_AUDIT
+from console.services.background import BackgroundTasks
+from console.services.failures import FailureLog
 from console.services.gateway import projection, verify
 from console.services.gateway import tombstones as ends
 from console.services.gateway.__main__ import Control
@@ -57,6 +59,8 @@ class Handlers:
 
     def __init__(self) -> None:
         self.by_route: dict[str, Callable[[Connection, Ask], Any]] = {}
+        self.tasks = BackgroundTasks(FailureLog("demo"))
+        """None: everything happens in turn here."""
 
     def mount(self, route: Route, handler: Callable[[Connection, Ask], Any]) -> None:
         """Keep a handler."""
@@ -89,6 +93,8 @@ class Books:
         handlers = Handlers()
         taken = cast("Web", handlers)
         self.names: list[str] = []
+        self.admin = settings.operators[0].name
+        """The user who runs the demo: an admin, beside its personas."""
         service.mount(taken, self.bundle, cast("Any", None), lambda: self.names, self.salt)
         accounts.mount(taken, self._known)
         self.control = Control(

@@ -279,7 +279,7 @@ class Story:
         self.do(po.TERMS_ACCEPT, OWNER, at, body, pilot=seat.pilot)
 
     def assess(self, slug: str, capability: str, at: datetime, *, days: int = 180) -> Assessment:
-        """Assess a partner's risk with a capability, and accept it."""
+        """Assess a partner's risk with a capability; a second person accepts it."""
         made: Assessment = self.do(
             po.ASSESSMENT_CREATE, OWNER, at,
             NewAssessment(
@@ -289,7 +289,7 @@ class Story:
             ),
         )  # fmt: skip
         accepted: Assessment = self.do(
-            po.ASSESSMENT_ACCEPT, OWNER, at, DecideAssessment(reason="read and agreed"),
+            po.ASSESSMENT_ACCEPT, self.books.admin, at, DecideAssessment(reason="read and agreed"),
             assessment=made.id,
         )  # fmt: skip
         return accepted
