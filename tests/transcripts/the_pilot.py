@@ -33,7 +33,7 @@ def prepare(rig: Rig) -> None:
     acme = granted(rig, "acme", CAPABILITY, limits="requests=600,parallel=8")
     leaked, old = key_of(rig, acme.id, holder="datawharf")
     _, key = key_of(rig, acme.id)
-    north = granted(rig, "northwind", CAPABILITY, expires_at="5d")
+    north = granted(rig, "northwind", CAPABILITY, expires_at="5d", networks=["127.0.0.0/24"])
     _, other = key_of(rig, north.id)
     granted(rig, "halcyon", CAPABILITY, purpose="triage of reports")
     for raw in (old, key, key):
