@@ -63,8 +63,6 @@ def end(conn: Connection, leaf: Leaf, history: History) -> bool:
     facts = leaf.facts if isinstance(leaf.facts, dict) else {}
     more = [(TombstoneKind.GRANT.value, each) for each in _names(facts, "grants")]
     more += [(TombstoneKind.CREDENTIAL.value, each) for each in _names(facts, "credentials")]
-    if leaf.kind == TombstoneKind.GRANT:
-        more += [(TombstoneKind.GRANT.value, each) for each in history.before(leaf.target)]
     return bury(conn, history, mark, more, action=leaf.action, event_id=leaf.event_id)
 
 
@@ -79,10 +77,12 @@ def bury(
 ) -> bool:
     """Put a tombstone, those of `more` (kind, id), and those of each key under them.
 
-    A receipt that the restored store does not hold begins anew, so that the closing is proven
-    again at the points that there are now.
+    A grant's is put on those too whose access went over into it. A receipt that the restored
+    store does not hold begins anew: the closing is proven again at the points of now.
     """
     wanted = dict.fromkeys([(mark.kind, mark.id), *more])
+    if mark.kind == TombstoneKind.GRANT:
+        wanted |= {(mark.kind, each): None for each in history.before(mark.id)}
     new = [each for each in wanted if not _is_marked(conn, *each)]
     if not new:
         return False
@@ -190,11 +190,7 @@ def suspend(conn: Connection, leaf: Leaf, history: History) -> bool:
         held = msgspec.convert(after.get("suspension"), Suspension, strict=False)
     except msgspec.ValidationError:
         held = Suspension(id=new_id("suspension"), at=leaf.at, by=leaf.actor, reason=leaf.reason)
-    made = hold(conn, history, leaf.kind, leaf.target, held=held, leaf=leaf)
-    for each in history.before(leaf.target):
-        other = msgspec.structs.replace(held, id=new_id("suspension"))
-        made |= hold(conn, history, leaf.kind, each, held=other, leaf=leaf)
-    return made
+    return hold(conn, history, leaf.kind, leaf.target, held=held, leaf=leaf)
 
 
 def suspend_lapsed(conn: Connection, leaf: Leaf, history: History) -> bool:
@@ -215,15 +211,23 @@ def hold(
     held: Suspension,
     leaf: Leaf | None = None,
 ) -> bool:
-    """Put a suspension in force where none is on this target."""
-    if any((each.kind, each.target) == (kind, target) for each in suspension.active(conn)):
-        return False
-    suspension.hold(
-        conn, history.points, kind, target, held,
-        partner=leaf.partner if leaf else "", credentials=0,
-        event_id=leaf.event_id if leaf else "",
-    )  # fmt: skip
-    return True
+    """Suspend a target, and the grants whose access went over into it, where they are not."""
+    made = False
+    for each in (target, *history.before(target)):
+        if any((other.kind, other.target) == (kind, each) for other in suspension.active(conn)):
+            continue
+        suspension.hold(
+            conn,
+            history.points,
+            kind,
+            each,
+            held if each == target else msgspec.structs.replace(held, id=new_id("suspension")),
+            partner=leaf.partner if leaf else "",
+            credentials=0,
+            event_id=leaf.event_id if leaf else "",
+        )
+        made = True
+    return made
 
 
 def lock(conn: Connection, leaf: Leaf, _history: History) -> bool:

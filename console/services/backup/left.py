@@ -15,8 +15,9 @@ import msgspec
 from sqlalchemy import Connection
 
 from console.errors import PilotError
-from console.model.access import Suspension
+from console.model.access import Partner, PartnerState, Pilot, PilotState, Suspension
 from console.model.enforcement import Lock, Tombstone, TombstoneKind
+from console.model.grant import Grant
 from console.model.text import now
 from console.services.backup import keep_gateway
 from console.services.backup.history import History
@@ -35,8 +36,11 @@ _ACTIONS = {
 """What puts a tombstone of a kind, the widest kind first."""
 
 
+_LEFT_FOR_EVER = frozenset({PartnerState.OFFBOARDING, PartnerState.OFFBOARDED})
+
+
 class Ended(NamedTuple):
-    """What a gateway's store holds as ended, now or for ever."""
+    """What a store holds as ended at the gateway, now or for ever."""
 
     tombstones: list[tuple[str, Tombstone]]
     """Each with the event that recorded it."""
@@ -85,6 +89,43 @@ def gateway(home: Home) -> Ended | None:
     return None
 
 
+def policy(home: Home) -> Ended | None:
+    """Return what policy's store that is left took over from the gateway as ended."""
+    with (
+        suppress(sqlite3.Error, msgspec.MsgspecError, PilotError),
+        _opened(home, "policy") as conn,
+    ):
+        found = Ended([], [], [], [])
+        for (body,) in conn.execute("SELECT body FROM grants WHERE state = 'revoked'"):
+            grant = msgspec.json.decode(body, type=Grant)
+            found.tombstones.append(_taken("grant", grant.id, grant, grant.state_reason))
+        for (body,) in conn.execute("SELECT body FROM partners"):
+            partner = msgspec.json.decode(body, type=Partner)
+            if partner.state in _LEFT_FOR_EVER:
+                found.tombstones.append(_taken(PARTNER, partner.slug, partner, partner.ending))
+            elif partner.suspension is not None:
+                found.suspensions.append((PARTNER, partner.slug, partner.suspension))
+        for (body,) in conn.execute("SELECT body FROM grants WHERE state = 'suspended'"):
+            grant = msgspec.json.decode(body, type=Grant)
+            if grant.suspension is not None:
+                found.suspensions.append(("grant", grant.id, grant.suspension))
+        for (body,) in conn.execute("SELECT body FROM pilots"):
+            pilot = msgspec.json.decode(body, type=Pilot)
+            if pilot.state != PilotState.ACTIVE:
+                found.tombstones.append(_taken(PILOT, pilot.slug, pilot, pilot.ending))
+        return found
+    return None
+
+
+def _taken(kind: str, id: str, thing: Grant | Partner | Pilot, why: str) -> tuple[str, Tombstone]:
+    """Return the tombstone that policy took over, as far as its own object tells it."""
+    partner = thing.partner if isinstance(thing, Grant) else id if kind == PARTNER else ""
+    return "", Tombstone(
+        kind=kind, id=id, partner=partner, reason=why, at=thing.updated_at, by=thing.updated_by,
+        sequence=0, receipt_id="",
+    )  # fmt: skip
+
+
 def marks(home: Home, name: str) -> list[Mark] | None:
     """Return what a service's store that is left knows of operators for ever."""
     with suppress(sqlite3.Error, msgspec.MsgspecError, PilotError), _opened(home, name) as conn:
@@ -98,7 +139,7 @@ def marks(home: Home, name: str) -> list[Mark] | None:
 
 
 def keep(conn: Connection, ended: Ended, history: History) -> int:
-    """Keep in the restored gateway what its store that is left holds; return how much is new."""
+    """Keep in the restored gateway what a store that is left holds; return how much is new."""
     made = 0
     for event_id, mark in ended.tombstones:
         action = _ACTIONS[mark.kind]

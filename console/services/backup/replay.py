@@ -85,6 +85,9 @@ def replay(home: Home, stores: Stores, wish: Wish) -> Kept:
         warnings.append("there is no gateway store that can be read")
         if wish.log_known:
             warnings.append("what the gateway ended after the newest entry of the log is not known")
+    if (policy_left := left.policy(home)) is not None:
+        used.append("policy store")
+        made += stores.gateway.write_now(lambda conn: left.keep(conn, policy_left, history))
     tombstones = stores.gateway.read_now(keep_gateway.tombstones) - before
 
     def in_policy(conn: Connection) -> tuple[int, list[closings.Unkept]]:
