@@ -6,6 +6,7 @@ import asyncio
 import os
 import resource
 import socket
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -376,6 +377,45 @@ def test_a_connection_that_is_displaced_before_it_is_served_is_closed(home: Path
             each.close()
 
     play(home, scene, port=0, bounds=Bounds(total=2))
+
+
+CROWD = """
+import os, socket, sys
+os.setgid(65534); os.setuid(65534)
+held = [socket.socket(socket.AF_UNIX) for _ in range(100)]
+for each in held:
+    try:
+        each.connect(sys.argv[1])
+        each.send(b"GET /v1/sta")
+    except OSError:
+        pass
+print("opened", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to become another user")
+def test_a_crowd_of_another_user_holds_few_places_at_the_operators_socket(home: Path) -> None:
+    for parent in (home, *home.parents):
+        if not parent.stat().st_mode & 0o001:
+            parent.chmod(parent.stat().st_mode | 0o001)
+
+    async def scene(up: Served) -> None:
+        crowd = await asyncio.create_subprocess_exec(
+            sys.executable, "-S", "-c", CROWD, str(up.read.home.socket("policy")),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert crowd.stdin is not None
+        assert crowd.stdout is not None
+        async with asyncio.timeout(30):
+            assert await crowd.stdout.readline() == b"opened\n"
+        assert (await up.ask("GET", "/v1/status")).status == 200
+        strangers = [each for each in up.web.connections if not each.peer.privileged]
+        assert len(strangers) == STRANGER_CONNECTIONS
+        crowd.stdin.close()
+        await crowd.wait()
+
+    play(home, scene)
 
 
 def test_a_lack_of_files_is_outlived_and_an_operator_gets_through_it(home: Path) -> None:
