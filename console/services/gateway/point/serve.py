@@ -28,6 +28,7 @@ from console.services.gateway.point import answers, dialects, limits, responses
 from console.services.gateway.point.inflight import Running
 from console.services.gateway.point.keeping import keeping
 from console.services.gateway.point.meter import Meter, NotAnAnswerError, UpstreamSaidError
+from console.services.gateway.point.passage import REST_SECONDS, Passage
 from console.services.gateway.point.point import Point
 from console.services.gateway.point.proxy import Callers
 from console.services.gateway.point.receiving import body_of, earlier_of, naming_of
@@ -35,7 +36,7 @@ from console.services.gateway.point.records import Draft
 from console.services.gateway.point.request import PATHS, Body, RefusedError
 from console.services.gateway.point.routing import Routing
 from console.services.gateway.point.spool import Spool
-from console.services.gateway.point.sse import Events, TooLongError, data_of
+from console.services.gateway.point.sse import TooLongError
 from console.services.gateway.point.upstream import (
     Reply,
     UpstreamFailedError,
@@ -47,9 +48,6 @@ from console.services.principals import hash_of
 
 _BEFORE_SCOPE = frozenset({"lease", "credential", "tombstone", "locks", "grant"})
 """Checks whose refusal goes before a fault of the request itself."""
-
-REST_SECONDS = 5.0
-"""How long is waited for usage, and for the event that ends a stream, after the finish reason."""
 
 _STREAM_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
 
@@ -265,6 +263,16 @@ class Listener:
                 if reply is not None:
                     reply.failed("answers what cannot be passed on")
                 return await self._failed(request, draft, running, failed, sent)
+            except Exception as error:
+                if sent is None:
+                    raise
+                _LOG.error("call %s failed in the point", draft.id, exc_info=error)
+                draft.code = "internal_error"
+                with suppress(PilotError):
+                    await self._settle(draft, running)
+                kind = CODES[draft.code]
+                await answers.end_stream(request, sent, draft, kind.status, kind.says)
+                return sent
             if not self._point.may_go_on(running):
                 return await self._cut(request, draft, running, None)
             try:
@@ -327,19 +335,8 @@ class Listener:
         """
         meter = draft.meter
         assert meter is not None
-        events, loop = Events(), asyncio.get_running_loop()
-
-        def take(whole: list[bytes]) -> bytes:
-            passed = []
-            for event in whole:
-                only_usage = meter.event(event)
-                if naming is not None:
-                    passed.append(naming.event(event, data_of(event)))
-                elif not only_usage or wants_usage:
-                    passed.append(event)
-                if meter.ended:
-                    break
-            return b"".join(passed)
+        passage = Passage(meter, naming, wants_usage=wants_usage, dialect=draft.dialect)
+        loop = asyncio.get_running_loop()
 
         async def write(out: bytes) -> None:
             if draft.kept is not None:
@@ -353,32 +350,21 @@ class Listener:
         try:
             async with asyncio.timeout(None) as rest, aclosing(reply.chunks()) as chunks:
                 async for chunk in chunks:
-                    out = take(events.feed(chunk))
+                    out = passage.feed(chunk)
                     if not self._point.may_go_on(running):
                         return await self._cut(request, draft, running, sent)
+                    rest.reschedule(None)  # a caller that reads slowly keeps no usage away
                     if out:
                         await write(out)
                     if meter.ended:
                         break
-                    if meter.finished and rest.when() is None:
+                    if meter.finished:
                         rest.reschedule(loop.time() + REST_SECONDS)
         except (TimeoutError, UpstreamFailedError):
             if not meter.finished:
                 raise
         if not meter.ended:
-            # A last event may come without its blank line, or without the one that ends it all.
-            last, rested = b"", events.rest().strip()
-            if rested:
-                try:
-                    last = take([rested + b"\n\n"])
-                except NotAnAnswerError:
-                    if not meter.finished:
-                        raise
-            if not meter.finished:
-                raise UpstreamFailedError("upstream_broken", "ended early")
-            if draft.dialect is dialects.Dialect.OPENAI and b"[DONE]" not in last[-20:]:
-                last += b"data: [DONE]\n\n"
-            meter.ended = True
+            last = passage.last()
             if not self._point.may_go_on(running):
                 return await self._cut(request, draft, running, sent)
             await write(last)
