@@ -73,16 +73,7 @@ def index(conn: Connection, leaves: Sequence[tuple[int, Leaf]]) -> None:
     rows = []
     hours: dict[int, list[int]] = {}
     for idx, leaf in leaves:
-        tokens = dict.fromkeys(facet(name, getattr(leaf, name)) for name in FACETS)
-        if is_slug(leaf.name):
-            tokens[facet("target", leaf.name)] = None
-        for one, other in combinations(PAIRED, 2):
-            tokens[_pair(one, getattr(leaf, one), other, getattr(leaf, other))] = None
-        for word in _words_of(leaf):
-            if len(tokens) == MOST_WORDS:
-                break
-            tokens[word] = None
-        rows.append({"idx": idx, "tokens": " ".join(tokens)})
+        rows.append({"idx": idx, "tokens": " ".join(_tokens(leaf))})
         hours.setdefault(_hour(leaf.at), []).append(idx)
     if not rows:
         return
@@ -102,6 +93,48 @@ def index(conn: Connection, leaves: Sequence[tuple[int, Leaf]]) -> None:
         ),
         [{"hour": hour, "first": min(each), "last": max(each)} for hour, each in hours.items()],
     )
+
+
+def unfindable(conn: Connection, leaves: Sequence[tuple[int, Leaf]]) -> set[int]:
+    """Return the indices of those leaves, given in order, that some filter would not find."""
+    if not leaves:
+        return set()
+    wanted: dict[str, set[int]] = {}
+    for idx, leaf in leaves:
+        for token in _tokens(leaf):
+            wanted.setdefault(token, set()).add(idx)
+    query = text(
+        "SELECT rowid FROM search WHERE search MATCH :term AND rowid BETWEEN :low AND :high"
+    )
+    where = {"low": leaves[0][0], "high": leaves[-1][0]}
+    lost: set[int] = set()
+    for token, indices in wanted.items():
+        found = conn.execute(query, {"term": f'"{token}"', **where}).scalars()
+        lost |= indices - set(found)
+    hours = {row.hour: (row.first, row.last) for row in conn.execute(select(HOURS))}
+    actions = set(conn.execute(select(ACTIONS.c.action)).scalars())
+    for idx, leaf in leaves:
+        first, last = hours.get(_hour(leaf.at), (idx + 1, idx))
+        if not first <= idx <= last or leaf.action not in actions:
+            lost.add(idx)
+    return lost
+
+
+def _tokens(leaf: Leaf) -> list[str]:
+    """Return what a leaf is found by: its facets, two of them together, its words.
+
+    What is indexed already is compared with this: another rule needs a `reindex` step.
+    """
+    tokens = dict.fromkeys(facet(name, getattr(leaf, name)) for name in FACETS)
+    if is_slug(leaf.name):
+        tokens[facet("target", leaf.name)] = None
+    for one, other in combinations(PAIRED, 2):
+        tokens[_pair(one, getattr(leaf, one), other, getattr(leaf, other))] = None
+    for word in _words_of(leaf):
+        if len(tokens) == MOST_WORDS:
+            break
+        tokens[word] = None
+    return list(tokens)
 
 
 def _words_of(leaf: Leaf) -> Iterator[str]:

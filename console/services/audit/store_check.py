@@ -24,7 +24,7 @@ from console.model.audit import Event, LogFinding, StoreComparison
 from console.model.number import whole_number
 from console.model.stored import Page
 from console.services.audit import ledger, search
-from console.services.audit.leaf import BadLeaf, read_leaf
+from console.services.audit.leaf import BadLeaf, Leaf, read_leaf
 from console.services.audit.publisher import Head, Publisher
 from console.services.audit.schema import LEAVES, TREE
 from console.services.store import Store
@@ -39,15 +39,19 @@ COMPARED_AT_ONCE = 1000
 MAX_COMPARED = 10_000
 """Entries that one request compares."""
 PASS_SECONDS = 600.0
-"""How long after a pass the next one begins."""
+"""How long after a pass the next one begins, at least."""
+PASS_SHARE = 30
+"""It is this many times what the last one took: a big log is not compared all the time."""
 
 MISSING = "store-entry-missing"
 CHANGED = "store-entry-changed"
+HIDDEN = "store-entry-hidden"
 UNREADABLE = "log-entry-unreadable"
 
 _WORDS = {
     MISSING: "the store has lost this entry; it is shown as the log holds it",
     CHANGED: "the store holds another entry here; it is shown as the log holds it",
+    HIDDEN: "the store's index does not find this entry; it is shown as the log holds it",
     UNREADABLE: "the log's files do not hold this entry as it was signed",
 }
 MEND = "put the audit store back from a backup, and find out who changed it"
@@ -148,9 +152,10 @@ class StoreCheck:
     async def run(self, store: Store) -> None:
         """Compare everything now and then, giving way to whoever asks something."""
         while True:
+            began = time.monotonic()
             with suppress(PilotError):  # the store is busy or closing: at the next pass
                 await self.compare_all(store)
-            await asyncio.sleep(PASS_SECONDS)
+            await asyncio.sleep(max(PASS_SECONDS, PASS_SHARE * (time.monotonic() - began)))
 
     def notes(self) -> list[str]:
         """Return what the last pass found, in words for a service's status."""
@@ -204,11 +209,15 @@ class StoreCheck:
         query = select(LEAVES).where(LEAVES.c.idx >= start, LEAVES.c.idx < end)
         rows = {row.idx: row for row in conn.execute(query)}
         faults = {}
+        sound: list[tuple[int, Leaf]] = []
         for index in range(start, end):
             row = rows.get(index)
             if code := MISSING if row is None else self._fault(log, search.listed(row)):
                 faults[index] = code
-        return faults
+            elif row is not None:
+                sound.append((index, read_leaf(row.body)))
+        hidden = dict.fromkeys(search.unfindable(conn, sound), HIDDEN)
+        return dict(sorted({**faults, **hidden}.items()))
 
     def _fault(self, log: _Log, event: Event) -> str:
         """Return the code of what is wrong with a row of the store; empty where nothing is."""
@@ -279,6 +288,7 @@ def finding(index: int, code: str) -> LogFinding:
     message = {
         MISSING: f"it is in the log, and the store has lost it: {MEND}",
         CHANGED: f"the store holds another one than the log: {MEND}",
+        HIDDEN: f"the store's index does not find it under every filter: {MEND}",
         UNREADABLE: "the log's files do not hold it as it was signed: restart audit",
     }[code]
     return LogFinding(code=code, where=f"entry {index}", message=message)

@@ -133,6 +133,29 @@ def test_a_filter_does_not_hide_what_a_pass_found() -> None:
     check_in_rig(check)
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        "INSERT INTO search(search) VALUES ('delete-all')",
+        "DELETE FROM hours",
+        "DELETE FROM actions",
+    ],
+)
+def test_an_index_that_was_emptied_does_not_hide_what_the_log_holds(how) -> None:
+    async def check(rig: Rig) -> None:
+        before = await some_log(rig)
+        change(rig, how)
+        assert rig.audit is not None
+        await rig.audit.check.compare_all(rig.audit.store)
+        every = {"action": "partner.create", "since": "2026-01-01T00:00:00Z", "limit": 500}
+        found = await rig.events(**every)
+        assert [bare(event) for event in found] == before[::-1]
+        assert all("index" in event["fault"] for event in found)
+        await noted(rig, "differs from the log in")
+
+    check_in_rig(check)
+
+
 def test_the_store_is_compared_with_the_tiles_at_the_start() -> None:
     async def fill(rig: Rig) -> None:
         await some_log(rig)
