@@ -73,6 +73,7 @@ def test_a_store_that_was_changed_is_exit_11_wherever_it_is_met(rig):
             done = rig.cli("audit", verb, named, "-o", "json")
             assert done.exit == 11, (verb, done.out, done.err)
             assert done.value["fault"]
+        assert rig.cli("wait", "event", named).exit == 11
         done = rig.cli("audit", "show", named, "-o", "json")
         assert done.value["actor"] == event["actor"]
         assert done.value["body"] == event["body"]

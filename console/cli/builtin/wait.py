@@ -203,6 +203,12 @@ def _until(op: Operation, name: str, wanted: Sequence[_Wanted], at: Engines) -> 
             found = None
         if found is not None:
             plain = msgspec.to_builtins(found)
+            if fault := plain.get("fault"):
+                raise PilotError(
+                    "log-store-changed",
+                    f"it is in the log, and the log's store was changed: {fault}",
+                    exit=ExitCode.LOG_FAILED,
+                )
             if all(each.holds(plain) for each in wanted):
                 return found
             states = next((each.values for each in wanted if each.path == "state"), ())
