@@ -102,6 +102,8 @@ class Health:
     why: str = ""
     notes: Sequence[str] = ()
     """What is wrong by its own word, worst first."""
+    lacks: Sequence[str] = ()
+    """What it lacks of others while it is well itself."""
     heard: float | None = None
     """When it last answered, by the monotonic clock."""
     latency: float = 0.0
@@ -154,6 +156,7 @@ class Health:
         """Note an answer."""
         self.state = "ok" if status.healthy else "sick"
         self.notes = status.notes
+        self.lacks = status.dependency_notes
         self.why = "; ".join(status.notes)
         self.heard = time.monotonic()
         self.latency = milliseconds if not self.latency else self.latency * 0.7 + milliseconds * 0.3

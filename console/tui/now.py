@@ -226,6 +226,13 @@ def services(
             out.append(Concern(f"service:{health.api}", 1, "SICK", "bad", what, "",
                                len(notes) if len(notes) > 1 else None, last, "not well",
                                None))  # fmt: skip
+        if health.current:
+            out += [
+                Concern(f"lacks:{health.api}:{at}", 7, "NOTE", "medium", f"{health.api}: {note}",
+                        "", None, None, "waits", None)
+                for at, note in enumerate(health.lacks)
+                if not note.startswith("upstream ")  # each of those is a row of its own
+            ]  # fmt: skip
     out += [
         Concern(f"unread:{noun}", 1, "UNKN", "bad",
                 f"{noun} {'old' if part.age else 'unknown'}: {part.fault}", "", None, None,

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.thread.pilot_rig import Rig, granted, key_of, programme, running, short_folder
+from tests.thread.screen import Screen
 
 WHOLE = {
     "id": "x", "object": "chat.completion", "created": 1, "model": "m",
@@ -154,6 +155,17 @@ def test_a_service_that_is_stopped_makes_no_other_sick(rig: Rig) -> None:
                 said = api_status(rig, other)
                 assert said["healthy"], said
                 assert not said["notes"]
+        finally:
+            rig.start(away)
+
+
+def test_a_console_opened_while_a_service_is_stopped_says_what_is_unknown(rig: Rig) -> None:
+    for away, unknown in (("audit", "alerts unknown"), ("policy", "partners unknown")):
+        rig.stop(away)
+        try:
+            with Screen(rig.env) as screen:
+                screen.see(f"{away} does not answer", "DOWN", unknown)
+                assert "SICK" not in screen.text
         finally:
             rig.start(away)
 

@@ -93,6 +93,8 @@ class FakePilot:
     keys_used: list[str] = field(default_factory=list)
     closed: bool = False
     suspect: bool = False
+    lacks: dict[str, list[str]] = field(default_factory=dict)
+    """What each API says that it lacks of others."""
     pace: float = 20.0
     """How many times faster than the clock the flows' waits go by."""
 
@@ -317,7 +319,8 @@ class FakePilot:
         if route.id.endswith(".status"):
             operator = Operator(name="mhr", uid=1000, roles=list(self.roles))
             return ServiceStatus(service=route.api, version="1", as_of=datetime.now(UTC),
-                                 operator=operator, sequence=4182)  # fmt: skip
+                                 operator=operator, sequence=4182,
+                                 dependency_notes=self.lacks.get(route.api, []))  # fmt: skip
         kinds = {
             "pilot": Pilot, "capability": Capability, "partner": Partner, "grant": Grant,
             "key": Credential, "lock": Lock, "alert": Alert, "call": CallRecord, "audit": Event,

@@ -156,6 +156,16 @@ def test_fenced_points_and_upstreams_that_fail_are_rows_of_now_worst_first():
     run(pilot, story, (104, 30))
 
 
+def test_what_a_service_lacks_of_another_is_a_note_and_does_not_make_it_sick():
+    pilot = FakePilot(lacks={"gateway": ["policy unheard of for 9 s: tier 3 is held back"]})
+
+    async def story(hands):
+        await hands.see("NOTE", "gateway: policy unheard of", "gw ok")
+        assert "SICK" not in hands.text
+
+    run(pilot, story, (104, 30))
+
+
 def test_a_count_is_never_made_of_what_was_not_read():
     assert count_words(Part(), "lock") == "locks unknown"
     assert count_words(Part(fault="away"), "alert", tail=" open") == "alerts unknown"
