@@ -285,6 +285,9 @@ class Bulk(Dialogue):
             out += [[Ink(line, "title")] for line in wrap(f"Together: {words}", self._room, "  ")]
         elif plans:
             out.append([Ink(f"Together: {len(plans)} changes", "title")])
+        if blind := sum(each.blind for each in self._prepared):
+            said = f"Unknown: what {blind} of them would end could not be counted"
+            out += [[Ink(line, "bad")] for line in wrap(said, self._room, "  ")]
         hidden = [item.name for item in self._chosen.items if item.hidden]
         if hidden:
             said = f"{len(hidden)} hidden by /{self._filter}: {', '.join(hidden)}"

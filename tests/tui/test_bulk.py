@@ -25,9 +25,12 @@ class Blasts(FakePilot):
     def __init__(self, **options):
         super().__init__(**options)
         self.never = set()
+        self.uncounted = set()
 
     def _lock_blast(self, call):
         name = call.body.id
+        if name in self.uncounted:
+            return PilotError("unavailable", "not counted", exit=ExitCode.UNAVAILABLE)
         grant = next((each for each in self.all[Grant] if each.id == name), None)
         partners = [grant.partner] if grant else [name]
         return Blast(partners=partners, grants=[name], credentials=2, streams=1)
@@ -67,6 +70,18 @@ def test_marked_rows_are_revoked_with_one_plan_one_count_and_a_result_for_each()
         assert {call.body.reason for call in pilot.sent} == {"leaked"}
         await hands.press("enter")
         assert hands.app.place.state.marks == marked, "what is not proven stays marked"
+
+    run(pilot, story)
+
+
+def test_what_could_not_be_counted_is_not_left_out_of_the_sum():
+    pilot = Blasts()
+
+    async def story(hands):
+        await mark_three(hands)
+        pilot.uncounted = {min(hands.app.place.state.marks)}
+        await hands.press("R")
+        await hands.see("Together:", "2 grants, 4 keys", "what 1 of them would end could not be")
 
     run(pilot, story)
 
