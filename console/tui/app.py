@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from console.tui.tour import Tour
 
 TICK_SECONDS = 5.0
+MAX_PLACES = 50
+"""Places that can be gone back to: the first, and the last that were entered."""
+PLACES_WITH_ROWS = 6
+"""Of them, those that keep what they read: the last ones."""
 """How often ages may grow: an idle screen says nothing in between."""
 
 
@@ -198,6 +202,9 @@ class Frame(Reads, inherit_bindings=False):
         if fresh:
             self.ahead.clear()
         self.places.append(place)
+        # where it all began stays
+        del self.places[1 : max(1, len(self.places) - MAX_PLACES + 1)]
+        _forget_rows(self.places)
         self.show()
 
     def leave(self) -> None:
@@ -211,6 +218,7 @@ class Frame(Reads, inherit_bindings=False):
             return False
         self.leave()
         self.ahead.append(self.places.pop())
+        _forget_rows(self.ahead)
         self.show()
         return True
 
@@ -324,3 +332,10 @@ class Frame(Reads, inherit_bindings=False):
         if self.bar_open and (offered := self.offered()):
             return offered
         return crumbs(self.places, self.table, room)
+
+
+def _forget_rows(places: Sequence[Place]) -> None:
+    """Drop the rows of all but the last places; they are read again when one is gone back to."""
+    for each in places[:-PLACES_WITH_ROWS]:
+        if each.view is not None and not each.paused:
+            each.forget()

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_console import run
 
+from console.tui.app import MAX_PLACES, PLACES_WITH_ROWS
 from console.tui.memory import Kept, file_of, keep, load
 
 
@@ -105,3 +106,32 @@ def test_what_is_kept_is_what_is_loaded(tmp_path_factory, marks, cursor, filter_
                 descending=down)  # fmt: skip
     keep(kept, file)
     assert load(file) == (kept, "")
+
+
+def test_a_console_that_is_used_all_day_keeps_few_places_and_the_rows_of_fewer(tmp_path):
+    async def story(hands):
+        app = hands.app
+        await hands.command("grants")
+        await hands.until(lambda: app.table.total == 40)
+        await hands.press("slash", *"active", "enter", "down", "down", "space")
+        left = app.place
+        kept = (left.state.filter, left.state.cursor, set(left.state.marks))
+        assert kept[1]
+        for number in range(2 * PLACES_WITH_ROWS):
+            await hands.command(("partners state=active", "keys state=issued")[number % 2])
+            await hands.until(lambda: app.place.heard is not None)
+        assert left.rows == ()
+        assert sum(1 for each in app.places if each.rows) <= PLACES_WITH_ROWS
+        while app.place is not left:
+            app.back()
+        assert sum(1 for each in app.ahead if each.rows) <= PLACES_WITH_ROWS
+        await hands.until(lambda: app.table.rows)
+        assert (left.state.filter, left.state.cursor, left.state.marks) == kept
+        assert app.table.current.id == kept[1]
+        first = app.places[0]
+        for number in range(MAX_PLACES + 10):
+            await hands.command(("locks state=active", "keys state=issued")[number % 2])
+        assert len(app.places) == MAX_PLACES
+        assert app.places[0] is first
+
+    start(tmp_path, story)
