@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, LargeBinary, select, type_coerce
+from sqlalchemy import Connection, select
 from sqlalchemy.dialects.sqlite import insert
 
 from console.services.operators.roster import Directory, Identities, Mark, Roster
@@ -16,8 +16,9 @@ TOPIC = "operators"
 
 _ONLY = 1
 
-_RAW_ROSTER = select(type_coerce(ROSTER.c.body, LargeBinary)).where(ROSTER.c.id == _ONLY)
-_MARK_KEYS = select(MARKS.c.name, MARKS.c.generation, MARKS.c.kind)
+# Plain statements: they run in every transaction of every request.
+_RAW_ROSTER = f"SELECT body FROM {ROSTER.name} WHERE id = {_ONLY}"  # noqa: S608 - our own names
+_MARK_KEYS = f"SELECT name, generation, kind FROM {MARKS.name}"  # noqa: S608 - as above
 
 
 def roster(conn: Connection) -> Roster:
@@ -95,6 +96,6 @@ def refresh(conn: Connection, identities: Identities) -> None:
 
 def directory(conn: Connection, identities: Identities) -> Directory:
     """Return who may use the service by what is kept in this very transaction."""
-    raw = conn.execute(_RAW_ROSTER).scalar_one_or_none()
-    keys = [tuple(row) for row in conn.execute(_MARK_KEYS)]
+    raw = conn.exec_driver_sql(_RAW_ROSTER).scalar_one_or_none()
+    keys = [tuple(row) for row in conn.exec_driver_sql(_MARK_KEYS)]
     return identities.built((raw, keys), lambda: (roster(conn), marks(conn)))
