@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -38,6 +39,8 @@ from console.services.gateway.schema import RECEIPTS
 from console.services.gateway.snapshot import Snapshot
 from console.services.store import Store, emit, signal
 from console.services.tls import Certificate
+
+_LOG = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 10.0
 """After so long a receipt says `unverified`, and why; it is followed all the same."""
@@ -123,8 +126,9 @@ class Verifier:
 
     def _over(self, receipt: str, task: asyncio.Task[None]) -> None:
         self._following.pop(receipt, None)
-        if not task.cancelled():
-            task.exception()  # it is taken up again: an open receipt is never left alone
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # it is taken up again: an open receipt is never left alone
+            _LOG.warning("receipt %s: following it failed", receipt, exc_info=error)
 
     async def _follow(self, id: str) -> None:
         """Follow one receipt until it is verified."""

@@ -104,11 +104,19 @@ class Child:
 
     async def _until_it_serves(self) -> None:
         """Ask it until it serves."""
-        while not await self.spec.serves():  # noqa: ASYNC110 - another process cannot set an event
+        while not await self._serves():  # noqa: ASYNC110 - another process cannot set an event
             await asyncio.sleep(ASK_SECONDS)
         self.refusal, self.stillbirths = None, 0
         self._become("running")
         self.settled.set()
+
+    async def _serves(self) -> bool:
+        """Tell whether it serves; a question that fails here is asked again."""
+        try:
+            return await self.spec.serves()
+        except Exception as error:
+            self._why = f"it cannot be asked whether it serves: {type(error).__name__}"
+            return False
 
     def _become(self, state: str) -> None:
         if state != self._state:
@@ -119,7 +127,11 @@ class Child:
         while not self._told_to_stop.is_set():
             started: datetime = now()
             self._become("starting")
-            code, last = await self._live()
+            try:
+                code, last = await self._live()
+                why = _ending(code)
+            except OSError as error:  # no process or file is free: it is tried again
+                last, why = b"", f"it cannot be started: {error.strerror}"
             if self._told_to_stop.is_set():
                 self._say(f"{self.spec.name} stopped")
                 return
@@ -129,7 +141,7 @@ class Child:
             self.settled.clear()
             if self.refusal or self.stillbirths >= MOST_STILLBIRTHS:
                 self.settled.set()
-            self._why = self.refusal.message if self.refusal else _ending(code)
+            self._why = self.refusal.message if self.refusal else why
             if (now() - started).total_seconds() >= GROWN_UP:
                 pause = FIRST_PAUSE
             self._become("waiting")

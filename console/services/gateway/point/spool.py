@@ -221,15 +221,10 @@ class Spool:
             del self._begun[waiting.record.id]
         if not ended and not begun:
             return
-        rows = []
-        contents = []
-        for place, waiting in enumerate(ended, self._next + 1):
-            record = msgspec.structs.replace(waiting.record, sequence=place)
-            rows.append((place, record.id, msgspec.json.encode(record)))
-            if waiting.content:
-                contents.append((place, waiting.content))
-        running = [(w.record.id, msgspec.json.encode(w.record)) for w in begun]
         moved = [(call,) for call in over & self._written]
+        rows: list[tuple[int, str, bytes]] = []
+        contents: list[tuple[int, bytes]] = []
+        running: list[tuple[str, bytes]] = []
 
         def write(conn: Connection) -> None:
             if running:
@@ -242,6 +237,12 @@ class Spool:
                 conn.exec_driver_sql(_insert_content, contents)
 
         try:
+            for place, waiting in enumerate(ended, self._next + 1):
+                record = msgspec.structs.replace(waiting.record, sequence=place)
+                rows.append((place, record.id, msgspec.json.encode(record)))
+                if waiting.content:
+                    contents.append((place, waiting.content))
+            running += [(w.record.id, msgspec.json.encode(w.record)) for w in begun]
             await self._store.write(write)
         except Exception as error:
             failed = (
