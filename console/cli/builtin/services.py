@@ -131,7 +131,10 @@ def _stop(home: Path, drain: float | None, stderr: Stderr) -> None:
         calls = "calls in flight (how many is unknown)"
         if known is not None:
             calls = counted(sum(each.in_flight for each in known), "call") + " in flight"
-        stderr.note(f"stopping: {calls} may go on for {seconds:g} s, new ones are refused")
+        if known is not None and not any(each.in_flight for each in known):
+            stderr.note("stopping: no call is in flight")
+        else:
+            stderr.note(f"stopping: {calls} may go on for {seconds:g} s, new ones are refused")
     if not supervisor.stop(home, drain):
         stderr.note(f"nothing was running in {home}")
 
