@@ -56,6 +56,27 @@ def shown_principals(principals: Sequence[str]) -> list[str]:
     return list(principals) or [ALL]
 
 
+def open_scope(
+    networks: Sequence[str], principals: Sequence[str], tier: int, egress: Sequence[str] | None
+) -> list[str]:
+    """Return, in words, how a grant's scope is not what its tier asks for.
+
+    Grants of before may name no principals, or networks that are a wildcard; they serve so
+    until they are renewed. `egress` is what the partner declares, None where that is unknown.
+    """
+    if tier < SCOPED_TIER:
+        return []
+    found = []
+    if not principals:
+        found.append("it names no principals, so that any user may call")
+    if family := wildcard(networks):
+        found.append(f"its networks are nearly every address of {family}")
+    if not networks and egress is not None and (not egress or wildcard(egress)):
+        said = "nearly every address" if egress else "no network"
+        found.append(f"it takes what the partner declares, which is {said}: no call gets through")
+    return found
+
+
 def wildcard(networks: Iterable[str]) -> str:
     """Return the address family that these networks cover, or nearly; empty where they do not.
 

@@ -240,7 +240,8 @@ def _new(p: CreateGrant) -> NewGrant:
 def _networks(plan: GrantPlan) -> str:
     """Return from where calls may come: what is declared is spelled out beside the word."""
     said = ", ".join(shown_networks(plan.grant.networks, plan.grant.tier))
-    return f"{said}: {', '.join(plan.egress)}" if said == DECLARED else said
+    declared = said == DECLARED and plan.egress
+    return f"{said}: {', '.join(plan.egress)}" if declared else said
 
 
 def plan_create(p: CreateGrant, at: Engines) -> Flow[Plan]:

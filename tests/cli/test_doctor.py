@@ -86,3 +86,22 @@ def test_what_the_services_say_of_themselves_is_told_pages_that_do_not_arrive_to
     })  # fmt: skip
     said = found(rig.process("doctor", "-o", "json"))
     assert ("note", note) in said["audit"]
+
+
+def test_a_grant_whose_scope_stands_open_is_named_with_its_renewal(rig):
+    grant = {
+        "id": "grt_01J9ZK00000000000000000000", "created_at": "2026-03-01T12:00:00Z",
+        "created_by": "root", "updated_at": "2026-03-01T12:00:00Z", "updated_by": "root",
+        "pilot": "aurora", "stage": "limited", "partner": "acme", "capabilities": ["c"],
+        "models": ["aurora-1"], "networks": [], "purpose": "p", "tier": 2, "state": "active",
+        "not_before": "2026-03-01T12:00:00Z", "expires_at": "2026-09-01T12:00:00Z",
+    }  # fmt: skip
+    page = {"as_of": "2026-03-01T12:00:00Z", "source": "policy", "partial": False, "warnings": []}
+    rig.api.on("GET /v1/grants", {**page, "items": [grant]})
+    rig.api.on("GET /v1/partners", {**page, "items": []})
+    ((state, words),) = found(rig.process("doctor", "-o", "json"))["grant scope"]
+    assert state == "note"
+    assert words == (
+        "grt_01J9ZK00000000000000000000 of acme, tier 2: it names no principals, so that any "
+        "user may call"
+    )

@@ -57,8 +57,8 @@ def test_the_thread_by_commands(rig: Rig) -> None:
 
     # a grant: what is missing, and how to mend it
     wanted = ("grant", "create", "acme", "--pilot", "aurora", "--stage", "limited", "--capability",
-              "cyber.vuln-discovery", "--model", "aurora-1", "--purpose", "defence", "--expires",
-              "30d", "--reason", "approved use")  # fmt: skip
+              "cyber.vuln-discovery", "--model", "aurora-1", "--network", "127.0.0.0/8",
+              "--purpose", "defence", "--expires", "30d", "--reason", "approved use")  # fmt: skip
     planned = rig.ok(*wanted, "--dry-run")
     for said in ("pilotctl partner verify acme", "pilotctl terms accept aurora acme",
                  "pilotctl assessment create acme cyber.vuln-discovery"):  # fmt: skip

@@ -101,7 +101,7 @@ def test_the_thread_by_keys(rig: Rig) -> None:
         expect(rig, *SET_UP)
 
         # a grant: what is missing, and how to mend it
-        hands.command("grant create acme model=aurora-1", "Cancel")
+        hands.command("grant create acme model=aurora-1 network=127.0.0.0/8", "Cancel")
         hands.fill("aurora", "limited", CAPABILITY, "defence", "30d", "approved use")
         screen.see("partner verify acme", "terms accept aurora acme")
         hands.agree("create")

@@ -23,6 +23,7 @@ from console import __version__
 from console.api.engines import Paging
 from console.cli.parser import Parser, add_common, common_of
 from console.errors import ExitCode, PilotError
+from console.model.scope import open_scope
 from console.model.stored import Page
 from console.model.text import now, rfc3339
 from console.programs import code_command, module_environment
@@ -110,6 +111,7 @@ def _findings(common: Common, context: Context) -> Iterator[Finding]:
         yield from _apis(session, profile)
         yield from _upstreams(session)
         yield _checked("log pin", lambda: _log_pin(session))
+        yield from _open_scopes(session)
     finally:
         session.close()
 
@@ -214,6 +216,36 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+_MOST_GRANTS = 20
+"""Grants with an open scope that are named; of more, their number is told."""
+
+
+def _open_scopes(session: Session) -> Iterator[Finding]:
+    """Name the grants of tier 2 and above whose scope stands open, as it once could."""
+    engines = session.engines
+    try:
+        grants = session.run(engines.grants.find(Paging(limit=500), state="active")).items
+        partners = session.run(engines.partners.find(Paging(limit=500))).items
+    except PilotError:
+        return  # policy was asked above
+    egress = {each.slug: each.egress for each in partners}
+    found = []
+    for grant in grants:
+        declared = egress.get(grant.partner)
+        if ways := open_scope(grant.networks, grant.principals, grant.tier, declared):
+            found.append((grant, ways))
+    for grant, ways in found[:_MOST_GRANTS]:
+        yield Finding(
+            check="grant scope",
+            state="note",
+            found=f"{grant.id} of {grant.partner}, tier {grant.tier}: {'; '.join(ways)}",
+            mend=f"pilotctl grant renew {grant.id} --expires 90d --reason WHY",
+        )
+    if len(found) > _MOST_GRANTS:
+        more = f"{len(found) - _MOST_GRANTS} more grants like these"
+        yield Finding(check="grant scope", state="note", found=more)
 
 
 def _terminal(context: Context) -> Iterator[Finding]:
