@@ -84,6 +84,8 @@ def test_a_check_says_no_where_a_lock_refuses_and_names_who_does(rig: Rig) -> No
     assert (said["gateway"]["code"], said["gateway"]["lock_id"]) == ("locked", lock.lock_id)
     words = ("partner:acme", "call", f"grant:{grant.id}", "--context", "model=aurora-1")
     assert rig.cli("policy", "check", *words, "--exit-status").exit == 1
+    (last,) = rig.json("policy", "check", *words)["gateway"]["checks"][-1:]
+    assert last["name"] == "locks", "what is not named is something that the grant is for"
     rig.do("lock.release", lock=lock.lock_id, reason="it was nothing")
     assert asked(rig, grant.id)["decision"]
     assert asked(rig, grant.id, address="198.51.100.7")["gateway"]["code"] == "network_not_allowed"

@@ -6,6 +6,8 @@ is policy's to answer for, and whoever asks here asks it too.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy import Connection
 
 from console.api.problems import refusal
@@ -13,7 +15,7 @@ from console.model.grant import Decision, GrantProjection
 from console.model.text import now
 from console.model.traffic import CallCheck
 from console.services.gateway.changes import Views
-from console.services.gateway.decide import Asked, Moment, address_of, decide
+from console.services.gateway.decide import Asked, Moment, address_of, decide, models_of
 from console.services.gateway.points import Points
 from console.services.web import Ask
 
@@ -28,7 +30,7 @@ class Check:
     def answer(self, conn: Connection, ask: Ask) -> CallCheck:
         """Say whether a call under a grant would be let through, and which check refuses it.
 
-        An address or a user that is not named is taken to be one that the grant is for.
+        What is not named of a call is taken to be something that the grant is for.
         """
         snapshot = self._views.at(conn)
         name = ask.query.get("grant", "")
@@ -39,10 +41,11 @@ class Check:
             )
         user = ask.query.get("principal", "")
         known = snapshot.principal(user) if user else None
+        slug, model, route = _call_of(grant, ask.query)
         asked = Asked(
-            ask.query.get("route", ""),
-            model=ask.query.get("model", ""),
-            capability=ask.query.get("capability", ""),
+            route,
+            model=model,
+            capability=slug,
             address=ask.query.get("address") or address_of(grant),
             principal=known.hash if known else user or next(iter(grant.principals.values()), ""),
             grant=name,
@@ -61,6 +64,24 @@ class Check:
             lock_id=verdict.lock_id,
             checks=[each for each in verdict.checks if each.name not in _NOT_ASKED],
         )
+
+
+def _call_of(grant: GrantProjection, said: Mapping[str, str]) -> tuple[str, str, str]:
+    """Return the capability, model and route of a call: as named, else one that is granted."""
+    names = ("capability", "model", "route")
+    granted = (
+        (each.slug, model, route)
+        for each in grant.capabilities
+        for model in each.models
+        for route in each.routes
+        if model in models_of(grant)
+    )
+    for call in granted:
+        if all(
+            said.get(name) in {None, "", value} for name, value in zip(names, call, strict=True)
+        ):
+            return call
+    return said.get("capability", ""), said.get("model", ""), said.get("route", "")
 
 
 _NOT_ASKED = frozenset({"credential", "policy"})
