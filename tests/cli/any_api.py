@@ -88,7 +88,7 @@ def sample(kind: inspect.Type, items: int) -> Any:
 
 
 def _member(field: inspect.Field, items: int) -> Any:
-    if field.name == "next_cursor":
+    if field.name in {"next_cursor", "fault"}:
         return ""
     if field.name in {"id", "slug"} or field.name.endswith("_id"):
         return "type:a" if field.name != "slug" else "acme"

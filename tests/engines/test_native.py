@@ -12,6 +12,7 @@ import pytest
 from console.api import contract
 from console.api.engines import Engines, Paging
 from console.api.flow import Call, Many, Reply
+from console.api.gateway import CALL_CHECK
 from console.engines.native import native
 from console.errors import ExitCode, PilotError
 
@@ -41,6 +42,8 @@ JOINED = {("log", "files"), ("operators", "cut"), ("operators", "freeze")}
 def argument(annotation: str) -> Any:
     if annotation == "Paging":
         return Paging("cursor-1", 50)
+    if annotation == "Mapping[str, str]":
+        return dict.fromkeys(CALL_CHECK.query, "text")
     if annotation == "Sequence[str]":
         return ["checkpoint"]
     return PLAIN.get(annotation, annotation)

@@ -221,7 +221,7 @@ def test_the_history_of_an_older_store_is_rebuilt_from_its_events(tmp_path: Path
 
     run(tmp_path, first)
     conn = sqlite3.connect(tmp_path / "policy.db")
-    later = ("past_grants", "past_partners", "principals", "operator")
+    later = ("past_grants", "past_partners", "principals", "operator", "closed_pilots")
     named = conn.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     for (table,) in named:
         if table.startswith(later):
