@@ -20,6 +20,8 @@ from console.model.grant import GrantedCapability, GrantProjection
 from console.model.limits import Limits, Period
 from tests.services.gateway.rig import Rig, projection
 
+PATIENT_SECONDS = 60.0
+"""How much longer is waited for what a busy machine brings late."""
 CONFIG = '[upstreams.builtin]\nkind = "builtin"\nchunk_ms = 2\n'
 
 
@@ -53,13 +55,17 @@ def call(url: str, key: str, words: int = 3, **members: Any) -> Said:
 
 
 def crowd(rig: Rig, key: str, clients: int, seconds: float, **members: Any) -> list[Said]:
-    """Let many clients call both points for a time, without pause."""
+    """Let many clients call both points for a time, and until one was refused, without pause."""
     end = time.monotonic() + seconds
     out: list[Said] = []
 
+    def goes_on() -> bool:
+        late = time.monotonic() - end
+        return late < 0 or (late < PATIENT_SECONDS and all(said.status == 200 for said in out))
+
     def client(at: int) -> None:
         url = rig.urls[f"gw-{1 + at % rig.points}"]
-        while time.monotonic() < end:
+        while goes_on():
             said = call(url, key, **members)
             out.append(said)
             if said.status != 200:
@@ -115,7 +121,9 @@ def test_fifty_clients_never_run_more_calls_at_once_than_allowed(two: Rig) -> No
 
     def streamed(at: int) -> None:
         end = time.monotonic() + 2.0
-        while time.monotonic() < end:
+        while (late := time.monotonic() - end) < 0 or (
+            late < PATIENT_SECONDS and (running.most < 7 or running.total <= 14)
+        ):
             if stream(two.urls[f"gw-{1 + at % 2}"], key, running) != 200:
                 time.sleep(0.02)
 
@@ -224,7 +232,10 @@ def recorded_cost(rig: Rig, grant: GrantProjection) -> int:
 def test_fifty_clients_never_pass_a_budget_and_every_micro_is_accounted_for(two: Rig) -> None:
     budget = 40_000
     grant, key = limited(two, budget_micros=budget, budget_period=Period.DAY)
-    said = crowd(two, key, 50, 2.0, words=20, max_tokens=40)
+    most = 40 * 10 + 100  # one call: forty words out, its bytes in
+    said, end = [], time.monotonic() + PATIENT_SECONDS
+    while not said or (spent(two, grant)["left_micros"] >= most and time.monotonic() < end):
+        said += crowd(two, key, 50, 2.0, words=20, max_tokens=40)
     served = sum(each.status == 200 for each in said)
     assert served > 20
     refused = {(each.status, each.code) for each in said if each.status != 200}
@@ -233,7 +244,6 @@ def test_fifty_clients_never_pass_a_budget_and_every_micro_is_accounted_for(two:
         lambda: (s := spent(two, grant))["reserved_micros"] == 0 and s, "every call is settled"
     )
     assert state["spent_micros"] == recorded_cost(two, grant)
-    most = 40 * 10 + 100  # one call: forty words out, its bytes in
     assert budget - most < state["spent_micros"] <= budget
     assert state["left_micros"] == budget - state["spent_micros"]
 
@@ -492,7 +502,7 @@ def test_whoever_is_killed_under_load_no_answer_is_free_and_the_budget_holds(
             for victim in ("gw-1", "control", "gw-2"):
                 time.sleep(0.7)
                 rig.restart(victim)
-            rig.wait(lambda: spent(rig, grant)["left_micros"] < 60, "the budget is used up", 40)
+            rig.wait(lambda: spent(rig, grant)["left_micros"] < 60, "the budget is used up", 200)
         finally:
             stop.set()
             for each in threads:
