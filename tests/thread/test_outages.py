@@ -231,9 +231,9 @@ def test_a_restart_keeps_everything(rig: Rig) -> None:
 class Stream(threading.Thread):
     """A streamed answer, read as it comes: each piece with the moment it came."""
 
-    def __init__(self, base: str, key: str) -> None:
+    def __init__(self, base: str, key: str, *, words: int = 3000) -> None:
         super().__init__(daemon=True)
-        self.base, self.key = base, key
+        self.base, self.key, self.words = base, key, words
         self.pieces: list[tuple[float, str]] = []
         self.ended = ""
         self.start()
@@ -247,7 +247,7 @@ class Stream(threading.Thread):
                 json={
                     "model": "aurora-1",
                     "stream": True,
-                    "messages": [{"role": "user", "content": "3000 words"}],
+                    "messages": [{"role": "user", "content": f"{self.words} words"}],
                 },
                 timeout=60,
             ) as answer:
@@ -331,7 +331,7 @@ def test_a_frozen_point_is_not_counted_before_its_lease_has_lapsed(
         assert {each.state for each in early} == {"waiting"}
         assert by_point["gw-1"].at < frozen.lease_until < lapsed.at
         # Calls that wait in its listener's queue for the moment of its waking.
-        queued = [Stream(point.url, each) for each in (key, still)]
+        queued = [Stream(point.url, each, words=50) for each in (key, still)]
         time.sleep(0.2)
         woken = time.monotonic()
     finally:
