@@ -37,6 +37,9 @@ ELSEWHERE = {"log.restart", "call.content", "call.redact", "point.deregister", "
 """They end the log, want a pilot that keeps content, or a second point: their own tests look
 at their events."""
 
+BY_NOUN = {"grant": 3005, "key": 3005, "suspension": 3005, "alert": 2004}
+"""The class of the events about each noun; 3004 is that of every other."""
+
 CHANGES = {op.id for op in all_operations() if op.effect is not Effect.READ} - ELSEWHERE
 
 
@@ -71,7 +74,8 @@ def events(rig: Rig) -> list[Any]:
     rig.do("key.revoke", credential=first, reason="leaked")
     assert rig.call(raw).status_code == 403
     rig.do("grant.revoke", grant=ended.id, reason="over")
-    rig.do("partner.create", slug="doves", name="D", sponsor=rig.operator, reason="r")
+    rig.do("partner.create", slug="doves", name="D", sponsor=rig.operator,
+           egress=["127.0.0.0/24"], reason="r")  # fmt: skip
     draft = granted(rig, "doves")
     vetted(rig, "herons")
     publish(rig, "second", reaccept_by="1s")
@@ -149,6 +153,9 @@ def _about_access(rig: Rig) -> None:
         )
     )
     rig.do("pilot.import", text=str(text), reason="r")
+    rig.do("pilot.create", slug="borealis", title="B", models=["aurora-1"],
+           stages=["limited:most-partners=1,longest=9d"], reason="r")  # fmt: skip
+    rig.do("pilot.close", pilot="borealis", reason="r")
     grant = granted(rig)
     rig.do("grant.amend", grant=grant.id, limits="requests=600", reason="r")
     rig.do("grant.narrow", grant=grant.id, limits="requests=60", reason="r")
@@ -203,7 +210,7 @@ def test_every_change_of_the_registry_leaves_an_event(events: list[Any]) -> None
 
 def test_classes_tell_access_findings_and_entities_apart(events: list[Any]) -> None:
     for each in events:
-        wanted = {"grant": 3005, "key": 3005, "alert": 2004}.get(each.action.split(".")[0], 3004)
+        wanted = BY_NOUN.get(each.action.split(".")[0], 3004)
         assert json.loads(each.body)["class_uid"] == wanted, each.action
 
 

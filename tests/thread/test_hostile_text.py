@@ -109,7 +109,8 @@ def _free_text(rig: Rig, went: Went, texts: list[str], file: Path) -> None:
     def reason(text: str) -> str:
         return went.put("audit list:reason", text)
 
-    rig.do("partner.create", slug="bare", name="B", sponsor=rig.operator, reason=reason(texts[0]))
+    rig.do("partner.create", slug="bare", name="B", sponsor=rig.operator,
+           egress=["127.0.0.0/24"], reason=reason(texts[0]))  # fmt: skip
     whole = "\n".join(naughty())
     file.write_text(went.put("terms list:text", whole))
     rig.do("terms.publish", pilot="aurora", title="T", text=str(file), reason=reason(texts[1]),

@@ -51,7 +51,8 @@ def second(rig: Rig, *words: str) -> Any:
 def mended_draft(rig: Rig, partner: str) -> str:
     """A draft of which nothing is missing any more."""
     vetted(rig, partner)
-    rig.do("partner.create", slug=f"{partner}-2", name="Two", sponsor=FIRST, reason="r")
+    rig.do("partner.create", slug=f"{partner}-2", name="Two", sponsor=FIRST,
+           egress=["127.0.0.0/24"], reason="r")  # fmt: skip
     draft = granted(rig, f"{partner}-2")
     assert draft.state == "draft"
     rig.do("partner.verify", partner=f"{partner}-2", until="90d", evidence="e", reason="r")
