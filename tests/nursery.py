@@ -29,6 +29,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from console.programs import module_command
+
 ROOT = Path(__file__).parents[1]
 STARTER = Path(__file__).with_name("nursery_start.py")
 LEASH = "console.services.supervisor.leash"
@@ -258,13 +260,15 @@ _really_start = asyncio.create_subprocess_exec
 
 async def _born_of_supervisor(program: str, *words: str, **more: Any) -> Any:
     """Fork the services of a supervisor from it: it has their modules. Start all else."""
-    if list(words[:2]) != ["-m", LEASH]:
+    if LEASH not in words:
         return await _really_start(program, *words, **more)
+    leash = module_command(LEASH)
+    assert (program, *words)[: len(leash)] == leash, f"another command than {leash}: {words}"
     readable, writable = os.pipe()
     none = os.open(os.devnull, os.O_RDONLY)
     pid = os.fork()
     if pid == 0:
-        _become(LEASH, words[2:], more["env"], [none, writable, writable])
+        _become(LEASH, words[len(leash) - 1 :], more["env"], [none, writable, writable])
     os.close(writable)
     os.close(none)
     loop = asyncio.get_running_loop()
