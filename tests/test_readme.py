@@ -49,7 +49,7 @@ def _run(folder: Path, shown: list[Shown]) -> list[str]:
     pilotctl = program(folder / "bin")
     env = environment(pilotctl.parent, folder / "home")
     try:
-        return printed(shown, work=work, env=env, seconds=120, exits=False)
+        return printed(shown, work=work, env=env, seconds=600, exits=False)
     finally:
         subprocess.run([pilotctl, "down"], env=env, capture_output=True, check=False)
 

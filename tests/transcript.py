@@ -107,8 +107,10 @@ def _kept(part: str, names: Mapping[str, str]) -> list[str]:
 
 
 def rewritten(shown: Iterable[Shown], outputs: Iterator[str]) -> str:
-    """Return the session with what it printed now."""
+    """Return the session with what it printed now, where that says anything else."""
     out: list[str] = []
     for each in shown:
-        out += [*each.lines, *next(outputs).splitlines()]
+        output = next(outputs)
+        same = shape(output) == shape(each.output)
+        out += [*each.lines, *(each.output if same else output).splitlines()]
     return "\n".join(out)

@@ -50,4 +50,4 @@ def run(rig: Rig, who: str, folder: Path, shown: list[Shown]) -> list[str]:
         **environment(path, rig.home),
         **{f"XDG_{name}_HOME": str(folder / name.lower()) for name in ("CONFIG", "STATE", "CACHE")},
     }
-    return printed(shown, work=work, env=env, seconds=180, exits=True)
+    return printed(shown, work=work, env=env, seconds=600, exits=True)
