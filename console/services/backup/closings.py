@@ -2,7 +2,7 @@
 
 Every operation whose direction is *closes* has a row, and so has each other operation that ends
 something on its way. The replay of the log, the replay of the stores that are left, and the
-tests walk this table; `tests/services/backup/test_closings.py` holds it to the registry.
+tests walk this table; `tests/services/backup/test_restored_closings.py` holds it to the registry.
 """
 
 from __future__ import annotations
