@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
@@ -16,32 +17,93 @@ from console.services import supervisor
 from tests import nursery
 from tests.thread.pilot_rig import Rig, granted, key_of, programme, running, short_folder
 
+WHOLE = {
+    "id": "x", "object": "chat.completion", "created": 1, "model": "m",
+    "choices": [{"index": 0, "finish_reason": "stop",
+                 "message": {"role": "assistant", "content": "hello"}}],
+    "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
+}  # fmt: skip
+
+
+class Lab(BaseHTTPRequestHandler):
+    """A model API that streams some words, and the rest once it may go on."""
+
+    may_go_on = threading.Event()
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.send_response(200)
+        if not body.get("stream"):
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(json.dumps(WHOLE).encode())
+            return
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        for n in range(5):
+            self._say({"choices": [{"index": 0, "delta": {"content": f"word {n} "}}]})
+        if Lab.may_go_on.wait(60):
+            self._say({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+            self.wfile.write(b"data: [DONE]\n\n")
+
+    def _say(self, part: dict[str, Any]) -> None:
+        head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+        self.wfile.write(f"data: {json.dumps({**head, **part})}\n\n".encode())
+        self.wfile.flush()
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
 
 @pytest.fixture(scope="module")
-def rig() -> Iterator[Rig]:
-    with short_folder() as folder, running(folder / "home") as rig:
+def lab() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Lab)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+    finally:
+        Lab.may_go_on.set()
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def pilot(lab: str) -> Iterator[Rig]:
+    more = f'[upstreams.lab]\nkind = "openai"\nbase_url = "{lab}"\n'
+    with short_folder() as folder, running(folder / "home", more=more, upstream="lab") as rig:
         programme(rig)
         yield rig
 
 
+@pytest.fixture
+def rig(pilot: Rig) -> Iterator[Rig]:
+    """The pilot of this file, which every test finds running; its model API holds streams."""
+    Lab.may_go_on.clear()
+    if not supervisor.status(pilot.home).running:
+        started(pilot)
+    yield pilot
+    Lab.may_go_on.set()
+
+
 def started(rig: Rig) -> None:
     supervisor.start(rig.home, program=nursery.program("console.services.supervisor"))
-    rig._urls = []
+    rig.forget()
 
 
-def streaming(rig: Rig, key: str, words: int, while_it_runs: Any) -> str:
+def streaming(rig: Rig, key: str, while_it_runs: Any) -> str:
     """Stream a call; run `while_it_runs` after its first bytes; return all that came."""
     body = {
         "model": "aurora-1", "stream": True, "max_tokens": 4000,
-        "messages": [{"role": "user", "content": f"{words} words"}],
+        "messages": [{"role": "user", "content": "go on"}],
     }  # fmt: skip
     base, text = rig.points()[0], ""
     with httpx.stream(
-        "POST", f"{base}/v1/chat/completions", json=body, timeout=30,
+        "POST", f"{base}/v1/chat/completions", json=body, timeout=60,
         headers={"authorization": f"Bearer {key}"},
     ) as answer:  # fmt: skip
         parts = answer.iter_text()
         text = next(parts)
+        rig.until(lambda: rig.json("point", "list")["items"][0]["in_flight"], what="it is counted")
         while_it_runs()
         text += "".join(parts)
     return text
@@ -52,14 +114,15 @@ def test_down_lets_a_stream_end_and_says_for_how_long(rig: Rig) -> None:
     said: list[Any] = []
 
     def down() -> None:
-        rig.until(lambda: rig.json("point", "list")["items"][0]["in_flight"], what="it is counted")
-        said.append(begun(rig, "down", "--home", str(rig.home), "--drain", "25"))
+        done = begun(rig, "down", "--home", str(rig.home), "--drain", "60")
+        said.append(done)
+        assert "1 call in flight may go on for 60 s" in done.stderr.readline()
+        Lab.may_go_on.set()
 
-    text = streaming(rig, key, 400, down)
+    text = streaming(rig, key, down)
     assert text.rstrip().endswith("data: [DONE]")
-    done = said[0].wait(40)
-    assert done == 0
-    assert "1 call in flight may go on for 25 s" in said[0].communicate()[1]
+    with said[0] as done:
+        assert done.wait(60) == 0
     started(rig)
     calls = rig.until(lambda: rig.json("call", "list", "--outcome", "allowed")["items"])
     assert [each["finish_reason"] for each in calls if each["stream"]] == ["stop"]
@@ -68,8 +131,7 @@ def test_down_lets_a_stream_end_and_says_for_how_long(rig: Rig) -> None:
 def test_what_is_cut_at_the_end_of_the_time_was_no_refusal_and_is_in_the_log(rig: Rig) -> None:
     _, key = key_of(rig, granted(rig).id)
     text = streaming(
-        rig, key, 3000,
-        lambda: rig.ok("down", "--home", str(rig.home), "--drain", "0.2"),
+        rig, key, lambda: rig.ok("down", "--home", str(rig.home), "--drain", "0.2")
     )  # fmt: skip
     assert "[DONE]" not in text
     assert "point_stopped" in text, "the caller is told, within the stream"
@@ -90,5 +152,5 @@ def begun(rig: Rig, *words: str) -> Any:
     return subprocess.Popen(
         [sys.executable, "-m", "console", *words],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "PILOTCTL_HOME": str(rig.home)},
+        env=rig.env,
     )  # fmt: skip
