@@ -78,6 +78,10 @@ class PilotError(Exception):
 
     def as_json(self) -> dict[str, object]:
         """Return the one JSON object that `-o json` prints on stderr for this error."""
+        return {"error": self.facts()}
+
+    def facts(self) -> dict[str, object]:
+        """Return what this error tells, for a JSON object."""
         said: dict[str, object] = {
             "code": self.code,
             "message": self.message,
@@ -88,4 +92,4 @@ class PilotError(Exception):
                 said[name] = value
         if self.detail:
             said["detail"] = self.detail
-        return {"error": said}
+        return said

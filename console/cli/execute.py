@@ -388,10 +388,7 @@ class _Execution:
         one = len(set(every)) == 1 and (not done or every[0] is ExitCode.UNVERIFIED)
         code = every[0] if one else ExitCode.UNVERIFIED
         told = [*short, *(f"{named}: {error.message}" for named, error in self._failed)]
-        items = [
-            {"id": named, "code": error.code, "message": error.message, "exit": int(error.exit)}
-            for named, error in self._failed
-        ]
+        items = [{"id": named, **error.facts()} for named, error in self._failed]
         self._stderr.error(
             PilotError(
                 "partial" if done else "failed",

@@ -104,7 +104,7 @@ def known(snapshot: Snapshot, target: LockTarget, models: frozenset[str]) -> Loc
     near = get_close_matches(target.id, there, n=1)
     raise refusal(
         "not-found",
-        f"the gateway knows no {target.kind} {target.id!r}: a lock on it would hold nothing",
+        f"the gateway knows no {target.kind} {target.id!r}: there is nothing to stop",
         mend=f"did you mean {near[0]}?" if near else "no grant or key names it",
     )
 

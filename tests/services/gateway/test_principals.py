@@ -171,7 +171,7 @@ def test_a_lock_on_a_principal_cuts_its_streams_and_nobody_elses(gateway: Rig, b
 
 
 def test_a_lock_on_a_principal_that_nobody_knows_is_refused(gateway: Rig) -> None:
-    with pytest.raises(RefusedError, match="would hold nothing"):
+    with pytest.raises(RefusedError, match="there is nothing to stop"):
         gateway.lock("principal", new_id("principal"))
     with pytest.raises(RefusedError, match="names no principal"):
         gateway.lock("principal", "ada")
