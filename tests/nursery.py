@@ -103,7 +103,7 @@ class _Nursery:
             cwd=ROOT, stdin=subprocess.PIPE,
         )  # fmt: skip
         atexit.register(self._close)
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while not self.path.exists():
             assert self._process.poll() is None, "the nursery did not start"
             assert time.monotonic() < end, "the nursery does not start"

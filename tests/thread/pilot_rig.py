@@ -181,7 +181,7 @@ class Rig:
         assert op.plan is not None
         return session.run(op.plan(build(op, typed, now=now()), session.engines))
 
-    def do(self, operation: str, *, seconds: float = 20.0, key: str = "", **typed: Any) -> Any:
+    def do(self, operation: str, *, seconds: float = 60.0, key: str = "", **typed: Any) -> Any:
         """Plan and run an operation as its fronts do, at most `seconds` long."""
         session, op = self.session(), find(operation)
 
@@ -236,7 +236,7 @@ class Rig:
                 "messages": [{"role": "user", "content": words}],
                 **more,
             },
-            timeout=15,
+            timeout=60,
         )
 
     # faults
@@ -251,6 +251,15 @@ class Rig:
         for name in names:
             supervisor.start_one(self.home, name)
         self._urls = []
+
+    def restore(self) -> None:
+        """Start what is stopped and release every lock: the pilot is as a test found it."""
+        found = supervisor.status(self.home)
+        stopped = [each.name for each in found.processes if not each.pid]
+        if stopped:
+            self.start(*stopped)
+        for lock in self.do("lock.list", state="active", limit="0").items:
+            self.do("lock.release", lock=lock.id, reason="the test is over")
 
     def pid(self, name: str) -> int:
         """Return the process id of one process, 0 while it does not run."""
@@ -279,7 +288,7 @@ class Rig:
     def outbox(self, name: str, where: str = "1") -> list[tuple[int, str]]:
         """Return a service's events, (sequence, id), from its own store."""
         store = f"file:{self.home / name}.db?mode=ro"
-        with closing(sqlite3.connect(store, uri=True, timeout=10)) as conn:
+        with closing(sqlite3.connect(store, uri=True, timeout=60)) as conn:
             return list(conn.execute(f"SELECT seq, event_id FROM outbox WHERE {where} ORDER BY 1"))
 
     def logged(self) -> list[Any]:

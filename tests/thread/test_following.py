@@ -51,7 +51,7 @@ class Follower:
 
     def ended(self, number: int = signal.SIGINT) -> int:
         self.process.send_signal(number)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     def __enter__(self) -> Follower:
         return self
@@ -114,7 +114,7 @@ def test_a_tail_ends_when_nobody_reads_it(rig: Rig) -> None:
     command = f"{sys.executable} -m console audit tail --from 0; echo ended $? >&2"
     done = subprocess.run(
         f"({command}) | head -1", shell=True, env=rig.env, cwd=ROOT, capture_output=True,
-        text=True, timeout=40, check=False,
+        text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.stderr.strip().endswith("ended 141")
     assert done.stdout.count("\n") == 1

@@ -194,7 +194,7 @@ def _by_partners(rig: Rig, went: Went) -> None:
 
 def _post(address: tuple[str, int], key: str, agent: bytes, body: bytes, line: bytes = b"") -> int:
     """Send a request as no client library would; return the status of the answer."""
-    with socket.create_connection(address, timeout=10) as sock:
+    with socket.create_connection(address, timeout=60) as sock:
         sock.sendall(
             b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
             b"Content-Type: application/json\r\nAuthorization: Bearer " + key.encode() + b"\r\n"

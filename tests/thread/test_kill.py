@@ -105,7 +105,7 @@ def _until_more(done: list[Any], *, seconds: float) -> None:
 
 
 def _the_log_is_whole(rig: Rig) -> list[Any]:
-    events = rig.until(rig.logged, seconds=30)
+    events = rig.until(rig.logged)
     assert len({each.id for each in events}) == len(events)
     for source in ("policy", "gateway", "audit"):
         mine = [(each.sequence, each.id) for each in events if each.source == source]

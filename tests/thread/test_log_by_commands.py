@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -55,8 +54,7 @@ def test_a_rotated_key_is_no_alarm_whichever_command_meets_it_first(rig, tmp_pat
         assert done.exit == 0, done.out + done.err
     # a copy in a folder, before anything else met the new key
     made = rig.cli("log", "rotate-key", *WHY, "-o", "json").value
-    while rig.json("api", "GET", "audit/v1/log/head")["key"] != made["new_key"]:
-        time.sleep(0.02)
+    rig.until(lambda: rig.json("api", "GET", "audit/v1/log/head")["key"] == made["new_key"])
     done = rig.cli("audit", "verify", "--log", str(rig.home / "log"))
     assert done.exit == 0, done.out + done.err
 

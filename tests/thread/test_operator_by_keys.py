@@ -62,7 +62,7 @@ def a_revoked_key_in_use(rig: Rig) -> None:
     for _ in range(3):
         assert rig.call(raw).status_code == 403
         assert rig.call(other, model="aurora-2").status_code == 403
-    rig.until(lambda: rig.do("alert.list").items, what="an alert", seconds=30)
+    rig.until(lambda: rig.do("alert.list").items, what="an alert")
 
 
 def test_from_the_top_alert_to_a_proven_lock_and_a_verdict_in_twelve_keys(rig: Rig) -> None:

@@ -18,7 +18,6 @@ import pytest
 
 from console.model.text import now
 from console.operations import closing
-from console.services import supervisor
 from tests import nursery
 from tests.thread.pilot_rig import (
     Rig,
@@ -48,10 +47,7 @@ def pilot() -> Iterator[Rig]:
 def rig(pilot: Rig) -> Iterator[Rig]:
     """The pilot of this file, which every test leaves running and without a lock."""
     yield pilot
-    stopped = [each.name for each in supervisor.status(pilot.home).processes if not each.pid]
-    pilot.start(*stopped)
-    for lock in pilot.do("lock.list", state="active", limit="0").items:
-        pilot.do("lock.release", lock=lock.id, reason="the test is over")
+    pilot.restore()
 
 
 class Prober(threading.Thread):

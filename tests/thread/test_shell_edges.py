@@ -18,11 +18,18 @@ PILOTCTL = [sys.executable, "-m", "console"]
 
 
 @pytest.fixture(scope="module")
-def rig() -> Iterator[Rig]:
+def pilot() -> Iterator[Rig]:
     with short_folder() as folder, running(folder / "home") as rig:
         programme(rig)
         granted(rig)
         yield rig
+
+
+@pytest.fixture
+def rig(pilot: Rig) -> Iterator[Rig]:
+    """The pilot of this file, which every test leaves without a lock."""
+    yield pilot
+    pilot.restore()
 
 
 def run(

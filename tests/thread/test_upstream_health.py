@@ -149,9 +149,7 @@ def test_a_service_that_is_stopped_makes_no_other_sick(rig: Rig) -> None:
                 lacks = {"policy": {"gateway"}, "gateway": {"policy"},
                          "audit": {"gateway", "policy"}}[other]  # fmt: skip
                 if away in lacks:
-                    rig.until(
-                        partial(lacking, rig, other), 30, f"{other} says that it lacks {away}"
-                    )
+                    rig.until(partial(lacking, rig, other), what=f"{other} lacks {away}")
                 said = api_status(rig, other)
                 assert said["healthy"], said
                 assert not said["notes"]
