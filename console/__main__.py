@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from console.streams import hold_streams, say
+from console.streams import hold_streams, ignore_interrupts, say, settle_streams
 
 if TYPE_CHECKING:
     from console.session import Session
@@ -28,7 +28,7 @@ _leave_working_directory()
 
 
 def main() -> int:
-    """Run one of the two fronts, importing only that one; return the exit code."""
+    """Run one of the two fronts, and return the exit code, whatever comes at the end."""
     hold_streams()
     argv = sys.argv[1:]
     if argv in (["--version"], ["-V"]):
@@ -36,6 +36,21 @@ def main() -> int:
         from console import __version__  # noqa: PLC0415
 
         return say(f"pilotctl {__version__}\n")
+    try:
+        return _run_front(argv)
+    except KeyboardInterrupt:
+        # it came while the front was loading: later ones are taken in `told`
+        ignore_interrupts()
+        from console.cli.main import interrupted  # noqa: PLC0415  # as below
+
+        return interrupted(argv)
+    finally:
+        ignore_interrupts()
+        settle_streams()
+
+
+def _run_front(argv: list[str]) -> int:
+    """Run one of the two fronts, importing only that one; return the exit code."""
     from console.cli.main import main as cli  # noqa: PLC0415  # `--version` needs no front
     from console.cli.main import only_common  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""The standard streams as the process finds them: closed ones are filled, plain text is printed.
+"""The process's own ends: standard streams that were closed, or fail, and Ctrl-C at the end.
 
 Imports nothing of ours: it is the first thing that runs.
 """
@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TextIO
+
+_is_our_process = False
 
 
 def hold_streams() -> None:
@@ -16,6 +19,8 @@ def hold_streams() -> None:
     people ends there. Input is at its end, output cannot be written (that is told as a closed
     pipe), and what is said on standard error is heard by nobody.
     """
+    global _is_our_process  # noqa: PLW0603  # a process has one answer
+    _is_our_process = True
     ways = {"stdin": os.O_RDONLY, "stdout": os.O_RDONLY, "stderr": os.O_WRONLY}
     for number, (name, way) in enumerate(ways.items()):
         if getattr(sys, name) is not None:
@@ -46,8 +51,38 @@ def say(text: str) -> int:
 
 def closed_pipe() -> int:
     """Return the exit code for an output that nobody reads, and keep the end quiet."""
-    # what it still holds would fail again when the interpreter flushes at the end
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+    _drop(sys.stdout)
     return CLOSED_PIPE
+
+
+def settle_streams() -> None:
+    """Write what the streams still hold, and drop what cannot be written.
+
+    The interpreter would try once more at its end, and replace the exit code by its own (120).
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            _drop(stream)
+        except (ValueError, AttributeError):
+            continue  # it is closed: the interpreter leaves it alone as well
+
+
+def ignore_interrupts() -> None:
+    """Ignore Ctrl-C from now on: the outcome is known, and is being told.
+
+    A second Ctrl-C would replace it by a traceback. SIGTERM and SIGQUIT still end the process.
+    Does nothing where `hold_streams` was not called: signals belong to who owns the process.
+    """
+    if _is_our_process:
+        import signal  # noqa: PLC0415  # `pilotctl --version` needs none
+
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _drop(stream: TextIO) -> None:
+    """Let what `stream` still holds, and all that follows, go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

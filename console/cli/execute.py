@@ -32,6 +32,7 @@ from console.model.text import now
 from console.operations.outcome import Ending, outcome
 from console.operations.spec import Effect, Operation, Plan, fields
 from console.present.plan import plan_lines
+from console.streams import ignore_interrupts
 
 if TYPE_CHECKING:
     from console.net.drive import Drive
@@ -56,9 +57,18 @@ def execute(parsed: Parsed, context: Context) -> ExitCode:
         check_permitted(parsed.operation.id, parsed.operation.direction, profile, context)
     session = context.session(parsed.common, profile)
     started()
+    execution = _Execution(parsed, context, session, output, stderr)
     try:
-        return _Execution(parsed, context, session, output, stderr).carry_out()
+        return execution.carry_out()
+    except KeyboardInterrupt:
+        sent = execution.sent
+        if sent is None:
+            raise
+        from console.net.drive import interruption  # noqa: PLC0415  # it is loaded by then
+
+        raise interruption(parsed.operation.id, sent) from None
     finally:
+        ignore_interrupts()
         session.close()
 
 
@@ -100,6 +110,13 @@ class _Execution:
         self._session = session
         self._output = output
         self._stderr = stderr
+        self._drives: list[Drive] = []
+        """One for each run that was begun."""
+
+    @property
+    def sent(self) -> Drive | None:
+        """The last run that sent something which changes things, if one did."""
+        return next((drive for drive in reversed(self._drives) if drive.writes), None)
 
     def carry_out(self) -> ExitCode:
         """Do it, in the promised order."""
@@ -301,14 +318,11 @@ class _Execution:
             on_report=on_report or self._report,
             awaited_api=self._awaited_api,
         )
+        self._drives.append(drive)
         try:
             result = self._session.run(self._op.run(params, self._engines, plan), drive)
         except PilotError as error:
             raise _with_difference(error, plan) from error
-        except KeyboardInterrupt:
-            if drive.writes:
-                raise _interrupted(self._op, drive) from None
-            raise
         return result, outcome(self._op, result, waited=self._asked.wait)
 
     def _seconds(self) -> float:
@@ -363,6 +377,9 @@ class _Execution:
             except PilotError as error:
                 self._failed.append((_subject(self._op, params), error))
                 continue
+            except KeyboardInterrupt:
+                self._failed += self._not_finished(place)
+                break
             results.append(result)
             if ending and ending.exit is not ExitCode.DONE:
                 codes.append(ending.exit)
@@ -377,6 +394,17 @@ class _Execution:
         )
         self._output.result(page, Page[self._op.result])  # type: ignore[name-defined]  # at run time
         return self._reported(len(results) - len(short), codes, short)
+
+    def _not_finished(self, place: int) -> list[tuple[str, PilotError]]:
+        """Return what an interruption leaves of the item at `place` and of those after it."""
+        first, *others = (_subject(self._op, params) for params in self._params[place:])
+        unsent = PilotError("interrupted", "interrupted: not sent", exit=ExitCode.INTERRUPTED)
+        error = unsent
+        if len(self._drives) > place and self._drives[place].writes:
+            from console.net.drive import interruption  # noqa: PLC0415  # it is loaded by then
+
+            error = interruption(self._op.id, self._drives[place])
+        return [(first, error), *((each, unsent) for each in others)]
 
     def _reported(
         self, done: int, codes: Sequence[ExitCode], short: Sequence[str] = ()
@@ -414,22 +442,6 @@ def _with_difference(error: PilotError, plan: Plan | None) -> PilotError:
         error.detail["difference"] = difference_lines(plan.subject, current)
         error.hint = error.hint or "look at it again, and decide anew"
     return error
-
-
-def _interrupted(op: Operation, drive: Drive) -> PilotError:
-    """Return the error for an interruption after something was sent."""
-    from console.net.drive import unknown_outcome  # noqa: PLC0415  # it is loaded by then
-
-    if drive.unanswered is not None:
-        return unknown_outcome(drive.unanswered, drive.idempotency_key, "interrupted", "")
-    return PilotError(
-        "interrupted",
-        f"{op.id} was done, and is no longer followed",
-        exit=ExitCode.UNVERIFIED,
-        hint="follow it with the same command and "
-        f"--idempotency-key {drive.idempotency_key}: it is done once at most",
-        detail={"idempotency_key": drive.idempotency_key, "operation": op.id},
-    )
 
 
 def command_line(argv: tuple[str, ...], *flags: str) -> str:

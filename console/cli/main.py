@@ -12,7 +12,7 @@ from console.cli.stderr import Stderr
 from console.cli.terminal import Terminal
 from console.errors import ExitCode, PilotError
 from console.operations.index import NOUNS
-from console.streams import closed_pipe, say
+from console.streams import closed_pipe, ignore_interrupts, say
 
 if TYPE_CHECKING:
     from console.cli.context import Context, Picker
@@ -45,19 +45,34 @@ def told(work: Callable[[], int], argv: Sequence[str], environ: Mapping[str, str
     try:
         return int(work())
     except PilotError as error:
+        ignore_interrupts()
         stderr.error(error)
         return int(error.exit)
-    except KeyboardInterrupt:
-        stderr.error(
-            PilotError("interrupted", "interrupted: nothing was sent", exit=ExitCode.INTERRUPTED)
-        )
-        return int(ExitCode.INTERRUPTED)
+    except KeyboardInterrupt as interrupt:
+        ignore_interrupts()
+        before = interrupt.__context__
+        if isinstance(before, PilotError):
+            # a second Ctrl-C, while what the first one left was on its way here
+            stderr.error(before)
+            return int(before.exit)
+        return interrupted(argv, environ)
     except Exception as error:
+        ignore_interrupts()
         # by name: importing the writer of results would make every error wait for it
         if type(error).__name__ == "ClosedPipe":
             return closed_pipe()
         stderr.error(_bug(error, environ))
         return int(ExitCode.FAILED)
+
+
+def interrupted(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> int:
+    """Say that the command was interrupted before it sent anything; return its exit code."""
+    environ = os.environ if environ is None else environ
+    stderr = Stderr(Terminal.of_process(environ), as_json=_wants_json(argv))
+    stderr.error(
+        PilotError("interrupted", "interrupted: nothing was sent", exit=ExitCode.INTERRUPTED)
+    )
+    return int(ExitCode.INTERRUPTED)
 
 
 class CommandLine(NamedTuple):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from console.cli.terminal import Terminal
 from console.errors import PilotError
@@ -63,14 +64,14 @@ class Stderr:
         return answer.rstrip("\r\n") if answer else None
 
     def _write(self, text: str) -> None:
-        try:
+        with suppress(OSError, ValueError, AttributeError):
             # so that data and words keep their order where both go to one place
-            if sys.stdout is not None:
-                sys.stdout.flush()
+            sys.stdout.flush()
+        try:
             sys.stderr.buffer.write(text.encode("utf-8", "backslashreplace"))
             sys.stderr.flush()
         except (OSError, ValueError, AttributeError):
-            # nobody listens: the exit code still tells
+            # nobody listens: the exit code still tells (see `settle_streams`)
             return
 
     def _red(self, text: str) -> str:

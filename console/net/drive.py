@@ -324,6 +324,20 @@ def unknown_outcome(call: Call, key: str, why: str, source: str) -> PilotError:
     )
 
 
+def interruption(what: str, drive: Drive) -> PilotError:
+    """Return the error for an interruption after `drive` sent something for `what`."""
+    if drive.unanswered is not None:
+        return unknown_outcome(drive.unanswered, drive.idempotency_key, "interrupted", "")
+    return PilotError(
+        "interrupted",
+        f"{what} was done, and is no longer followed",
+        exit=ExitCode.UNVERIFIED,
+        hint="follow it with the same command and "
+        f"--idempotency-key {drive.idempotency_key}: it is done once at most",
+        detail={"idempotency_key": drive.idempotency_key, "operation": what},
+    )
+
+
 def _pause(drive: Drive, wait: Wait) -> float:
     left = drive.left()
     if left <= 0:

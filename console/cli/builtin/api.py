@@ -77,6 +77,12 @@ def run(argv: list[str], context: Context) -> int:
     )
     try:
         value = session.run(_ask(call), drive)
+    except KeyboardInterrupt:
+        if not (changes and (drive.writes or drive.unanswered)):
+            raise
+        from console.net.drive import interruption  # noqa: PLC0415  # it is loaded by then
+
+        raise interruption(route.id, drive) from None
     finally:
         session.close()
     if isinstance(value, bytes):
