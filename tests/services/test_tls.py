@@ -18,6 +18,7 @@ from console.errors import PilotError
 from console.services import supervisor, tls
 from console.services.settings import load, prepare
 from console.session import Session
+from tests import nursery
 from tests.services.certificates import certify
 from tests.thread import pilot_rig
 from tests.thread.pilot_rig import Rig, short_folder
@@ -63,7 +64,7 @@ def secure() -> Iterator[tuple[Rig, dict[str, int]]]:
         (home / "pilot.toml").write_text(PILOT.format(**ports))
         rig = Rig(home)
         try:
-            supervisor.start(home)
+            supervisor.start(home, program=nursery.program("console.services.supervisor"))
             yield rig, ports
         finally:
             rig.close()

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from console.services import supervisor
+from tests import nursery
 from tests.thread.pilot_rig import ROOT, Rig, granted, key_of, programme, running, short_folder
 
 WHY = ("--reason", "a rehearsal")
@@ -72,7 +73,7 @@ def test_a_key_that_was_revoked_after_the_backup_is_dead_after_the_restore(rig: 
     said = restored(rig, archive)
 
     assert (said["log"], said["tombstones"], said["keys_ended"]) == ("continued", 1, 0)
-    supervisor.start(rig.home)
+    supervisor.start(rig.home, program=nursery.program("console.services.supervisor"))
     # The gateway starts locked: nothing is served at all.
     assert refused_everywhere(rig, living_key) == {"locked"}
     assert rig.json("log", "show")["tree_size"] > before
@@ -103,7 +104,7 @@ def test_a_log_that_lost_entries_goes_on_as_a_new_one_and_the_console_that_pinne
     assert said["old_size"] == pinned["tree_size"]
     assert said["tombstones"] == 1
     assert list(rig.home.rglob(day_key.name)) == [day_key], "no key of content stays aside"
-    supervisor.start(rig.home)
+    supervisor.start(rig.home, program=nursery.program("console.services.supervisor"))
     released(rig, str(said["lock_id"]))
     assert refused_everywhere(rig, dead_key) == {"key_revoked"}
     # The console says so, and what opens is refused, until its operator has looked at it.
@@ -134,7 +135,7 @@ def test_where_nothing_newer_can_be_read_every_key_of_the_backup_ends(rig: Rig) 
     assert said["newest_copy"] == []
     shutil.rmtree(rig.home)
     other.rename(rig.home)
-    supervisor.start(rig.home)
+    supervisor.start(rig.home, program=nursery.program("console.services.supervisor"))
     assert refused_everywhere(rig, key) == {"key_revoked"}
     released(rig, str(said["lock_id"]))
     assert refused_everywhere(rig, key) == {"key_revoked"}
@@ -200,7 +201,7 @@ def test_a_restore_that_was_killed_in_the_middle_is_finished_by_whoever_comes_ne
         time.sleep(pause)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    supervisor.start(rig.home)
+    supervisor.start(rig.home, program=nursery.program("console.services.supervisor"))
     assert rig.json("log", "show")
     assert refused_everywhere(rig, dead_key) <= {"key_revoked", "locked"}
     assert not list(rig.home.glob("restore.pending"))
