@@ -44,7 +44,7 @@ class Follower:
             self._lines.put(line)
 
     def rows(self, count: int) -> list[dict[str, Any]]:
-        found = []
+        found: list[dict[str, Any]] = []
         while len(found) < count:
             found.append(json.loads(self._lines.get(timeout=60)))
         return found

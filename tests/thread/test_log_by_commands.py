@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ def in_the_log(rig: Rig) -> list[dict[str, Any]]:
     return list(events)
 
 
-def test_an_event_is_proven_by_its_index_as_by_its_id(rig):
+def test_an_event_is_proven_by_its_index_as_by_its_id(rig: Rig) -> None:
     events = in_the_log(rig)
     for named in (str(events[3]["index"]), events[3]["id"]):
         done = rig.cli("audit", "proof", named, "-o", "json")
@@ -37,7 +38,9 @@ def test_an_event_is_proven_by_its_index_as_by_its_id(rig):
     assert rig.cli("audit", "proof", "999999").exit == 3
 
 
-def test_a_rotated_key_is_no_alarm_whichever_command_meets_it_first(rig, tmp_path):
+def test_a_rotated_key_is_no_alarm_whichever_command_meets_it_first(
+    rig: Rig, tmp_path: Path
+) -> None:
     in_the_log(rig)
     assert rig.cli("audit", "verify").exit == 0
     note = rig.json("api", "GET", "audit/v1/log/head")["checkpoint"]
@@ -59,7 +62,7 @@ def test_a_rotated_key_is_no_alarm_whichever_command_meets_it_first(rig, tmp_pat
     assert done.exit == 0, done.out + done.err
 
 
-def test_a_store_that_was_changed_is_exit_11_wherever_it_is_met(rig):
+def test_a_store_that_was_changed_is_exit_11_wherever_it_is_met(rig: Rig) -> None:
     events = in_the_log(rig)
     gone, other = events[2], events[3]
     with closing(sqlite3.connect(rig.home / "audit.db")) as conn:
