@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
 import select
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,6 +60,11 @@ def blast(*partners: str) -> dict[str, Any]:
     return {"partners": list(partners), "grants": [GRANT_ID], "credentials": 1, "streams": 0}
 
 
+def unread(descriptor: int) -> int:
+    """Return the bytes that wait to be read."""
+    return int(struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)))[0])
+
+
 class Ended(NamedTuple):
     """How a command ended."""
 
@@ -98,7 +106,7 @@ class Rig:
         """Run as a process with pipes."""
         done = subprocess.run(
             [sys.executable, "-m", "console", *words],
-            input=stdin, capture_output=True, text=True, cwd=ROOT, timeout=30,
+            input=stdin, capture_output=True, text=True, cwd=ROOT, timeout=60,
             env={**self.environ, **more}, check=False,
         )  # fmt: skip
         return Ended(done.returncode, done.stdout, done.stderr)
@@ -121,7 +129,7 @@ class Terminal:
         )  # fmt: skip
         os.close(replica)
 
-    def expect(self, words: str, seconds: float = 15.0) -> str:
+    def expect(self, words: str, seconds: float = 60.0) -> str:
         """Wait until `words` have been written; return everything up to now."""
         end = time.monotonic() + seconds
         while words not in self.seen:
@@ -134,7 +142,7 @@ class Terminal:
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
 
-    def ended(self, seconds: float = 15.0) -> int:
+    def ended(self, seconds: float = 60.0) -> int:
         """Wait for its end and return the exit code."""
         end = time.monotonic() + seconds
         while self._read(end):

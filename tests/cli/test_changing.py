@@ -254,7 +254,7 @@ def test_interrupted_after_it_was_sent_names_the_key_and_what_is_known(rig, api)
 
     def slow(_):
         arrived.set()
-        release.wait(10)
+        release.wait(60)
         return Told(receipt(), 201)
 
     api.on("POST /v1/tombstones", slow)
@@ -262,9 +262,9 @@ def test_interrupted_after_it_was_sent_names_the_key_and_what_is_known(rig, api)
         [sys.executable, "-m", "console", *REVOKE, "--confirm", "acme", "-o", "json"],
         stderr=subprocess.PIPE, cwd=ROOT, env=rig.environ, text=True,
     )  # fmt: skip
-    assert arrived.wait(10)
+    assert arrived.wait(60)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=60)
     release.set()
     assert process.returncode == 9
     error = json.loads(err)["error"]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import pty
 import signal
-import struct
 import subprocess
 import sys
-import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pilot_rig import GRANT_ID, ROOT, Rig, blast, grant, page, receipt
+from pilot_rig import GRANT_ID, ROOT, Rig, blast, grant, page, receipt, unread
 from tiny_api import Asked, Told
 
 OTHER = "grt_01J9ZK11111111111111111111"
@@ -41,11 +38,6 @@ def until(holds: Callable[[], object]) -> None:
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.01)
-
-
-def unread(descriptor: int) -> int:
-    """Return the bytes that wait to be read."""
-    return int(struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)))[0])
 
 
 @contextmanager

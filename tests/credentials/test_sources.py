@@ -83,7 +83,7 @@ def test_a_command_that_fails_hangs_or_gives_an_old_token_is_a_clear_error(monke
     monkeypatch.setattr(sources, "COMMAND_SECONDS", 0.2)
     start = time.monotonic()
     assert "within 0.2 s" in refused(command("import time; time.sleep(30)")).message
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20
     assert "cannot be run" in refused({"source": "command", "argv": ["/no/such"]}).message
 
 
@@ -133,7 +133,7 @@ def test_a_keyring_that_is_empty_locked_or_hangs_is_a_clear_error(tmp_path, monk
     hangs = with_keyring(tmp_path, monkeypatch, "time.sleep(30)")
     start = time.monotonic()
     assert "within 0.5 s" in refused(hangs).message
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20
 
 
 def test_a_command_is_never_taken_from_the_working_directory(tmp_path, monkeypatch):

@@ -211,12 +211,12 @@ def test_waiting_ends_at_the_deadline_and_the_flow_may_say_what_it_has(apis):
         seen = []
         try:
             while True:
-                seen.append((yield Wait(0.02)))
+                seen.append((yield Wait(0.1)))
         except PilotError as error:
             return seen, error.code
 
     drive = Drive(apis)
-    drive.deadline = time.monotonic() + 0.1
+    drive.deadline = time.monotonic() + 0.5
     seen, code = run(flow(), drive)
     assert code == "deadline"
     assert 2 <= len(seen) <= 6
@@ -346,7 +346,7 @@ def test_the_deadline_ends_a_call_that_a_hanging_server_never_answers(tmp_path, 
         listener.listen()
         for error, took in in_a_hurry(f"unix:{path}", call, 0.4):
             assert error.code == code
-            assert 0.3 < took < 1.5
+            assert 0.3 < took < 10
 
 
 def test_the_deadline_ends_an_answer_that_trickles(api):
@@ -354,14 +354,14 @@ def test_the_deadline_ends_an_answer_that_trickles(api):
     api.on("GET /v1/status", Told(raw=head + b" " * 500, trickle=0.01))
     for error, took in in_a_hurry(api.address, Call(gateway.STATUS), 0.4):
         assert "did not finish its answer" in error.message
-        assert 0.3 < took < 1.5
+        assert 0.3 < took < 10
 
 
 def test_a_busy_server_is_not_asked_again_after_the_deadline(api):
-    api.on("GET /v1/status", Told({}, 503))
-    for error, took in in_a_hurry(api.address, Call(gateway.STATUS), 0.04):
+    api.on("GET /v1/status", Told({}, 503, {"retry-after": "4"}))
+    for error, took in in_a_hurry(api.address, Call(gateway.STATUS), 3):
         assert error.exit is ExitCode.UNAVAILABLE
-        assert took < 1
+        assert took < 4
     assert len(api.asked) == 2
 
 
@@ -388,7 +388,7 @@ def test_without_waiting_the_call_itself_still_has_its_time(api, apis):
 
 def test_a_cancelled_flow_knows_what_was_sent(api):
     release = threading.Event()
-    api.on("POST /v1/locks", lambda _: Told(LOCK, 201) if release.wait(5) else Told({}, 500))
+    api.on("POST /v1/locks", lambda _: Told(LOCK, 201) if release.wait(60) else Told({}, 500))
     apis = Apis({"gateway": api.address}, token=lambda: None)
     drive = Drive(apis)
 

@@ -149,7 +149,7 @@ def squeezed(lines):
 
 def as_its_cells_say(screen, folder, what):
     """Wait until the terminal shows what the console's cells hold; return the report of it."""
-    file, end = folder / "cells.json", time.monotonic() + 8
+    file, end = folder / "cells.json", time.monotonic() + 60
     while True:
         file.unlink(missing_ok=True)
         screen.keys("`")

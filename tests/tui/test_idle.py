@@ -47,7 +47,7 @@ async def minute(app: Console, pilot, view: str) -> list[str]:
 
 async def calm(app: Console, pilot) -> None:
     """Wait until the screen has been read and says the same for a while."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     before, same = None, 0
     while same < 4 and time.monotonic() < end:
         await pilot.pause(0.05)

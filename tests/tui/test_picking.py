@@ -117,7 +117,7 @@ def test_without_a_terminal_it_is_refused_with_the_command_to_use(api):
     done = subprocess.run(
         [sys.executable, "-m", "console", "pick", "partner"],
         cwd=ROOT, env={**os.environ, "PILOTCTL_POLICY": api.address}, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, check=False, start_new_session=True, timeout=30,
+        capture_output=True, text=True, check=False, start_new_session=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stdout == ""

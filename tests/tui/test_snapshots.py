@@ -46,7 +46,7 @@ def plain(svg: str) -> str:
 
 async def settled(app: Console, pilot) -> None:
     """Wait until what is in front has been read, and nothing on it changes any more."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     before: list[str] = []
     calm = 0
     while calm < 4:

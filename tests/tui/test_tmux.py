@@ -68,7 +68,7 @@ class Tmux:
 
     def until(self, look: Callable[[], object], what: str) -> None:
         """Wait until `look` finds something."""
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while not look():
             assert time.monotonic() < end, f"{what}\n{self.text}"
             time.sleep(0.1)
