@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,24 @@ from tests.thread.pilot_rig import Rig, programme, running, short_folder
 WHY = ("--reason", "tests", "--yes")
 
 
-@pytest.fixture
-def rig() -> Iterator[Rig]:
+@contextmanager
+def a_pilot() -> Iterator[Rig]:
     with short_folder() as folder, running(folder / "home") as rig:
         programme(rig, tier=1, partners=("acme",))
+        yield rig
+
+
+@pytest.fixture(scope="module")
+def rig() -> Iterator[Rig]:
+    """The pilot of this file, whose log every test leaves sound."""
+    with a_pilot() as rig:
+        yield rig
+
+
+@pytest.fixture
+def damaged() -> Iterator[Rig]:
+    """A pilot of its own for a test that damages its store."""
+    with a_pilot() as rig:
         yield rig
 
 
@@ -62,8 +76,8 @@ def test_a_rotated_key_is_no_alarm_whichever_command_meets_it_first(
     assert done.exit == 0, done.out + done.err
 
 
-def test_a_store_that_was_changed_is_exit_11_wherever_it_is_met(rig: Rig) -> None:
-    events = in_the_log(rig)
+def test_a_store_that_was_changed_is_exit_11_wherever_it_is_met(damaged: Rig) -> None:
+    rig, events = damaged, in_the_log(damaged)
     gone, other = events[2], events[3]
     with closing(sqlite3.connect(rig.home / "audit.db")) as conn:
         conn.execute("DELETE FROM leaves WHERE idx = ?", (gone["index"],))
