@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import sys
 import unicodedata
 from pathlib import Path
@@ -100,8 +101,14 @@ def every_character() -> list[str]:
     return [char for char in planes if not is_hidden(char)]
 
 
-def test_the_toolkit_measures_every_character_as_the_console_does():
-    for char in every_character():
+@pytest.mark.parametrize("count", [20_000, pytest.param(0, marks=pytest.mark.long, id="all")])
+def test_the_toolkit_measures_every_character_as_the_console_does(count):
+    chars = every_character()
+    if count:
+        seed = random.randrange(1 << 32)
+        chars = random.Random(seed).sample(chars, count)
+        print(f"{count} characters, seed {seed}")
+    for char in chars:
         handed = coded(f"x{char}")
         assert cell_len(handed) == 1 + char_width(char), hex(ord(char))
         assert decoded(handed) == f"x{char}", hex(ord(char))
