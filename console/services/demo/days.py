@@ -7,6 +7,7 @@ state of that moment would have refused.
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from typing import NamedTuple
 import msgspec
 from sqlalchemy import Connection, select
 
-from console.model.enforcement import Credential, CredentialState
+from console.model.enforcement import Credential, CredentialState, LockKind
 from console.model.grant import GrantProjection
 from console.model.ids import ulid
 from console.model.price import Price
@@ -23,7 +24,7 @@ from console.services.demo.cast import BY_SLUG, PRICES, Seat
 from console.services.gateway import calls
 from console.services.gateway.codes import CODES
 from console.services.gateway.decide import standing
-from console.services.gateway.schema import CREDENTIALS, GRANTS, POINTS
+from console.services.gateway.schema import CREDENTIALS, GRANTS, LOCKS, POINTS
 from console.services.principals import hash_of
 
 USUAL_TOKENS = (300, 1400)
@@ -78,6 +79,16 @@ def living(conn: Connection, day: datetime) -> list[Living]:
     return sorted(found, key=lambda each: (each.key.partner, each.key.holder, each.key.version))
 
 
+def locks_of_partners(conn: Connection) -> Mapping[str, list[tuple[datetime, datetime]]]:
+    """Return from when to when each partner was locked: its clients do not call meanwhile."""
+    found: dict[str, list[tuple[datetime, datetime]]] = defaultdict(list)
+    query = select(LOCKS.c.body).where(LOCKS.c.kind == LockKind.PARTNER)
+    for lock in conn.execute(query).scalars():
+        end = lock.released.at if lock.released else datetime.max.replace(tzinfo=UTC)
+        found[lock.target].append((lock.created_at, end))
+    return found
+
+
 def is_workday(day: date) -> bool:
     """Tell whether people work on it."""
     return day.weekday() < 5
@@ -88,6 +99,7 @@ def usual(
 ) -> list[Sent]:
     """Return what the partners did on an ordinary day, up to `until`."""
     begin = datetime.combine(day, time(), UTC)
+    locked = locks_of_partners(conn)
     out: list[Sent] = []
     for each in living(conn, begin):
         seat = BY_SLUG.get(each.key.partner)
@@ -103,6 +115,7 @@ def usual(
             and each.key.created_at < sent.at
             and (each.ends is None or sent.at < each.ends)
             and not standing(each.grant, sent.at)[0]
+            and not any(since <= sent.at < end for since, end in locked[seat.slug])
         )
     return out
 

@@ -16,13 +16,21 @@ from console.api import policy as po
 from console.model.access import ChangeNetwork
 from console.model.account import IssuedToken, SealBreakGlass
 from console.model.audit import Severity, Verdict
-from console.model.enforcement import Credential, LockKind, Revoke, TombstoneKind
+from console.model.enforcement import (
+    Credential,
+    LockKind,
+    Revoke,
+    TombstoneKind,
+    UpstreamHealth,
+    UpstreamState,
+)
 from console.model.grant import GrantState
 from console.services.demo.cast import BY_SLUG, DUTY, NIGHT, OWNER
 from console.services.demo.days import Sent
 from console.services.demo.desk import Judged
 from console.services.demo.truth import Planted
 from console.services.events import event
+from console.services.gateway import upstreams
 from console.services.operators import accounts
 from console.services.operators.roster import Mark
 from console.services.store import emit
@@ -34,14 +42,16 @@ QUIET_WEEK = (45, 52)
 """Days of the history, from and to, in which nothing was planted."""
 
 _TRUE, _BENIGN = Verdict.TRUE_POSITIVE, Verdict.BENIGN
-MINUTE = timedelta(minutes=1)
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 
 def plan(story: Story) -> None:
     """Plan every incident of the story."""
     for offset, hour, act in (
         (12, 11.0, _source_stopped),
+        (15, 9.0, _owner),
         (18, 14.0, _broken_client),
+        (21, 10.0, _upstream),
         (25, 15.0, _leak),
         (29, 3.0, _guessing),
         (33, 13.5, _many_networks),
@@ -49,6 +59,7 @@ def plan(story: Story) -> None:
         (38, 3.2, _at_night),
         (40, 21.0, _break_glass),
         (54, 10.0, _volume),
+        (56, 13.0, _rule_off),
         (58, 9.5, _page),
         (61, 12.0, _rotated),
         (63, 14.0, _new_office),
@@ -209,6 +220,43 @@ def _break_glass(story: Story, at: datetime) -> None:
     )  # fmt: skip
 
 
+def _owner(story: Story, at: datetime) -> None:
+    """The pilot's owner tried, at the machine, whether they can thaw an operator."""
+    emit(
+        story.books.at_policy,
+        event(
+            "operator.thaw", service="policy", actor=OWNER, kind="operator", target=NIGHT,
+            name=NIGHT, reason="the yearly drill", severity=Severity.CRITICAL, at=at,
+            facts={"by": "owner"},
+        ),
+    )  # fmt: skip
+    about = {"action": "operator.thaw", "target": NIGHT}
+    _plant(story, "owner-acted", at, about, _BENIGN, "the yearly drill")
+
+
+def _upstream(story: Story, at: datetime) -> None:
+    """An upstream that stood by got a new key with the wrong mode, then did not answer."""
+    name = "standby"
+
+    def becomes(state: UpstreamState, why: str) -> Callable[[datetime], None]:
+        def act(when: datetime) -> None:
+            health = UpstreamHealth(name=name, kind="openai", state=state, since=when, why=why)
+            upstreams.record(story.books.at_gateway, "gw-1", [health], when)
+
+        return act
+
+    for after, state, why in (
+        (0 * HOUR, UpstreamState.KEY_FAULT, "its key file is open to others"),
+        (1 * HOUR, UpstreamState.SERVING, ""),
+        (2 * HOUR, UpstreamState.DEAD, "it answers no connection"),
+        (3 * HOUR, UpstreamState.SERVING, ""),
+    ):
+        story.on(at + after, becomes(state, why))
+    about = {"target": name}
+    _plant(story, "upstream-key-fault", at, about, _BENIGN, "the mode of a new file")
+    _plant(story, "upstream-dead", at + 2 * HOUR, about, _TRUE, "maintenance that nobody announced")
+
+
 def _volume(story: Story, at: datetime) -> None:
     """A batch of a whole archive in one hour."""
     if key := story.key_of("granary"):
@@ -221,13 +269,25 @@ def _own_event(
     story: Story, action: str, about: tuple[str, str], at: datetime, outcome: str, **more: Any
 ) -> None:
     kind, target = about
+    told = {"actor": "system", **more}
     emit(
         story.desk.conn,
-        event(
-            action, service="audit", actor="system", kind=kind, target=target, at=at,
-            outcome=outcome, **more,
-        ),
-    )  # fmt: skip
+        event(action, service="audit", kind=kind, target=target, at=at, outcome=outcome, **told),
+    )
+
+
+def _rule_off(story: Story, at: datetime) -> None:
+    """A rule was switched off while a partner moved an archive, and on again."""
+    rule = "volume-spike"
+    for when, action, why, facts in (
+        (at, "rule.disable", "a partner moves its archive", {"weakened": ["it is off"]}),
+        (at + 50 * MINUTE, "rule.enable", "the archive is moved", None),
+    ):
+        _own_event(
+            story, action, ("rule", rule), when, "success", name=rule, actor=DUTY, reason=why,
+            facts=facts,
+        )  # fmt: skip
+    _plant(story, "rule-weakened", at, {"target": rule}, _BENIGN, "agreed with the programme")
 
 
 def _page(story: Story, at: datetime) -> None:

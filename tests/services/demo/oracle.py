@@ -314,6 +314,16 @@ def owner_acted(history: History) -> set[About]:
     return found
 
 
+def rule_weakened(history: History) -> set[About]:
+    """Find rules that somebody made weaker."""
+    return {
+        about(target=event["unmapped"]["target"])
+        for event in history.events
+        if event["unmapped"]["kind"] == "rule"
+        and _dict(event["unmapped"].get("facts")).get("weakened")
+    }
+
+
 def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
@@ -333,6 +343,7 @@ RULES: dict[str, Callable[[History], set[About]]] = {
     "page-undelivered": lambda history: _told(history, "page.fail"),
     "refusal-jump": refusal_jump,
     "revoked-key-used": revoked_key_used,
+    "rule-weakened": rule_weakened,
     "spend-spike": spend_spike,
     "unknown-key-burst": unknown_key_burst,
     "upstream-dead": lambda history: _told(history, "upstream.fail"),

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import oracle
 import pytest
 from made_home import MadeHome, made_home
 
 from console.errors import ExitCode, PilotError
-from console.services import supervisor
+from console.services import audit, supervisor
+from console.services.demo import incidents
 from console.services.demo.cast import BY_SLUG, PERSONAS
 from console.services.demo.live import ROUNDS, callers
 from console.trust.merkle import CompactRange, leaf_hashes, root_of
 
+SHIPPED = Path(audit.__file__).parent / "rules"
 END = datetime(2026, 5, 20, 15, 0, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> MadeHome:
-    return made_home(tmp_path_factory.mktemp("demo"), day=5, end=END)
+    return made_home(tmp_path_factory.mktemp("demo"), day=8, end=END)
 
 
 def rows(home: Path, name: str, query: str) -> list[tuple[Any, ...]]:
@@ -88,24 +92,44 @@ def test_no_call_was_let_through_before_its_key_was_made(home: MadeHome) -> None
         assert keys[key] < at
 
 
+def test_no_call_was_let_through_while_its_partner_was_locked(home: MadeHome) -> None:
+    locked = rows(
+        home.path, "gateway.db",
+        "SELECT target, created_at FROM locks WHERE kind = 'partner' AND state = 'active'",
+    )  # fmt: skip
+    assert locked
+    for partner, at in locked:
+        query = f"SELECT count(*), max(started_at) FROM calls WHERE partner = '{partner}'"
+        count, last = rows(home.path, "gateway.db", query)[0]
+        assert count
+        assert last < at
+
+
+def test_every_shipped_rule_has_something_planted_and_an_oracle() -> None:
+    shipped = {path.stem for path in SHIPPED.glob("*.toml")}
+    assert set(oracle.RULES) == shipped
+    planted = set(
+        re.findall(r'_plant\(\s*story, "([a-z-]+)"', Path(incidents.__file__).read_text())
+    )
+    assert planted == shipped - {"expiring-soon", "expiring-tomorrow"}, "time itself plants those"
+
+
 def test_times_end_with_the_history_and_begin_with_its_first_day(home: MadeHome) -> None:
     first, last = rows(home.path, "audit.db", "SELECT min(at), max(at) FROM leaves")[0]
     assert first >= home.made.first.strftime("%Y-%m-%dT%H:%M:%S")
     assert last < END.strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def test_the_same_seed_tells_the_same_story(tmp_path: Path, home: MadeHome) -> None:
-    again = made_home(tmp_path, day=5, end=END)
-    calls = "SELECT started_at, point, partner, model, outcome, code, network FROM calls"
-    events = "SELECT source, sequence, at, actor, action, kind, partner FROM leaves"
-    for name, query in (("gateway.db", calls), ("audit.db", events)):
-        assert rows(again.path, name, query) == rows(home.path, name, query)
-
-
-def test_another_seed_tells_another_story(tmp_path: Path, home: MadeHome) -> None:
-    other = made_home(tmp_path, day=5, seed=2, end=END)
-    calls = "SELECT started_at, partner FROM calls"
-    assert rows(other.path, "gateway.db", calls) != rows(home.path, "gateway.db", calls)
+def test_the_same_seed_tells_the_same_story_and_another_one_another(tmp_path: Path) -> None:
+    told = []
+    for name, seed in (("first", 1), ("again", 1), ("other", 2)):
+        path = made_home(tmp_path / name, day=3, seed=seed, end=END).path
+        calls = "SELECT started_at, point, partner, model, outcome, code, network FROM calls"
+        events = "SELECT source, sequence, at, actor, action, kind, partner FROM leaves"
+        told.append((rows(path, "gateway.db", calls), rows(path, "audit.db", events)))
+    first, again, other = told
+    assert first == again
+    assert other[0] != first[0]
 
 
 def test_up_refuses_a_store_that_holds_personas_and_changes_nothing(home: MadeHome) -> None:
