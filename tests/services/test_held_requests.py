@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -60,8 +60,9 @@ class Held:
         )
         self.socket.sendall(head.encode())
         said = self.socket.recv(len(CONTINUE))
-        assert said == CONTINUE, said
-        self.socket.sendall(BODY[:-1])
+        self.admitted = said == CONTINUE
+        if self.admitted:
+            self.socket.sendall(BODY[:-1])
 
     def __enter__(self) -> Held:
         return self
@@ -119,11 +120,14 @@ def hold_and_lose(rig: Rig, routes: Sequence[Route]) -> list[str]:
     found: list[str] = []
     with ExitStack() as stack:
         held: dict[str, list[Held]] = {}
-        names = {what: f"{what}-{ulid().lower()[-8:]}" for what in CHANGES}
-        for what, name in names.items():
-            ends = {"ends_at": rfc3339(now() + timedelta(seconds=3))} if what == "expired" else {}
-            token = new_token(rig, name, **ends)
-            held[what] = [stack.enter_context(Held(rig, each, token)) for each in routes]
+        names: dict[str, str] = {}
+
+        def hold(token: str) -> list[Held | None]:
+            tried = [stack.enter_context(Held(rig, each, token)) for each in routes]
+            return [each if each.admitted else None for each in tried]
+
+        for what in CHANGES:
+            names[what], held[what] = let_in(rig, what, hold)
         for what, (change, problem) in CHANGES.items():
             change(rig, names[what])
             for each in held[what]:
@@ -133,6 +137,27 @@ def hold_and_lose(rig: Rig, routes: Sequence[Route]) -> list[str]:
                     found.append(f"{what}: {each.route.id}: {said}")
             found += traces_of(rig, names[what])
     return found
+
+
+T = TypeVar("T")
+
+
+def let_in(rig: Rig, what: str, ask: Callable[[str], list[T | None]]) -> tuple[str, list[T]]:
+    """Ask with the token of a new operator, which may end by itself, until all are let in.
+
+    Where a busy machine needs longer to ask than the token lives, another lives twice as long.
+    """
+    lifetime = timedelta(seconds=3)
+    while True:
+        name = f"{what}-{ulid().lower()[-8:]}"
+        ends = {"ends_at": rfc3339(now() + lifetime)} if what == "expired" else {}
+        asked = ask(new_token(rig, name, **ends))
+        found = [each for each in asked if each is not None]
+        if len(found) == len(asked):
+            return name, found
+        assert ends, f"{what}: refused at its headers"
+        assert lifetime < timedelta(seconds=20), "refused at its headers while its token lives"
+        lifetime *= 2
 
 
 def traces_of(rig: Rig, name: str) -> list[str]:
@@ -158,17 +183,17 @@ def test_a_held_request_changes_nothing_once_its_caller_lost_what_let_them_in(
 def test_a_stream_ends_when_its_reader_is_cut_expired_or_replaced(rig: Rig) -> None:
     with ExitStack() as stack:
         streams: dict[str, list[socket.socket]] = {}
-        names = {
-            what: f"tail-{what}-{ulid().lower()[-8:]}" for what in ("cut", "expired", "replaced")
-        }
-        for what, name in names.items():
-            ends = {"ends_at": rfc3339(now() + timedelta(seconds=3))} if what == "expired" else {}
-            token = new_token(rig, name, **ends)
-            streams[what] = [stack.enter_context(followed(rig, each, token)) for each in STREAMS]
+        names: dict[str, str] = {}
+
+        def follow(token: str) -> list[socket.socket | None]:
+            return [followed(rig, stack, each, token) for each in STREAMS]
+
+        for what in ("cut", "expired", "replaced"):
+            names[what], streams[what] = let_in(rig, what, follow)
         for what, name in names.items():
             CHANGES[what][0](rig, name)
             for each in streams[what]:
-                assert ends_within(each, 30), what
+                assert ends_within(each, 60), what
 
 
 def ends_within(sock: socket.socket, seconds: float) -> bool:
@@ -181,15 +206,14 @@ def ends_within(sock: socket.socket, seconds: float) -> bool:
     return True
 
 
-def followed(rig: Rig, route: Route, token: str) -> socket.socket:
-    """Follow a stream until its first bytes are there."""
-    sock = socket.socket(socket.AF_UNIX)
+def followed(rig: Rig, stack: ExitStack, route: Route, token: str) -> socket.socket | None:
+    """Follow a stream until its first bytes are there; return None where it is refused."""
+    sock = stack.enter_context(socket.socket(socket.AF_UNIX))
     sock.settimeout(30)
     sock.connect(str(rig.home / "run" / f"{route.api}.sock"))
     head = f"GET {route.path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
     sock.sendall(head.encode())
-    assert sock.recv(65536).startswith(b"HTTP/1.1 200 ")
-    return sock
+    return sock if sock.recv(65536).startswith(b"HTTP/1.1 200 ") else None
 
 
 @pytest.mark.long
