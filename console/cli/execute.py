@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -85,6 +86,20 @@ def check_permitted(what: str, direction: Direction, profile: Profile, context: 
             exit=ExitCode.REFUSED,
             hint=command_line(context.argv, "--profile", profile.name),
         )
+
+
+@contextmanager
+def changing(what: str, look: str) -> Iterator[None]:
+    """Say of an interruption within that `what` may have been done, and how to `look` at it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise PilotError(
+            "interrupted",
+            f"interrupted: {what} may have been done, whole or in part",
+            exit=ExitCode.UNVERIFIED,
+            hint=look,
+        ) from None
 
 
 class _Execution:

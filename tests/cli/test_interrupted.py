@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from pilot_rig import GRANT_ID, ROOT, Rig, blast, grant, page, receipt, unread
@@ -174,3 +174,30 @@ def test_one_request_that_was_interrupted_is_not_said_to_be_unsent(rig: Rig, api
             release.set()
         assert process.returncode == 9, err
         assert "may or may not have been done" in err
+
+
+def test_what_the_owner_does_at_the_machine_is_not_said_to_be_undone(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    class Owner(NamedTuple):
+        home: object
+        cut: Any = interrupted
+
+    monkeypatch.setattr("console.services.operators.owner_acts.Owner", Owner)
+    told = rig("owner", "cut", "mhr", "--reason", "r", "--yes", "--home", str(tmp_path))
+    assert told.exit == 9
+    assert "owner cut mhr may have been done" in told.err
+    assert f"pilotctl owner list --home {tmp_path}" in told.err
+
+    def restore(_home: object, order: Any) -> None:
+        if not order.dry_run:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("console.services.backup.restore.restore", restore)
+    words = ("restore", str(tmp_path / "b"), "--home", str(tmp_path), "--reason", "r", "--yes")
+    told = rig(*words)
+    assert told.exit == 9, told.err
+    assert "may have been done, whole or in part" in told.err

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from console.cli.builtin.services import require_local
-from console.cli.execute import command_line
+from console.cli.execute import changing, command_line
 from console.cli.parser import Parser, add_common, common_of, usage
 from console.config.paths import local_home, state_folder
 from console.errors import ExitCode, PilotError
@@ -119,7 +119,8 @@ def _restore(
         return ExitCode.DONE
     if not flags.yes:
         _confirm(planned, context, stderr)
-    done = restore(home, order._replace(dry_run=False))
+    with changing(f"the restore into {home}", "run the same restore again"):
+        done = restore(home, order._replace(dry_run=False))
     output.result(done, Restored)
     for warning in done.warnings:
         stderr.note(f"warning: {warning}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from console.cli.builtin.services import require_local
-from console.cli.execute import command_line
+from console.cli.execute import changing, command_line
 from console.cli.parser import Parser, add_common, common_of, no_such, usage
 from console.config.paths import local_home
 from console.errors import ExitCode, PilotError
@@ -54,7 +54,9 @@ def run(argv: list[str], context: Context) -> int:
     if not namespace.reason:
         raise usage(f"owner {namespace.verb} needs a --reason")
     _confirm(namespace, context, stderr)
-    return _change(namespace, home.absolute(), output, stderr)
+    look = command_line(("owner", "list", "--home", str(home.absolute())))
+    with changing(f"owner {namespace.verb} {namespace.operator}", f"look with: {look}"):
+        return _change(namespace, home.absolute(), output, stderr)
 
 
 def parser_of(_name: str = "owner") -> Parser:
