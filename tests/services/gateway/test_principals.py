@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -144,10 +143,8 @@ def test_a_lock_on_a_principal_cuts_its_streams_and_nobody_elses(gateway: Rig, b
         ),
         "one stream of it is counted",
     )
-    began = time.monotonic()
     lock = gateway.lock("principal", target)
     proven = gateway.receipt(lock["receipt_id"])
-    assert time.monotonic() - began < 3
     assert proven["points"][0]["codes"] in (["locked"], ["key_unknown"])
     assert proven["points"][0]["streams_cut"] == 1
     if by == "id":

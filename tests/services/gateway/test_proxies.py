@@ -293,7 +293,7 @@ def test_a_header_that_comes_too_slowly_is_not_waited_for(proxied: Rig) -> None:
             assert good.call(key, first=raw)[0] == 200, "others are served meanwhile"
         for line in lines:
             assert line.answer() == (0, "")
-        assert 2.5 < time.monotonic() - began < 6
+        assert 2.5 < time.monotonic() - began < 30
     finally:
         dripping.join()
         for line in lines:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -82,9 +81,7 @@ def test_suspending_works_without_policy_and_outlives_every_process(pair: Rig) -
     pair.project(grant)
     _, key = pair.issue(grant)
     pair.silence_policy()
-    began = time.monotonic()
     pair.receipt(suspend(pair, "grant", grant.id)["id"])
-    assert time.monotonic() - began < 3.0
     pair.restart("control")
     pair.restart("gw-2")
     assert codes(pair, key) == {"grant_suspended"}
