@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, get_args, get_origin
 
 from console.errors import ExitCode, PilotError
+from console.model.number import whole_number
 from console.model.stored import Page
 from console.operations.spec import Effect, Operation, fields
 from console.operations.values import moment
@@ -356,7 +357,7 @@ def _is_time(word: str) -> bool:
             "2026-11-29",
             exit=ExitCode.USAGE,
         )
-    if not word[:1].isdigit():
+    if whole_number(word[:1]) is None:
         return False
     try:
         moment(word, datetime.now(UTC), ahead=False)
