@@ -75,7 +75,7 @@ class Points:
         # Goes on above any number that an earlier control asked for.
         self._report = int(boottime() * 1e6)
         self._report_asked = asyncio.Event()
-        self._recorded: dict[str, dict[str, str]] = {}
+        self._recorded: dict[str, dict[str, tuple[str, bool]]] = {}
         """The state of each point's upstreams, as the log has it."""
 
     def upstream_notes(self, conn: Connection) -> list[str]:
@@ -244,7 +244,7 @@ class Points:
 
     async def _note_upstreams(self, name: str, healths: list[UpstreamHealth], at: datetime) -> None:
         """Record what has changed. What cannot be recorded now is at the next report."""
-        states = {each.name: upstreams.recorded_state(each) for each in healths}
+        states = {each.name: upstreams.known_by(each) for each in healths}
         if self._recorded.get(name) == states:
             return
         with suppress(PilotError):

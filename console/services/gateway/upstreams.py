@@ -29,6 +29,11 @@ def recorded_state(health: UpstreamHealth) -> str:
     return health.state if health.state in _RECORDED else ""
 
 
+def known_by(health: UpstreamHealth) -> tuple[str, bool]:
+    """Return what of an upstream decides about a record: another one may be due when it changes."""
+    return health.state, health.last_failure_at is None
+
+
 def recorded(conn: Connection, point: str) -> dict[str, str]:
     """Return what the log knows of a point's upstreams, by name."""
     lead = f"{_MARK}{point}:"
@@ -41,8 +46,7 @@ def record(conn: Connection, point: str, healths: list[UpstreamHealth], at: date
     before = recorded(conn, point)
     for health in healths:
         state, known = recorded_state(health), before.get(health.name, "")
-        # on the way back from a fault, a call that failed once says nothing yet
-        if state == known or (known and health.state == UpstreamState.FAILING.value):
+        if state == known or _says_nothing_yet(health, known):
             continue
         mark = f"{_MARK}{point}:{health.name}"
         conn.execute(delete(MARKS).where(MARKS.c.name == mark))
@@ -59,10 +63,31 @@ def record(conn: Connection, point: str, healths: list[UpstreamHealth], at: date
                 target=health.name,
                 name=health.name,
                 outcome="failure" if state else "success",
-                reason=f"at {point}: {health.why}" if state else f"at {point}: it answers again",
+                reason=f"at {point}: {health.why if state else _recovery(health, known)}",
                 after=health,
                 at=at,
                 severity=severity,
                 facts={"point": point, "state": health.state},
             ),
         )
+
+
+def _says_nothing_yet(health: UpstreamHealth, known: str) -> bool:
+    """Tell whether an upstream in a known fault was neither found well nor found worse since.
+
+    On the way back a call that failed once says nothing, and neither does a point that has just
+    begun and has not called or reached what was dead before.
+    """
+    if not known or health.state == UpstreamState.FAILING.value:
+        return bool(known)
+    untried = health.state == UpstreamState.UNTRIED.value and health.last_failure_at is None
+    return known == UpstreamState.DEAD.value and untried
+
+
+def _recovery(health: UpstreamHealth, known: str) -> str:
+    """Return what is known of an upstream that came out of a fault."""
+    if known == UpstreamState.KEY_FAULT.value:
+        return "its key file can be used again"
+    if health.state == UpstreamState.SERVING.value:
+        return "it answers again"
+    return "it takes connections again"
