@@ -282,6 +282,8 @@ class Frame(Reads, inherit_bindings=False):
     # the frame
 
     def _api_told(self) -> None:
+        if self.places and self.is_running and self.place.local is None and self.place.join():
+            self._fill_table()
         self.draw_frame()
         if self.places and self.is_running:
             self.around()

@@ -73,8 +73,14 @@ class Place:
     def miss(self, index: int, why: str) -> None:
         """Note why a source gave no answer, or not all of it; its older rows stay, as old."""
         self.parts[index] = replace(self.part(index), fault=why)
-        if self.view is not None and self.view.joined is not None and not self.paused:
-            self.rows = self._made(datetime.now(UTC))
+        self.join()
+
+    def join(self) -> bool:
+        """Make the rows of a joined view anew, as things stand; tell whether there are such."""
+        if self.view is None or self.view.joined is None or self.paused:
+            return False
+        self.rows = self._made(datetime.now(UTC))
+        return True
 
     def part(self, index: int) -> Part:
         """Return what is known of one source."""

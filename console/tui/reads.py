@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from console.api.flow import Flow
 from console.errors import PilotError
 from console.model.stored import Page
 from console.tui import crash
 from console.tui.dressing import Dressed
 from console.tui.lines import Reading, ReadLine, Subject
-from console.tui.link import Link
+from console.tui.link import PATIENCE, Link
 from console.tui.operate import Registry, params_of
 from console.tui.place import Place
 from console.tui.proofs import Proofs
@@ -53,19 +54,31 @@ class Reads(Dressed, inherit_bindings=False):
             self.workers.cancel_group(self, "read")
 
     async def _follow(self, place: Place) -> None:
+        if place.view is None:
+            await self._repeat(place, 0, partial(self._read_story, place), STORY_EVERY)
+            return
+        # each source by itself: one API that is slow or hangs keeps nothing else from being read
+        await asyncio.gather(
+            *(
+                self._repeat(
+                    place, at, partial(self._read_source, place, place.view, at), place.view.every
+                )
+                for at in range(len(place.view.sources))
+            )
+        )
+
+    async def _repeat(
+        self, place: Place, index: int, read: Callable[[], Awaitable[None]], pause: float
+    ) -> None:
         while True:
             try:
-                if place.view is not None:
-                    await self._read_view(place, place.view)
-                    pause = place.view.every
-                else:
-                    await self._read_story(place)
-                    pause = STORY_EVERY
+                await read()
+                wait = pause
             except Exception as error:
-                place.miss(0, self.note_bug(error))
-                pause = STORY_EVERY * 3
+                place.miss(index, self.note_bug(error))
+                wait = STORY_EVERY * 3
                 self.draw_frame()
-            await asyncio.sleep(pause)
+            await asyncio.sleep(wait)
 
     def note_bug(self, error: Exception) -> str:
         """Write the report of a bug that the console survives, and say so in a few words."""
@@ -73,11 +86,6 @@ class Reads(Dressed, inherit_bindings=False):
         words = f"a bug of the console ({type(error).__name__})"
         self.link.note(crash.last_words(error, path), "bad")
         return words
-
-    async def _read_view(self, place: Place, view: View) -> None:
-        await asyncio.gather(
-            *(self._read_source(place, view, index) for index in range(len(view.sources)))
-        )
 
     async def _read_source(self, place: Place, view: View, index: int) -> None:
         source = view.sources[index]
@@ -94,7 +102,9 @@ class Reads(Dressed, inherit_bindings=False):
         before = place.raw
         try:
             params = params_of(source.op, raw, now)
-            page = await self.link.read(source.op.run(params, self.link.session.engines, None))
+            page = await self._await_page(
+                place, index, source.op.run(params, self.link.session.engines, None)
+            )
         except PilotError as error:
             place.miss(index, error.message)
         else:
@@ -113,6 +123,20 @@ class Reads(Dressed, inherit_bindings=False):
         if place is self.place:
             self._fill_table()
             self.draw_frame()
+
+    async def _await_page(self, place: Place, index: int, flow: Flow[Any]) -> Any:
+        """Return the answer to one source; say meanwhile that it is late, where it is."""
+        reading = asyncio.ensure_future(self.link.read(flow))
+        try:
+            done, _ = await asyncio.wait({reading}, timeout=PATIENCE)
+            if not done:
+                place.miss(index, f"no answer in {PATIENCE:g} s")
+                if place is self.place:
+                    self._fill_table()
+                    self.draw_frame()
+            return await reading
+        finally:
+            reading.cancel()
 
     async def _read_story(self, place: Place) -> None:
         assert place.subject is not None

@@ -14,6 +14,7 @@ from console.model.access import Partner
 from console.model.enforcement import Point, UpstreamHealth, UpstreamState
 from console.tui.parts import Part, count_words
 from console.tui.steer import Console
+from console.tui.views import API_OF
 
 APIS = {"gateway": "gw DOWN", "policy": "policy DOWN", "audit": "audit DOWN"}
 TOTALS = {
@@ -179,3 +180,20 @@ def test_a_count_is_never_made_of_what_was_not_read():
 
 def _members(point: Point):
     return {name: getattr(point, name) for name in point.__struct_fields__}
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_an_api_that_hangs_is_a_row_and_keeps_nothing_else_from_being_read(api):
+    pilot = FakePilot()
+
+    async def story(hands):
+        await hands.see("3 alerts open", "1 lock")
+        place = hands.app.place
+        of = {at: API_OF.get(each.op.noun, "policy") for at, each in enumerate(place.view.sources)}
+        pilot.slow = {api: 600.0}
+        await hands.see(APIS[api], f"{api} does not answer")
+        await hands.until(lambda: all(bool(place.part(at).age) == (of[at] == api) for at in of))
+        heard = {at: place.part(at).heard for at in of if of[at] != api}
+        await hands.until(lambda: all(place.part(at).heard > heard[at] for at in heard))
+
+    run(pilot, story)
