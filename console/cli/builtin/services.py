@@ -140,10 +140,15 @@ def _stop(home: Path, drain: float | None, stderr: Stderr) -> None:
 
 
 def _seconds(text: str) -> float:
-    """Read a number of seconds, up to an hour."""
-    found = float(text)
+    """Read a number of seconds, up to an hour, with or without its unit."""
+    from argparse import ArgumentTypeError  # noqa: PLC0415  # loaded by then
+
+    try:
+        found = float(text.removesuffix("s"))
+    except ValueError:
+        found = -1.0
     if not 0 <= found <= 3600:
-        raise ValueError(text)
+        raise ArgumentTypeError(f"{text!r} must be seconds from 0 to 3600, like 10 or 10s")
     return found
 
 
