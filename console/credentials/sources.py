@@ -96,7 +96,9 @@ def _from_file(path: Path) -> Token:
 
 def _from_command(argv: Sequence[str]) -> Token:
     name = f"command {argv[0]}"
-    raw = _run([_program(argv[0], name), *argv[1:]], COMMAND_SECONDS, name)
+    program = _program(argv[0], name)
+    _refuse_writable(Path(program), name)
+    raw = _run([program, *argv[1:]], COMMAND_SECONDS, name)
     return _checked(_said(raw, name))
 
 
@@ -115,6 +117,22 @@ def _program(named: str, source: str) -> str:
     if found is None:
         raise _none(f"{source} cannot be run: not found in PATH", "see `token` in the profile")
     return found
+
+
+def _refuse_writable(program: Path, source: str) -> None:
+    """Refuse a command that another user could have written. Raises `PilotError`."""
+    try:
+        held = program.resolve(strict=True)
+        status = held.stat()
+    except OSError:
+        return  # running it says what is wrong
+    if status.st_uid not in {os.geteuid(), 0}:
+        why, mend = "belongs to another user", f"chown {os.geteuid()} {held}"
+    elif status.st_mode & 0o022:
+        why, mend = "can be written by others", f"chmod go-w {held}"
+    else:
+        return
+    raise _none(f"{source} {why}: it is not run", f"look at it first, then: {mend}")
 
 
 def _from_keyring(service: str, account: str) -> Token:

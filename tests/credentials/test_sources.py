@@ -151,3 +151,22 @@ def test_a_command_is_never_taken_from_the_working_directory(tmp_path, monkeypat
     assert found.secret.reveal() == "swordfish"
     asked = {"source": "command", "argv": [str(program)]}
     assert obtain(asked, {}, profile="p").secret.reveal() == "swordfish"
+
+
+def test_a_command_that_others_can_write_is_not_run(tmp_path):
+    ran = tmp_path / "ran"
+    program = tmp_path / "get-token"
+    program.write_text(f"#!/bin/sh\ntouch {ran}\necho swordfish\n")
+    link = tmp_path / "link"
+    link.symlink_to(program)
+    for mode in (0o777, 0o757, 0o775):
+        program.chmod(mode)
+        for named in (program, link):
+            error = refused({"source": "command", "argv": [str(named)]})
+            assert "can be written by others" in error.message
+            assert str(program) in error.hint
+    assert not ran.exists()
+    program.chmod(0o755)
+    asked = {"source": "command", "argv": [str(link)]}
+    assert obtain(asked, {}, profile="p").secret.reveal() == "swordfish"
+    assert ran.exists()
