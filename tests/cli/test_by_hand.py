@@ -171,6 +171,8 @@ def test_spec_of_an_api_is_an_openapi_document_whose_references_resolve(rig, api
     text = json.dumps(said)
     for reference in {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}:
         assert reference in said["components"]["schemas"]
+    for sorted_by_name in (said["paths"], *said["paths"].values(), said["components"]["schemas"]):
+        assert list(sorted_by_name) == sorted(sorted_by_name)
 
 
 @pytest.mark.parametrize("api", ["policy", "gateway", "audit"])

@@ -86,8 +86,8 @@ def openapi(api: str) -> dict[str, Any]:
         },
         "servers": [{"url": "/", "description": "a Unix socket, or the address of a profile"}],
         "tags": [{"name": name} for name in sorted({_tag(route) for route in routes})],
-        "paths": paths,
-        "components": {"schemas": components},
+        "paths": {path: dict(sorted(paths[path].items())) for path in sorted(paths)},
+        "components": {"schemas": dict(sorted(components.items()))},
     }
     published: dict[str, Any] = _portable(document)
     return published
