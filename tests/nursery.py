@@ -3,6 +3,7 @@
 Importing what a service stands on takes longer than most tests of it. One process for each
 worker of the tests imports it once, and forks a process for each start; what `python -m`
 itself does is shown by the supervisor's own tests and by every command that starts a pilot.
+So are the commands of a session that a shell runs, where the session is what is tested.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import gc
 import importlib
 import json
 import os
+import pkgutil
 import runpy
 import select
 import shutil
@@ -26,6 +28,7 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,6 +38,8 @@ ROOT = Path(__file__).parents[1]
 STARTER = Path(__file__).with_name("nursery_start.py")
 LEASH = "console.services.supervisor.leash"
 SERVICES = ("policy", "gateway", "gateway.point", "audit", "supervisor")
+CONSOLE = "console"
+"""The command line's own module."""
 SETS = "TEST_SETS"
 """Names what a process that is born finds in its modules, as a JSON object: a pause or patience
 of a service by `module:NAME`, so that a test need not wait it out."""
@@ -201,6 +206,8 @@ def _bear(conn: socket.socket) -> int:
         part, more, _, _ = socket.recv_fds(conn, 65536, 8)
         said, fds = said + part, fds + more
     asked: dict[str, Any] = json.loads(said)
+    if asked["module"] == CONSOLE:
+        _grow_up()
     pid = os.fork()
     if pid == 0:
         os.chdir(asked["cwd"])
@@ -209,6 +216,17 @@ def _bear(conn: socket.socket) -> int:
     for each in fds:
         os.close(each)
     return pid
+
+
+@cache
+def _grow_up() -> None:
+    """Import what commands stand on: all but the screens and the services, which few begin."""
+    for name in ("console.cli", "console.operations"):
+        package = importlib.import_module(name)
+        for each in pkgutil.walk_packages(package.__path__, f"{name}."):
+            importlib.import_module(each.name)
+    gc.collect()
+    gc.freeze()
 
 
 def _become(

@@ -1,7 +1,8 @@
 """Asks a nursery for a process: `python -I -S nursery_start.py SOCKET MODULE ARGUMENTS…`.
 
 It stands in for `python -m MODULE ARGUMENTS…` where a program is named by its words: it hands
-over its streams, its environment and what `--ready-fd` names, and ends. It imports little,
+over its streams, its environment and what `--ready-fd` names. What says itself that it is ready
+goes on alone; everything else is waited for, and its exit code passed on. It imports little,
 because starting it is what it saves.
 """
 
@@ -13,11 +14,12 @@ import socket
 import sys
 
 
-def main() -> None:
-    """Ask, and hear that the process is there."""
+def main() -> int:
+    """Ask, hear that the process is there, and how it ended where nobody else hears it."""
     path, module, *words = sys.argv[1:]
     streams = [0, 1, 2]
-    if "--ready-fd" in words:
+    alone = "--ready-fd" in words
+    if alone:
         at = words.index("--ready-fd") + 1
         streams.append(int(words[at]))
         words[at] = "{fd}"
@@ -26,8 +28,11 @@ def main() -> None:
     with socket.socket(socket.AF_UNIX) as nursery:
         nursery.connect(path)
         socket.send_fds(nursery, [json.dumps(asked).encode() + b"\n"], streams)
-        nursery.recv(16)
+        with nursery.makefile() as said:
+            said.readline()
+            code = 0 if alone else int(said.readline())
+    return code if code >= 0 else 128 - code  # as a shell has it
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -5,11 +5,14 @@ from __future__ import annotations
 import getpass
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+from tests import nursery
 
 ROOT = Path(__file__).parents[1]
 END = "<<<end of "
@@ -57,10 +60,15 @@ def shape(output: str) -> str:
 
 
 def program(folder: Path) -> Path:
-    """Put `pilotctl`, run from this checkout, into a folder for PATH."""
+    """Put `pilotctl`, run from this checkout, into a folder for PATH.
+
+    `up` is started as a person starts it; all else is forked, sparing it a start of Python.
+    """
     folder.mkdir()
     made = folder / "pilotctl"
-    made.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m console "$@"\n')
+    started = shlex.join([sys.executable, "-m", "console"])
+    forked = shlex.join(nursery.program(nursery.CONSOLE))
+    made.write_text(f'#!/bin/sh\n[ "$1" = up ] && exec {started} "$@"\nexec {forked} "$@"\n')
     made.chmod(0o755)
     return made
 
