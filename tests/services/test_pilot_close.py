@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from console.operations import closing
 from tests.thread.pilot_rig import (
     Rig,
     assessed,
@@ -45,7 +46,11 @@ def other_pilot(rig: Rig) -> None:
     assessed(rig, "acme", "text.review")
 
 
-def test_one_write_ends_everything_of_a_pilot_while_policy_and_audit_are_down(rig: Rig) -> None:
+def test_one_write_ends_everything_of_a_pilot_while_policy_and_audit_are_down(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # commands run in this process, and wait for the log in vain
+    monkeypatch.setattr(closing, "LOG_PATIENCE", 0.3)
     keys = [key_of(rig, granted(rig, partner).id)[1] for partner in ("acme", "globex")]
     _, living = key_of(rig, granted(rig, "acme", "text.review", pilot="borealis").id)
     draft = granted(rig, "globex", "text.review", pilot="borealis", models=["aurora-1"])
