@@ -14,7 +14,7 @@ from console.errors import ExitCode, PilotError
 from console.model.text import now
 from console.operations.index import find
 from console.operations.values import build
-from tests.thread.pilot_rig import CAPABILITY, Rig
+from tests.thread.pilot_rig import CAPABILITY, PLAIN, Rig
 
 UNSURE = {ExitCode.UNAVAILABLE, ExitCode.UNVERIFIED}
 """How a change may end that was perhaps made, perhaps not."""
@@ -169,6 +169,7 @@ class Load:
                     "messages": [{"role": "user", "content": "hello"}],
                 },
                 timeout=10,
+                verify=PLAIN,
             )
         except httpx.HTTPError:
             return

@@ -14,8 +14,16 @@ import httpx
 import pytest
 
 from console.services import supervisor
-from tests import nursery
-from tests.thread.pilot_rig import Rig, granted, key_of, programme, running, short_folder
+from tests.thread.pilot_rig import (
+    PLAIN,
+    Rig,
+    granted,
+    key_of,
+    programme,
+    running,
+    short_folder,
+    start_services,
+)
 
 WHOLE = {
     "id": "x", "object": "chat.completion", "created": 1, "model": "m",
@@ -86,7 +94,7 @@ def rig(pilot: Rig) -> Iterator[Rig]:
 
 
 def started(rig: Rig) -> None:
-    supervisor.start(rig.home, program=nursery.program("console.services.supervisor"))
+    start_services(rig.home)
     rig.forget()
 
 
@@ -98,7 +106,7 @@ def streaming(rig: Rig, key: str, while_it_runs: Any) -> str:
     }  # fmt: skip
     base, text = rig.points()[0], ""
     with httpx.stream(
-        "POST", f"{base}/v1/chat/completions", json=body, timeout=60,
+        "POST", f"{base}/v1/chat/completions", json=body, timeout=60, verify=PLAIN,
         headers={"authorization": f"Bearer {key}"},
     ) as answer:  # fmt: skip
         parts = answer.iter_text()

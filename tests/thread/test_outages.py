@@ -20,6 +20,7 @@ from console.model.text import now
 from console.operations import closing
 from tests import nursery
 from tests.thread.pilot_rig import (
+    PLAIN,
     Rig,
     assessed,
     capability,
@@ -63,7 +64,7 @@ class Prober(threading.Thread):
         rig.until(lambda: self.calls, what="it is served before anything is closed")
 
     def run(self) -> None:
-        with httpx.Client() as client:
+        with httpx.Client(verify=PLAIN) as client:
             while not self._enough.wait(0.005):
                 for base in self.bases:
                     at = now()
@@ -246,6 +247,7 @@ class Stream(threading.Thread):
                     "messages": [{"role": "user", "content": f"{self.words} words"}],
                 },
                 timeout=60,
+                verify=PLAIN,
             ) as answer:
                 for line in answer.iter_lines():
                     if line:
