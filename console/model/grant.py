@@ -114,7 +114,10 @@ class Grant(Stored, kw_only=True, frozen=True):
     not_before: datetime
     expires_at: datetime
     tier: int
-    """The highest impact tier among its capabilities."""
+    """The highest impact tier over what it reached when it was made: of its capabilities, and of
+    others, not prohibited, that open one of its models on one of its routes."""
+    below: list[str] = []
+    """Those others of a higher tier than its capabilities have, the highest first."""
     state: str
     state_reason: str = ""
     terms_id: str = ""

@@ -31,6 +31,7 @@ from console.operations.grant_life import (
     LimitsOfAll,
     LimitsOfEach,
     amend,
+    judged_higher,
     narrow,
     renew,
     resume,
@@ -259,6 +260,7 @@ def plan_create(p: CreateGrant, at: Engines) -> Flow[Plan]:
                 "What it does",
                 [
                     f"{grant.partner} gets {', '.join(grant.capabilities)} (tier {grant.tier})",
+                    *judged_higher(grant),
                     f"in {grant.pilot}, stage {grant.stage}",
                     f"models: {', '.join(grant.models) or 'ALL of the capabilities'}",
                     f"networks: {_networks(plan)}",
@@ -319,13 +321,15 @@ def plan_activate(p: ActivateOne, at: Engines) -> Flow[Plan]:
     """Decide the draft anew, on its present revision."""
     grant = yield from at.grants.show(p.grant)
     decided = yield from at.decisions.of_grant(p.grant)
+    new = decided.grant
     return Plan(
         title=f"Activate {grant.id} of {grant.partner}",
         sections=[
             Section(
                 "What it does",
                 [
-                    f"{grant.partner} gets {', '.join(grant.capabilities)} (tier {grant.tier})",
+                    f"{grant.partner} gets {', '.join(grant.capabilities)} (tier {new.tier})",
+                    *judged_higher(new),
                     f"it was {grant.state.replace('_', ' ')}",
                     f"it becomes {decided.becomes.replace('_', ' ')} at once",
                 ],

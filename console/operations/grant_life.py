@@ -98,6 +98,7 @@ def plan_renew(p: RenewOne, at: Engines) -> Flow[Plan]:
                 [
                     f"until {new.expires_at:%Y-%m-%d}, it was {old.expires_at:%Y-%m-%d}",
                     f"a successor: {', '.join(new.capabilities)} (tier {new.tier})",
+                    *judged_higher(new),
                     f"in stage {new.stage}, to {to_the_second(new.expires_at)}",
                     moves if opens else waits,
                 ],
@@ -112,6 +113,14 @@ def plan_renew(p: RenewOne, at: Engines) -> Flow[Plan]:
         subject=old,
         partners=1,
     )
+
+
+def judged_higher(grant: Grant) -> list[str]:
+    """Say why a grant's tier is above those of its capabilities, where it is."""
+    if not grant.below:
+        return []
+    guards = ", ".join(grant.below)
+    return [f"judged at tier {grant.tier}: its models and routes reach what {guards} guards"]
 
 
 def _already(old: Grant, new: Grant) -> str:

@@ -16,16 +16,17 @@ from sqlalchemy import Connection
 
 from console.api.problems import refusal
 from console.engines.cedar import CedarBundle
-from console.model.access import Partner, PartnerState
+from console.model.access import Capability, Partner, PartnerState
 from console.model.grant import AmendGrant, Grant
 from console.model.limits import Limits, Period
-from console.model.scope import networks_of
-from console.services.policy import find
+from console.model.scope import SCOPED_TIER, networks_of, wildcard
+from console.services.policy import find, reach
 from console.services.policy.facts import Reader
 from console.services.policy.gates import APPROVAL_TIER
 from console.services.policy.lifecycle import ENDED
 from console.services.policy.proposal import named, principals_of
 from console.services.policy.proposal import networks_of as wanted_networks
+from console.services.policy.reach import ReachedTier
 from console.services.policy.record import Actor, record
 from console.services.policy.settle import save, settle
 from console.services.web import Ask, fresh
@@ -114,7 +115,7 @@ def _amended(conn: Connection, grant: Grant, body: AmendGrant, partner: Partner)
     if body.principal_limits is not None:
         given["principal_limits"] = body.principal_limits
     if body.networks is not None:
-        given["networks"] = wanted_networks(body.networks, grant.tier, partner)
+        given["networks"] = wanted_networks(body.networks, ReachedTier(grant.tier), partner)
     if body.principals is not None:
         kept = [each for each in body.principals if each in grant.principals]
         new = [each for each in body.principals if each not in grant.principals]
@@ -137,7 +138,7 @@ def _changed(bundle: CedarBundle, conn: Connection, ask: Ask, grant: Grant, acti
     if new == grant:
         return grant
     if widens(grant, new, facts.partner.egress):
-        opens(grant, facts.partner.state)
+        may_widen(conn, new, facts.partner, facts.capabilities)
     actor = Actor.of(ask)
     new = msgspec.structs.replace(new, gaps=[], **actor.touch(grant))
     save(conn, new, facts, actor.at)
@@ -155,20 +156,60 @@ def _changed(bundle: CedarBundle, conn: Connection, ask: Ask, grant: Grant, acti
     return settle(conn, new, reader, bundle, actor)
 
 
+def may_widen(
+    conn: Connection, grant: Grant, partner: Partner, capabilities: Sequence[Capability]
+) -> None:
+    """Raise the refusal of a wider grant where a new one like it would be refused."""
+    opens(grant, partner.state)
+    judged_at = reach.reached_now(conn, grant, capabilities)
+    needs_approval(grant, judged_at, "widening it")
+    needs_scope(grant, judged_at, "widening it", partner.egress)
+
+
 def opens(grant: Grant, partner_state: str) -> None:
-    """Raise the refusal of what would widen a grant for which nothing may open."""
+    """Raise the refusal of what would open a grant for which nothing may open, at its own tier."""
     if partner_state == PartnerState.RESTRICTED:
         raise refusal(
             "refused",
             f"{grant.partner} is restricted: nothing new opens for it",
             mend=f"pilotctl partner resume {grant.partner}",
         )
-    if grant.tier >= APPROVAL_TIER:
+    needs_approval(grant, ReachedTier(grant.tier), "widening it")
+
+
+def needs_approval(grant: Grant, judged_at: ReachedTier, what: str) -> None:
+    """Raise the refusal of more for a grant that two other people would have to approve."""
+    if judged_at.tier >= APPROVAL_TIER:
         raise refusal(
             "needs-approval",
-            f"{grant.id} is of tier {grant.tier}: widening it takes two other people",
+            f"{grant.id} of {grant.partner}, {judged_at.said}: {what} takes two other people",
             mend="approvals do not exist yet, so it stays as it is",
         )
+
+
+def needs_scope(grant: Grant, judged_at: ReachedTier, what: str, egress: Sequence[str]) -> None:
+    """Raise the refusal of more for a grant whose scope its new tier would not allow."""
+    if judged_at.tier < SCOPED_TIER or not (left := _left_open(grant, egress)):
+        return
+    raise refusal(
+        "refused",
+        f"{grant.id} of {grant.partner}, {judged_at.said}: {what} is refused while "
+        f"its {' and its '.join(left)}",
+        mend=f"pilotctl grant narrow {grant.id} --network NETWORK --principal service --reason WHY",
+    )
+
+
+def _left_open(grant: Grant, egress: Sequence[str]) -> list[str]:
+    """Return what a grant of a tier without a scope leaves open."""
+    if grant.tier >= SCOPED_TIER:
+        return []
+    networks = networks_of(grant.networks, grant.tier, egress)
+    out = []
+    if networks is None or wildcard(networks):
+        out.append("networks are ALL" if networks is None else "networks are nearly ALL")
+    if not grant.principals:
+        out.append("principals are ALL")
+    return out
 
 
 def _difference(of: Grant, than: Grant) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from console.model.access import (
 )
 from console.model.scope import SCOPED_TIER, wildcard
 from console.services.policy import find
-from console.services.policy.amend import opens, within_any
+from console.services.policy.amend import may_widen, within_any
+from console.services.policy.facts import Reader
 from console.services.policy.lifecycle import LIVE
 from console.services.policy.partners import keep, not_itself
 from console.services.policy.record import Actor, record
@@ -158,7 +159,9 @@ def _may_declare(conn: Connection, partner: Partner, egress: list[str]) -> None:
             mend=f"pilotctl grant amend {grant.id} --network NETWORK --reason WHY",
         )
     if any(not within_any(each, partner.egress) for each in egress):
-        opens(grant, partner.state)
+        reader = Reader(conn)
+        for each in relying:
+            may_widen(conn, each, partner, reader.of_grant(each).capabilities)
 
 
 def _present(conn: Connection, ask: Ask) -> Partner:

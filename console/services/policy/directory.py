@@ -20,7 +20,7 @@ from console.errors import PilotError
 from console.model.access import Partner
 from console.model.grant import Grant, GrantState
 from console.services.policy.facts import Reader, projection
-from console.services.policy.gates import gaps
+from console.services.policy.gates import grant_gaps
 from console.services.policy.tables import GRANTS, PARTNERS
 
 OWN = ("Partner", "Grant")
@@ -102,7 +102,7 @@ def _grant(grant: Grant, reader: Reader, at: datetime) -> Entities:
     """Return a grant as it is at `at`: what has lapsed by then is not active."""
     facts = reader.of_grant(grant)
     state = grant.state
-    if at >= grant.expires_at or (state == GrantState.ACTIVE and gaps(facts, at)):
+    if at >= grant.expires_at or (state == GrantState.ACTIVE and grant_gaps(grant, facts, at)):
         state = GrantState.EXPIRED if at >= grant.expires_at else GrantState.SUSPENDED
     said = entities_of(projection(grant, facts, at, state=state))
     return {Uid(each["uid"]["type"], each["uid"]["id"]): each for each in said}

@@ -20,7 +20,7 @@ from console.model.grant import (
 from console.model.principal import PrincipalState
 from console.model.scope import SERVICE, networks_of
 from console.services.policy import find
-from console.services.policy.gates import Facts, gaps, lapses
+from console.services.policy.gates import Facts, grant_gaps, lapses
 from console.services.policy.tables import ACCEPTANCES, ASSESSMENTS, PRINCIPALS, TERMS
 
 
@@ -160,5 +160,5 @@ def shown(grant: Grant, reader: Reader, at: datetime) -> Grant:
     """Return `grant` with what is missing at `at`, where it is not active and still could be."""
     if grant.state in _CLOSED or grant.state == GrantState.EXPIRED:
         return grant if not grant.gaps else msgspec.structs.replace(grant, gaps=[])
-    missing: list[Gap] = gaps(reader.of_grant(grant), at, expires_at=grant.expires_at)
+    missing: list[Gap] = grant_gaps(grant, reader.of_grant(grant), at)
     return msgspec.structs.replace(grant, gaps=missing)

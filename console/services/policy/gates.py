@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from console.model.access import Capability, Category, Partner, PartnerState, Pilot, PilotState
 from console.model.evidence import Assessment, AssessmentState, UsageTerms
-from console.model.grant import Decision, Gap, Lapse
+from console.model.grant import Decision, Gap, Grant, Lapse
 from console.model.text import rfc3339
 
 APPROVAL_TIER = 3
@@ -54,10 +54,26 @@ class Facts(NamedTuple):
         return max((capability.tier for capability in self.capabilities), default=0)
 
 
+def grant_gaps(grant: Grant, facts: Facts, at: datetime) -> list[Gap]:
+    """Return everything that keeps `grant` from being active at `at`, at the tier it was given."""
+    return gaps(facts, at, expires_at=grant.expires_at, tier=grant.tier, below=grant.below)
+
+
 def gaps(
-    facts: Facts, at: datetime, *, expires_at: datetime | None = None, approval_id: str = ""
+    facts: Facts,
+    at: datetime,
+    *,
+    expires_at: datetime | None = None,
+    approval_id: str = "",
+    tier: int = 0,
+    below: Sequence[str] = (),
 ) -> list[Gap]:
-    """Return everything that keeps a grant of these facts from being active at `at`."""
+    """Return everything that keeps a grant of these facts from being active at `at`.
+
+    `tier` is the grant's, where it reaches what the capabilities `below` names guard higher
+    than its own.
+    """
+    tier = max(facts.tier, tier)
     found: list[Gap | None] = [
         _ended(expires_at, at),
         *(_prohibited(capability) for capability in facts.capabilities),
@@ -67,11 +83,12 @@ def gaps(
         _terms(facts, at),
         *(_assessment(facts, capability.slug, at) for capability in facts.capabilities),
     ]
-    if facts.tier >= APPROVAL_TIER and not approval_id:
+    if tier >= APPROVAL_TIER and not approval_id:
+        why = f", because it opens what {', '.join(below)} guards" if below else ""
         found.append(
             Gap(
                 code="approval_missing",
-                message=f"tier {facts.tier} waits for approval by two people of distinct groups; "
+                message=f"tier {tier} waits for approval by two people of distinct groups{why}; "
                 "this version has no approvals yet, so it stays pending",
                 mend="",
             )

@@ -25,7 +25,7 @@ from console.services.client import Client, is_unreached
 from console.services.events import SYSTEM
 from console.services.policy import offboarding, pilot_closing
 from console.services.policy.facts import Reader
-from console.services.policy.gates import gaps
+from console.services.policy.gates import grant_gaps
 from console.services.policy.lifecycle import may_become
 from console.services.policy.marks import mark, set_mark
 from console.services.policy.record import Actor, record
@@ -209,7 +209,7 @@ def acknowledge(conn: Connection, applied: int, at: datetime) -> None:
     actor = Actor(SYSTEM, at)
     for grant in conn.execute(_opened_there(applied)).scalars().all():
         facts = reader.of_grant(grant)
-        if gaps(facts, at, expires_at=grant.expires_at):
+        if grant_gaps(grant, facts, at):
             continue  # it lapsed on the way: the clock suspends it
         active = moved(grant, GrantState.ACTIVE, "", actor, facts)
         # it ends what an operator began: who planned on it before is told of that operator

@@ -13,8 +13,9 @@ from console.model.stored import Page
 from console.services.policy import find
 from console.services.policy.facts import Reader, shown
 from console.services.policy.history import as_of, grant_at, grants_at
-from console.services.policy.lifecycle import LIVE, OPENED, activates, begins, settles
+from console.services.policy.lifecycle import LIVE, OPENED, activates, settles
 from console.services.policy.proposal import (
+    at_reached_tier,
     holders,
     overlaps,
     plan,
@@ -120,7 +121,7 @@ def activate_grant(bundle: CedarBundle, conn: Connection, ask: Ask) -> Grant:
     grant = find.grant(conn, ask.path["grant"])
     fresh(ask, grant)
     facts = Reader(conn).of_grant(grant)
-    judgement, missing = judged(grant, facts, bundle, actor.at)
+    judgement, missing = judged(at_reached_tier(conn, grant, facts), facts, bundle, actor.at)
     state = activates(judgement, missing)
     if state == grant.state:
         return grant
@@ -137,8 +138,8 @@ def activate_grant(bundle: CedarBundle, conn: Connection, ask: Ask) -> Grant:
         grant.id,
         partner=grant.partner,
         reason=body.reason,
-        before={"state": grant.state},
-        after={"state": opened.state, "decision": opened.decision},
+        before={"state": grant.state, "tier": grant.tier},
+        after={"state": opened.state, "tier": opened.tier, "decision": opened.decision},
     )
     return opened
 
@@ -147,7 +148,7 @@ def decide_grant(bundle: CedarBundle, conn: Connection, ask: Ask) -> GrantPlan:
     """Decide a grant anew: what it would be now, and what is missing. Nothing is stored."""
     grant = find.grant(conn, ask.path["grant"])
     facts = Reader(conn).of_grant(grant)
-    fresh_grant, missing = judged(grant, facts, bundle, ask.now)
+    fresh_grant, missing = judged(at_reached_tier(conn, grant, facts), facts, bundle, ask.now)
     assert fresh_grant.decision is not None
     return GrantPlan(
         grant=shown(fresh_grant, Reader(conn), ask.now),
@@ -161,7 +162,7 @@ def decide_grant(bundle: CedarBundle, conn: Connection, ask: Ask) -> GrantPlan:
 
 def _becomes(grant: Grant, missing: list[Gap], at: datetime) -> GrantState:
     if grant.state == GrantState.DRAFT:
-        state = begins(grant.tier, missing)
+        state = GrantState.DRAFT if missing else GrantState.PROVISIONING
     else:
         state, _ = settles(grant, missing, at)
     return GrantState.ACTIVE if state in OPENED else state

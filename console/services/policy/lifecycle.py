@@ -83,6 +83,13 @@ def activates(grant: Grant, gaps: Sequence[Gap]) -> GrantState:
         raise refusal(
             "needs-approval", f"{grant.id} is of tier {grant.tier}: it waits for approval"
         )
+    if state is GrantState.DRAFT and grant.tier >= APPROVAL_TIER:
+        raise refusal(
+            "needs-approval",
+            f"{grant.id} is judged at tier {grant.tier} by now: it opens what "
+            f"{', '.join(grant.below)} guards, and that takes two other people",
+            mend="approvals do not exist yet, so it stays a draft",
+        )
     if grant.suspension is not None:
         raise refusal(
             "state",

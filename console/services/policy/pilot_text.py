@@ -24,8 +24,8 @@ from console.model.grant import Grant, GrantProjection, GrantState
 from console.model.ids import new_id
 from console.model.scope import SCOPED_TIER
 from console.services.policy import find, reach
+from console.services.policy.amend import needs_approval, needs_scope
 from console.services.policy.facts import Reader, projection
-from console.services.policy.gates import APPROVAL_TIER
 from console.services.policy.pilot_closing import tell_pilot
 from console.services.policy.programme import add_capability, in_order, with_terms
 from console.services.policy.proposal import takes_new
@@ -117,15 +117,12 @@ def _judge_widened(
         wider = [f"{model} on {route}, as {slug}" for slug, model, route in sorted(now - was)]
         if wider:
             takes_new(facts.partner)
-        if (wider or pool) and grant.tier >= APPROVAL_TIER:
-            what = wider[0] if wider else "a larger credit pool"
-            raise refusal(
-                "needs-approval",
-                f"{grant.id} of {grant.partner}, of tier {grant.tier}, would get {what}: "
-                "that takes two other people",
-                mend="approvals do not exist yet, so the pilot stays as it is",
-            )
+        if wider or pool:
+            judged_at = reach.reached_now(conn, grant, facts.capabilities)
+            what = f"getting {wider[0] if wider else 'a larger credit pool'}"
+            needs_approval(grant, judged_at, what)
         if wider:
+            needs_scope(grant, judged_at, what, facts.partner.egress)
             record(
                 conn,
                 actor,

@@ -17,10 +17,11 @@ from console.model.ids import new_id
 from console.model.principal import PrincipalState
 from console.model.scope import SCOPED_TIER, SERVICE, wildcard
 from console.model.text import is_slug, rfc3339
-from console.services.policy import find
+from console.services.policy import find, reach
 from console.services.policy.facts import Reader
 from console.services.policy.gates import Facts
 from console.services.policy.lifecycle import LIVE, begins
+from console.services.policy.reach import ReachedTier
 from console.services.policy.record import Actor
 from console.services.policy.settle import judged, rests_on
 from console.services.policy.tables import GRANT_CAPABILITIES, GRANTS, PRINCIPALS
@@ -57,7 +58,13 @@ def propose(
     capabilities = [_of(pilot, find.capability(conn, slug)) for slug in body.capabilities]
     capabilities = list({each.slug: each for each in capabilities}.values())
     stage = stage_of(pilot, body.stage)
-    tier = max(each.tier for each in capabilities)
+    covered = find.unique([model for each in capabilities for model in each.models])
+    judged_at = reach.reached(
+        capabilities,
+        covered if _means_all(body.models) else body.models,
+        reach.every(conn),
+    )
+    tier = judged_at.tier
     begin = body.not_before or actor.at
     _within_longest(body.expires_at, begin, stage, capabilities, actor.at)
     takes_another(conn, pilot, stage, partner.slug)
@@ -68,8 +75,8 @@ def propose(
         stage=stage.key,
         partner=partner.slug,
         capabilities=[each.slug for each in capabilities],
-        models=_models(body.models, capabilities, tier),
-        networks=networks_of(body.networks, tier, partner),
+        models=_models(body.models, covered, judged_at),
+        networks=networks_of(body.networks, judged_at, partner),
         limits=stage.limits if body.limits is None else body.limits,
         principal_limits=stage.principal_limits
         if body.principal_limits is None
@@ -81,6 +88,7 @@ def propose(
         not_before=begin.astimezone(UTC),
         expires_at=body.expires_at.astimezone(UTC),
         tier=tier,
+        below=judged_at.below,
         state=GrantState.DRAFT,
         renews=renews.id if renews else "",
         lineage=[renews.id, *renews.lineage] if renews else [],
@@ -97,6 +105,23 @@ def propose(
         **rests_on(facts),
     )
     return Proposal(grant, facts, missing)
+
+
+def at_reached_tier(conn: Connection, grant: Grant, facts: Facts) -> Grant:
+    """Return a draft as it would be made now, where a higher capability reaches the same by now.
+
+    What has passed its gates keeps its tier. Raises where the draft's scope is too open.
+    """
+    judged_at = reach.reached_now(conn, grant, facts.capabilities)
+    if grant.state != GrantState.DRAFT or not judged_at.guards:
+        return grant
+    return msgspec.structs.replace(
+        grant,
+        networks=networks_of(grant.networks, judged_at, facts.partner),
+        principals=named(grant.principals, judged_at.tier),
+        tier=judged_at.tier,
+        below=judged_at.below,
+    )
 
 
 def plan(conn: Connection, proposal: Proposal) -> GrantPlan:
@@ -194,15 +219,18 @@ def _of(pilot: Pilot, capability: Capability) -> Capability:
     return capability
 
 
-def _models(wanted: Sequence[str], capabilities: Sequence[Capability], tier: int) -> list[str]:
+def _means_all(models: Sequence[str]) -> bool:
+    return not models or WILDCARD in models
+
+
+def _models(wanted: Sequence[str], every: list[str], judged_at: ReachedTier) -> list[str]:
     """Return the models, spelled out: an open list never grows with its capabilities."""
-    every = find.unique([model for each in capabilities for model in each.models])
-    if not wanted or WILDCARD in wanted:
-        if tier >= SCOPED_TIER:
+    if _means_all(wanted):
+        if judged_at.tier >= SCOPED_TIER:
             said = "an empty list" if not wanted else f"{WILDCARD!r}"
             raise refusal(
                 "invalid",
-                f"models: {said} means all of them, which tier {tier} does not allow: "
+                f"models: {said} means all of them, which {judged_at.words} does not allow: "
                 f"name each of {', '.join(every)} that is meant",
             )
         return every
@@ -257,19 +285,19 @@ def named(principals: Sequence[str], tier: int) -> list[str]:
     return [SERVICE]
 
 
-def networks_of(wanted: Sequence[str], tier: int, partner: Partner) -> list[str]:
-    """Return the networks that calls must come from, as `tier` allows them, or raise.
+def networks_of(wanted: Sequence[str], judged_at: ReachedTier, partner: Partner) -> list[str]:
+    """Return the networks that calls must come from, as the tier allows them, or raise.
 
     From tier 2 up none is the partner's declared egress: then there has to be some.
     """
     networks = find.networks("networks", wanted)
-    if tier < SCOPED_TIER:
+    if judged_at.tier < SCOPED_TIER:
         return networks
     if family := wildcard(networks):
         raise refusal(
             "invalid",
             f"networks: {', '.join(networks[:4])} {'is' if len(networks) == 1 else 'together are'} "
-            f"nearly every address of {family}, which tier {tier} does not allow",
+            f"nearly every address of {family}, which {judged_at.words} does not allow",
             mend="name the networks that the partner calls from",
         )
     if networks:
@@ -278,7 +306,7 @@ def networks_of(wanted: Sequence[str], tier: int, partner: Partner) -> list[str]
         said = "declares none" if not partner.egress else "declares nearly every address"
         raise refusal(
             "invalid",
-            f"networks: without any, tier {tier} takes those that the partner declares, and "
+            f"networks: without any, {judged_at.words} takes those that the partner declares, and "
             f"{partner.slug} {said}",
             mend=f"pilotctl partner add-network {partner.slug} NETWORK --reason WHY",
         )

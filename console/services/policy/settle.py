@@ -18,7 +18,7 @@ from console.engines.cedar import CedarBundle, decide_hold
 from console.model.grant import Gap, Grant, GrantProjection, GrantState
 from console.model.text import rfc3339
 from console.services.policy.facts import Reader, projection
-from console.services.policy.gates import Facts, decided, gaps, next_moment, warnings_due
+from console.services.policy.gates import Facts, decided, grant_gaps, next_moment, warnings_due
 from console.services.policy.history import keep_grant
 from console.services.policy.lifecycle import OPENED, WATCHED, may_become, settles
 from console.services.policy.record import Actor, record
@@ -47,7 +47,7 @@ def judged(
 ) -> tuple[Grant, list[Gap]]:
     """Return `grant` with its decision made anew, and everything that is missing for it."""
     decision = decide_hold(bundle, projection(grant, facts, at, state=GrantState.ACTIVE))
-    missing = gaps(facts, at, expires_at=grant.expires_at)
+    missing = grant_gaps(grant, facts, at)
     missing += decided(decision, missing)
     return msgspec.structs.replace(grant, decision=decision), missing
 

@@ -330,8 +330,8 @@ def test_of_the_pilots_own_entities_what_is_stored_wins(tmp_path: Path) -> None:
         await api.ready()
         birch = {"slug": "birch", "name": "Birch", "sponsor": SPONSOR, "reason": "asked"}
         await api.post("/v1/partners", birch)
-        await api.capability("cyber.exploit", tier=3)
         live = await api.post("/v1/grants", wanted())
+        await api.capability("cyber.exploit", tier=3)
         await api.until(live["id"], "active")
         pending = await api.post(
             "/v1/grants", wanted(capabilities=["cyber.exploit"], models=["aurora-1"])

@@ -177,7 +177,7 @@ def test_each_bad_grant_is_refused_clearly_and_changes_nothing(tmp_path: Path) -
         api = rig.api
         await api.ready()
         await api.capability("bio.weapon", category="prohibited")
-        await api.capability("cyber.deep", tier=2)
+        await api.capability("cyber.deep", tier=2, routes=["responses"])
         await api.pilot(slug="other")
         await api.capability("other.cap", pilot="other")
         before = rig.dump()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import pytest
-from policy_rig import Rig, run, wanted
+from policy_rig import Rig, ahead, run, wanted
 
 from console.model.access import Capability
 from console.model.text import now
-from console.services.policy.reach import above, uncovers
+from console.services.policy.reach import above, reached, uncovers
 
 
 def capability(slug: str, tier: int, **changes: Any) -> Capability:
@@ -179,5 +181,188 @@ def test_an_import_widens_nothing_for_a_restricted_partner_or_from_tier_three(
         assert "grant.widen" not in await api.actions(grant)
         held = (await api.get("/v1/capabilities/cyber.triage"))["routes"]
         assert held == ["chat.completions", "messages"], "nothing of it was stored"
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_order_of_registration_gives_another_tier(seed: int) -> None:
+    dice = random.Random(seed)
+    known = [
+        capability(
+            f"c{at}",
+            dice.randint(0, 4),
+            models=dice.sample(["aurora-1", "aurora-2", "aurora-3"], dice.randint(1, 2)),
+            routes=dice.sample(["messages", "responses"], dice.randint(1, 2)),
+            category=dice.choice(["dual-use", "dual-use", "prohibited"]),
+        )
+        for at in range(5)
+    ]
+    models = dice.sample(["aurora-1", "aurora-2", "aurora-3"], 2)
+    named = known[0]
+    opened = {(model, route) for model in set(models) & set(named.models) for route in named.routes}
+    tiers = [named.tier]
+    for each in known:
+        shared = opened & {(model, route) for model in each.models for route in each.routes}
+        if shared and each.category != "prohibited":
+            tiers.append(each.tier)
+    found = [reached([named], models, order) for order in permutations(known)]
+    assert {each.tier for each in found} == {max(tiers)}
+    assert len({tuple(each.below) for each in found}) == 1
+
+
+def judged_at(grant: dict[str, Any]) -> tuple[str, int, list[str]]:
+    return grant["state"], grant["tier"], grant.get("below", [])
+
+
+@pytest.mark.parametrize("is_low_first", [True, False])
+def test_a_new_grant_is_judged_at_the_highest_tier_that_it_reaches(
+    tmp_path: Path, is_low_first: bool
+) -> None:
+    async def scenario(rig: Rig) -> None:
+        api = rig.api
+        await api.ready()
+        # over aurora-1 it is tier 2 that guards, over aurora-2 tier 3
+        made = [
+            lambda: api.capability("a.low", tier=1, models=["aurora-1"]),
+            lambda: api.capability("b.deep", tier=2, models=["aurora-1"], routes=["messages"]),
+        ]
+        for make in made if is_low_first else reversed(made):
+            await make()
+        await api.capability("cyber.exploit", tier=3, models=["aurora-2"], routes=["messages"])
+        never = {"tier": 4, "category": "prohibited", "models": ["aurora-1"]}
+        await api.capability("never", **never)
+        await api.assess("a.low")
+        asked = wanted(capabilities=["a.low"], models=["aurora-1"])
+        plan = await api.post("/v1/grants:plan", asked)
+        assert judged_at(plan["grant"]) == ("provisioning", 2, ["b.deep"])
+        grant = await api.post("/v1/grants", asked)
+        assert judged_at(grant) == ("provisioning", 2, ["b.deep"])
+        assert grant["principals"] == ["service"], "no user is meant where none is named"
+        told = await rig.gateway.hears(grant["id"], bool)
+        assert (told["tier"], told["networks"]) == (2, ["127.0.0.0/8"])
+        open_ = await api.ask("POST", "/v1/grants", {**asked, "networks": ["0.0.0.0/0"]})
+        assert open_.problem == "invalid"
+        assert "tier 2 (that of b.deep, over aurora-1 on messages)" in open_.body["detail"]
+
+        above = wanted(capabilities=["cyber.triage"], models=["aurora-2"])
+        plan = await api.post("/v1/grants:plan", above)
+        assert plan["becomes"] == "pending_approval"
+        grant = await api.post("/v1/grants", above)
+        assert judged_at(grant) == ("pending_approval", 3, ["cyber.exploit"])
+        assert [each["code"] for each in grant["gaps"]] == ["approval_missing"]
+        assert "because it opens what cyber.exploit guards" in grant["gaps"][0]["message"]
+        (gap,) = (await api.get(f"/v1/grants/{grant['id']}"))["gaps"]
+        assert gap == grant["gaps"][0]
+        path = f"/v1/grants/{grant['id']}/activation"
+        refused = await api.ask("POST", path, {"reason": "go"}, revision=1)
+        assert refused.problem == "needs-approval"
+        never_ = await api.ask("POST", "/v1/grants", {**asked, "capabilities": ["never"]})
+        assert never_.problem == "prohibited"
+
+    run(tmp_path, scenario)
+
+
+def test_a_grant_that_is_there_keeps_its_tier_and_gets_no_more_at_it(tmp_path: Path) -> None:
+    async def scenario(rig: Rig) -> None:
+        api = rig.api
+        await api.ready()
+        made = await api.post("/v1/grants", wanted(models=["aurora-1"], networks=["127.0.0.0/24"]))
+        grant = made["id"]
+        await api.until(grant, "active")
+        await api.capability("cyber.exploit", tier=3, models=["aurora-1"], routes=["messages"])
+        said = "judged at tier 3 (that of cyber.exploit, over aurora-1 on messages)"
+
+        async def ask(part: str, body: dict[str, Any]) -> Any:
+            revision = (await api.get(f"/v1/grants/{grant}"))["revision"]
+            body = {"reason": "more", **body}
+            return await api.ask("POST", f"/v1/grants/{grant}{part}", body, revision=revision)
+
+        wider = await ask("/amendment", {"networks": ["127.0.0.0/16"]})
+        assert wider.problem == "needs-approval"
+        assert said in wider.body["detail"]
+        assert (await widened(rig)).problem == "needs-approval"
+        renewed = await ask("/renewal", {"expires_at": ahead(days=25)})
+        assert judged_at(renewed.body) == ("pending_approval", 3, ["cyber.exploit"])
+        # what closes, and what only lasts, is judged by nobody
+        narrower = await ask("/narrowing", {"networks": ["127.0.0.0/30"]})
+        assert narrower.status == 200, narrower
+        now_ = await api.get(f"/v1/grants/{grant}")
+        assert judged_at(now_) == ("active", 1, [])
+        assert rig.gateway.last(grant)["tier"] == 1
+
+    run(tmp_path, scenario)
+
+
+def test_below_tier_three_more_is_given_only_within_the_scope_of_the_higher_tier(
+    tmp_path: Path,
+) -> None:
+    async def scenario(rig: Rig) -> None:
+        api = rig.api
+        await api.ready()
+        grant = (await api.post("/v1/grants", wanted(models=["aurora-1"])))["id"]
+        await api.until(grant, "active")
+        await api.capability("cyber.deep", tier=2, models=["aurora-1"], routes=["messages"])
+        refused = await widened(rig)
+        assert refused.problem == "refused"
+        assert "its networks are ALL and its principals are ALL" in refused.body["detail"]
+        assert "grant narrow" in refused.body["mend"]
+        scope = {"networks": ["127.0.0.0/24"], "principals": ["service"], "reason": "less"}
+        await api.post(f"/v1/grants/{grant}/narrowing", scope)
+        assert (await widened(rig)).status == 200
+        assert judged_at(await api.get(f"/v1/grants/{grant}")) == ("active", 1, [])
+
+    run(tmp_path, scenario)
+
+
+def test_a_draft_that_a_higher_capability_came_over_is_judged_anew_as_it_opens(
+    tmp_path: Path,
+) -> None:
+    async def scenario(rig: Rig) -> None:
+        api = rig.api
+        await api.ready()
+        await api.capability("a.low", tier=1)
+        drafts = [
+            await api.post("/v1/grants", wanted(capabilities=["a.low"], models=[model]))
+            for model in ("aurora-1", "aurora-2")
+        ]
+        assert {each["state"] for each in drafts} == {"draft"}
+        await api.capability("b.deep", tier=2, models=["aurora-1"], routes=["messages"])
+        await api.capability("c.exploit", tier=3, models=["aurora-2"], routes=["messages"])
+        await api.assess("a.low")
+        scoped, waits = drafts
+        path = f"/v1/grants/{scoped['id']}"
+        opened = await api.post(f"{path}/activation", {"reason": "go"}, revision=1)
+        assert judged_at(opened) == ("provisioning", 2, ["b.deep"])
+        assert opened["principals"] == ["service"]
+        plan = await api.get(f"/v1/grants/{waits['id']}/decision")
+        assert (plan["becomes"], plan["grant"]["tier"]) == ("draft", 3)
+        path = f"/v1/grants/{waits['id']}/activation"
+        refused = await api.ask("POST", path, {"reason": "go"}, revision=1)
+        assert refused.problem == "needs-approval"
+        assert "it opens what c.exploit guards" in refused.body["detail"]
+        assert judged_at(await api.get(f"/v1/grants/{waits['id']}"))[0] == "draft"
+
+    run(tmp_path, scenario)
+
+
+def test_a_partner_declares_no_more_networks_for_a_grant_below_a_higher_one(
+    tmp_path: Path,
+) -> None:
+    async def scenario(rig: Rig) -> None:
+        api = rig.api
+        await api.ready()
+        await api.capability("a.deep", tier=2)
+        await api.assess("a.deep")
+        asked = wanted(capabilities=["a.deep"], models=["aurora-1"])
+        grant = (await api.post("/v1/grants", asked))["id"]
+        await api.until(grant, "active")
+        await api.capability("b.exploit", tier=3, models=["aurora-1"])
+        partner = await api.get("/v1/partners/acme")
+        more = {"network": "10.0.0.0/8", "reason": "a new site"}
+        path = "/v1/partners/acme/networks"
+        refused = await api.ask("POST", path, more, revision=partner["revision"])
+        assert refused.problem == "needs-approval", refused
+        assert "b.exploit" in refused.body["detail"]
 
     run(tmp_path, scenario)
