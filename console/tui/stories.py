@@ -122,17 +122,19 @@ def _event_lines(told: Told) -> list[ReadLine]:
     ]  # fmt: skip
     plain = msgspec.structs.replace(event, body="")
     out += told_of(plain, told.room)
-    if told.unread("PROOF"):
+    # a proof of the entry says nothing for an event whose bytes are others than the entry's
+    why = told.proofs.failed.get(event.id) or told.unread("PROOF")
+    if why:
         out += [ReadLine([]), ReadLine([Ink("PROOF", "title")])]
         out += [
-            ReadLine([Ink(piece, "bad")])
-            for piece in wrap(f"not proven: {told.unread('PROOF')}", told.room, "  ")
+            ReadLine([Ink(piece, "bad")]) for piece in wrap(f"not proven: {why}", told.room, "  ")
         ]
     elif told.items("PROOF"):
         out += [ReadLine([]), ReadLine([Ink("PROOF", "title")])]
         out += _proof_lines(told.items("PROOF"), told)
     if event.body:
-        out += [ReadLine([]), ReadLine([Ink("EVENT, as it is in the log", "title")])]
+        source = "as it is in the log" if word == "ok" else "as the API gives it"
+        out += [ReadLine([]), ReadLine([Ink(f"EVENT, {source}", "title")])]
         out += _body_lines(event, told.room)
     return out
 

@@ -361,7 +361,7 @@ async def story(
     found = {each.title: answer for each, answer in zip(asks, answers, strict=True)
              if answer is not None}  # fmt: skip
     events = [row for part in found.values() for row in part.known()]
-    await proofs.prove(events)
+    await proofs.prove([value, *events])
     facts = Told(here, found, room, datetime.now(UTC), proofs)
     if told.lines is not None:
         return value, told.lines(facts)

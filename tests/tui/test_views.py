@@ -152,6 +152,42 @@ def test_what_is_no_event_contradicts_its_row():
     assert not contradiction(StillPilot().all[Event][0])
 
 
+def test_an_event_that_is_opened_by_its_id_is_proven():
+    async def story(hands: Hands):
+        await hands.command(f"event {an_id('evt', 60)}")
+        await hands.see(
+            "#60",
+            "PROOF",
+            "in the log: entry 60 of 64",
+            "success  ok",
+            "EVENT, as it is in the log",
+        )
+        assert "not proven" not in hands.text
+
+    run(StillPilot(), story)
+
+
+def test_an_event_whose_bytes_are_not_the_logs_fails_when_it_is_opened_though_its_entry_is_there():
+    pilot = StillPilot()
+    events = pilot.all[Event]
+    at = next(at for at, each in enumerate(events) if each.index == 60)
+    events[at] = msgspec.structs.replace(
+        events[at], body=events[at].body.replace("success", "failure")
+    )
+
+    async def story(hands: Hands):
+        await hands.command(f"event {events[at].id}")
+        await hands.see(
+            "#60",
+            "FAILED",
+            "not proven: the log holds other bytes than were listed",
+            "EVENT, as the API gives it",
+        )
+        assert "in the log: entry" not in hands.text
+
+    run(pilot, story)
+
+
 def test_undeclared_networks_come_first_with_how_many_calls():
     def call(address, declared):
         return SimpleNamespace(address=address, declared=declared)
