@@ -32,6 +32,7 @@ class Names:
         )
         self.folder = cache_folder(environ) / "names" / (readable[:60] or "_")
         self._written: dict[str, tuple[float, frozenset[str]]] = {}
+        """When each kind was written last, and the names that its file held then."""
 
     def remember(self, items: Sequence[Any]) -> None:
         """Keep the names of a list's items. A full disk or a folder of another's is no error."""
@@ -42,9 +43,9 @@ class Names:
         at, known = self._written.get(kind, (-PAUSE, frozenset()))
         if not lines or (known >= lines.keys() and time.monotonic() - at < PAUSE):
             return
-        self._written[kind] = time.monotonic(), known | lines.keys()
+        self._written[kind] = time.monotonic(), frozenset(lines)
         with suppress(OSError):
-            self._write(kind, lines)
+            self._written[kind] = time.monotonic(), frozenset(self._write(kind, lines))
 
     def known(self, kind: str) -> dict[str, str]:
         """Return what is remembered of `kind`, the names seen last first."""
@@ -57,17 +58,18 @@ class Names:
         pairs = (line.split("\t", 1) for line in text.splitlines())
         return {pair[0]: pair[1] if len(pair) > 1 else "" for pair in pairs if _plain(pair[0])}
 
-    def _write(self, kind: str, lines: dict[str, str]) -> None:
-        merged = lines | {
-            name: text for name, text in self.known(kind).items() if name not in lines
-        }
+    def _write(self, kind: str, lines: dict[str, str]) -> list[str]:
+        """Write the names of a kind, `lines` before those that are there; return all that stay."""
+        older = {name: text for name, text in self.known(kind).items() if name not in lines}
+        kept = list((lines | older).items())[:MOST]
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        text = "".join(f"{name}\t{words}\n" for name, words in list(merged.items())[:MOST])
+        text = "".join(f"{name}\t{words}\n" for name, words in kept)
         passing = self.folder / f".{kind}.{os.getpid()}"
         opened = os.open(passing, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(opened, "w", encoding="utf-8") as file:
             file.write(text)
         passing.replace(self.folder / f"{kind}.tsv")
+        return [name for name, _ in kept]
 
 
 def _name(item: Any) -> str:

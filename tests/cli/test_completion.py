@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import pty
 import select
 import shutil
@@ -153,6 +154,27 @@ def test_the_names_seen_last_win_and_only_so_many_are_kept(place: dict[str, str]
     known = Names("local", place).known("Partner")
     assert len(known) == MOST
     assert "acme" not in known
+
+
+def test_a_process_that_shows_ever_new_names_holds_only_as_many(place: dict[str, str]) -> None:
+    names, held = Names("local", place), []
+    for page in range(4 * MOST // 100):
+        names.remember([partner(f"p-{page * 100 + n:06}") for n in range(100)])
+        held.append(len(pickle.dumps(names)))
+    full = MOST // 100
+    assert max(held[full:]) <= held[full] * 1.05
+    assert list(names.known("Partner"))[0] == f"p-{4 * MOST - 100:06}"
+
+
+def test_names_that_are_kept_already_are_not_written_again_at_once(place: dict[str, str]) -> None:
+    names = Names("local", place)
+    file = names.folder / "Partner.tsv"
+    names.remember([partner("tern-labs")])
+    before = file.stat().st_ino
+    names.remember([partner("acme"), partner("tern-labs")])
+    assert file.stat().st_ino == before
+    names.remember([partner("halcyon")])
+    assert list(names.known("Partner")) == ["halcyon", "tern-labs", "acme", "northwind"]
 
 
 def test_an_unknown_shell_is_answered_with_those_there_are(
