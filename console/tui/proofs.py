@@ -11,7 +11,7 @@ import asyncio
 import time
 from base64 import b64decode
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from console.api.engines import TrustedHead
 from console.errors import ExitCode, PilotError
@@ -20,9 +20,13 @@ from console.operations.closing import check_proof
 from console.operations.proving import contradiction
 from console.tui.link import Link
 
+T = TypeVar("T")
+
 AT_ONCE = 6
 """Proofs that are asked for side by side."""
-MOST = 20_000
+MOST_KEPT = 5_000
+"""Events of which is kept what came of asking: as many as a tail holds. Older ones are asked
+for again when they are looked at."""
 WAIT_AGAIN = 3.0
 """Seconds before an event that was not in the log yet is looked for again."""
 
@@ -101,7 +105,7 @@ class Proofs:
             check_proof(answer.proof, size=head.size, root=head.root)
         except PilotError as error:
             if error.exit is not ExitCode.LOG_FAILED:
-                self._later[event.id] = time.monotonic() + WAIT_AGAIN
+                _keep(self._later, event.id, time.monotonic() + WAIT_AGAIN)
                 return False
             return self._fail(event, error.message)
         if b64decode(answer.proof.leaf) != event.body.encode():
@@ -110,16 +114,22 @@ class Proofs:
             return self._fail(event, f"it is entry {answer.proof.index} of the log")
         if wrong := event.fault or contradiction(event):
             return self._fail(event, wrong)
-        if len(self.proven) > MOST:
-            self.proven.clear()
         self._later.pop(event.id, None)
-        self.proven[event.id] = head.size
+        _keep(self.proven, event.id, head.size)
         return True
 
     def _fail(self, event: Event, why: str) -> bool:
-        self.failed[event.id] = why
+        _keep(self.failed, event.id, why)
         self._link.note(f"event {event.id}: {why}", "bad")
         return True
+
+
+def _keep(known: dict[str, T], event: str, what: T) -> None:
+    """Keep `what` came of an event; the oldest quarter goes where there are too many."""
+    known[event] = what
+    if len(known) > MOST_KEPT:
+        for old in list(known)[: MOST_KEPT // 4]:
+            del known[old]
 
 
 def verified(events: Sequence[Any], proofs: Proofs) -> int:

@@ -146,6 +146,23 @@ def test_a_row_is_not_ok_under_a_head_that_is_not_the_logs():
     assert proofs.word(pilot.all[Event][0].id) == "FAILED"
 
 
+def test_what_came_of_asking_is_kept_of_the_newest_events_only(monkeypatch):
+    monkeypatch.setattr("console.tui.proofs.MOST_KEPT", 12)
+    pilot = StillPilot()
+    event = pilot.all[Event][0]
+    unlogged = [
+        msgspec.structs.replace(event, id=f"evt_01J9ZL{number:020d}") for number in range(60)
+    ]
+    good = pilot.all[Event][:40]
+    lied = [msgspec.structs.replace(each, actor="somebody") for each in pilot.all[Event][40:]]
+    proofs = proven([*unlogged, *good, *lied], pilot)
+    for held in (proofs.proven, proofs.failed, proofs._later):
+        assert 9 <= len(held) <= 12
+    assert [proofs.word(each.id) for each in good[-9:]] == ["ok"] * 9
+    assert [proofs.word(each.id) for each in lied[-9:]] == ["FAILED"] * 9
+    assert proofs.word(lied[0].id) == ".."
+
+
 def test_what_is_no_event_contradicts_its_row():
     event = msgspec.structs.replace(StillPilot().all[Event][0], body="no json")
     assert contradiction(event)
