@@ -12,7 +12,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from console.tui.ink import stretches
+from console.tui.ink import stretches, whole_line
 
 
 class Drawn(Widget):
@@ -41,5 +41,5 @@ class Drawn(Widget):
         missing = [y for y in crop.line_range if y not in self._kept]
         for y, count in stretches(missing):
             lines = super().render_lines(Region(crop.x, y, crop.width, count))
-            self._kept.update(enumerate(lines, y))
+            self._kept.update(enumerate(map(whole_line, lines), y))
         return [self._kept[y] for y in crop.line_range]

@@ -41,6 +41,24 @@ def text(content: str) -> str:
     return safe(content)
 
 
+class WholeLine(Strip):
+    """A line of the screen that does not refer to itself.
+
+    Textual's own remembers itself as its only part when it is divided at its end. Every line
+    that was drawn would then wait for the collector, with all that it remembers.
+    """
+
+    def divide(self, cuts: Iterable[int]) -> Sequence[Strip]:
+        """Return the strip in parts that end at `cuts`."""
+        ends = [cut for cut in cuts if cut <= self.cell_length]
+        return [self] if ends == [self.cell_length] else super().divide(ends)
+
+
+def whole_line(line: Strip) -> WholeLine:
+    """Return `line` as one that goes when nobody holds it any more."""
+    return WholeLine(line, line.cell_length)
+
+
 def strip(parts: Iterable[tuple[str, Style]], cells: int, ground: Style) -> Strip:
     """Return `parts` as one line of exactly `cells`, the rest of it in `ground`."""
     segments: list[Segment] = []
