@@ -163,7 +163,7 @@ def test_a_process_that_shows_ever_new_names_holds_only_as_many(place: dict[str,
         held.append(len(pickle.dumps(names)))
     full = MOST // 100
     assert max(held[full:]) <= held[full] * 1.05
-    assert list(names.known("Partner"))[0] == f"p-{4 * MOST - 100:06}"
+    assert next(iter(names.known("Partner"))) == f"p-{4 * MOST - 100:06}"
 
 
 def test_names_that_are_kept_already_are_not_written_again_at_once(place: dict[str, str]) -> None:
