@@ -1,8 +1,8 @@
-"""Services that are born with their modules: processes of their own, forked, not started.
+"""Services and screens that are born with their modules: processes, forked and not started.
 
-Importing what a service stands on takes longer than most tests of it. One process for each
-worker of the tests imports it once, and forks a process for each start; what `python -m`
-itself does is shown by the supervisor's own tests and by every command that starts a pilot.
+Importing what one stands on takes longer than most tests of it. A process for each worker of
+the tests imports it once, and forks a process for each start; what `python -m` itself does is
+shown by the supervisor's own tests and by every command that starts a pilot or a screen.
 So are the commands of a session that a shell runs, where the session is what is tested.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import fcntl
 import gc
 import importlib
 import json
@@ -23,6 +24,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 import traceback
@@ -37,7 +39,13 @@ from console.programs import module_command
 ROOT = Path(__file__).parents[1]
 STARTER = Path(__file__).with_name("nursery_start.py")
 LEASH = "console.services.supervisor.leash"
-SERVICES = ("policy", "gateway", "gateway.point", "audit", "supervisor")
+SERVICES = tuple(
+    f"console.services.{each}.__main__"
+    for each in ("policy", "gateway", "gateway.point", "audit", "supervisor")
+)
+SCREENS = ("console.tui.start", "console.tui.steer", "fake_pilot", "still_pilot")
+PROGRAMS = ROOT / "tests" / "tui"
+"""Where the programs are that draw a screen over a pilot in memory."""
 CONSOLE = "console"
 """The command line's own module."""
 SETS = "TEST_SETS"
@@ -91,21 +99,22 @@ class Born:
             return ""
         said = b""
         while not said.endswith(b"\n"):
-            part = self._conn.recv(16)
+            part = self._conn.recv(1)  # what comes at once may be its pid and its end
             assert part, "the nursery has ended"
             said += part
         return said.decode()
 
 
 class _Nursery:
-    """The nursery of this process: made when it is first asked for something."""
+    """A process that has imported modules, and the socket at which it is asked for children."""
 
-    def __init__(self) -> None:
+    def __init__(self, modules: Sequence[str]) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="nursery-"))
         self.path = self._folder / "s"
+        path = os.pathsep.join([str(PROGRAMS), *filter(None, [os.environ.get("PYTHONPATH")])])
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.nursery", str(self.path)],
-            cwd=ROOT, stdin=subprocess.PIPE,
+            [sys.executable, "-m", "tests.nursery", str(self.path), *modules],
+            cwd=ROOT, stdin=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path},
         )  # fmt: skip
         atexit.register(self._close)
         end = time.monotonic() + 60
@@ -120,16 +129,31 @@ class _Nursery:
         self._process.wait(10)
         shutil.rmtree(self._folder)
 
+    def bear(
+        self, module: str, words: Sequence[str], env: Mapping[str, str], fds: Sequence[int],
+        *, on_terminal: bool = False,
+    ) -> Born:  # fmt: skip
+        """Return a process that runs a module with these streams."""
+        asked = {
+            "module": module, "words": words, "env": dict(env), "cwd": str(ROOT),
+            "on_terminal": on_terminal,
+        }  # fmt: skip
+        conn = socket.socket(socket.AF_UNIX)
+        conn.connect(str(self.path))
+        socket.send_fds(conn, [json.dumps(asked).encode() + b"\n"], fds)
+        return Born(conn)
 
-_one: list[_Nursery] = []
+
+_made: dict[tuple[str, ...], _Nursery] = {}
 _making = threading.Lock()
 
 
-def _nursery() -> _Nursery:
+def _nursery(modules: tuple[str, ...] = SERVICES) -> _Nursery:
+    """Return the nursery of this process with these modules, made when it is first asked for."""
     with _making:
-        if not _one:
-            _one.append(_Nursery())
-        return _one[0]
+        if modules not in _made:
+            _made[modules] = _Nursery(modules)
+        return _made[modules]
 
 
 def start(module: str, *words: str, out: int, err: int) -> Born | subprocess.Popen[bytes]:
@@ -139,12 +163,13 @@ def start(module: str, *words: str, out: int, err: int) -> Born | subprocess.Pop
             [sys.executable, "-m", module, *words], cwd=ROOT,
             stdin=subprocess.DEVNULL, stdout=out, stderr=err,
         )  # fmt: skip
-    asked = {"module": module, "words": words, "env": dict(os.environ), "cwd": str(ROOT)}
     with Path(os.devnull).open() as none:
-        conn = socket.socket(socket.AF_UNIX)
-        conn.connect(str(_nursery().path))
-        socket.send_fds(conn, [json.dumps(asked).encode() + b"\n"], [none.fileno(), out, err])
-        return Born(conn)
+        return _nursery().bear(module, words, os.environ, [none.fileno(), out, err])
+
+
+def start_screen(program: str, words: Sequence[str], env: Mapping[str, str], terminal: int) -> Born:
+    """Run a program of `PROGRAMS` as the session that a terminal controls."""
+    return _nursery(SCREENS).bear(program, words, env, [terminal] * 3, on_terminal=True)
 
 
 def program(module: str) -> list[str]:
@@ -158,13 +183,15 @@ def program(module: str) -> list[str]:
 
 
 def main() -> None:
-    """Import what services stand on, then fork a process for each connection."""
+    """Import the modules that are named, then fork a process for each connection."""
     server = socket.socket(socket.AF_UNIX)
-    server.bind(sys.argv[1])
+    server.bind(f"{sys.argv[1]}.new")
     server.listen(64)
-    for name in SERVICES:
-        importlib.import_module(f"console.services.{name}.__main__")
-        del sys.modules[f"console.services.{name}.__main__"]  # each runs it anew
+    Path(f"{sys.argv[1]}.new").rename(sys.argv[1])  # who finds it is heard
+    for name in sys.argv[2:]:
+        importlib.import_module(name)
+        if name.endswith(".__main__"):
+            del sys.modules[name]  # each runs it anew
     gc.collect()
     gc.freeze()
     woken, wakes = socket.socketpair()
@@ -212,6 +239,9 @@ def _bear(conn: socket.socket) -> int:
     if pid == 0:
         os.chdir(asked["cwd"])
         words = [str(fds[3]) if each == "{fd}" else each for each in asked["words"]]
+        if asked.get("on_terminal"):
+            os.setsid()
+            fcntl.ioctl(fds[0], termios.TIOCSCTTY, 0)
         _become(asked["module"], words, asked["env"], fds)
     for each in fds:
         os.close(each)

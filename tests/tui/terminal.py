@@ -9,6 +9,7 @@ import re
 import select
 import signal
 import struct
+import subprocess
 import sys
 import termios
 import time
@@ -16,19 +17,36 @@ from pathlib import Path
 
 import pyte
 
+from tests import nursery
+
 HERE = Path(__file__).resolve().parent
 QUERIES = re.compile(rb"\x1b\[\?[0-9;]*\$p|\x1b\[[><][0-9]*u")
 """What Textual asks a terminal; this emulator would print some of it."""
 
 
-class Terminal:
-    """The console over a pilot in memory, or another program, in a pseudo-terminal."""
+def started(argv, environ, terminal):
+    """Start a program as the session that a terminal controls."""
+    return subprocess.Popen(
+        argv, env=environ, stdin=terminal, stdout=terminal, stderr=terminal,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - as pty.fork
+    )  # fmt: skip
 
-    def __init__(self, state, size=(80, 24), pilot=None, environ=None, *, args=(), argv=None):
+
+class Terminal:
+    """The console over a pilot in memory, or another program, in a pseudo-terminal.
+
+    A program of this folder is forked from a process that has its modules, but for one with
+    a locale of its own, which Python reads at its start; `argv` names any other program.
+    """
+
+    def __init__(
+        self, state, size=(80, 24), pilot=None, environ=None, *,
+        args=(), argv=None, program="screen_program",
+    ):  # fmt: skip
         self.raw = b""
         self.screen = pyte.Screen(*size)
         self._stream = pyte.ByteStream(self.screen)
-        self.status = None
         given = {
             "PATH": os.environ["PATH"],
             "HOME": str(state),
@@ -40,22 +58,32 @@ class Terminal:
             "FAKE_PILOT": json.dumps(pilot or {}),
             **(environ or {}),
         }
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            program = [sys.executable, str(HERE / "screen_program.py"), *args]
-            program = argv or program
-            os.execve(program[0], program, given)
+        self.fd, terminal = pty.openpty()
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
+        try:
+            if argv or not nursery.CAN or {"LANG", "LC_ALL"} & {*(environ or {})}:
+                argv = argv or [sys.executable, str(HERE / f"{program}.py"), *args]
+                self._process = started(argv, given, terminal)
+            else:
+                self._process = nursery.start_screen(program, args, given, terminal)
+        finally:
+            os.close(terminal)
+        self.pid = self._process.pid
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         if self.status is None:
-            os.kill(self.pid, signal.SIGKILL)
+            self._process.kill()
             self.wait()
         if self.fd >= 0:
             os.close(self.fd)
+
+    @property
+    def status(self):
+        """Its exit code, or minus the signal that ended it; None while it runs."""
+        return self._process.poll()
 
     @property
     def text(self):
@@ -104,17 +132,15 @@ class Terminal:
     def wait(self, seconds=60):
         """Return the exit code, or minus the signal that ended it."""
         end = time.monotonic() + seconds
-        while self.status is None:
+        while (status := self.status) is None:
+            assert time.monotonic() < end, f"still running\n{self.text}"
             if self.fd >= 0:
                 self.pump(0.02)
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self.status = os.waitstatus_to_exitcode(status)
-            elif time.monotonic() > end:
-                raise AssertionError(f"still running\n{self.text}")
             else:
                 time.sleep(0.01)
-        return self.status
+        if self.fd >= 0:
+            self.pump(0.02)
+        return status
 
     def hang_up(self):
         """Close the terminal under the console."""

@@ -3,10 +3,8 @@
 import asyncio
 import json
 import re
-import sys
 import time
 import unicodedata
-from pathlib import Path
 
 import pytest
 from fake_pilot import FakePilot
@@ -139,8 +137,7 @@ def hostile(folder, payloads, size=(100, 30)):
     given = folder / "payloads.json"
     given.write_text(json.dumps(payloads))
     environ = {"FAKE_PAYLOADS": str(given), "FAKE_CELLS": str(folder / "cells.json")}
-    argv = [sys.executable, str(Path(__file__).with_name("hostile_program.py"))]
-    return Terminal(folder, size, environ=environ, argv=argv)
+    return Terminal(folder, size, environ=environ, program="hostile_program")
 
 
 def squeezed(lines):

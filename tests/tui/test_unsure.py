@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 import unicodedata
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -153,8 +151,8 @@ def test_stock_drawing_gets_plain_characters_and_none_that_stands_for_another(tm
         "PILOTCTL_STOCK_DISPLAY": "1", "FAKE_NAMES": json.dumps(NAMES),
         "FAKE_CELLS": str(tmp_path / "cells.json"),
     }  # fmt: skip
-    argv = [sys.executable, str(Path(__file__).with_name("unsure_program.py")), ":partners"]
-    with Terminal(tmp_path, environ=environ, argv=argv) as screen:
+    args = [":partners"]
+    with Terminal(tmp_path, environ=environ, args=args, program="unsure_program") as screen:
         screen.see("partners", "acme", "enter open")
         screen.keys("\x11")
         assert screen.wait() == 0
