@@ -12,6 +12,7 @@ from test_console import OPERATIONS, PALETTES, Hands, run
 
 from console.model.access import Partner
 from console.model.enforcement import Point, UpstreamHealth, UpstreamState
+from console.tui import link, reads
 from console.tui.parts import Part, count_words
 from console.tui.steer import Console
 from console.tui.views import API_OF
@@ -24,6 +25,15 @@ TOTALS = {
 }
 CALM = re.compile(r"\b0 (alerts?|locks?|partners?|grants?|calls?|keys?|tokens|rows)|needs you\.")
 UNREAD = re.compile(r"cannot be had|unknown|not read|does not answer|asking")
+
+
+@pytest.fixture(autouse=True)
+def _looks_often(monkeypatch):
+    """Look at an API more often than for people, and give a look up sooner."""
+    monkeypatch.setattr(link, "EVERY", 0.3)
+    monkeypatch.setattr(link, "LONGEST_PAUSE", 0.5)
+    for module in (link, reads):
+        monkeypatch.setattr(module, "PATIENCE", 0.5)
 
 
 def opened(pilot, story, size=(80, 24)):
