@@ -20,15 +20,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
+import pytest
 from aiohttp import web
 
 from console.model.text import now
 from console.services import settings
+from console.services.policy import clock, gateway, service
 from console.services.policy.clock import due, tick
 from console.services.policy.service import serve
 from console.services.policy.shipped import bundle_in
 from console.services.policy.tables import STEPS
 from console.services.store import Store
+from console.services.web import server
 from tests import nursery
 
 REPO = Path(__file__).resolve().parents[3]
@@ -110,6 +113,17 @@ class Api:
 
     async def state(self, grant: str) -> str:
         return str((await self.get(f"/v1/grants/{grant}"))["state"])
+
+    async def status(self, *, healthy: bool) -> Any:
+        """Wait until the service says that it is healthy, or is not; return what it says."""
+        found: dict[str, Any] = {}
+
+        async def there() -> bool:
+            found.update(await self.get("/v1/status"))
+            return found["healthy"] is healthy
+
+        await until(there, f"healthy: {healthy}")
+        return found
 
     async def until(self, grant: str, state: str, seconds: float = 60.0) -> dict[str, Any]:
         """Wait until a grant is in a state."""
@@ -364,7 +378,7 @@ class Process:
     def stop(self) -> int:
         assert self.process is not None
         self.process.terminate()
-        return self.process.wait(10)
+        return self.process.wait(60)
 
     @asynccontextmanager
     async def api(self) -> AsyncIterator[Api]:
@@ -376,7 +390,7 @@ class Process:
 async def _session(
     socket: Path, task: asyncio.Task[None] | None
 ) -> AsyncIterator[aiohttp.ClientSession]:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while True:
         if task is not None and task.done():
             task.result()
@@ -399,6 +413,27 @@ def run(home: Path, scenario: Callable[[Rig], Awaitable[None]], *, gateway: bool
             await scenario(rig)
 
     asyncio.run(whole())
+
+
+async def until(ready: Callable[[], bool | Awaitable[bool]], what: str) -> None:
+    """Look until something is so."""
+    end = time.monotonic() + 60
+    while True:
+        found = ready()
+        if found if isinstance(found, bool) else await found:
+            return
+        assert time.monotonic() < end, f"waited in vain until {what}"
+        await asyncio.sleep(0.01)
+
+
+class Clock:
+    """The clock of a service in this process, moved by a test."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ahead = timedelta()
+        monkeypatch.setattr(clock, "TICK_SECONDS", 0.05)
+        for module in (clock, gateway, service, server):
+            monkeypatch.setattr(module, "now", lambda: now() + self.ahead)
 
 
 def later(rig: Rig, **length: float) -> None:

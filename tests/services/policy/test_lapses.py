@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from policy_rig import Rig, ahead, later, run, wanted
+import pytest
+from policy_rig import Clock, Rig, ahead, later, run, wanted
 
 
 async def active(rig: Rig, **changes: Any) -> str:
@@ -23,7 +24,14 @@ async def suspended(rig: Rig, grant: str, why: str) -> None:
     assert told["state_reason"] == why
 
 
-def test_an_assessment_that_ends_suspends_and_a_new_one_resumes_by_itself(tmp_path: Path) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def test_an_assessment_that_ends_suspends_and_a_new_one_resumes_by_itself(
+    tmp_path: Path, clock: Clock
+) -> None:
     async def scenario(rig: Rig) -> None:
         api = rig.api
         await api.pilot()
@@ -31,9 +39,10 @@ def test_an_assessment_that_ends_suspends_and_a_new_one_resumes_by_itself(tmp_pa
         await api.terms()
         await api.partner()
         await api.accept()
-        old = await api.assess(until=ahead(seconds=1.5))
+        old = await api.assess(until=ahead(hours=1))
         grant = await active(rig)
         assert rig.gateway.last(grant)["lapses"][0]["code"] == "assessment_lapsed"
+        clock.ahead = timedelta(hours=2)
         await suspended(rig, grant, "assessment_lapsed")
         ended = await api.get(f"/v1/assessments/{old}")
         assert ended["state"] == "expired"
@@ -72,7 +81,9 @@ def test_an_assessment_that_is_withdrawn_suspends_at_once(tmp_path: Path) -> Non
     run(tmp_path, scenario)
 
 
-def test_new_terms_count_as_accepted_until_their_window_closes(tmp_path: Path) -> None:
+def test_new_terms_count_as_accepted_until_their_window_closes(
+    tmp_path: Path, clock: Clock
+) -> None:
     async def scenario(rig: Rig) -> None:
         api = rig.api
         await api.ready()
@@ -84,12 +95,13 @@ def test_new_terms_count_as_accepted_until_their_window_closes(tmp_path: Path) -
         )
         assert said.status == 422
         assert "reaccept_by" in said.body["detail"]
-        new = await api.terms(text="be better", reaccept_by=ahead(seconds=1.5))
+        new = await api.terms(text="be better", reaccept_by=ahead(hours=1))
         assert new["version"] == 2
         assert await api.state(grant) == "active"
         await rig.gateway.hears(
             grant, lambda held: "terms_lapsed" in [each["code"] for each in held["lapses"]]
         )
+        clock.ahead = timedelta(hours=2)
         await suspended(rig, grant, "terms_lapsed")
         await api.accept()
         await api.until(grant, "active")
@@ -138,14 +150,16 @@ def test_the_clock_suspends_expires_and_warns_once_each(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
-def test_what_time_did_while_policy_was_down_is_done_when_it_is_back(tmp_path: Path) -> None:
+def test_what_time_did_while_policy_was_down_is_done_when_it_is_back(
+    tmp_path: Path, clock: Clock
+) -> None:
     grants: list[str] = []
 
     async def before(rig: Rig) -> None:
         await rig.api.pilot()
         await rig.api.capability("cyber.triage")
         await rig.api.terms()
-        await rig.api.partner(until=ahead(seconds=3))
+        await rig.api.partner(until=ahead(hours=1))
         await rig.api.accept()
         await rig.api.assess()
         grants.append(await active(rig))
@@ -161,5 +175,5 @@ def test_what_time_did_while_policy_was_down_is_done_when_it_is_back(tmp_path: P
         await rig.api.until(grants[0], "active")
 
     run(tmp_path, before)
-    asyncio.run(asyncio.sleep(3))
+    clock.ahead = timedelta(hours=2)
     run(tmp_path, after)

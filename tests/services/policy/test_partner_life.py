@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from policy_rig import DAY, SPONSOR, Rig, ahead, run, wanted
+from policy_rig import DAY, SPONSOR, Rig, ahead, run, until, wanted
 
 SALT_FILE = "keys/principals.key"
 
@@ -167,12 +167,12 @@ def test_an_offboarded_partner_is_so_only_when_proven_and_never_comes_back(
         await asyncio.sleep(0.3)
         assert (await api.get("/v1/partners/acme"))["state"] == "offboarding"
         rig.gateway.says("partner-offboarded", "acme", "rcp_1")
-        for _ in range(200):
-            partner = await api.get("/v1/partners/acme")
-            if partner["state"] == "offboarded":
-                break
-            await asyncio.sleep(0.02)
-        assert partner["state"] == "offboarded"
+
+        async def offboarded() -> bool:
+            return bool((await api.get("/v1/partners/acme"))["state"] == "offboarded")
+
+        await until(offboarded, "the partner is offboarded")
+        partner = await api.get("/v1/partners/acme")
         rig.gateway.says("partner-suspended", "acme")
         await asyncio.sleep(0.3)
         revision = partner["revision"]
