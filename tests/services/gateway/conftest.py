@@ -26,7 +26,7 @@ class Lab:
 
     def said(self) -> dict[str, Any]:
         """Return what it saw so far."""
-        with urllib.request.urlopen(f"{self.url}/seen", timeout=5) as answer:
+        with urllib.request.urlopen(f"{self.url}/seen", timeout=60) as answer:
             read: dict[str, Any] = json.loads(answer.read())
             return read
 
@@ -49,7 +49,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     port = tmp_path_factory.mktemp("u") / "port"
     process = subprocess.Popen([sys.executable, str(HERE / "lab_upstream.py"), str(port)])
     try:
-        end = time.monotonic() + 15
+        end = time.monotonic() + 60
         while not port.exists():
             assert process.poll() is None
             assert time.monotonic() < end

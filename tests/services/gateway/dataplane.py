@@ -46,7 +46,7 @@ def key_for_all_routes(gateway: Rig, **facts: Any) -> str:
 def post(gateway: Rig, key: str, route: str, body: bytes | dict[str, Any]) -> Told:
     """Send one body as it is."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    conn = http.client.HTTPConnection(urlsplit(gateway.url).netloc, timeout=30)
+    conn = http.client.HTTPConnection(urlsplit(gateway.url).netloc, timeout=60)
     try:
         conn.request("POST", PATHS[route], raw, {"Authorization": f"Bearer {key}"})
         with conn.getresponse() as answer:

@@ -62,7 +62,7 @@ class Unix(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=20)
+        super().__init__("localhost", timeout=60)
         self._path = path
 
     def connect(self) -> None:
@@ -140,7 +140,7 @@ class Rig:
             process.send_signal(signal.SIGCONT)
             process.send_signal(how)
         try:
-            process.wait(10)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -182,7 +182,7 @@ class Rig:
             with suppress(OSError, RefusedError, http.client.HTTPException):
                 if found := true():
                     return found
-            for name, process in self.processes.items():
+            for name, process in list(self.processes.items()):
                 if process.poll() is not None:
                     raise AssertionError(f"{name} died: {self.said(name)}")
             if time.monotonic() > end:

@@ -35,7 +35,7 @@ def ask(rig: Rig, key: str, *, stream: bool = False, **more: Any) -> tuple[str, 
     messages = [{"role": "user", "content": WORDS}]
     asked = {"model": "aurora-1", "messages": messages, "user": "ada@example.org", **more}
     sent = json.dumps({**asked, "stream": stream}).encode()
-    conn = http.client.HTTPConnection(urlsplit(rig.url).netloc, timeout=10)
+    conn = http.client.HTTPConnection(urlsplit(rig.url).netloc, timeout=60)
     try:
         conn.request("POST", "/v1/chat/completions", sent, {"Authorization": f"Bearer {key}"})
         answer = conn.getresponse()
@@ -157,7 +157,7 @@ def test_content_goes_by_the_clock_while_everything_runs(gateway: Rig) -> None:
     gateway.record(call)
     sealed = held(gateway, call)
     due = (datetime.now(UTC) - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    store = sqlite3.connect(gateway.home / "gateway.db", timeout=10)
+    store = sqlite3.connect(gateway.home / "gateway.db", timeout=60)
     with store:
         store.execute("UPDATE contents SET expires_at = ? WHERE call = ?", (due, call))
     store.close()

@@ -24,7 +24,7 @@ def refused(rig: Rig, method: str, path: str, body: Any, **headers: str) -> tupl
 
 
 def call(rig: Rig, key: str, words: str = "Hi.", model: str = "aurora-1") -> tuple[int, str]:
-    conn = http.client.HTTPConnection(urlsplit(rig.url).netloc, timeout=10)
+    conn = http.client.HTTPConnection(urlsplit(rig.url).netloc, timeout=60)
     try:
         said = json.dumps({"model": model, "messages": [{"role": "user", "content": words}]})
         conn.request("POST", "/v1/chat/completions", said, {"x-api-key": key})

@@ -66,7 +66,7 @@ def test_a_header_that_echoes_the_key_comes_without_it(gateway: Rig, key: str) -
 
     for status, kind in ((429, "application/json"), (503, "text/html"), (200, "text/{KEY}")):
         asked = scripted("chat", script("{}", status=status, kind=kind, **{"Retry-After": "{KEY}"}))
-        conn = http.client.HTTPConnection(urlsplit(gateway.url).netloc, timeout=20)
+        conn = http.client.HTTPConnection(urlsplit(gateway.url).netloc, timeout=60)
         conn.request(
             "POST", "/v1/chat/completions", json.dumps(asked), {"Authorization": f"Bearer {key}"}
         )

@@ -336,7 +336,7 @@ def test_a_call_that_cannot_be_recorded_is_not_answered(pair: Rig) -> None:
     grant = projection()
     pair.project(grant)
     _, key = pair.issue(grant)
-    store = sqlite3.connect(pair.home / "point-gw-1.db", timeout=10)
+    store = sqlite3.connect(pair.home / "point-gw-1.db", timeout=60)
     for table in ("running", "finished"):
         store.execute(
             f"CREATE TRIGGER full_{table} BEFORE INSERT ON {table} "

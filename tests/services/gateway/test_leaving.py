@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ from tests.services.gateway.test_kill_switch import post
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    config = 'drain_seconds = 3\n[upstreams.builtin]\nkind = "builtin"\nchunk_ms = 5\n'
+    config = 'drain_seconds = 60\n[upstreams.builtin]\nkind = "builtin"\nchunk_ms = 5\n'
     with Rig(tmp_path_factory.mktemp("l"), config, points=2) as rig:
         yield rig
 
@@ -40,8 +41,24 @@ def whole(rig: Rig) -> None:
     rig.refresh()
 
 
+def drain_within(rig: Rig, name: str, seconds: int) -> None:
+    """Start a point anew that lets its calls go on for so long when it is told to stop."""
+    settings = rig.home / "pilot.toml"
+    text = settings.read_text()
+    settings.write_text(re.sub(r"drain_seconds = \d+", f"drain_seconds = {seconds}", text))
+    rig.restart(name)
+
+
+def refuses_connections(url: str, key: str) -> bool:
+    try:
+        post(url, key)
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 def stream(url: str, key: str, words: int) -> tuple[http.client.HTTPConnection, Any]:
-    conn = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
+    conn = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
     messages = [{"role": "user", "content": f"{words} words"}]
     body = json.dumps({"model": "aurora-1", "messages": messages, "stream": True})
     conn.request("POST", "/v1/chat/completions", body, {"Authorization": f"Bearer {key}"})
@@ -63,14 +80,12 @@ def test_a_point_told_to_stop_lets_calls_end_begins_none_and_gives_its_lease_bac
     pair.project(grant)
     credential, key = pair.issue(grant)
     url = pair.urls["gw-2"]
-    conn, answer = stream(url, key, 200)
-    idle = http.client.HTTPConnection(urlsplit(url).netloc, timeout=5)
+    conn, answer = stream(url, key, 400)
+    idle = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
     idle.connect()
     stopping = threading.Thread(target=pair.stop, args=("gw-2",))
     stopping.start()
-    time.sleep(0.3)
-    with pytest.raises(ConnectionRefusedError):
-        post(url, key)
+    pair.wait(lambda: refuses_connections(url, key), "it takes no connection")
     idle.request("POST", "/v1/chat/completions", "{}", {"Authorization": f"Bearer {key}"})
     refused = idle.getresponse()
     assert (refused.status, refused.headers["x-pilotctl-code"]) == (503, "point_fenced")
@@ -91,13 +106,14 @@ def test_a_call_that_will_not_end_is_dropped_when_the_time_is_over_and_recorded(
     pair: Rig,
 ) -> None:
     whole(pair)
+    drain_within(pair, "gw-2", 1)
     grant = projection()
     pair.project(grant)
     _, key = pair.issue(grant)
     conn, answer = stream(pair.urls["gw-2"], key, 9000)
     began = time.monotonic()
     pair.stop("gw-2")
-    assert 2.5 < time.monotonic() - began < 30.0
+    assert time.monotonic() - began > 0.9
     with suppress(http.client.HTTPException, ConnectionError):
         assert b"[DONE]" not in answer.read()
     conn.close()
@@ -126,7 +142,7 @@ def test_a_point_is_deregistered_proven_by_its_lease_and_admitted_again(pair: Ri
         pair.call("POST", path, {"reason": "test"})
     conn, answer = stream(url, key, 9000)
     receipt = pair.call("POST", path, {"reason": "test", "serving": True})
-    assert pair.processes.pop("gw-2").wait(10), "it was refused its lease"
+    assert pair.processes.pop("gw-2").wait(60), "it was refused its lease"
     assert "was deregistered" in pair.said("gw-2")
     proven = pair.receipt(receipt["id"])
     assert [(p["point"], p["state"], p["method"]) for p in proven["points"]] == [
@@ -145,7 +161,7 @@ def test_a_point_is_deregistered_proven_by_its_lease_and_admitted_again(pair: Ri
     pair.kill("control")
     pair.start("control")
     pair.wait(lambda: state_of(pair, "gw-1") == "serving", "control is back")
-    pair.wait(lambda: state_of(pair, "gw-2") == "gone", "it stays out", 5)
+    pair.wait(lambda: state_of(pair, "gw-2") == "gone", "it stays out")
     pair.call("POST", "/v1/points/gw-2/admission", {"reason": "test"})
     whole(pair)
     assert post(pair.urls["gw-2"], key)[1]["x-pilotctl-code"] == "key_revoked"
@@ -189,10 +205,7 @@ def test_an_upstreams_key_is_rotated_without_a_restart(gateway: Rig, lab: Lab) -
     try:
         assert used() == f"Bearer {before.strip()}"
         _replace(path, "another-key\n")
-        end = time.monotonic() + 5
-        while used() != "Bearer another-key":
-            assert time.monotonic() < end
-            time.sleep(0.2)
+        gateway.wait(lambda: used() == "Bearer another-key", "the new key is used")
         path.chmod(0o644)
         path.write_text("open-to-all\n")
         time.sleep(1.2)

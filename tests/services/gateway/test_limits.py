@@ -39,7 +39,7 @@ class Said:
 
 
 def call(url: str, key: str, words: int = 3, **members: Any) -> Said:
-    conn = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+    conn = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
     try:
         said = {
             "model": "aurora-1",
@@ -155,7 +155,7 @@ class Gauge:
 
 
 def stream(url: str, key: str, running: Gauge) -> int:
-    conn = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+    conn = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
     try:
         said = {
             "model": "aurora-1",
@@ -336,7 +336,7 @@ class Stream:
     """A stream that has begun; it goes on while it is not closed."""
 
     def __init__(self, rig: Rig, key: str, words: int) -> None:
-        self._conn = http.client.HTTPConnection(urlsplit(rig.url).netloc, timeout=30)
+        self._conn = http.client.HTTPConnection(urlsplit(rig.url).netloc, timeout=60)
         said = {
             "model": "aurora-1",
             "stream": True,

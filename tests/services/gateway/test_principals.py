@@ -23,7 +23,9 @@ from console.services.home import Home
 from console.services.principals import hash_of, salt_of
 from tests.services.gateway.conftest import Lab
 from tests.services.gateway.rig import RefusedError, Rig, projection
-from tests.services.gateway.test_gateway_sdks import ASK, LONG, anthropic_at, openai_at
+from tests.services.gateway.test_gateway_sdks import ASK, anthropic_at, openai_at
+
+LASTING: Any = [{"role": "user", "content": "Write 9000 words."}]
 
 
 def hashed(rig: Rig, identifier: str, partner: str = "acme") -> str:
@@ -116,17 +118,23 @@ def test_a_lock_on_a_principal_cuts_its_streams_and_nobody_elses(gateway: Rig, b
     mallory = principal(gateway, f"mallory-{by}")
     key = key_for(gateway)
     ended: dict[str, Any] = {}
-    begun = threading.Barrier(3)
+    begun, locked = threading.Barrier(3), threading.Event()
 
     def run(user: str) -> None:
         with openai_at(gateway, key) as client:
             stream = client.chat.completions.create(
-                model="aurora-1", messages=LONG, user=user, stream=True
+                model="aurora-1", messages=LASTING, user=user, stream=True
             )
             try:
                 next(stream)
-                begun.wait(10)
-                ended[user] = sum(1 for _ in stream)
+                begun.wait(60)
+                told_since = 0
+                for _ in stream:
+                    told_since += locked.is_set()
+                    if told_since == 20:
+                        break
+                ended[user] = told_since
+                stream.close()
             except openai.APIError as error:
                 ended[user] = error.code
 
@@ -134,7 +142,7 @@ def test_a_lock_on_a_principal_cuts_its_streams_and_nobody_elses(gateway: Rig, b
     threads = [threading.Thread(target=run, args=(user,)) for user in users]
     for each in threads:
         each.start()
-    begun.wait(10)
+    begun.wait(60)
     target = mallory.id if by == "id" else mallory.hash
     gateway.wait(
         lambda: (
@@ -150,10 +158,10 @@ def test_a_lock_on_a_principal_cuts_its_streams_and_nobody_elses(gateway: Rig, b
     if by == "id":
         assert proven["points"][0]["codes"] == ["locked"]
         assert proven["credentials"] >= 1
+    locked.set()
     for each in threads:
-        each.join(30)
-    assert ended[users[0]] == "locked"
-    assert ended[users[1]] > 800
+        each.join(60)
+    assert ended == {users[0]: "locked", users[1]: 20}, "the other stream goes on"
     with openai_at(gateway, key) as client:
         with pytest.raises(openai.PermissionDeniedError):
             client.chat.completions.create(model="aurora-1", messages=ASK, user=users[0])

@@ -166,7 +166,7 @@ class Line:
         at = urlsplit(url)
         assert at.hostname
         assert at.port
-        self.sock = socket.create_connection((at.hostname, at.port), timeout=10)
+        self.sock = socket.create_connection((at.hostname, at.port), timeout=60)
 
     def __enter__(self) -> Line:
         return self
@@ -293,7 +293,7 @@ def test_a_header_that_comes_too_slowly_is_not_waited_for(proxied: Rig) -> None:
             assert good.call(key, first=raw)[0] == 200, "others are served meanwhile"
         for line in lines:
             assert line.answer() == (0, "")
-        assert 2.5 < time.monotonic() - began < 30
+        assert 2.5 < time.monotonic() - began < 60
     finally:
         dripping.join()
         for line in lines:

@@ -26,7 +26,7 @@ CALL = json.dumps({"model": "aurora-1", "messages": [{"role": "user", "content":
 def raw(rig: Rig, sent: bytes, *, ends: bool = True) -> bytes:
     """Send exactly this to the point and return all that comes."""
     place = urlsplit(rig.url)
-    with socket.create_connection((place.hostname, place.port), timeout=20) as line:
+    with socket.create_connection((place.hostname, place.port), timeout=60) as line:
         with suppress(OSError):
             line.sendall(sent)
             if not ends:
@@ -102,7 +102,7 @@ def test_a_body_whose_chunks_break_later_is_a_400_of_the_call(gateway: Rig) -> N
     gateway.project(grant)
     _, key = gateway.issue(grant)
     place = urlsplit(gateway.url)
-    with socket.create_connection((place.hostname, place.port), timeout=20) as line:
+    with socket.create_connection((place.hostname, place.port), timeout=60) as line:
         line.sendall(
             head(PATHS["chat"], key, "Transfer-Encoding: chunked", "Expect: 100-continue") + b"\r\n"
         )
@@ -123,7 +123,7 @@ def test_who_expects_to_be_asked_for_the_body_is_asked_and_who_may_not_call_is_n
     _, key = gateway.issue(grant)
     asked = (f"Content-Length: {len(CALL)}", "Expect: 100-continue")
     place = urlsplit(gateway.url)
-    with socket.create_connection((place.hostname, place.port), timeout=20) as line:
+    with socket.create_connection((place.hostname, place.port), timeout=60) as line:
         line.sendall(head(PATHS["chat"], key, *asked) + b"\r\n")
         assert line.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
         line.sendall(CALL)

@@ -156,7 +156,7 @@ def test_when_the_caller_hangs_up_the_upstream_is_let_go_and_usage_is_recorded(
     asked = {"model": "lab-1", "messages": ASK, "stream": True, "prompt_cache_key": "long"}
     body = json.dumps(asked)
     parts = urlsplit(gateway.url)
-    with socket.create_connection((parts.hostname, parts.port), timeout=5) as sock:
+    with socket.create_connection((parts.hostname, parts.port), timeout=60) as sock:
         sock.sendall(
             f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
             f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
@@ -190,7 +190,7 @@ def test_a_caller_that_does_not_read_cannot_keep_what_a_revocation_ends(
         )
         sock.recv(100)
         time.sleep(0.5)
-        receipt = gateway.receipt(gateway.revoke("grant", grant.id)["id"], seconds=5)
+        receipt = gateway.receipt(gateway.revoke("grant", grant.id)["id"])
         assert receipt["points"][0]["streams_cut"] == 1
 
 
