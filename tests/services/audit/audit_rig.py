@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from aiohttp import web
 
 from console.errors import PilotError
+from console.model import text
 from console.model.ids import new_id
 from console.model.traffic import CallRecord
 from console.services import settings
+from console.services.audit import chores, pager
 from console.services.audit.rulefile import load_rules
 from console.services.audit.service import Audit
 from console.services.client import Client
@@ -218,6 +221,19 @@ async def running(home: Path, *, peers: bool = True) -> AsyncIterator[Rig]:
         for each in (rig.policy, rig.gateway):
             await each.stop()
         await rig.client.close()
+
+
+class Clock:
+    """The clock of chores and pages of a service in this process, moved on by a test."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ahead = timedelta()
+        monkeypatch.setattr(chores, "LOOK_SECONDS", 0.05)
+        for module in (chores, pager):
+            monkeypatch.setattr(module, "now", self.now)
+
+    def now(self) -> datetime:
+        return text.now() + self.ahead
 
 
 class Spawned:

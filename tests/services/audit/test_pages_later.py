@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 from console.errors import PilotError
-from console.model import text
 from console.model.text import now, rfc3339
-from console.services.audit import chores, pager
+from console.services.audit import pager
 from tests.ocsf import faults
-from tests.services.audit.audit_rig import Rig, call, running, short_folder, spawn, until
+from tests.services.audit.audit_rig import Clock, Rig, call, running, short_folder, spawn, until
 from tests.services.audit.test_pages_sent import (
     Receiver,
     check_paging,
@@ -28,21 +30,19 @@ from tests.services.audit.test_pages_sent import (
 )
 
 
-@pytest.fixture(autouse=True)
-def quick_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chores, "LOOK_SECONDS", 0.05)
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
 
 
-class Clock:
-    """The clock of chores and pages, moved on by a test."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.ahead = timedelta()
-        for module in (chores, pager):
-            monkeypatch.setattr(module, "now", self.now)
-
-    def now(self) -> datetime:
-        return text.now() + self.ahead
+def fall_due(home: Path, page: str) -> None:
+    """Let the moment be over for which a page waits, in the store of a service that is down."""
+    with closing(sqlite3.connect(home / "audit.db")) as store, store:
+        moved = store.execute(
+            "UPDATE deliveries SET next_at = created_at WHERE id = ? AND state = 'waiting'",
+            (page,),
+        )
+        assert moved.rowcount == 1
 
 
 async def one_alert(rig: Rig, **told: Any) -> tuple[dict[str, Any], str]:
@@ -63,10 +63,8 @@ async def recorded(rig: Rig, action: str, count: int = 1) -> list[Any]:
 
 
 def test_who_has_a_delay_is_told_of_what_nobody_took_on_by_then_and_not_before(
-    monkeypatch: pytest.MonkeyPatch,
+    clock: Clock,
 ) -> None:
-    clock = Clock(monkeypatch)
-
     async def check(rig: Rig, receiver: Receiver) -> None:
         async with receiving() as later, receiving() as boss:
             await put_on_call(rig, receiver)
@@ -139,12 +137,10 @@ async def silenced(rig: Rig, path: str) -> None:
     ],
 )
 def test_what_takes_the_alert_on_or_makes_it_quiet_cancels_the_page_at_once(
-    monkeypatch: pytest.MonkeyPatch,
+    clock: Clock,
     done: Callable[[Rig, str], Awaitable[None]],
     says_: str,
 ) -> None:
-    clock = Clock(monkeypatch)
-
     async def check(rig: Rig, receiver: Receiver) -> None:
         await put_on_call(rig, receiver, after_seconds=600)
         _, path = await one_alert(rig)
@@ -167,9 +163,7 @@ def test_what_takes_the_alert_on_or_makes_it_quiet_cancels_the_page_at_once(
     check_paging(check)
 
 
-def test_what_becomes_audible_or_open_again_waits_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch)
-
+def test_what_becomes_audible_or_open_again_waits_anew(clock: Clock) -> None:
     async def check(rig: Rig, receiver: Receiver) -> None:
         await put_on_call(rig, receiver, after_seconds=600)
         _, path = await one_alert(rig)
@@ -190,10 +184,8 @@ def test_what_becomes_audible_or_open_again_waits_anew(monkeypatch: pytest.Monke
 
 
 def test_an_escalation_lets_the_page_wait_anew_and_asks_for_others_though_it_is_taken_on(
-    monkeypatch: pytest.MonkeyPatch,
+    clock: Clock,
 ) -> None:
-    clock = Clock(monkeypatch)
-
     async def check(rig: Rig, receiver: Receiver) -> None:
         every = ["medium", "high", "critical"]
         await put_on_call(rig, receiver, level=2, after_seconds=600, severities=every)
@@ -226,7 +218,7 @@ def test_an_escalation_lets_the_page_wait_anew_and_asks_for_others_though_it_is_
 
 def test_an_alert_that_grows_worse_while_somebody_has_it_asks_for_nobody_else() -> None:
     async def check(rig: Rig, receiver: Receiver) -> None:
-        await put_on_call(rig, receiver, after_seconds=1)
+        await put_on_call(rig, receiver, after_seconds=600)
         _, path = await one_alert(rig)
         await acknowledged(rig, path)
         await pages(rig, 1, state="cancelled")
@@ -269,17 +261,18 @@ def test_hours_severities_and_removal_hold_for_those_who_are_told_later() -> Non
     check_paging(check)
 
 
-def test_a_command_is_run_later_too() -> None:
+def test_a_command_is_run_later_too(clock: Clock) -> None:
     async def check(rig: Rig, receiver: Receiver) -> None:
         program(rig.home.path, 'cat > "$1"\n')
         out = rig.home.path / "told"
         body = {
             "name": "phone", "argv": ["page", str(out)], "severities": ["medium"],
-            "after_seconds": 1, "reason": "the rota",
+            "after_seconds": 600, "reason": "the rota",
         }  # fmt: skip
         await rig.post("/v1/oncall", body)
         alert, _ = await one_alert(rig)
         assert not out.exists()
+        clock.ahead = timedelta(seconds=601)
         await pages(rig, 1, state="delivered")
         assert msgspec.json.decode(out.read_bytes())["data"]["id"] == alert["id"]
         assert receiver.got == []
@@ -287,14 +280,15 @@ def test_a_command_is_run_later_too() -> None:
     check_paging(check)
 
 
-def test_many_that_nobody_took_on_are_few_pages_that_say_so() -> None:
+def test_many_that_nobody_took_on_are_few_pages_that_say_so(clock: Clock) -> None:
     async def check(rig: Rig, receiver: Receiver) -> None:
         assert rig.audit is not None
         rig.audit.pager.pace = pager.Pace(first=30.0, most=60.0, attempts=30)
-        await put_on_call(rig, receiver, after_seconds=2)
+        await put_on_call(rig, receiver, after_seconds=600)
         receiver.answers = [says(500) for _ in range(60)]
         rig.gateway.calls += [call(declared=False, credential_id=f"crd_{nth}") for nth in range(60)]
         await rig.until_alerts(60, limit=100)
+        clock.ahead = timedelta(seconds=601)
         joined = await pages(rig, 40, state="cancelled", limit=100)
         assert {each["error"] for each in joined} == {
             "not sent: another page to it tells of this one too"
@@ -313,28 +307,33 @@ def test_a_page_that_waits_survives_the_death_of_the_service_and_goes_out_once()
             await rig.gateway.start(rig.home.socket("gateway"))
             async with receiving() as receiver:
                 process = await asyncio.to_thread(spawn, home)
-                await until(lambda: rig._size_is(0), 30.0)
-                await put_on_call(rig, receiver, after_seconds=2)
+                await until(lambda: rig._size_is(0))
+                await put_on_call(rig, receiver, after_seconds=600)
                 await put_on_call(rig, receiver, name="boss", after_seconds=3600)
                 await one_alert(rig)
                 waiting = await pages(rig, 2, state="waiting")
                 process.kill()
                 await asyncio.to_thread(process.communicate)
                 assert receiver.got == []
-                await asyncio.sleep(2)
+                due, left = sorted(waiting, key=lambda page: str(page["target"]), reverse=True)
+                assert (due["target"], left["target"]) == ("night", "boss")
+                fall_due(home, due["id"])
                 process = await asyncio.to_thread(spawn, home)
-                await until(lambda: rig._size_is(0), 30.0)
+                await until(lambda: rig._size_is(0))
                 (page,) = await pages(rig, 1, state="delivered")
                 process.kill()
                 await asyncio.to_thread(process.communicate)
                 process = await asyncio.to_thread(spawn, home)
-                await until(lambda: rig._size_is(0), 30.0)
-                (left,) = await pages(rig, 1, state="waiting")
-                await asyncio.sleep(1.2)
-                assert receiver.ids == [page["id"]]
-                assert verified(*receiver.got[0])
-                assert {page["id"], left["id"]} == {each["id"] for each in waiting}
-                assert left["target"] == "boss"
+                await until(lambda: rig._size_is(0))
+                assert [each["id"] for each in await pages(rig, 1, state="waiting")] == [left["id"]]
+                process.kill()
+                await asyncio.to_thread(process.communicate)
+                fall_due(home, left["id"])
+                process = await asyncio.to_thread(spawn, home)
+                await pages(rig, 2, state="delivered")
+                assert page["id"] == due["id"]
+                assert receiver.ids == [due["id"], left["id"]], "each goes out once"
+                assert all(verified(*each) for each in receiver.got)
                 process.terminate()
                 await asyncio.to_thread(process.communicate)
             for each in (rig.policy, rig.gateway):

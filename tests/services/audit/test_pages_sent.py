@@ -53,7 +53,7 @@ def says(status: int, **told: Any) -> Callable[[], Awaitable[web.Response]]:
 
 
 async def hangs() -> web.Response:
-    await asyncio.sleep(30)
+    await asyncio.sleep(600)
     return web.Response()
 
 
@@ -88,7 +88,7 @@ def check_paging(check: Callable[[Rig, Receiver], Awaitable[None]]) -> None:
 async def put_on_call(rig: Rig, receiver: Receiver, **told: Any) -> dict[str, Any]:
     body = {
         "name": "night", "url": receiver.url, "secret": SECRET, "severities": ["medium", "high"],
-        "timeout_seconds": 1, "reason": "the rota", **told,
+        "timeout_seconds": 60, "reason": "the rota", **told,
     }  # fmt: skip
     made: dict[str, Any] = await rig.post("/v1/oncall", body)
     return made
@@ -107,7 +107,7 @@ def verified(headers: dict[str, str], body: bytes) -> bool:
     """Check a signature as a receiver does (standard-webhooks)."""
     text = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
     made = base64.b64encode(hmac.new(KEY, text, sha256).digest()).decode()
-    return abs(int(headers["webhook-timestamp"]) - time.time()) < 30 and (
+    return abs(int(headers["webhook-timestamp"]) - time.time()) < 120 and (
         headers["webhook-signature"] == f"v1,{made}"
     )
 
@@ -148,7 +148,7 @@ def test_an_alert_is_a_signed_webhook_once_and_its_growth_pages_nobody() -> None
 
 def test_a_page_is_tried_again_under_the_same_id_until_it_is_taken() -> None:
     async def check(rig: Rig, receiver: Receiver) -> None:
-        await put_on_call(rig, receiver)
+        await put_on_call(rig, receiver, timeout_seconds=1)
         receiver.answers = [
             says(500),
             hangs,
@@ -201,13 +201,13 @@ def test_one_who_hangs_does_not_keep_another_from_being_told() -> None:
             slow.answers = [hangs] * 50
             await put_on_call(rig, slow, name="slow")
             await put_on_call(rig, receiver, name="quick")
-            start = time.monotonic()
             rig.gateway.calls += [
                 call(declared=False, credential_id=f"crd_{nth}") for nth in range(12)
             ]
             await pages(rig, 12, state="delivered")
-            assert time.monotonic() - start < 3
-            assert {each.url for each in (receiver,)}
+            late = (await rig.get("/v1/deliveries", state="pending", limit=100))["items"]
+            assert {each["target"] for each in late} == {"slow"}
+            assert {each.get("attempts", 0) for each in late} == {0}, "it hangs still"
 
     check_paging(check)
 
@@ -318,7 +318,7 @@ def test_a_command_that_hangs_is_ended_with_its_children() -> None:
         home = rig.home.path
         program(home, "echo $$ > pids; sleep 60 & echo $! >> pids; wait\n")
         body = {
-            "name": "phone", "argv": ["page"], "severities": ["medium"], "timeout_seconds": 1,
+            "name": "phone", "argv": ["page"], "severities": ["medium"], "timeout_seconds": 3,
             "reason": "the rota",
         }  # fmt: skip
         await rig.post("/v1/oncall", body)
@@ -326,7 +326,7 @@ def test_a_command_that_hangs_is_ended_with_its_children() -> None:
         rig.audit.pager.pace = Pace(first=0.05, most=0.1, attempts=1)
         rig.gateway.calls.append(call(declared=False))
         (page,) = await pages(rig, 1, state="failed")
-        assert "did not end within 1 s" in page["error"]
+        assert "did not end within 3 s" in page["error"]
         for pid in (home / "pids").read_text().split():
 
             async def ended(pid: str = pid) -> bool:
@@ -407,7 +407,7 @@ def test_a_service_killed_while_it_pages_neither_loses_a_page_nor_counts_twice()
             async with receiving() as receiver:
                 receiver.answers = [says(500) for _ in range(3)]
                 process = await asyncio.to_thread(spawn, home)
-                await until(lambda: rig._size_is(0), 30.0)
+                await until(lambda: rig._size_is(0))
                 await put_on_call(rig, receiver)
                 rig.gateway.calls += [
                     call(declared=False, credential_id=f"crd_{nth % 5}") for nth in range(4000)
@@ -417,7 +417,7 @@ def test_a_service_killed_while_it_pages_neither_loses_a_page_nor_counts_twice()
                     process.kill()
                     await asyncio.to_thread(process.communicate)
                     process = await asyncio.to_thread(spawn, home)
-                    await until(lambda: rig._size_is(0), 30.0)
+                    await until(lambda: rig._size_is(0))
 
                 async def all_taken() -> bool:
                     done = (await rig.get("/v1/deliveries", state="delivered"))["items"]

@@ -13,7 +13,7 @@ import pytest
 from console.errors import PilotError
 from console.model.text import now, rfc3339
 from tests.ocsf import faults
-from tests.services.audit.audit_rig import Rig, call, denials, running, short_folder, until
+from tests.services.audit.audit_rig import Clock, Rig, call, denials, running, short_folder, until
 
 REFUSALS = {"outcome": "denied", "status": 403}
 
@@ -25,6 +25,11 @@ def check_in_rig(check: Callable[[Rig], Awaitable[None]]) -> None:
                 await check(rig)
 
     asyncio.run(run())
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
 
 
 def ahead(**told: float) -> str:
@@ -83,7 +88,7 @@ def test_an_alert_is_handed_over_commented_on_and_reopened() -> None:
     check_in_rig(check)
 
 
-def test_a_snoozed_alert_wakes_in_time_and_when_it_has_doubled() -> None:
+def test_a_snoozed_alert_wakes_in_time_and_when_it_has_doubled(clock: Clock) -> None:
     async def check(rig: Rig) -> None:
         alert, path = await one_alert(rig)
         for far, says in ((ahead(days=8), "seven days"), (ahead(minutes=-1), "past")):
@@ -99,10 +104,14 @@ def test_a_snoozed_alert_wakes_in_time_and_when_it_has_doubled() -> None:
         await rig.post(path + "/acknowledgement", {})
         await rig.post(path + "/snooze", body)
         rig.gateway.calls.append(call(declared=False))
-        await asyncio.sleep(0.4)
-        (still,) = await rig.alerts(state="snoozed")
-        assert still["count"] == 3
-        await rig.post(path + "/snooze", {"until": ahead(seconds=0.8), "reason": "short"})
+
+        async def counted() -> bool:
+            return (await rig.get(path))["count"] == 3
+
+        await until(counted)
+        assert (await rig.get(path))["state"] == "snoozed"
+        await rig.post(path + "/snooze", {"until": ahead(hours=1), "reason": "short"})
+        clock.ahead = timedelta(hours=2)
         (woken,) = await rig.until_alerts(1, state="in_progress")
         assert woken["id"] == alert["id"]
 
@@ -170,16 +179,17 @@ def test_a_silence_mutes_what_matches_counts_its_hits_and_ends_with_the_alert() 
     check_in_rig(check)
 
 
-def test_a_silence_ends_in_time_and_by_hand_and_is_heard_again() -> None:
+def test_a_silence_ends_in_time_and_by_hand_and_is_heard_again(clock: Clock) -> None:
     async def check(rig: Rig) -> None:
         _, path = await one_alert(rig)
-        body = silence(("partner", "acme"), ends_at=ahead(seconds=0.7))
-        made = await rig.post("/v1/silences", body)
+        made = await rig.post("/v1/silences", silence(("partner", "acme")))
+        clock.ahead = timedelta(hours=2)
 
         async def ended() -> bool:
             return (await rig.get(f"/v1/silences/{made['id']}"))["state"] == "ended"
 
         await until(ended)
+        clock.ahead = timedelta()
         assert (await rig.get(path)).get("silenced_by", []) == []
         other = await rig.post("/v1/silences", silence(("network", "*"), ("severity", "medium")))
         done = await rig.post(f"/v1/silences/{other['id']}/end", {"reason": "over"})
