@@ -57,6 +57,7 @@ TERMS_2 = TERMS + "5. Agents act under a principal of their own, named in every 
 PRICES = {
     "aurora-1": (3 * MICROS, 15 * MICROS),
     "aurora-2": (5 * MICROS, 25 * MICROS),
+    "aurora-3": (5 * MICROS, 25 * MICROS),
     "meridian-1": (2 * MICROS, 8 * MICROS),
     "polaris-1": (1 * MICROS, 4 * MICROS),
     "polaris-2": (60 * MICROS, 240 * MICROS),
@@ -70,7 +71,7 @@ def pilots() -> list[NewPilot]:
         NewPilot(
             slug="aurora",
             title="Aurora trusted access",
-            models=["aurora-1", "aurora-2"],
+            models=["aurora-1", "aurora-2", "aurora-3"],
             stages=[
                 Stage(key=StageKey.SANDBOX, most_partners=20, longest_grant_seconds=30 * DAY),
                 Stage(key=StageKey.LIMITED, most_partners=30, longest_grant_seconds=90 * DAY),
@@ -125,11 +126,11 @@ def _agents() -> Limits:
 _CAPABILITIES: tuple[tuple[str, str, str, Category, int, list[str], int], ...] = (
     ("general.assist", "General assistance", "aurora", Category.GENERAL, 0, ["aurora-1"], 365),
     ("cyber.patch-generation", "Patch generation", "aurora", Category.DUAL_USE, 1,
-     ["aurora-1", "aurora-2"], 90),
-    ("cyber.vuln-discovery", "Vulnerability discovery", "aurora", Category.HIGH_RISK_DUAL_USE, 2,
      ["aurora-1"], 90),
+    ("cyber.vuln-discovery", "Vulnerability discovery", "aurora", Category.HIGH_RISK_DUAL_USE, 2,
+     ["aurora-2"], 90),
     ("cyber.exploit-dev", "Exploit development", "aurora", Category.HIGH_RISK_DUAL_USE, 3,
-     ["aurora-2"], 3),
+     ["aurora-3"], 3),
     ("bio.literature", "Literature review", "meridian", Category.GENERAL, 0, ["meridian-1"], 365),
     ("bio.screening", "Sequence screening", "meridian", Category.DUAL_USE, 2,
      ["meridian-1"], 90),

@@ -365,7 +365,7 @@ def _probing(story: Story, at: datetime) -> None:
         return
     own = BY_SLUG["nettle"].address(9)
     _sends(story, (
-        _foreign(key, at + timedelta(seconds=0.18 * n), own, "model_out_of_scope", "aurora-2")
+        _foreign(key, at + timedelta(seconds=0.18 * n), own, "model_out_of_scope", "aurora-3")
         for n in range(320)
     ))  # fmt: skip
     why = "one user tried the exploit model; their key was ended"

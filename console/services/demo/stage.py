@@ -39,6 +39,7 @@ kind = "builtin"
 [models]
 aurora-1 = "builtin"
 aurora-2 = "builtin"
+aurora-3 = "builtin"
 meridian-1 = "builtin"
 polaris-1 = "builtin"
 polaris-2 = "builtin"
