@@ -54,7 +54,9 @@ class ServiceStatus(msgspec.Struct, kw_only=True, frozen=True):
     notes: list[str] = []
     """What is wrong with the service itself, in words, worst first."""
     dependency_notes: list[str] = []
-    """What it lacks of others (another service, an upstream) while it is well itself."""
+    """What it lacks (another service, an upstream, a break-glass account) while it is well."""
+    damage: list[str] = []
+    """Which of the notes say that what it stored is not whole: what it lists may be wrong."""
 
 
 def may(roles: list[str], needed: Role) -> bool:

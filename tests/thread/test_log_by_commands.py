@@ -43,6 +43,12 @@ def in_the_log(rig: Rig) -> list[dict[str, Any]]:
     return list(events)
 
 
+def doctor_on_the_store(rig: Rig) -> tuple[str, str]:
+    items = rig.cli("doctor", "-o", "json").value["items"]
+    ((state, said),) = ((e["state"], e["found"]) for e in items if e["check"] == "log store")
+    return state, said
+
+
 def test_an_event_is_proven_by_its_index_as_by_its_id(rig: Rig) -> None:
     events = in_the_log(rig)
     for named in (str(events[3]["index"]), events[3]["id"]):
@@ -79,10 +85,16 @@ def test_a_rotated_key_is_no_alarm_whichever_command_meets_it_first(
 def test_a_store_that_was_changed_is_exit_11_wherever_it_is_met(damaged: Rig) -> None:
     rig, events = damaged, in_the_log(damaged)
     gone, other = events[2], events[3]
+    assert doctor_on_the_store(rig)[0] == "ok"
     with closing(sqlite3.connect(rig.home / "audit.db")) as conn:
         conn.execute("DELETE FROM leaves WHERE idx = ?", (gone["index"],))
         conn.execute("UPDATE leaves SET actor = 'nobody' WHERE idx = ?", (other["index"],))
         conn.commit()
+    state, said = doctor_on_the_store(rig)
+    assert state == "bad"
+    assert "the store differs from the log in 2 of " in said
+    assert f"entry {gone['index']}" in said
+    assert rig.cli("doctor").exit == 1
     for named, event in ((str(gone["index"]), gone), (other["id"], other)):
         for verb in ("show", "proof"):
             done = rig.cli("audit", verb, named, "-o", "json")

@@ -168,8 +168,40 @@ def _apis(session: Session, profile: Profile) -> Iterator[Finding]:
         yield from _transport(api, address, certificate_end(address, ca_file)
                               if address.startswith("https:") else None)  # fmt: skip
         for note in (*status.notes, *status.dependency_notes):
-            if not note.startswith("upstream "):
+            if note not in status.damage and not note.startswith("upstream "):
                 yield Finding(check=api, state="note", found=note)
+        for damage in status.damage:
+            yield Finding(check="log store", state="bad", found=damage, mend=_MEND_STORE)
+        if api == "audit" and not status.damage:
+            yield _log_store(session)
+
+
+_MEND_STORE = "pilotctl audit verify; put the audit store back from a backup"
+
+
+def _log_store(session: Session) -> Finding:
+    """Compare what audit lists with what its log holds: the oldest entries and the newest.
+
+    Audit itself compares everything, now and then, and says in its status what it found.
+    """
+    log = session.engines.log
+    try:
+        part = session.run(log.compare(0))
+        findings, compared, size = [*part.findings], part.next, part.tree_size
+        if part.next < size:
+            start = max(part.next, size - part.next)
+            part = session.run(log.compare(start))
+            findings += part.findings
+            compared += part.next - start
+    except PilotError as error:
+        return Finding(check="log store", state="note", found=f"not compared: {error.message}")
+    if findings:
+        first = findings[0]
+        found = f"the store differs from the log in {len(findings)} of {compared} entries"
+        found += f"; {first.where}: {first.message}"
+        return Finding(check="log store", state="bad", found=found, mend=_MEND_STORE)
+    which = "all" if compared >= size else "the oldest and newest"
+    return _good("log store", f"{which} {compared} entries are as the log holds them")
 
 
 def _answered(api: str, address: str, status: ServiceStatus) -> Finding:

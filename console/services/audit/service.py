@@ -128,7 +128,8 @@ class Audit:
             for source, place in ledger.places(conn).items()
             if place.stopped
         ]
-        notes += self.check.notes()
+        damage = self.check.notes()
+        notes += damage
         notes += self.book.broken(conn)
         notes += self.web.tasks.notes()
         notes += oncall.undelivered(conn)
@@ -153,6 +154,7 @@ class Audit:
             healthy=not notes,
             notes=notes,
             dependency_notes=lacking,
+            damage=damage,
         )
 
     async def tail(self, ask: Ask) -> Any:

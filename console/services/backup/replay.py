@@ -24,6 +24,7 @@ from console.services.gateway import changes
 from console.services.gateway.points import Points
 from console.services.gateway.tombstones import Tombstones
 from console.services.home import Home
+from console.services.operators import break_glass
 from console.services.policy.marks import mark, set_mark
 from console.services.store import Store
 from console.services.web import Ask
@@ -61,6 +62,8 @@ class Kept(NamedTuple):
     operators_cut: list[str]
     used: list[str]
     warnings: list[str]
+    lacks_break_glass: bool
+    """Break-glass accounts were sealed, and none of them can be used."""
 
 
 def replay(home: Home, stores: Stores, wish: Wish) -> Kept:
@@ -122,8 +125,12 @@ def replay(home: Home, stores: Stores, wish: Wish) -> Kept:
         )
     known = [each for found in marks.values() for each in found or ()]
     keep_operators.agree(stores.policy, (stores.gateway, stores.audit), known)
+    trouble = stores.policy.read_now(lambda conn: break_glass.trouble(conn, wish.at))
+    if trouble:
+        warnings.append(trouble)
     return Kept(
-        tombstones, made + more, keys_ended, ended.tokens, ended.operators, used, warnings
+        tombstones, made + more, keys_ended, ended.tokens, ended.operators, used, warnings,
+        bool(trouble),
     )  # fmt: skip
 
 

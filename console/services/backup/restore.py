@@ -38,6 +38,7 @@ from console.services.gateway.locks import Locks
 from console.services.gateway.points import Points
 from console.services.gateway.schema import STEPS as GATEWAY_STEPS
 from console.services.home import Home, prepare
+from console.services.operators import break_glass
 from console.services.policy.tables import STEPS as POLICY_STEPS
 from console.services.store import Store, emit
 from console.services.supervisor.keeper import Lock
@@ -197,8 +198,8 @@ class _Restore:
         out += [f"pilotctl owner restore {each}{home} --reason '…'" for each in names]
         if kept.tokens_ended:
             out += ["pilotctl operator token NAME --reason '…' --secret-file PATH"]
-        if kept.tokens_ended or len(names) != len(kept.operators_cut):
-            out += ["pilotctl break-glass seal --replace --reason '…' --secret-file PATH"]
+        if kept.tokens_ended or kept.lacks_break_glass:
+            out += [break_glass.SEAL]
         if kept.keys_ended:
             out += ["pilotctl key issue GRANT --reason '…' --secret-file PATH"]
         return [*out, f"pilotctl lock release {lock} --reason '…'"]

@@ -18,7 +18,7 @@ from console.model.policy import Bundle
 from console.model.text import now
 from console.services.client import Client
 from console.services.events import SYSTEM
-from console.services.operators import accounts, cutting, kept, owner
+from console.services.operators import accounts, break_glass, cutting, kept, owner
 from console.services.operators.configured import sync_configured_operators
 from console.services.operators.roster import Identities
 from console.services.operators.spread import spread, tell_all
@@ -186,6 +186,8 @@ def status(
         to = lacking if gateway.link.away else notes
         to.append(f"the gateway does not take the projection: {gateway.link.failure}")
     notes += troubles()
+    if trouble := break_glass.trouble(conn, ask.now):
+        lacking.append(trouble)
     return ServiceStatus(
         service=SERVICE,
         version=__version__,

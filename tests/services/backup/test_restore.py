@@ -228,3 +228,50 @@ def test_backup_while_the_pilot_serves_and_is_written_to(rig: Rig) -> None:
         secret = next(iter((rig.home / "keys").glob("log.key"))).read_bytes()
         assert secret.strip() not in archive.read_bytes()
     assert not list(rig.home.parent.glob(".pilotctl-backup-*"))
+
+
+def break_glass_told(rig: Rig) -> list[str]:
+    """Return where it is said that no break-glass account can be used."""
+    said = "no break-glass account can be used (the newest, break-glass-2: a restore lost its token"
+    places = {
+        "status": rig.ok("api", "GET", "policy/v1/status"),
+        "doctor": rig.cli("doctor", "-o", "json").out,
+    }
+    return [name for name, told in places.items() if said in told]
+
+
+def test_where_the_newest_break_glass_account_is_lost_the_restore_says_how_to_seal_one(
+    rig: Rig,
+) -> None:
+    seal = ("break-glass", "seal", *WHY, "--yes", "--secret-file")
+    rig.ok(*seal, str(rig.home.parent / "one"))
+    archive = backup(rig)
+    rig.ok(*seal, str(rig.home.parent / "two"), "--replace")
+    rig.logged()
+    supervisor.stop(rig.home)
+
+    said = restored(rig, archive)
+
+    assert said["log"] == "continued", "what was ended since is known"
+    assert "pilotctl break-glass seal --replace --reason '…' --secret-file PATH" in said["next"]
+    assert any("no break-glass account can be used" in each for each in said["warnings"])
+    supervisor.start(rig.home, program=nursery.program("console.services.supervisor"))
+    released(rig, str(said["lock_id"]))
+    listed = rig.json("break-glass", "list")["items"]
+    assert {(each["slug"], each["state"]) for each in listed} == {
+        ("break-glass-1", "cut"), ("break-glass-2", "cut"),
+    }  # fmt: skip
+    assert break_glass_told(rig) == ["status", "doctor"]
+    rig.ok(*seal, str(rig.home.parent / "three"), "--replace")
+    assert break_glass_told(rig) == []
+
+
+def test_a_break_glass_account_that_the_backup_knows_stays_and_no_command_is_asked_for(
+    rig: Rig,
+) -> None:
+    rig.ok("break-glass", "seal", *WHY, "--yes", "--secret-file", str(rig.home.parent / "one"))
+    archive = backup(rig)
+    supervisor.stop(rig.home)
+    said = restored(rig, archive)
+    assert not [each for each in said["next"] if "break-glass" in each]
+    assert not [each for each in said["warnings"] if "break-glass" in each]
