@@ -88,10 +88,10 @@ def _backup(flags: argparse.Namespace, home: Path, output: Output) -> int:
             "--without-keys leaves them out"
         )
     target = Path(flags.file).expanduser().absolute()
-    made = take(
-        Home(home), target, by=getpass.getuser(), passphrase=_passphrase(flags.passphrase_file)
-    )
-    output.result(made, Backup)
+    passphrase = _passphrase(flags.passphrase_file)
+    look = f"look at {target}: a backup that is there is whole; else run the same again"
+    with changing(f"the backup to {target}", look):
+        output.result(take(Home(home), target, by=getpass.getuser(), passphrase=passphrase), Backup)
     return ExitCode.DONE
 
 
@@ -121,6 +121,14 @@ def _restore(
         _confirm(planned, context, stderr)
     with changing(f"the restore into {home}", "run the same restore again"):
         done = restore(home, order._replace(dry_run=False))
+        _tell(done, output, stderr)
+    return ExitCode.DONE
+
+
+def _tell(done: Restored, output: Output, stderr: Stderr) -> None:
+    """Print what a restore did, what is odd about it, and what its owner runs next."""
+    from console.model.backup import Restored  # noqa: PLC0415  # as above
+
     output.result(done, Restored)
     for warning in done.warnings:
         stderr.note(f"warning: {warning}")
@@ -137,7 +145,6 @@ def _restore(
     stderr.note(f"the gateway is locked ({done.lock_id}) until you release it; next, in order:")
     for command in done.next:
         stderr.note(f"  {command}")
-    return ExitCode.DONE
 
 
 def _confirm(planned: Restored, context: Context, stderr: Stderr) -> None:

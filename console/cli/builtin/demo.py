@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from console.cli.builtin.services import require_local
+from console.cli.execute import command_line
 from console.cli.parser import Parser, add_common, common_of, usage
-from console.errors import ExitCode
+from console.errors import ExitCode, PilotError
 
 if TYPE_CHECKING:
     from console.cli.context import Context
@@ -48,27 +49,49 @@ def run(argv: list[str], context: Context) -> int:
         if (there := personas.running()) is not None:
             token = personas.token(there, namespace.persona)
             return context.open_screen(there, namespace.theme, token)
-    # a short path: a Unix socket's address has room for some hundred bytes
-    with (
-        tempfile.TemporaryDirectory(
-            prefix=personas.FOLDER_PREFIX, ignore_cleanup_errors=True
-        ) as folder,
-        Demo(
-            Path(folder) / "home",
-            number=namespace.seed,
-            incident_after=INCIDENT_ON_SCREEN if on_screen else INCIDENT_IN_TOUR,
-            day=namespace.day,
-            say=stderr.note,
-        ) as demo,
-    ):
-        stderr.note(f"{demo.about()}; as another operator: pilotctl demo --as auditor-1")
-        if on_screen:
-            token = personas.token(demo.home, namespace.persona) if namespace.persona else ""
-            return context.open_screen(demo.home, namespace.theme, token)
-        from console.cli.builtin.tour import Tour, walk  # noqa: PLC0415  # as above
+    folder = ""
+    try:
+        # a short path: a Unix socket's address has room for some hundred bytes
+        with (
+            tempfile.TemporaryDirectory(
+                prefix=personas.FOLDER_PREFIX, ignore_cleanup_errors=True
+            ) as folder,
+            Demo(
+                Path(folder) / "home",
+                number=namespace.seed,
+                incident_after=INCIDENT_ON_SCREEN if on_screen else INCIDENT_IN_TOUR,
+                day=namespace.day,
+                say=stderr.note,
+            ) as demo,
+        ):
+            stderr.note(f"{demo.about()}; as another operator: pilotctl demo --as auditor-1")
+            if on_screen:
+                token = personas.token(demo.home, namespace.persona) if namespace.persona else ""
+                return context.open_screen(demo.home, namespace.theme, token)
+            from console.cli.builtin.tour import Tour, walk  # noqa: PLC0415  # as above
 
-        walk(Tour(demo.home, context.environ, output))
+            walk(Tour(demo.home, context.environ, output))
+    except KeyboardInterrupt:
+        if not folder:
+            raise
+        raise _interrupted(Path(folder)) from None
     return ExitCode.DONE
+
+
+def _interrupted(folder: Path) -> PilotError:
+    """Return what an interruption left of the demo: nothing, where it could be cleared away."""
+    if not folder.exists():
+        return PilotError(
+            "interrupted",
+            "interrupted: the demo was stopped, and nothing of it is left",
+            exit=ExitCode.INTERRUPTED,
+        )
+    return PilotError(
+        "interrupted",
+        f"interrupted: parts of the demo may still run, or lie in {folder}",
+        exit=ExitCode.UNVERIFIED,
+        hint=command_line(("down", "--home", str(folder / "home"))),
+    )
 
 
 def parser_of(_name: str = "demo") -> Parser:

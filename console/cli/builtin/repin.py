@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from console.cli.execute import command_line
+from console.cli.execute import changing, command_line
 from console.cli.parser import Parser, add_common, common_of
 from console.errors import ExitCode, PilotError
 
@@ -44,7 +44,9 @@ def run(argv: list[str], context: Context) -> int:
                 exit=ExitCode.NOT_CONFIRMED,
                 hint=command_line(context.argv, "--confirm", found.origin),
             )
-        output.result(session.run(session.engines.log_trust.repin()), LogSuccession)
+        look = "pilotctl log show (exit 11 while the old log is pinned)"
+        with changing(f"holding this console to {found.origin}", f"look with: {look}"):
+            output.result(session.run(session.engines.log_trust.repin()), LogSuccession)
         return ExitCode.DONE
     finally:
         session.close()

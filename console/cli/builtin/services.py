@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
+from console.cli.execute import changing, command_line
 from console.cli.parser import Parser, add_common, common_of
 from console.config.paths import local_home
 from console.errors import ExitCode, PilotError
@@ -46,13 +48,26 @@ def run(argv: list[str], context: Context) -> int:
     require_local()
     home = Path(namespace.home).expanduser().absolute() if namespace.home else None
     order = _Order(verb, home or local_home(context.environ), namespace)
-    return _do(order, common, output, context.stderr(common))
+    with _interruption(order):
+        return _do(order, common, output, context.stderr(common))
 
 
 class _Order(NamedTuple):
     verb: str
     home: Path
     flags: argparse.Namespace
+
+
+def _interruption(order: _Order) -> AbstractContextManager[None]:
+    """Say what an interruption leaves unknown: the pilot is a process of its own by then."""
+    look, back = (command_line((verb, "--home", str(order.home))) for verb in ("status", "down"))
+    if order.verb == "up":
+        what = f"the start of the pilot in {order.home}"
+        return changing(what, f"look with: {look}; stop it with: {back}")
+    if order.verb == "down":
+        what = f"the stop of the pilot in {order.home}"
+        return changing(what, f"look with: {look}; stop what still runs with: {back}")
+    return nullcontext()
 
 
 def require_local() -> None:
