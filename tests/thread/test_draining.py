@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -39,6 +43,10 @@ class Lab(BaseHTTPRequestHandler):
     may_go_on = threading.Event()
 
     def do_POST(self) -> None:
+        with suppress(BrokenPipeError):  # its caller may be cut off
+            self._stream()
+
+    def _stream(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.send_response(200)
         if not body.get("stream"):
@@ -153,6 +161,80 @@ def test_what_is_cut_at_the_end_of_the_time_was_no_refusal_and_is_in_the_log(rig
     (event,) = [each for each in rig.events() if each.action == "point.cut-calls"]
     facts = json.loads(event.body)["unmapped"]["facts"]
     assert facts == {"calls": [call["id"]], "partners": ["acme"]}
+
+
+def test_down_ends_in_the_stated_time_whatever_hangs(rig: Rig) -> None:
+    """Two streams whose upstream never ends, one of them unread, and half a request."""
+    credential, key = key_of(rig, granted(rig).id)
+    body = json.dumps({
+        "model": "aurora-1", "stream": True, "max_tokens": 4000,
+        "messages": [{"role": "user", "content": "go on"}],
+    })  # fmt: skip
+    place = httpx.URL(rig.points()[0])
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    half = "POST /v1/partners HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n{"
+    with (
+        socket.create_connection((place.host, place.port)) as read,
+        socket.create_connection((place.host, place.port)) as unread,
+        socket.socket(socket.AF_UNIX) as held,
+    ):
+        for each in (read, unread):
+            each.sendall((head + body).encode())
+        held.connect(str(rig.home / "run" / "policy.sock"))
+        held.sendall(half.encode())
+        rig.until(lambda: rig.json("point", "list")["items"][0]["in_flight"] == 2, what="both")
+        rig.ok("down", "--home", str(rig.home), "--drain", "1")
+        assert "point_stopped" in _rest(read)
+    took = _stopped_within(rig)
+    assert 1.0 <= took < 3.0, (rig.home / "logs" / "supervisor.log").read_text()
+    started(rig)
+    calls = rig.json("call", "list", "--code", "point_stopped")["items"]
+    mine = {each["id"] for each in calls if each["credential_id"] == credential}
+    assert len(mine) == 2
+    cut = [json.loads(each.body) for each in rig.events() if each.action == "point.cut-calls"]
+    assert mine in [set(each["unmapped"]["facts"]["calls"]) for each in cut]
+
+
+def test_the_order_to_stop_waits_for_no_reader_of_what_is_said(rig: Rig) -> None:
+    """The stated time begins with the order: nothing that only tells of it comes before."""
+    readable, writable = os.pipe()
+    os.set_blocking(writable, False)
+    with suppress(BlockingIOError):
+        while os.write(writable, b"x" * 65536):
+            pass
+    os.set_blocking(writable, True)
+    with subprocess.Popen(
+        [sys.executable, "-m", "console", "down", "--home", str(rig.home), "--drain", "1"],
+        stdout=subprocess.DEVNULL, stderr=writable, env=rig.env,
+    ) as down:  # fmt: skip
+        os.close(writable)
+        try:
+            rig.until(lambda: not supervisor.status(rig.home).running, what="it is down")
+        finally:
+            os.close(readable)
+            down.wait(60)
+    started(rig)
+
+
+def _rest(connection: socket.socket) -> str:
+    """Return all that still comes over a connection."""
+    connection.settimeout(60)
+    parts = []
+    while part := connection.recv(65536):
+        parts.append(part)
+    return b"".join(parts).decode()
+
+
+def _stopped_within(rig: Rig) -> float:
+    """Return the seconds from the order to stop until everything had, by the supervisor's log."""
+    lines = (rig.home / "logs" / "supervisor.log").read_text().splitlines()
+    told = max(at for at, line in enumerate(lines) if line.endswith("told to stop"))
+    ended = max(at for at, line in enumerate(lines) if line.endswith("Z stopped"))
+    begin, end = (datetime.fromisoformat(lines[at].split()[0]) for at in (told, ended))
+    return (end - begin).total_seconds()
 
 
 def begun(rig: Rig, *words: str) -> Any:

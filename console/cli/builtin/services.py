@@ -137,11 +137,11 @@ def _do(order: _Order, common: Common, output: Output, stderr: Stderr) -> int:
 
 
 def _stop(home: Path, drain: float | None, stderr: Stderr) -> None:
-    """Stop the pilot, saying first for how long calls in flight may go on."""
+    """Stop the pilot, saying for how long calls in flight may go on."""
     from console.services import supervisor  # noqa: PLC0415  # loaded by then
 
-    if supervisor.status(home).running:
-        known = supervisor.points(home)
+    def told(found: Status | None) -> None:
+        known = found.points if found is not None else None
         seconds = supervisor.drain_seconds(home) if drain is None else drain
         calls = "calls in flight (how many is unknown)"
         if known is not None:
@@ -150,7 +150,9 @@ def _stop(home: Path, drain: float | None, stderr: Stderr) -> None:
             stderr.note("stopping: no call is in flight")
         else:
             stderr.note(f"stopping: {calls} may go on for {seconds:g} s, new ones are refused")
-    if not supervisor.stop(home, drain):
+
+    # The order comes first: the stated time begins when it is typed, not once it was announced.
+    if not supervisor.stop(home, drain, told=told):
         stderr.note(f"nothing was running in {home}")
 
 

@@ -22,8 +22,8 @@ from console.model.text import now, rfc3339
 from console.programs import module_command, module_environment
 from console.services import settings
 from console.services.backup.swap import finish
-from console.services.client import Client
 from console.services.demo import personas
+from console.services.listening.sockets import refuse_long_path
 from console.services.settings import DataPlane, Home, Settings
 from console.services.supervisor.admins import refuse_without_admin
 from console.services.supervisor.child import PATIENCE, as_error
@@ -34,9 +34,13 @@ from console.services.supervisor.keeper import (
     control_socket,
     lock_file,
 )
-from console.services.supervisor.plan import Spec, processes, refuse_taken_ports
+from console.services.supervisor.plan import (
+    Spec,
+    points_of,
+    processes,
+    refuse_taken_ports,
+)
 from console.services.supervisor.report import Order, Reply, Status
-from console.services.web.sockets import refuse_long_path
 
 PROGRAM = module_command("console.services.supervisor")
 """The supervisor's own process; it takes `--home` and `--ready-fd`."""
@@ -96,11 +100,14 @@ def drain_seconds(home: Path) -> float:
         return float(DataPlane().drain_seconds)
 
 
-def stop(home: Path, drain: float | None = None) -> bool:
+def stop(
+    home: Path, drain: float | None = None, *, told: Callable[[Status | None], object] = bool
+) -> bool:
     """Stop the pilot; return False where nothing was running.
 
     Calls in flight may go on for `drain` seconds, or as long as the settings say; new ones are
-    refused meanwhile.
+    refused meanwhile. `told` is called once the order was given, before its end is waited for:
+    with what was running then, its points counted, or None where no supervisor answered.
     """
     place = Home(home.absolute())
     if not _was_started(place):
@@ -110,8 +117,10 @@ def stop(home: Path, drain: float | None = None) -> bool:
         pid = lock.holder()
         if not pid:
             return False
+        found: Status | None = None
         with suppress(PilotError):
-            _order(place, Order(do="stop", drain_seconds=drain), seconds=5.0)
+            found = _order(place, Order(do="stop", drain_seconds=drain), seconds=5.0)
+        told(found)
         drained = drain_seconds(home) if drain is None else drain
         if not _gone(lock, drained + 2 * PATIENCE + 3.0):
             # It hangs. Its children are tied to its life and end with it.
@@ -138,16 +147,7 @@ def status(home: Path) -> Status:
 
 def points(home: Path) -> list[Point] | None:
     """Ask gateway control for its points; None where it does not answer."""
-    gateway = Home(home.absolute()).socket("gateway")
-
-    async def ask() -> list[Point]:
-        async with Client(socket=gateway, timeout=2) as client:
-            return await client.get("/internal/v1/points", list[Point])
-
-    try:
-        return asyncio.run(ask())
-    except PilotError:
-        return None
+    return asyncio.run(points_of(Home(home.absolute()), seconds=2))
 
 
 def stop_one(home: Path, name: str) -> None:

@@ -14,15 +14,18 @@ from pathlib import Path
 import msgspec
 
 from console.errors import ExitCode, PilotError
+from console.model.enforcement import Point
 from console.model.number import whole_number
 from console.services.settings import Home
 from console.services.supervisor.child import MOST_STILLBIRTHS, Child
 from console.services.supervisor.logs import BoundedLog
-from console.services.supervisor.plan import Spec
+from console.services.supervisor.plan import Spec, points_of
 from console.services.supervisor.report import Order, Reply, Status
 
 START_SECONDS = 30.0
 """How long all processes together may take until they serve."""
+COUNT_SECONDS = 0.5
+"""How long an order to stop waits for gateway control to count the calls in flight."""
 
 
 def control_socket(home: Home) -> Path:
@@ -115,6 +118,7 @@ class Keeper:
                 self._say("ready")
                 ready(self.status())
             await self._ended.wait()
+            self._say("told to stop")
         finally:
             await self._stop_all()
             server.close()
@@ -183,12 +187,15 @@ class Keeper:
                 self._ended.set()
 
     async def _answer(self, order: Order) -> Reply:
+        points: list[Point] | None = None
         try:
             if order.do in {"stop_one", "start_one"}:
                 await self._obey(order)
+            elif order.do == "stop":
+                points = await points_of(self._home, seconds=COUNT_SECONDS)
         except PilotError as error:
             return Reply(error=msgspec.convert(error.as_json()["error"], dict[str, object]))
-        return Reply(status=self.status())
+        return Reply(status=msgspec.structs.replace(self.status(), points=points))
 
     async def _obey(self, order: Order) -> None:
         child = self._children.get(order.name)

@@ -15,8 +15,8 @@ import aiohttp
 from console.errors import PilotError
 from console.model.enforcement import Point, PointState
 from console.services.client import Client
-from console.services.settings import Settings
-from console.services.web.sockets import port_in_use
+from console.services.listening.sockets import port_in_use
+from console.services.settings import Home, Settings
 
 
 class Spec(NamedTuple):
@@ -83,6 +83,15 @@ def answering(path: Path) -> Callable[[], Awaitable[bool]]:
             await client.close()
 
     return serves
+
+
+async def points_of(home: Home, *, seconds: float) -> list[Point] | None:
+    """Return the points as gateway control has them; None where it does not answer in time."""
+    try:
+        async with Client(socket=home.socket("gateway"), timeout=seconds) as client:
+            return await client.get("/internal/v1/points", list[Point])
+    except PilotError:
+        return None
 
 
 def _serving(gateway: Path, name: str) -> Callable[[], Awaitable[bool]]:

@@ -32,6 +32,7 @@ from console.services import listening, tls
 from console.services.background import BackgroundTasks
 from console.services.failures import FailureLog
 from console.services.listening import Acceptor, Bounds, Connections, Listener, Peer
+from console.services.listening.sockets import peer_uid, tcp_listener, uid_of, unix_listener
 from console.services.operators.roster import Identities
 from console.services.settings import Listen
 from console.services.store import Store, idempotency, outbox
@@ -47,7 +48,6 @@ from console.services.web.answers import (
 from console.services.web.ask import Answer, Ask
 from console.services.web.authority import Authority, Claim
 from console.services.web.decode import loosely, strictly
-from console.services.web.sockets import peer_uid, tcp_listener, uid_of, unix_listener
 
 Handler: TypeAlias = Callable[[Connection, Ask], Any]
 AsyncHandler: TypeAlias = Callable[[Ask], Awaitable[Any]]
@@ -243,7 +243,7 @@ class Web:
         claim = self._authority.claim(route, peer_uid(request), asked.bearer(request))
         operator = claim.caller.operator
         listening.mark_known(request, operator.name)
-        with self._authority.receiving(claim):
+        with self._until_stopped(), self._authority.receiving(claim):
             raw = await asked.body(request, MOST_BYTES)
         query, validate_only = asked.query(request, route)
         ask = Ask(
@@ -352,7 +352,8 @@ class Web:
         uid = peer_uid(request)
         if uid is None or uid != os.geteuid():
             raise refusal("not-an-operator", "this path is for the pilot's own processes")
-        raw = await asked.body(request, MOST_INTERNAL_BYTES)
+        with self._until_stopped():
+            raw = await asked.body(request, MOST_INTERNAL_BYTES)
         ask = Ask(
             service=self.service,
             route=None,

@@ -337,3 +337,10 @@ def test_status_is_json_that_a_script_can_read(home: Path) -> None:
     told = json.loads(msgspec.json.encode(up(home)))
     assert told["running"] is True
     assert {each["name"] for each in told["processes"]} == {"policy", "gateway"}
+
+
+def test_stopping_a_pilot_loads_no_database_library() -> None:
+    """What stops the services is on the way of whoever types `down`: it begins at once."""
+    code = "import sys; import console.services.supervisor; print('sqlalchemy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
