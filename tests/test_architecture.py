@@ -15,7 +15,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
@@ -113,23 +112,28 @@ def part(path: str) -> str:
     return path.split("/", maxsplit=1)[0].removesuffix(".py")
 
 
-@cache
-def imports() -> list[Import]:
-    return list(_read_imports())
+@pytest.fixture(scope="module")
+def trees() -> dict[str, ast.Module]:
+    """Return each file's syntax, parsed once for all rules and let go with the last of them."""
+    return {here(path): ast.parse(path.read_text()) for path in files()}
 
 
-def _read_imports() -> Iterator[Import]:
-    for path in files():
-        tree = ast.parse(path.read_text())
+@pytest.fixture(scope="module")
+def imports(trees: dict[str, ast.Module]) -> list[Import]:
+    return list(_read_imports(trees))
+
+
+def _read_imports(trees: dict[str, ast.Module]) -> Iterator[Import]:
+    for name, tree in trees.items():
         for node, lazy in walk(tree, lazy=False):
             if isinstance(node, ast.Import):
                 for alias in node.names:
-                    yield Import(alias.name, here(path), node.lineno, lazy)
+                    yield Import(alias.name, name, node.lineno, lazy)
             elif isinstance(node, ast.ImportFrom):
-                assert node.level == 0, f"{here(path)}:{node.lineno} imports relatively"
+                assert node.level == 0, f"{name}:{node.lineno} imports relatively"
                 module = node.module or ""
                 for alias in node.names:
-                    yield Import(f"{module}.{alias.name}", here(path), node.lineno, lazy)
+                    yield Import(f"{module}.{alias.name}", name, node.lineno, lazy)
 
 
 def walk(node: ast.AST, *, lazy: bool) -> Iterator[tuple[ast.AST, bool]]:
@@ -142,9 +146,9 @@ def walk(node: ast.AST, *, lazy: bool) -> Iterator[tuple[ast.AST, bool]]:
         yield from walk(child, lazy=waits)
 
 
-def test_imports_follow_the_arrows():
+def test_imports_follow_the_arrows(imports):
     wrong = []
-    for each in imports():
+    for each in imports:
         top, _, rest = each.module.partition(".")
         if top != "console" or rest.split(".")[0] in {"", "__version__"}:
             continue
@@ -160,13 +164,13 @@ def test_the_diagram_has_no_circle_and_names_every_part():
     assert parts <= set(order)
 
 
-def test_the_fronts_do_not_know_each_other_and_the_services_know_neither():
+def test_the_fronts_do_not_know_each_other_and_the_services_know_neither(imports):
     assert not {"cli", "tui"} & (RULES["services"] | RULES["operations"] | RULES["session"])
     assert "tui" not in RULES["cli"]
     assert "cli" not in RULES["tui"]
     early = [
         f"console/{each.file}:{each.line}"
-        for each in imports()
+        for each in imports
         if each.module.startswith(("console.services", "console.cli.tour"))
         and part(each.file) != "services"
         and each.file != "cli/tour.py"
@@ -175,9 +179,9 @@ def test_the_fronts_do_not_know_each_other_and_the_services_know_neither():
     assert not early, "only `up`, `demo` and its tour may, when they run:\n" + "\n".join(early)
 
 
-def test_each_library_is_imported_in_its_own_place():
+def test_each_library_is_imported_in_its_own_place(imports):
     wrong = []
-    for each in imports():
+    for each in imports:
         top = each.module.split(".")[0]
         if top in {"console", *sys.stdlib_module_names}:
             continue
@@ -186,12 +190,11 @@ def test_each_library_is_imported_in_its_own_place():
     assert not wrong, "\n".join(wrong)
 
 
-def test_standard_streams_have_single_writers():
+def test_standard_streams_have_single_writers(trees):
     wrong = []
-    for path in files():
-        if here(path) in STREAMS:
+    for name, tree in trees.items():
+        if name in STREAMS:
             continue
-        tree = ast.parse(path.read_text())
         asked = {
             id(node.value)
             for node in ast.walk(tree)
@@ -215,7 +218,7 @@ def test_standard_streams_have_single_writers():
                 and text.startswith(("print(", "os.write(1", "os.write(2"))
             )
             if writes:
-                wrong.append(f"console/{here(path)}:{node.lineno} {text[:60]}")
+                wrong.append(f"console/{name}:{node.lineno} {text[:60]}")
     assert not wrong, "\n".join(wrong)
 
 
@@ -224,10 +227,10 @@ def test_modules_are_named_for_what_they_hold():
     assert not named & BANNED
 
 
-def test_a_moment_always_has_a_zone():
+def test_a_moment_always_has_a_zone(trees):
     wrong = []
-    for path in files():
-        for node in ast.walk(ast.parse(path.read_text())):
+    for name, tree in trees.items():
+        for node in ast.walk(tree):
             if not isinstance(node, ast.Call):
                 continue
             called = ast.unparse(node.func)
@@ -238,7 +241,7 @@ def test_a_moment_always_has_a_zone():
                 and len(node.args) + len(node.keywords) < 2
             )
             if naive or zoneless or at:
-                wrong.append(f"console/{here(path)}:{node.lineno} {ast.unparse(node)}")
+                wrong.append(f"console/{name}:{node.lineno} {ast.unparse(node)}")
     assert not wrong, "\n".join(wrong)
 
 
@@ -261,11 +264,10 @@ STARTS = (
 )  # fmt: skip
 
 
-def test_processes_are_started_in_known_places_and_never_from_the_working_directory():
+def test_processes_are_started_in_known_places_and_never_from_the_working_directory(trees):
     wrong = []
-    for path in files():
-        name = here(path)
-        for node in ast.walk(ast.parse(path.read_text())):
+    for name, tree in trees.items():
+        for node in ast.walk(tree):
             if isinstance(node, ast.Call) and name not in SPAWNS:
                 called = ast.unparse(node.func)
                 if any(start in f"{called}(" for start in STARTS):
