@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import openai
 import pytest
 from cryptography import x509
 
@@ -19,6 +18,7 @@ from console.services import supervisor, tls
 from console.services.settings import load, prepare
 from console.session import Session
 from tests import nursery
+from tests.sdks import openai
 from tests.services.certificates import certify
 from tests.thread import pilot_rig
 from tests.thread.pilot_rig import Rig, short_folder

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import anthropic
-import openai
 import pytest
 
+from tests.sdks import anthropic, openai
 from tests.thread.pilot_rig import Rig, assessed, granted, programme, running, short_folder, vetted
 
 ASK: Any = [{"role": "user", "content": "12 words"}]

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import anthropic
-import openai
 import pytest
 
 from console.model.grant import GrantedCapability, Lapse
+from tests.sdks import anthropic, openai
 from tests.services.gateway.conftest import Lab
 from tests.services.gateway.rig import Rig, projection
 

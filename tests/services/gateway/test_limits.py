@@ -12,12 +12,11 @@ from contextlib import closing
 from typing import Any
 from urllib.parse import urlsplit
 
-import anthropic
-import openai
 import pytest
 
 from console.model.grant import GrantedCapability, GrantProjection
 from console.model.limits import Limits, Period
+from tests.sdks import anthropic, openai
 from tests.services.gateway.rig import Rig, projection
 
 PATIENT_SECONDS = 60.0

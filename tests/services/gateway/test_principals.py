@@ -6,9 +6,7 @@ import threading
 from datetime import UTC, datetime
 from typing import Any
 
-import anthropic
 import msgspec
-import openai
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +19,7 @@ from console.services.gateway.exchange import KeyFact, LockFact, State
 from console.services.gateway.snapshot import Snapshot
 from console.services.home import Home
 from console.services.principals import hash_of, salt_of
+from tests.sdks import anthropic, openai
 from tests.services.gateway.conftest import Lab
 from tests.services.gateway.rig import RefusedError, Rig, projection
 from tests.services.gateway.test_gateway_sdks import ASK, anthropic_at, openai_at

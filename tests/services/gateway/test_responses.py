@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-import openai
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from console.services.gateway.point import responses
+from tests.sdks import openai
 from tests.services.gateway.conftest import Lab
 from tests.services.gateway.rig import Rig, projection
 from tests.services.gateway.test_gateway_sdks import openai_at
@@ -89,14 +89,14 @@ def test_an_upstream_of_its_own_is_called_with_its_own_ids(
 
 @pytest.mark.parametrize(
     ("how", "error"),
-    [("html", openai.InternalServerError), ("wrong-shape", openai.InternalServerError),
-     ("failed", openai.InternalServerError), ("429", openai.RateLimitError),
-     ("400", openai.BadRequestError)],
+    [("html", "InternalServerError"), ("wrong-shape", "InternalServerError"),
+     ("failed", "InternalServerError"), ("429", "RateLimitError"), ("400", "BadRequestError")],
 )  # fmt: skip
 def test_an_upstream_that_fails_is_a_typed_error(
-    gateway: Rig, key: str, how: str, error: type[openai.APIStatusError]
+    gateway: Rig, key: str, how: str, error: str
 ) -> None:
-    with openai_at(gateway, key).with_options(max_retries=0) as client, pytest.raises(error):
+    typed = getattr(openai, error)
+    with openai_at(gateway, key).with_options(max_retries=0) as client, pytest.raises(typed):
         client.responses.create(model="lab-1", input=ASK, prompt_cache_key=how)
 
 

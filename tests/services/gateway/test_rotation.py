@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import openai
 import pytest
 
 from console.services.gateway.decide import Asked, Moment, decide
@@ -21,6 +20,7 @@ from console.services.gateway.exchange import (
     TombstoneFact,
 )
 from console.services.gateway.snapshot import Snapshot
+from tests.sdks import openai
 from tests.services.gateway.rig import RefusedError, Rig, projection
 from tests.services.gateway.test_kill_switch import post
 

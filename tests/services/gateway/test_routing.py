@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import anthropic
-import openai
 import pytest
 
 from console.services.gateway.point.routing import Routing
 from console.services.gateway.point.upstream import UpstreamSpec
+from tests.sdks import anthropic, openai
 from tests.services.gateway.dataplane import key_for_all_routes
 from tests.services.gateway.rig import Rig
 

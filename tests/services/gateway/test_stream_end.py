@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import anthropic
-import openai
 import pytest
 
+from tests.sdks import anthropic, openai
 from tests.services.gateway.conftest import Lab
 from tests.services.gateway.dataplane import (
     DONE,

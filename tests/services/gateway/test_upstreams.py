@@ -8,11 +8,10 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
-import anthropic
-import openai
 import pytest
 
 from console.model.grant import GrantedCapability
+from tests.sdks import anthropic, openai
 from tests.services.gateway.conftest import Lab
 from tests.services.gateway.rig import Rig, projection
 
