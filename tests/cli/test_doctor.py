@@ -14,7 +14,7 @@ def found(ended):
 
 
 def test_it_names_theme_colours_display_characters_and_clipboard(rig):
-    said = found(rig.process("doctor", "-o", "json", TERM="tmux-256color", TMUX="x,1,0"))
+    said = found(rig("doctor", "-o", "json", TERM="tmux-256color", TMUX="x,1,0"))
     assert said["theme"] == [("ok", "dark")]
     assert said["display"] == [("ok", "only cells that changed are sent")]
     assert said["colours"] == [("ok", "256 or more colours (TERM=tmux-256color)")]
@@ -24,7 +24,7 @@ def test_it_names_theme_colours_display_characters_and_clipboard(rig):
 
 
 def test_stock_drawing_is_told_with_its_reason(rig):
-    said = found(rig.process("doctor", "-o", "json", PILOTCTL_STOCK_DISPLAY="1"))
+    said = found(rig("doctor", "-o", "json", PILOTCTL_STOCK_DISPLAY="1"))
     ((state, words),) = said["display"]
     assert state == "note"
     assert "stock drawing" in words
@@ -43,7 +43,7 @@ def test_stock_drawing_is_told_with_its_reason(rig):
     ],
 )
 def test_it_says_why_the_screen_is_not_what_one_expects(rig, environ, check, words):
-    said = found(rig.process("doctor", "-o", "json", **{"TERM": "xterm-256color", **environ}))
+    said = found(rig("doctor", "-o", "json", **{"TERM": "xterm-256color", **environ}))
     assert words in said[check][0][1]
 
 
@@ -52,7 +52,7 @@ def test_a_theme_file_with_a_fault_is_named_by_file_key_and_nearest(rig, tmp_pat
     folder.mkdir(parents=True)
     (folder / "mine.toml").write_text('schema = 1\nname = "mine"\n[tokens]\ncritcal = "bold"\n')
     environ = {"XDG_DATA_HOME": str(tmp_path)}
-    said = found(rig.process("doctor", "-o", "json", TERM="xterm-256color", **environ))
+    said = found(rig("doctor", "-o", "json", TERM="xterm-256color", **environ))
     assert (
         "note",
         f"mine.toml: tokens.critcal: no such token; nearest: critical (in {folder})",
@@ -65,7 +65,7 @@ def test_own_keys_are_counted_and_what_cannot_be_had_is_named_by_its_line(rig, t
         '[console.aliases]\nal = "alerts state=new"\n'
         '[console.hotkeys]\n"f5" = "al"\n"q" = "alrets"\n'
     )
-    said = found(rig.process("doctor", "--config", str(file), "-o", "json", TERM="xterm-256color"))
+    said = found(rig("doctor", "--config", str(file), "-o", "json", TERM="xterm-256color"))
     assert said["own keys"] == [
         ("ok", "1 aliases, 1 hotkeys"),
         (
@@ -84,7 +84,7 @@ def test_what_the_services_say_of_themselves_is_told_pages_that_do_not_arrive_to
         "service": "audit", "version": "1", "as_of": "2026-03-01T12:00:00Z", "healthy": False,
         "operator": {"name": "root", "uid": 0, "roles": ["admin"]}, "notes": [note],
     })  # fmt: skip
-    said = found(rig.process("doctor", "-o", "json"))
+    said = found(rig("doctor", "-o", "json"))
     assert ("note", note) in said["audit"]
 
 
@@ -99,7 +99,7 @@ def test_a_grant_whose_scope_stands_open_is_named_with_its_renewal(rig):
     page = {"as_of": "2026-03-01T12:00:00Z", "source": "policy", "partial": False, "warnings": []}
     rig.api.on("GET /v1/grants", {**page, "items": [grant]})
     rig.api.on("GET /v1/partners", {**page, "items": []})
-    ((state, words),) = found(rig.process("doctor", "-o", "json"))["grant scope"]
+    ((state, words),) = found(rig("doctor", "-o", "json"))["grant scope"]
     assert state == "note"
     assert words == (
         "grt_01J9ZK00000000000000000000 of acme, tier 2: it names no principals, so that any "

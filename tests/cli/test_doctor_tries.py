@@ -50,7 +50,7 @@ def run(rig, environ, ca_file, *words):
     config = Path(rig.environ["HOME"]) / "config.toml"
     config.write_text(f"[profiles.lab]\nca_file = {str(ca_file)!r}\n")
     told = {**environ, "PILOTCTL_CONFIG": str(config), "PILOTCTL_PROFILE": "lab"}
-    return rig.process(*words, **told)
+    return rig(*words, **told)
 
 
 def test_all_that_is_named_is_tried_and_found_good(rig, serve):
@@ -136,14 +136,14 @@ def test_no_token_and_a_caller_without_a_role_are_bad(rig, serve):
 def test_a_user_who_is_no_operator_is_bad(rig, tmp_path):
     detail = "the user nobody is no operator of this pilot"
     rig.api.problem("GET /v1/status", "not-an-operator", 401, detail)
-    ended = rig.process("doctor", "-o", "json")
+    ended = rig("doctor", "-o", "json")
     assert ended.exit == 1
     assert found(ended)["policy"] == [("bad", detail)]
 
 
 def test_an_address_of_another_api_is_told(rig):
     rig.api.on("GET /v1/status", {**STATUS, "service": "audit"})
-    said = found(rig.process("doctor", "-o", "json"))
+    said = found(rig("doctor", "-o", "json"))
     assert said["policy"][0][0] == "bad"
     assert "is the audit API" in said["policy"][0][1]
     assert said["audit"][0][0] == "ok"
@@ -153,6 +153,6 @@ def test_the_folder_of_a_token_command_counts_as_the_profile_does(rig, tmp_path)
     config = tmp_path / "shared.toml"
     config.write_text("[profiles.lab]\ntoken = {source = 'command', argv = ['get-token']}\n")
     config.chmod(0o666)
-    ended = rig.process("doctor", "--config", str(config), "--profile", "lab", "-o", "json")
+    ended = rig("doctor", "--config", str(config), "--profile", "lab", "-o", "json")
     assert ended.exit == 1
     assert "can be written by others" in found(ended)["profile"][0][1]
