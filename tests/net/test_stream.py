@@ -65,7 +65,7 @@ def answering(answers: Sequence[Callable[[str], bytes]]) -> Iterator[tuple[Apis,
 def endless(line: socket.socket, piece: bytes) -> int:
     """Send `piece` for as long as somebody reads; return how many bytes were taken."""
     sent = 0
-    line.settimeout(20)
+    line.settimeout(60)
     try:
         while sent < 400_000_000:
             line.sendall(piece)

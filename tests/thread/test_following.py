@@ -59,7 +59,7 @@ class Follower:
     def __exit__(self, *_: object) -> None:
         self.process.kill()
         self.process.wait()
-        self._thread.join(10)
+        self._thread.join(60)
         assert self.process.stdout is not None
         self.process.stdout.close()
 
@@ -76,7 +76,7 @@ def killed(rig: Rig) -> None:
     """Kill audit, and wait until another serves."""
     before = rig.pid("audit")
     os.kill(before, signal.SIGKILL)
-    rig.until(lambda: rig.pid("audit") not in {0, before} and rig.all_running(), 30)
+    rig.until(lambda: rig.pid("audit") not in {0, before} and rig.all_running())
 
 
 def test_a_tail_shows_each_event_once_proven_and_goes_on_after_an_outage(rig: Rig) -> None:

@@ -42,7 +42,7 @@ class Hands:
 
     def agree(self, verb: str) -> None:
         """Wait until the verb can be chosen, choose it, and press it."""
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while f"[ {verb} ]" not in self.screen.text:
             assert time.monotonic() < end, self.screen.text
             if f"{verb}:" not in self.screen.text:

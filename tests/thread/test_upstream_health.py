@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests import nursery
 from tests.thread.pilot_rig import Rig, granted, key_of, programme, running, short_folder
 from tests.thread.screen import Screen
 
@@ -55,7 +56,9 @@ def lab() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def rig(lab: str) -> Iterator[Rig]:
-    with short_folder() as folder:
+    with pytest.MonkeyPatch.context() as patch, short_folder() as folder:
+        stale = {"console.services.gateway.decide:STALE_SECONDS": 3.0}
+        patch.setenv(nursery.SETS, json.dumps(stale))
         home = folder / "home"
         (home / "keys").mkdir(parents=True)
         home.chmod(0o711)
