@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,6 +60,22 @@ def _updated(text: str, outputs: Iterator[str]) -> str:
         return f"```console\n{rewritten(commands(found[1]), outputs)}\n```"
 
     return re.sub(r"^```console\n(.*?)^```$", block, text, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_a_command_of_a_session_ends_and_prints_as_one_that_was_started(tmp_path: Path) -> None:
+    forked = program(tmp_path / "bin")
+    env = environment(forked.parent, tmp_path / "home")
+    for words in (["--version"], ["grant", "no-such-verb"], ["partner", "list"]):
+        ended = [
+            subprocess.run(
+                [*command, *words], env=env, cwd=tmp_path, stdin=subprocess.DEVNULL,
+                capture_output=True, text=True, check=False,
+            )
+            for command in ([forked], [sys.executable, "-m", "console"])
+        ]  # fmt: skip
+        assert ended[0].returncode == ended[1].returncode, words
+        assert shape(ended[0].stdout) == shape(ended[1].stdout)
+        assert shape(ended[0].stderr) == shape(ended[1].stderr)
 
 
 def test_the_readme_lists_the_exit_codes_that_a_script_can_meet() -> None:
