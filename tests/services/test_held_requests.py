@@ -156,7 +156,7 @@ def let_in(rig: Rig, what: str, ask: Callable[[str], list[T | None]]) -> tuple[s
         if len(found) == len(asked):
             return name, found
         assert ends, f"{what}: refused at its headers"
-        assert lifetime < timedelta(seconds=20), "refused at its headers while its token lives"
+        assert lifetime < timedelta(seconds=60), "refused at its headers while its token lives"
         lifetime *= 2
 
 
@@ -165,7 +165,7 @@ def traces_of(rig: Rig, name: str) -> list[str]:
     found = []
     for service in ("policy", "gateway", "audit"):
         store = f"file:{rig.home / service}.db?mode=ro"
-        with closing(sqlite3.connect(store, uri=True, timeout=10)) as conn:
+        with closing(sqlite3.connect(store, uri=True, timeout=60)) as conn:
             query = "SELECT route FROM idempotency WHERE operator = ?"
             found += [f"{service}: {row[0]}" for row in conn.execute(query, (name,))]
     return found

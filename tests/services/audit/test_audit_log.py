@@ -140,7 +140,7 @@ def test_the_log_is_served_in_the_c2sp_layout_and_signed_anew_while_idle() -> No
         async def again() -> bool:
             return (await rig.get("/v1/log/head"))["checkpointed_at"] > first
 
-        await until(again, 4.0)
+        await until(again)
 
     with short_folder() as home:
         asyncio.run(in_rig(home, check))

@@ -423,13 +423,13 @@ def test_a_service_killed_while_it_pages_neither_loses_a_page_nor_counts_twice()
                     done = (await rig.get("/v1/deliveries", state="delivered"))["items"]
                     return len(done) == 5
 
-                await until(all_taken, 20.0)
+                await until(all_taken)
                 alerts = await rig.alerts()
 
                 async def whole() -> bool:
                     return [each["count"] for each in await rig.alerts()] == [800] * 5
 
-                await until(whole, 20.0)
+                await until(whole)
                 assert len(alerts) == 5
                 assert len(set(receiver.ids)) == 5, "again is again under the same id"
                 process.terminate()

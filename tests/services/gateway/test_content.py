@@ -161,7 +161,7 @@ def test_content_goes_by_the_clock_while_everything_runs(gateway: Rig) -> None:
     with store:
         store.execute("UPDATE contents SET expires_at = ? WHERE call = ?", (due, call))
     store.close()
-    gateway.wait(lambda: sealed[:64] not in files(gateway), "no copy is left in any file", 20)
+    gateway.wait(lambda: sealed[:64] not in files(gateway), "no copy is left in any file")
     told = read(gateway, call)
     assert (told["state"], told["answer"]) == ("expired", None)
     noted = [e["unmapped"] for e in gateway.outbox() if e["unmapped"]["action"] == "content.expire"]

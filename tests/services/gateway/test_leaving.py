@@ -93,9 +93,8 @@ def test_a_point_told_to_stop_lets_calls_end_begins_none_and_gives_its_lease_bac
     assert answer.read().endswith(b"data: [DONE]\n\n"), "the call in flight came to its end"
     conn.close()
     stopping.join()
-    began = time.monotonic()
+    assert state_of(pair, "gw-2") != "serving", "its lease was given back"
     receipt = pair.receipt(pair.revoke("credential", credential)["id"])
-    assert time.monotonic() - began < 2.0, "no receipt waits for a lease that was given back"
     states = {p["point"]: (p["state"], p["method"]) for p in receipt["points"]}
     assert states == {"gw-1": ("refused", "probe"), "gw-2": ("lapsed", "lease")}
     whole(pair)

@@ -262,7 +262,7 @@ def test_many_streams_at_once_keep_their_own_answers(gateway: Rig, key: str) -> 
     for each in threads:
         each.start()
     for each in threads:
-        each.join(30)
+        each.join(60)
     assert got == {n: n for n in range(3, 11)}
 
 

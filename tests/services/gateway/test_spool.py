@@ -97,8 +97,9 @@ def test_a_stream_is_on_disk_before_its_first_byte_and_a_lone_beginning_soon(
         await spool.begin_now(record())
         assert len(rows(path, "running")) == 1
         spool.begin(record())
-        await asyncio.sleep(0.2)
-        assert len(rows(path, "running")) == 2
+        async with asyncio.timeout(60):
+            while len(rows(path, "running")) < 2:  # noqa: ASYNC110 - another thread writes it
+                await asyncio.sleep(0.01)
 
     with_spool(path, work)
 

@@ -169,7 +169,7 @@ def test_of_a_cut_and_a_write_that_wait_together_the_first_decides(home: Path) -
 
             def hold(_conn: Connection) -> None:
                 inside.set()
-                gate.wait(20)
+                gate.wait(60)
 
             held = asyncio.create_task(rig.store.write(hold))
             await asyncio.to_thread(inside.wait, 20)
@@ -288,11 +288,11 @@ def test_a_stream_ends_at_the_end_of_its_token(home: Path, monkeypatch: pytest.M
 async def ended(answer: aiohttp.ClientResponse) -> None:
     """Wait until a stream has ended: in the middle, so that nobody takes it for its end."""
     with pytest.raises(aiohttp.ClientPayloadError):
-        await asyncio.wait_for(answer.content.read(), 20)
+        await asyncio.wait_for(answer.content.read(), 60)
 
 
 async def until(look: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not look():  # noqa: ASYNC110 - another thread makes it true
             await asyncio.sleep(0.005)
 

@@ -46,7 +46,7 @@ def play(
     asyncio.run(run())
 
 
-async def until(true: Callable[[], Any], seconds: float = 20.0) -> Any:
+async def until(true: Callable[[], Any], seconds: float = 60.0) -> Any:
     async with asyncio.timeout(seconds):
         while not (found := true()):  # noqa: ASYNC110 - what is waited for sets no event
             await asyncio.sleep(0.01)
@@ -61,7 +61,7 @@ class Line(NamedTuple):
 
     async def rest(self) -> bytes:
         """Return all that comes until the other side ends it."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             with suppress(ConnectionError):
                 return await self.reader.read()
             return b""
@@ -157,7 +157,7 @@ def test_who_waits_for_100_continue_is_told_to_go_on(home: Path) -> None:
         body = b'{"slug":"acme","name":"Acme","sponsor":"root","reason":"asked"}'
         head = HEAD + JSON + b"Expect: 100-continue\r\nConnection: close\r\n"
         held = await line(up, head + b"Content-Length: %d\r\n\r\n" % len(body))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert await held.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         held.writer.write(body)
         assert (await held.rest()).startswith(b"HTTP/1.1 201")
@@ -433,7 +433,7 @@ def test_a_lack_of_files_is_outlived_and_an_operator_gets_through_it(home: Path)
             loop = asyncio.get_running_loop()
             await loop.sock_connect(ready, str(up.read.home.socket("policy")))
             await loop.sock_sendall(ready, b"GET /healthz HTTP/1.0\r\n\r\n")
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 assert (await loop.sock_recv(ready, 100)).startswith(b"HTTP/1.0 200")
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -467,7 +467,7 @@ def test_a_task_that_fails_is_told_and_begins_again() -> None:
             await asyncio.Event().wait()
 
         tasks.add("turning", fails)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await goes_on.wait()
         assert tasks.notes() == ["turning failed (it ended), 2 times: it is tried again"]
         await tasks.stop()
