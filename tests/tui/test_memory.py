@@ -130,7 +130,8 @@ def test_a_console_that_is_used_all_day_keeps_few_places_and_the_rows_of_fewer(t
         assert app.table.current.id == kept[1]
         first = app.places[0]
         for number in range(MAX_PLACES + 10):
-            await hands.command(("locks state=active", "keys state=issued")[number % 2])
+            app.run_command(("locks state=active", "keys state=issued")[number % 2])
+        await hands.until(lambda: app.place.heard is not None)
         assert len(app.places) == MAX_PLACES
         assert app.places[0] is first
 
