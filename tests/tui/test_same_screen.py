@@ -36,7 +36,7 @@ KEYS = {
     "keys": ":keys\r", "partners": ":partners\r", "now": ":now\r", "command": ":gr",
     "back": "\x1b[1;3D", "redraw": "\x0c",
 }  # fmt: skip
-AGREE_SECONDS = 12.0
+AGREE_SECONDS = 60.0
 """Both read the pilot and tick at moments of their own: they have so long to agree."""
 
 

@@ -108,7 +108,7 @@ def _used_for(rig: Rig, minutes: int) -> list[int]:
             memory = _minutes(terminal, minutes)
         finally:
             over.set()
-            caller.join(30)
+            caller.join(60)
         print("\nMB a minute:", " ".join(f"{each / MB:.1f}" for each in memory))
         assert terminal.alive()
         terminal.keys(":q\r")

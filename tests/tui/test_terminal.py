@@ -1,5 +1,6 @@
 """The console in a real pseudo-terminal: how it starts, draws, is interrupted and ends."""
 
+import json
 import os
 import signal
 import stat
@@ -9,7 +10,10 @@ import pytest
 from terminal import Terminal
 
 from console.tui import crash
+from tests.nursery import SETS
 
+PATIENT = {SETS: json.dumps({"console.tui.lifeline:BACKSTOP_SECONDS": 60})}
+"""A busy machine is given time to end well."""
 RESTORED = b"\x1b[?1049l"
 
 
@@ -43,7 +47,7 @@ def test_a_revoke_by_keys_alone(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_ends_it_cleanly(tmp_path, number):
-    with Terminal(tmp_path) as screen:
+    with Terminal(tmp_path, environ=PATIENT) as screen:
         screen.see("CRIT")
         screen.signal(number)
         assert screen.wait() == 128 + number
@@ -51,7 +55,7 @@ def test_a_signal_ends_it_cleanly(tmp_path, number):
 
 
 def test_a_write_without_its_answer_is_told_as_unknown_at_the_end(tmp_path):
-    with Terminal(tmp_path, pilot={"stall_writes": 30.0}) as screen:
+    with Terminal(tmp_path, pilot={"stall_writes": 300.0}, environ=PATIENT) as screen:
         screen.see("CRIT", "gw ok").keys("L").see("What ends")
         screen.keys("why\t\t").see("[ lock ]").keys("\r").see("sent, being followed")
         screen.signal(signal.SIGTERM)
