@@ -79,10 +79,11 @@ class Session:
         idempotency_key: str = "",
         on_report: Callable[[Report], None] | None = None,
         awaited_api: str = "",
+        is_given_up: Callable[[], bool] = lambda: False,
     ) -> Drive:
         """Return what one run of a flow needs; `seconds` from now is its deadline.
 
-        `awaited_api` is waited for where it is just starting again.
+        `awaited_api` is waited for where it is just starting again, until `is_given_up`.
         """
         return Drive(
             self.apis,
@@ -92,6 +93,7 @@ class Session:
             on_exchange=self._on_exchange,
             permit=self._permit,
             awaited_api=awaited_api,
+            is_given_up=is_given_up,
         )
 
     def run(self, flow: Flow[T], drive: Drive | None = None) -> T:

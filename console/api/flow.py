@@ -55,6 +55,12 @@ class Report(NamedTuple):
     state: Any = None
 
 
+class Waiting(NamedTuple):
+    """The state of a report that says: `api` is not there, and is waited for before going on."""
+
+    api: str
+
+
 class Reply(NamedTuple):
     """An API's successful answer, decoded as its route declares."""
 

@@ -191,9 +191,8 @@ class _Execution:
 
     @property
     def _awaited_api(self) -> str:
-        """Closing is one write at the gateway: one that is starting again is waited for, once."""
-        closes = self._op.direction is Direction.CLOSES
-        return "gateway" if closes and not self._waited else ""
+        """What the operation waits for, once: its plan may have waited already."""
+        return "" if self._waited else self._op.awaited_api
 
     @property
     def _engines(self) -> Engines:

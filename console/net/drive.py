@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
-from console.api.flow import Call, Flow, Many, Reply, Report, Step, Wait
+from console.api.flow import Call, Flow, Many, Reply, Report, Step, Wait, Waiting
 from console.errors import ExitCode, PilotError
 from console.model.ids import ulid
 from console.model.operator import Role
@@ -60,6 +60,8 @@ class Drive:
     """Asked before a call that may change something is sent at all; raises `PilotError`."""
     awaited_api: str = ""
     """The API without which nothing can be done: it is given `RESTART_SECONDS` to come back."""
+    is_given_up: Callable[[], bool] = lambda: False
+    """Whether whoever asked waits for `awaited_api` no longer."""
     writes: int = 0
     unanswered: Call | None = None
     """The write that was sent and not answered, if any."""
@@ -264,11 +266,11 @@ class _Attempts:
         """Tell whether to wait for a service that is not there, and say so the first time."""
         if lost.sent or lost.timed_out or self._endpoint.api != self._drive.awaited_api:
             return False
-        if time.monotonic() - self._started > RESTART_SECONDS:
+        if time.monotonic() - self._started > RESTART_SECONDS or self._drive.is_given_up():
             return False
         if self._tries == ATTEMPTS:
             told = f"the {self._endpoint.api} API {lost.why}: waiting for it to start"
-            self._drive.on_report(Report(told))
+            self._drive.on_report(Report(told, Waiting(self._endpoint.api)))
         return True
 
     def _most(self, lost: Lost) -> int:
@@ -301,9 +303,10 @@ class _Attempts:
         if lost.fault:
             return untrusted(self._endpoint, lost.fault, self._request_id)
         local = address.startswith("unix:") and not lost.sent
+        unsent = f": {self._call.route.id} was not sent" if self._drive.is_given_up() else ""
         return PilotError(
             "unreachable",
-            f"the {api} API at {address} {lost.why}",
+            f"the {api} API at {address} {lost.why}{unsent}",
             exit=ExitCode.UNAVAILABLE,
             hint="start the services with: pilotctl up" if local else "try again later",
             source=self._endpoint.words,

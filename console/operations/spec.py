@@ -159,6 +159,14 @@ class Operation(NamedTuple):
         """The second word of the command."""
         return self.id.split(".")[1]
 
+    @property
+    def awaited_api(self) -> str:
+        """The API that is waited for where it is just starting again; empty: none.
+
+        Closing is one write at the gateway: it does not fail because that is restarting.
+        """
+        return "gateway" if self.direction is Direction.CLOSES else ""
+
 
 def operation(
     id: str,

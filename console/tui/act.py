@@ -17,6 +17,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.events import Resize
 
+from console.api.flow import Report
 from console.errors import ExitCode, PilotError
 from console.model.operator import Direction
 from console.operations.spec import Effect, Field, Operation, Plan, fields
@@ -367,7 +368,11 @@ class Act(Dialogue):
             return
         assert self.op.plan is not None
         try:
-            plan = await self._link.read(self.op.plan(params, self._link.session.engines))
+            plan = await self._link.read(
+                self.op.plan(params, self._link.session.engines),
+                awaited_api=self.op.awaited_api,
+                on_report=self._plan_waits,
+            )
         except PilotError as error:
             lines = self._wrapped(error.message, "bad")
             if error.hint:
@@ -383,6 +388,12 @@ class Act(Dialogue):
         self._plan = plan
         self._show_plan(self._plan_ink(plan))
         self._ask_name(plan.name)
+
+    def _plan_waits(self, step: Report) -> None:
+        """Say what the plan waits for: nothing was sent, and Escape leaves it so."""
+        self._show_plan(self._wrapped(step.text, "mark"))
+        self._planning = True
+        self._hold()
 
     def _ask_name(self, name: str) -> None:
         self.part("name-row", Horizontal).display = bool(name)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from console.api.flow import Report
+from console.api.flow import Report, Waiting
 from console.errors import ExitCode, PilotError
 from console.model.content import CallContent
 from console.operations.spec import Effect, Operation
@@ -213,7 +213,13 @@ class Acting(Keyed):
         while True:
             flow = op.run(confirmed.params, self.link.session.engines, confirmed.plan)
             try:
-                result = await self.link.write(flow, partial(self._heard, doing), key=key)
+                result = await self.link.write(
+                    flow,
+                    partial(self._heard, doing),
+                    key=key,
+                    awaited_api=op.awaited_api,
+                    is_given_up=lambda: doing.given_up,
+                )
             except PilotError as error:
                 key = str(error.detail.get("idempotency_key", ""))
                 unknown = error.code == "unknown-outcome" and bool(key)
@@ -239,7 +245,7 @@ class Acting(Keyed):
     def _heard(self, doing: Followed, step: Report) -> None:
         doing.report(step)
         task = asyncio.current_task()
-        if task in self._writes:
+        if task in self._writes and not isinstance(step.state, Waiting):
             # It was answered: what follows can be read again, so leaving loses nothing.
             self._writes[task] = ""
 

@@ -196,7 +196,7 @@ class Bulk(Dialogue):
             if self.op.plan is None:
                 return Prepared(item)
             flow = self.op.plan(params, self._link.session.engines)
-            return Prepared(item, await self._link.read(flow))
+            return Prepared(item, await self._link.read(flow, awaited_api=self.op.awaited_api))
         except PilotError as error:
             if self.op.direction is Direction.CLOSES and error.exit is ExitCode.UNAVAILABLE:
                 return Prepared(item, fault=error.message, blind=True)

@@ -67,6 +67,8 @@ class Place(Protocol):
         seconds: float = ...,
         idempotency_key: str = ...,
         on_report: Callable[[Report], None] | None = ...,
+        awaited_api: str = ...,
+        is_given_up: Callable[[], bool] = ...,
     ) -> Any:
         """Return what one run of a flow needs."""
 
@@ -206,17 +208,35 @@ class Link:
         """The profile's tier."""
         return str(self.session.profile.setting("tier"))
 
-    async def read(self, flow: Flow[T], *, quiet: bool = True) -> T:
+    async def read(
+        self,
+        flow: Flow[T],
+        *,
+        quiet: bool = True,
+        awaited_api: str = "",
+        on_report: Callable[[Report], None] | None = None,
+    ) -> T:
         """Run a flow that changes nothing; may be cancelled. `quiet` stays out of the log."""
-        drive = self.session.drive()
+        drive = self.session.drive(on_report=on_report, awaited_api=awaited_api)
         drive.on_exchange = _unheard if quiet else self._exchanged
         return await self.session.arun(flow, drive)
 
     async def write(
-        self, flow: Flow[T], on_report: Callable[[Report], None], *, key: str = ""
+        self,
+        flow: Flow[T],
+        on_report: Callable[[Report], None],
+        *,
+        key: str = "",
+        awaited_api: str = "",
+        is_given_up: Callable[[], bool] = lambda: False,
     ) -> T:
         """Run a flow that changes something. The caller must let it finish."""
-        drive = self.session.drive(on_report=on_report, idempotency_key=key)
+        drive = self.session.drive(
+            on_report=on_report,
+            idempotency_key=key,
+            awaited_api=awaited_api,
+            is_given_up=is_given_up,
+        )
         drive.on_exchange = self._exchanged
         return await self.session.arun(flow, drive)
 

@@ -8,7 +8,7 @@ from typing import Any
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
-from console.api.flow import Report
+from console.api.flow import Report, Waiting
 from console.errors import PilotError
 from console.model.enforcement import Receipt
 from console.operations.outcome import outcome
@@ -47,6 +47,10 @@ class Doing(Dialogue):
         self._receipt: Receipt | None = None
         self._result: Any = None
         self._ended = ""
+        self._waits_for = ""
+        """The API that is waited for before anything is done."""
+        self.given_up = False
+        """Whether Escape ended that wait."""
         self._shown = False
         self._ink = "pending"
 
@@ -63,6 +67,8 @@ class Doing(Dialogue):
 
     def report(self, step: Report) -> None:
         """Take a step of the flow."""
+        waits = isinstance(step.state, Waiting) and self._receipt is None
+        self._waits_for = step.state.api if waits else ""
         if isinstance(step.state, Receipt):
             self._receipt = step.state
         if not self._steps or self._steps[-1] != step.text:
@@ -71,6 +77,7 @@ class Doing(Dialogue):
 
     def finish(self, result: Any) -> None:
         """Take the result."""
+        self._waits_for = ""
         ending = outcome(self.op, result)
         if isinstance(result, Receipt):
             self._receipt = result
@@ -90,6 +97,7 @@ class Doing(Dialogue):
 
     def fail(self, error: PilotError, *, unknown: bool) -> None:
         """Take an error: refused, or unknown."""
+        self._waits_for = ""
         self._ended = "UNKNOWN: asking again with the same key" if unknown else "NOT DONE"
         self._ink = "bad"
         self._steps.append(error.message)
@@ -102,7 +110,8 @@ class Doing(Dialogue):
             return
         box = self.part("doing", Lines)
         room = max(20, min(110, self.size.width * 96 // 100) - 4)
-        state = self._ended or "sent, being followed"
+        waits = self._waits_for and f"waiting for the {self._waits_for} API to start"
+        state = self._ended or waits or "sent, being followed"
         lines: list[Line] = [[Ink(f"{self.op.title}: ", "title"), Ink(state, self._ink)]]
         if self._receipt is not None:
             first, *rest = receipt_lines(self._receipt)
@@ -122,13 +131,16 @@ class Doing(Dialogue):
         lines.append([])
         lines += [[Ink(piece, "dim")] for piece in wrap(f"same as  {self._line}", room, "  ")]
         on = "" if self._ended else "   it goes on by itself"
-        lines.append([Ink("enter", "key"), Ink(" close"), Ink(on, "dim")])
+        give_up = [Ink("   esc", "key"), Ink(" give up waiting")] if self._waits_for else []
+        lines.append([Ink("enter", "key"), Ink(" close"), Ink(on, "dim"), *give_up])
         box.styles.height = len(lines)
         box.set(lines)
 
     def take(self, key: str, _: str | None) -> None:
-        """Any of these closes the box, never the write."""
-        if key in {"enter", "escape", "q", "space"}:
+        """Any of these closes the box, never the write; Escape first gives up waiting."""
+        if key == "escape" and self._waits_for and not self.given_up:
+            self.given_up = True
+        elif key in {"enter", "escape", "q", "space"}:
             self._shown = False
             self.app.pop_screen()
             self.after()

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
-from console.api.flow import Report
+from console.api.flow import Report, Waiting
 from console.errors import PilotError
 from console.model.enforcement import Receipt
 from console.operations.outcome import outcome
@@ -30,6 +30,9 @@ _INKS = {"done": "good", "verified": "good", "refused": "bad", "unknown": "bad",
 class Followed(Protocol):
     """Whoever is told how one write goes on."""
 
+    given_up: bool
+    """Whether an API that is not there is waited for no longer."""
+
     def report(self, step: Report) -> None:
         """Take a step of it."""
 
@@ -48,6 +51,7 @@ class Part:
         self.item = item
         self.state = "waiting"
         self.why = ""
+        self.given_up = False
         self.answered: Callable[[], None] = lambda: None
         """Called when there is an answer, or it is known that there was none."""
         self._told = told
@@ -71,7 +75,7 @@ class Part:
 
     def report(self, step: Report) -> None:
         """Take a step of the flow."""
-        self._is("sent", step.text)
+        self._is("waiting" if isinstance(step.state, Waiting) else "sent", step.text)
 
     def fail(self, error: PilotError, *, unknown: bool) -> None:
         """Take an error."""
@@ -131,6 +135,11 @@ class Results(Dialogue):
         """Whether nothing more will come."""
         return all(part.state not in {"waiting", "sent", "unknown"} for part in self.parts)
 
+    @property
+    def _can_give_up(self) -> bool:
+        """Whether an API that is not there is waited for, and nobody gave that up yet."""
+        return any(p.state == "waiting" and p.why and not p.given_up for p in self.parts)
+
     def words(self) -> str:
         """Return how many came to what."""
         count = Counter(part.state for part in self.parts)
@@ -162,14 +171,19 @@ class Results(Dialogue):
         if len(body) > most:
             lines.append([Ink(f"{len(body) - most} more lines: pgdn pgup", "dim")])
         on = "" if self.ended else "   it goes on by itself"
-        lines += [[], [Ink("enter", "key"), Ink(" close"), Ink(on, "dim")]]
+        give_up = [Ink("   esc", "key"), Ink(" give up waiting")] if self._can_give_up else []
+        lines += [[], [Ink("enter", "key"), Ink(" close"), Ink(on, "dim"), *give_up]]
         box = self.part("results", Lines)
         box.styles.height = len(lines)
         box.set(lines)
 
     def take(self, key: str, _: str | None) -> None:
-        """Scroll, or close the box; never a write."""
-        if key in {"pagedown", "pageup", "down", "up"}:
+        """Scroll, or close the box, never a write; Escape first gives up waiting."""
+        if key == "escape" and self._can_give_up:
+            for part in self.parts:
+                part.given_up = True
+            self.draw()
+        elif key in {"pagedown", "pageup", "down", "up"}:
             step = 1 if key in {"down", "up"} else max(1, self.app.size.height - 8)
             self._top += step if key in {"down", "pagedown"} else -step
             self.draw()

@@ -240,7 +240,8 @@ class FakePilot:
     # what the console asks of a session
 
     def drive(self, *, seconds: float = math.inf, idempotency_key: str = "",
-              on_report: Callable[[Report], None] | None = None) -> Drive:  # fmt: skip
+              on_report: Callable[[Report], None] | None = None, awaited_api: str = "",
+              is_given_up: Callable[[], bool] = lambda: False) -> Drive:  # fmt: skip
         return Drive(on_report or (lambda _: None), idempotency_key)
 
     async def arun(self, flow: Any, drive: Drive | None = None) -> Any:
