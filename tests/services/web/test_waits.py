@@ -487,7 +487,8 @@ def test_a_task_that_means_the_service_to_end_ends_it_by_its_error() -> None:
 
         tasks.add("leasing", ends)
         with pytest.raises(ValueError, match="another process"):
-            await tasks.until(asyncio.Event())
+            async with asyncio.timeout(20):
+                await tasks.until(asyncio.Event())
         await tasks.stop()
 
     asyncio.run(run())
