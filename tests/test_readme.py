@@ -83,9 +83,12 @@ def test_the_readme_lists_the_exit_codes_that_a_script_can_meet() -> None:
     assert said == {int(code) for code in MEANING if code < ExitCode.INTERRUPTED}
 
 
-def test_the_pictures_of_the_readme_are_there() -> None:
-    for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README.read_text()):
+def test_the_pictures_of_the_readme_are_the_ones_that_tests_compare() -> None:
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README.read_text())
+    assert pictures
+    for picture in pictures:
         assert (ROOT / picture).is_file(), picture
+        assert "/__snapshots__/" in picture, picture
 
 
 def test_the_continuous_integration_runs_the_readmes_own_test_command() -> None:
