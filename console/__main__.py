@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from console.streams import hold_streams, ignore_interrupts, say, settle_streams
 
 if TYPE_CHECKING:
-    from console.session import Session
+    from console.session.session import Session
 
 
 def _leave_working_directory() -> None:
@@ -56,7 +56,7 @@ def _run_front(argv: list[str]) -> int:
 
     if only_common(argv) and sys.stdin.isatty() and sys.stdout.isatty():
         return _screen(argv)
-    from console.cli.startup import ending, starting  # noqa: PLC0415
+    from console.cli.gc_tuning import ending, starting  # noqa: PLC0415
 
     starting()
     try:
@@ -95,9 +95,9 @@ def _screen(argv: Sequence[str]) -> int:
     from console.cli.main import screen_flags, told  # noqa: PLC0415
 
     def opened() -> int:
-        from console.config.first import nothing_set_up  # noqa: PLC0415  # within `told`
-        from console.config.load import load_profile  # noqa: PLC0415  # within `told`, for errors
-        from console.session import Session  # noqa: PLC0415
+        from console.config.first_run import nothing_set_up  # noqa: PLC0415  # within `told`
+        from console.config.profile import load_profile  # noqa: PLC0415  # within `told`, for errors
+        from console.session.session import Session  # noqa: PLC0415
         from console.tui.start import run  # noqa: PLC0415
 
         flags, theme = screen_flags(argv)

@@ -41,9 +41,9 @@ STARTER = Path(__file__).with_name("nursery_start.py")
 LEASH = "console.services.supervisor.leash"
 SERVICES = tuple(
     f"console.services.{each}.__main__"
-    for each in ("policy", "gateway", "gateway.point", "audit", "supervisor")
+    for each in ("policy", "gateway.control", "gateway.point", "audit", "supervisor")
 )
-SCREENS = ("console.tui.start", "console.tui.steer", "fake_pilot", "still_pilot")
+SCREENS = ("console.tui.start", "console.tui.app.console_app", "fake_pilot", "still_pilot")
 PROGRAMS = ROOT / "tests" / "tui"
 """Where the programs are that draw a screen over a pilot in memory."""
 CONSOLE = "console"

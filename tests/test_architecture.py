@@ -38,8 +38,9 @@ RULES: dict[str, set[str]] = {
     "config": {"errors", "model"},
     "credentials": {"errors", "model", "config", "programs"},
     "net": {"errors", "model", "api", "credentials", "config"},
-    "pinned": {"errors", "model", "api", "engines", "trust", "config"},
-    "session": {"errors", "model", "api", "engines", "config", "credentials", "net", "pinned"},
+    "session": {
+        "errors", "model", "api", "engines", "trust", "config", "credentials", "net",
+    },
     "services": {"errors", "model", "api", "engines", "trust", "programs"},
     "cli": {
         "errors", "model", "api", "operations", "present", "config", "credentials", "net",
@@ -59,7 +60,7 @@ ONLY: dict[str, tuple[str, ...]] = {
     "rich": ("tui/",),
     "keyring": ("credentials/",),
     "tomli_w": ("config/",),
-    "shtab": ("cli/builtin/completion.py",),
+    "shtab": ("cli/commands/completion.py",),
     "aiohttp": ("services/",),
     "sqlalchemy": ("services/",),
     "cedarpy": ("engines/cedar.py",),
@@ -67,7 +68,7 @@ ONLY: dict[str, tuple[str, ...]] = {
     "cryptography": ("trust/", "services/"),
     "msgspec": (
         "model/", "api/", "engines/", "operations/", "present/", "credentials/", "net/", "cli/",
-        "tui/", "services/", "session.py", "pinned.py",
+        "tui/", "services/", "session/session.py", "session/pinned_log.py",
     ),
 }  # fmt: skip
 """Library to the only places that may import it. Any other is not one of ours."""
@@ -77,11 +78,11 @@ STREAMS: dict[str, str] = {
     "cli/stderr.py": "stderr: everything for people",
     "streams.py": "stdout: help and --version, which must not wait for what results need",
     "credentials/keychain.py": "stdout of a process of its own, which the console reads",
-    "tui/crash.py": "stderr, when the screen is gone",
+    "tui/terminal/crash_report.py": "stderr, when the screen is gone",
     "services/failures.py": "stderr of a service: its log",
     "services/runner.py": "stderr of a service: its log",
     "services/supervisor/__main__.py": "stderr of the supervisor: its log",
-    "services/supervisor/front.py": "stderr of the supervisor: its log",
+    "services/supervisor/launch.py": "stderr of the supervisor: its log",
 }
 """Who may write to a standard stream, and what."""
 
@@ -174,7 +175,7 @@ def test_the_fronts_do_not_know_each_other_and_the_services_know_neither(imports
         if each.module.startswith(("console.services", "console.cli.tour"))
         and part(each.file) != "services"
         and each.file != "cli/tour.py"
-        and not (each.file.startswith("cli/builtin/") and each.lazy)
+        and not (each.file.startswith("cli/commands/") and each.lazy)
     ]
     assert not early, "only `up`, `demo` and its tour may, when they run:\n" + "\n".join(early)
 
@@ -248,13 +249,13 @@ def test_a_moment_always_has_a_zone(trees):
 SPAWNS: dict[str, str] = {
     "credentials/sources.py": "the keyring's process, and the profile's own command",
     "cli/context.py": "the console, opened by the demo",
-    "cli/builtin/doctor.py": "what the console would do on this terminal",
-    "cli/builtin/tour.py": "the tour's commands",
-    "services/supervisor/front.py": "the supervisor",
+    "cli/commands/doctor.py": "what the console would do on this terminal",
+    "cli/commands/demo_tour.py": "the tour's commands",
+    "services/supervisor/launch.py": "the supervisor",
     "services/supervisor/child.py": "each service and point",
     "services/demo/stage.py": "the demo's traffic and guard",
-    "services/audit/pager.py": "an on-call command: a program in the pilot's own folder",
-    "trust/shared.py": "workers of a log's verification, by multiprocessing",
+    "services/audit/paging/delivery.py": "an on-call command: a program in the pilot's own folder",
+    "trust/parallel_hashing.py": "workers of a log's verification, by multiprocessing",
 }
 """Who may start a process, and which."""
 

@@ -18,16 +18,16 @@ from console.cli.terminal import columns
 from console.errors import ExitCode, PilotError
 from console.model.number import MAX_DIGITS, whole_number
 from console.model.toml_text import toml_table
-from console.net.wire import Answer, retry_after
+from console.net.http_messages import Answer, retry_after
 from console.operations import limits_text
 from console.operations.index import all_operations
 from console.operations.pilot_toml import read as read_pilot
 from console.operations.spec import Kind, fields
 from console.operations.values import moment, parse, seconds, stage
-from console.services.web.decode import strictly
+from console.services.web.strict_decoding import strictly
 from console.trust.proof import parse_proof
 from console.trust.tiles import parse_tile_path
-from console.tui.command import matcher
+from console.tui.places.typed_command import matcher
 
 CONSOLE = Path(__file__).parents[1] / "console"
 NOW = datetime(2026, 11, 30, tzinfo=UTC)

@@ -10,13 +10,13 @@ from console.cli.output import Output
 from console.cli.parser import Common
 from console.cli.stderr import Stderr
 from console.cli.terminal import Terminal
-from console.config.load import Profile, load_profile
+from console.config.profile import Profile, load_profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from console.net.drive import Exchange
-    from console.session import Session
+    from console.net.driver import Exchange
+    from console.session.session import Session
 
     Picker = Callable[[Session, str], str]
 
@@ -74,7 +74,7 @@ class Context(NamedTuple):
 
     def session(self, common: Common, profile: Profile) -> Session:
         """Return a session on `profile`. With `--verbose`, each API call is told."""
-        from console.session import Session  # noqa: PLC0415  # help and config need no session
+        from console.session.session import Session  # noqa: PLC0415  # help and config need no session
 
         stderr = self.stderr(common)
 

@@ -17,13 +17,13 @@ import msgspec
 from console.api.engines import Engines
 from console.api.flow import Report
 from console.cli.context import Context
-from console.cli.handover import Handover, each_to_its_file, not_lost
+from console.cli.gc_tuning import started
 from console.cli.output import Output
 from console.cli.parser import Parsed
-from console.cli.startup import started
+from console.cli.secret_handover import Handover, each_to_its_file, not_lost
 from console.cli.stderr import Stderr
-from console.config.load import Profile
-from console.config.schema import Tier
+from console.config.profile import Profile
+from console.config.profile_settings import Tier
 from console.errors import ExitCode, PilotError
 from console.model.account import IssuedToken
 from console.model.enforcement import IssuedKey
@@ -36,8 +36,8 @@ from console.present.plan import plan_lines
 from console.streams import ignore_interrupts
 
 if TYPE_CHECKING:
-    from console.net.drive import Drive
-    from console.session import Session
+    from console.net.driver import Drive
+    from console.session.session import Session
 
 PATIENCE = 60.0
 """Seconds for which a command follows what it started, without --timeout."""
@@ -65,7 +65,7 @@ def execute(parsed: Parsed, context: Context) -> ExitCode:
         sent = execution.sent
         if sent is None:
             raise
-        from console.net.drive import interruption  # noqa: PLC0415  # it is loaded by then
+        from console.net.driver import interruption  # noqa: PLC0415  # it is loaded by then
 
         raise interruption(parsed.operation.id, sent) from None
     finally:
@@ -415,7 +415,7 @@ class _Execution:
         unsent = PilotError("interrupted", "interrupted: not sent", exit=ExitCode.INTERRUPTED)
         error = unsent
         if len(self._drives) > place and self._drives[place].writes:
-            from console.net.drive import interruption  # noqa: PLC0415  # it is loaded by then
+            from console.net.driver import interruption  # noqa: PLC0415  # it is loaded by then
 
             error = interruption(self._op.id, self._drives[place])
         return [(first, error), *((each, unsent) for each in others)]

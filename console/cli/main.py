@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from console.cli.commands import BUILTINS, BY_HAND, HIDDEN, root_help
-from console.cli.startup import started
+from console.cli.command_list import BUILTINS, BY_HAND, HIDDEN, root_help
+from console.cli.gc_tuning import started
 from console.cli.stderr import Stderr
 from console.cli.terminal import Terminal
 from console.errors import ExitCode, PilotError

@@ -18,8 +18,8 @@ import httpx
 
 from console.credentials.secret import Secret
 from console.errors import ExitCode, PilotError
+from console.net.http_messages import MOST_BYTES, Answer, Request
 from console.net.tls import TlsFault, tls_fault
-from console.net.wire import MOST_BYTES, Answer, Request
 
 TIMEOUT = httpx.Timeout(15.0, connect=5.0)
 LONGEST_ANSWER = 60.0

@@ -20,7 +20,7 @@ from console.errors import ExitCode, PilotError
 from console.model.ids import ulid
 from console.model.number import whole_number
 from console.net.client import Apis, Lost, untrusted
-from console.net.wire import Request, printable, request_of
+from console.net.http_messages import Request, printable, request_of
 
 SILENCE_SECONDS = 20.0
 """A stream that says nothing for so long is taken for dead: services beat every five."""

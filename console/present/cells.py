@@ -4,7 +4,8 @@ The one measure of the whole program: tables, the screen's cells and the caret u
 works on text that `safe` has been through: no control characters, few marks.
 
 Terminals agree on the width of some characters only. `certainty` says which; what is drawn
-after any other character needs a cursor address of its own (`anchored`, `console.tui.canvas`).
+after any other character needs a cursor address of its own (`anchored`,
+`console.tui.terminal.canvas`).
 """
 
 from __future__ import annotations

@@ -25,11 +25,11 @@ from console.trust.checkpoint import (
 )
 from console.trust.damage import DamageKind, Findings, LogReport
 from console.trust.diagnosis import Diagnosis
-from console.trust.history import folder_history
+from console.trust.kept_checkpoints import folder_history
 from console.trust.note import VerifierKey, split_note
+from console.trust.parallel_hashing import bundle_roots, nothing_hashed
 from console.trust.partials import check_partials
 from console.trust.scan import Progress, Scan
-from console.trust.shared import bundle_roots, nothing_hashed
 from console.trust.tiles import CHECKPOINT, Read, folder_reader
 
 _KINDS = {

@@ -16,7 +16,7 @@ from tempfile import mkstemp
 
 from console.errors import ExitCode, PilotError
 from console.trust.checkpoint import parse_checkpoint
-from console.trust.history import thin
+from console.trust.kept_checkpoints import thin
 from console.trust.merkle import (
     HASH_SIZE,
     CompactRange,

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from console.errors import ExitCode, PilotError
 
 if TYPE_CHECKING:
-    from console.session import Session
-    from console.tui.small import Small
-    from console.tui.theme import Palette
-    from console.tui.themes import Themes
+    from console.session.session import Session
+    from console.tui.terminal.small_app import Small
+    from console.tui.theme.library import Themes
+    from console.tui.theme.palette import Palette
 
 
 def refusal(environ: Mapping[str, str], *, tty: bool) -> PilotError | None:
@@ -73,8 +73,8 @@ def run(session: Session, argv: Sequence[str] = (), *, theme: str = "") -> int:
         raise refused
     look = _look(theme or str(session.profile.setting("theme")))
     from console.operations.index import all_operations  # noqa: PLC0415  # after `settle`
-    from console.tui import crash, lifeline  # noqa: PLC0415
-    from console.tui.steer import Console  # noqa: PLC0415
+    from console.tui.app.console_app import Console  # noqa: PLC0415
+    from console.tui.terminal import crash_report, lifeline  # noqa: PLC0415
 
     opening = " ".join(argv).lstrip(":")
     app = Console(
@@ -86,9 +86,9 @@ def run(session: Session, argv: Sequence[str] = (), *, theme: str = "") -> int:
     lifeline.disarm_backstop()
     lifeline.let_go_of_a_gone_terminal()
     for line in app.unanswered_at_end:
-        crash.tell(f"pilotctl: sent, and not answered (unknown): {line}")
+        crash_report.tell(f"pilotctl: sent, and not answered (unknown): {line}")
     if app.crash_line:
-        crash.tell(app.crash_line)
+        crash_report.tell(app.crash_line)
         return int(ExitCode.FAILED)
     return code or 0
 
@@ -105,8 +105,8 @@ def _look(wanted: str) -> _Look:
     """Settle what must be before the toolkit is imported, and choose theme and colours."""
     settle(os.environ)
     from console.config.paths import state_folder  # noqa: PLC0415  # the screen alone needs these
-    from console.tui.pasted import install  # noqa: PLC0415
-    from console.tui.themes import Depth, Themes, depth_of, own_themes  # noqa: PLC0415
+    from console.tui.terminal.paste import install  # noqa: PLC0415
+    from console.tui.theme.library import Depth, Themes, depth_of, own_themes  # noqa: PLC0415
 
     install()
     depth = depth_of(os.environ)
@@ -131,15 +131,15 @@ def pick(session: Session, noun: str) -> str:
     Drawn on the terminal, whatever the streams are. Raises `PilotError` where there is no
     terminal for it, no such list, or where the list could not be had.
     """
-    from console.tui.tty import own_terminal  # noqa: PLC0415  # only a choice needs it
+    from console.tui.terminal.tty import own_terminal  # noqa: PLC0415  # only a choice needs it
 
     with own_terminal():
         if (refused := refusal(os.environ, tty=True)) is not None:
             raise refused
         look = _look(str(session.profile.setting("theme")))
         from console.operations.index import find  # noqa: PLC0415  # after `settle`
-        from console.tui.pick import Picker  # noqa: PLC0415
-        from console.tui.views import view_of  # noqa: PLC0415
+        from console.tui.app.picker_app import Picker  # noqa: PLC0415
+        from console.tui.views.list_views import view_of  # noqa: PLC0415
 
         op = find(f"{noun}.list")
         view = view_of(op)
@@ -156,7 +156,7 @@ def pick(session: Session, noun: str) -> str:
 
 def _shown(app: Small) -> int:
     """Show a screen of its own until it ends; return its exit code. A bug in it is told."""
-    from console.tui import crash, lifeline  # noqa: PLC0415  # after `settle`
+    from console.tui.terminal import crash_report, lifeline  # noqa: PLC0415  # after `settle`
 
     no_color = os.environ.get("NO_COLOR")
     code = app.run(mouse=False)
@@ -165,7 +165,7 @@ def _shown(app: Small) -> int:
     lifeline.disarm_backstop()
     lifeline.let_go_of_a_gone_terminal()
     if app.crash_line:
-        crash.tell(app.crash_line)
+        crash_report.tell(app.crash_line)
         raise SystemExit(int(ExitCode.FAILED))
     return code or 0
 
@@ -178,7 +178,7 @@ def first_run(config: Path) -> str:
     if (refused := refusal(os.environ, tty=True)) is not None:
         raise refused
     look = _look(os.environ.get("PILOTCTL_THEME", ""))
-    from console.tui.first_run import FirstRun  # noqa: PLC0415  # after `settle`
+    from console.tui.app.first_run_app import FirstRun  # noqa: PLC0415  # after `settle`
 
     app = FirstRun(*look.palettes, config=config, **look.options)
     _shown(app)

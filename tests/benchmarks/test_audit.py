@@ -15,12 +15,13 @@ import pytest
 from sqlalchemy import Connection
 
 from console.model.text import now
-from console.services.audit import detections, ledger, search
-from console.services.audit.detections import CallItem, CallPage
-from console.services.audit.leaf import Leaf, read_leaf
-from console.services.audit.rulefile import load_rules
-from console.services.audit.schema import CURSORS, STEPS, TREE
-from console.services.audit.signing import log_key
+from console.services.audit.alerts import detections
+from console.services.audit.alerts.detections import CallItem, CallPage
+from console.services.audit.log import event_search, ledger
+from console.services.audit.log.leaf import Leaf, read_leaf
+from console.services.audit.log.signing_keys import log_key
+from console.services.audit.rules.rule_file import load_rules
+from console.services.audit.state.schema import CURSORS, STEPS, TREE
 from console.services.home import prepare
 from console.services.store import OutboxPage, Store
 from console.services.web import Ask
@@ -88,7 +89,7 @@ def first_page(conn: Connection, query: dict[str, str]) -> tuple[float, int]:
     times, rows = [], 0
     for _ in range(15):
         start = time.perf_counter()
-        rows = len(search.events(conn, asked(**query)).items)
+        rows = len(event_search.events(conn, asked(**query)).items)
         times.append(time.perf_counter() - start)
     return min(times) * 1000, rows
 

@@ -10,7 +10,7 @@ import pytest
 from console.trust.checkpoint import Checkpoint, sign_checkpoint
 from console.trust.merkle import root_of_entries
 from console.trust.note import SignerKey
-from console.trust.shared import usable_processors
+from console.trust.parallel_hashing import usable_processors
 from console.trust.tiles import bundles_of
 from console.trust.verify import verify_folder
 from console.trust.writer import TileWriter

@@ -21,8 +21,8 @@ from sqlalchemy import Connection
 
 from console.model.text import now
 from console.model.traffic import CallRecord
-from console.services.gateway import calls, callsearch
-from console.services.gateway.schema import STEPS
+from console.services.gateway.control.calls import call_search, call_store
+from console.services.gateway.control.state.schema import STEPS
 from console.services.home import prepare
 from console.services.store import Store
 from console.services.web import Ask
@@ -114,7 +114,7 @@ def filled(path: Path, size: int) -> float:
             (
                 (
                     k, r.partner, r.grant_id, r.credential_id, r.model, r.outcome, r.code,
-                    r.capability, r.principal, network, callsearch.tokens(r, network),
+                    r.capability, r.principal, network, call_search.tokens(r, network),
                     msgspec.json.encode(r),
                 )
                 for k, r, network in kinds()
@@ -166,7 +166,7 @@ def first_page(conn: Connection, query: dict[str, str]) -> tuple[float, int]:
     times, rows = [], 0
     for _ in range(15):
         start = time.perf_counter()
-        page = calls.listing(conn, asked(**query))
+        page = call_store.listing(conn, asked(**query))
         times.append(time.perf_counter() - start)
         assert not page.partial
         rows = len(page.items)

@@ -22,7 +22,7 @@ def run(feed: Feed, kind_name: str, *, load: bool) -> int:
 
     from console.model.audit import Alert
     from console.model.enforcement import Credential
-    from console.tui.views import table_columns
+    from console.tui.views.list_views import table_columns
 
     kind: type = {"alerts": Alert, "keys": Credential}[kind_name]
     columns = table_columns(kind)[:7]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pilot_rig import AT, ROOT, page
 
-from console.cli.commands import BUILTINS
+from console.cli.command_list import BUILTINS
 from console.errors import MEANING
 from console.operations.index import all_operations
 

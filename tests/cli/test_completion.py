@@ -17,7 +17,7 @@ import pytest
 from pilot_rig import ROOT
 
 from console.cli.main import main
-from console.config.names import MOST, Names
+from console.config.completion_names import MOST, Names
 from console.model.access import Partner
 from console.model.text import now
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pilot_rig import ROOT
 
-from console.cli.builtin.manpage import page
+from console.cli.commands.manpage import page
 from console.cli.parser import example
 from console.operations.index import all_operations
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from console.config.load import line_of, load_profile, profile_names
+from console.config.profile import line_of, load_profile, profile_names
 from console.config.write import create_config
 from console.errors import ExitCode, PilotError
 

@@ -15,9 +15,9 @@ from console.api.flow import Call, Many, Reply, Report, Wait
 from console.errors import ExitCode, PilotError
 from console.model.enforcement import LockKind, LockTarget, NewLock
 from console.model.operator import ServiceStatus
-from console.net import drive as driving
+from console.net import driver as driving
 from console.net.client import Apis
-from console.net.drive import Drive, arun, run
+from console.net.driver import Drive, arun, run
 
 AT = "2026-03-01T12:00:00Z"
 STATUS = {

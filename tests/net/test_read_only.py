@@ -10,11 +10,11 @@ from tiny_api import tiny_api
 from console.api import audit, gateway, policy
 from console.api.flow import Call, Many
 from console.api.route import Route
-from console.config.load import load_profile
+from console.config.profile import load_profile
 from console.errors import ExitCode, PilotError
 from console.model.operator import Direction
-from console.net.drive import changes
-from console.session import Session
+from console.net.driver import changes
+from console.session.session import Session
 
 ROUTES = [
     route for module in (policy, gateway, audit) for route in vars(module).values()

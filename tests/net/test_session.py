@@ -8,9 +8,9 @@ from contextlib import closing
 import pytest
 from tiny_api import Told, tiny_api
 
-from console.config.load import load_profile
+from console.config.profile import load_profile
 from console.errors import ExitCode, PilotError
-from console.session import Session, log_folder
+from console.session.session import Session, log_folder
 from console.trust.checkpoint import Checkpoint, sign_checkpoint
 from console.trust.merkle import consistency_proof, leaf_hashes, root_of
 from console.trust.note import SignerKey

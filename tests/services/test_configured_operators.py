@@ -16,10 +16,10 @@ from console.errors import ExitCode, PilotError
 from console.model.operator import Operator
 from console.model.text import now
 from console.services import settings
-from console.services.operators import accounts, kept
+from console.services.operators import accounts, roster_store
 from console.services.operators.configured import REMOVED, sync_configured_operators
 from console.services.operators.roster import Identities, Mark
-from console.services.policy.tables import STEPS
+from console.services.policy.state.tables import STEPS
 from console.services.store import Store
 from console.services.store.outbox import after
 from console.services.supervisor import start
@@ -52,7 +52,7 @@ class File:
         self.store.write_now(
             lambda conn: sync_configured_operators(conn, operators, now(), by_default=by_default)
         )
-        self.store.read_now(lambda conn: kept.refresh(conn, self.identities))
+        self.store.read_now(lambda conn: roster_store.refresh(conn, self.identities))
         page = self.store.read_now(lambda conn: after(conn, self.told, 100))
         self.told = page.head
         return [_action(each.body) for each in page.items]
@@ -108,7 +108,7 @@ def test_a_service_lets_nobody_in_who_is_gone_from_the_file_before_policy_says_s
 ) -> None:
     file = File(store)
     file.start(named(ME, "admin"), named(OTHER, "admin"))
-    told = store.read_now(kept.roster)
+    told = store.read_now(roster_store.roster)
     gateway = Identities("gateway", [named(ME, "admin")])
     gateway.take(told, ())
     assert gateway.entry(OTHER) is None

@@ -11,14 +11,14 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from console.config.load import load_profile
+from console.config.profile import load_profile
 from console.errors import ExitCode, PilotError
 from console.model.text import now
 from console.operations.index import find
 from console.operations.values import build
 from console.services import supervisor
 from console.services.settings import prepare
-from console.session import Session
+from console.session.session import Session
 from tests import nursery
 from tests.thread.pilot_rig import Rig, short_folder
 

@@ -16,7 +16,7 @@ from console.api.audit import ALERT_ACKNOWLEDGE
 from console.api.flow import Call, Flow
 from console.api.operators import CUT
 from console.api.route import Route
-from console.config.load import load_profile
+from console.config.profile import load_profile
 from console.errors import ExitCode, PilotError
 from console.model.account import CutOperator
 from console.model.operator import Direction, Role, may
@@ -25,7 +25,7 @@ from console.operations.index import find
 from console.operations.outcome import outcome
 from console.operations.values import build
 from console.services import supervisor
-from console.session import Session
+from console.session.session import Session
 from tests.thread.pilot_rig import Rig, running, short_folder
 
 WHY = "tests"

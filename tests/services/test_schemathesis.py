@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from console.cli.builtin.spec import openapi
+from console.cli.commands.spec import openapi
 from tests.thread.pilot_rig import Rig, short_folder
 from tests.thread.pilot_rig import running as pilot
 

@@ -12,11 +12,11 @@ import httpx
 import pytest
 from cryptography import x509
 
-from console.config.load import load_profile
+from console.config.profile import load_profile
 from console.errors import PilotError
 from console.services import supervisor, tls
 from console.services.settings import load, prepare
-from console.session import Session
+from console.session.session import Session
 from tests import nursery
 from tests.sdks import openai
 from tests.services.certificates import certify

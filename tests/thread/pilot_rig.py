@@ -26,14 +26,14 @@ import pytest
 
 from console.api.flow import Flow
 from console.cli.main import main
-from console.config.load import load_profile
+from console.config.profile import load_profile
 from console.errors import PilotError
 from console.model.text import now
 from console.operations.index import find
 from console.operations.values import build
 from console.services import supervisor
 from console.services.settings import prepare
-from console.session import Session
+from console.session.session import Session
 from tests import nursery, ocsf
 
 T = TypeVar("T")

@@ -64,7 +64,7 @@ TAKE, STOP, START = (
     "console.services.backup.take take", "console.services.supervisor stop",
     "console.services.supervisor start",
 )  # fmt: skip
-PIN = "console.pinned PinnedLog._followed_by"
+PIN = "console.session.pinned_log PinnedLog._followed_by"
 BACKUP = "backup {folder}/b.tar --without-keys"
 REPIN = "log repin --confirm {origin}"
 SEEN = "look with: pilotctl status --home {home}"

@@ -37,7 +37,7 @@ from tests.thread.pilot_rig import (
 @pytest.fixture(scope="module")
 def pilot() -> Iterator[Rig]:
     with pytest.MonkeyPatch.context() as patch, short_folder() as folder:
-        stale = {"console.services.gateway.decide:STALE_SECONDS": 4.0}
+        stale = {"console.services.gateway.decision.decide:STALE_SECONDS": 4.0}
         patch.setenv(nursery.SETS, json.dumps(stale))
         with running(folder / "home", points=2) as rig:
             programme(rig)

@@ -57,7 +57,7 @@ def lab() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def rig(lab: str) -> Iterator[Rig]:
     with pytest.MonkeyPatch.context() as patch, short_folder() as folder:
-        stale = {"console.services.gateway.decide:STALE_SECONDS": 3.0}
+        stale = {"console.services.gateway.decision.decide:STALE_SECONDS": 3.0}
         patch.setenv(nursery.SETS, json.dumps(stale))
         home = folder / "home"
         (home / "keys").mkdir(parents=True)

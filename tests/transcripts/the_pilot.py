@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from console.config.load import load_profile
+from console.config.profile import load_profile
 from console.errors import PilotError
-from console.session import Session
+from console.session.session import Session
 from tests.thread.pilot_rig import CAPABILITY, Rig, granted, key_of, programme
 
 ROLES = {

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from console.trust.checkpoint import Checkpoint, sign_checkpoint
 from console.trust.damage import DamageKind
-from console.trust.history import RECENT, folder_history, kept_sizes, thin, worth_keeping
+from console.trust.kept_checkpoints import RECENT, folder_history, kept_sizes, thin, worth_keeping
 from console.trust.merkle import root_of_entries
 from console.trust.note import SignerKey
 from console.trust.verify import verify_folder

@@ -7,8 +7,8 @@ import pytest
 from console.errors import ExitCode, PilotError
 from console.trust.checkpoint import Checkpoint, sign_checkpoint
 from console.trust.merkle import EMPTY_ROOT, consistency_proof, leaf_hashes, root_of
-from console.trust.monitor import Monitor
 from console.trust.note import SignerKey
+from console.trust.pins import Monitor
 from tests.trust.spec_log import numbered
 
 ORIGIN = "log.example/audit"

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from console.trust import shared
+from console.trust import parallel_hashing
 from console.trust.checkpoint import Checkpoint, sign_checkpoint
-from console.trust.history import folder_history
+from console.trust.kept_checkpoints import folder_history
 from console.trust.note import SignerKey
 from console.trust.tiles import folder_reader
 from console.trust.verify import verify_folder, verify_log
@@ -23,9 +23,9 @@ SIZE = 30 * 256 + 100
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A log of 30 bundles and a piece, of which two workers get two at a time."""
-    monkeypatch.setattr(shared, "WORTH_SHARING", 1000)
-    monkeypatch.setattr(shared, "RANGE", 2)
-    monkeypatch.setattr(shared, "usable_processors", lambda: 2)
+    monkeypatch.setattr(parallel_hashing, "WORTH_SHARING", 1000)
+    monkeypatch.setattr(parallel_hashing, "RANGE", 2)
+    monkeypatch.setattr(parallel_hashing, "usable_processors", lambda: 2)
     writer = TileWriter(tmp_path, durable=False)
     for at in range(0, SIZE, 1500):
         writer.append(numbered(min(1500, SIZE - at), at))
@@ -49,8 +49,8 @@ def test_a_sound_log_is_found_sound_with_its_progress_told(folder):
 
 
 def test_most_bundles_are_read_by_the_workers(folder):
-    roots = list(shared.bundle_roots(folder, SIZE))
-    assert roots == [shared.sound_root(folder, number) for number in range(30)]
+    roots = list(parallel_hashing.bundle_roots(folder, SIZE))
+    assert roots == [parallel_hashing.sound_root(folder, number) for number in range(30)]
     assert None not in roots
 
 
@@ -112,5 +112,5 @@ def test_no_worker_outlives_a_verification_that_is_broken_off(folder):
 
 @pytest.mark.parametrize(("size", "processors"), [(999, 2), (SIZE, 1)])
 def test_a_small_log_or_a_single_processor_starts_no_worker(folder, monkeypatch, size, processors):
-    monkeypatch.setattr(shared, "usable_processors", lambda: processors)
-    assert list(shared.bundle_roots(folder, size)) == []
+    monkeypatch.setattr(parallel_hashing, "usable_processors", lambda: processors)
+    assert list(parallel_hashing.bundle_roots(folder, size)) == []

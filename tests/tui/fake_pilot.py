@@ -36,7 +36,7 @@ from console.model.rule import DetectionRule
 from console.model.silence import Matcher, Silence
 from console.model.stored import Page
 from console.model.traffic import CallRecord, Check, Explanation, UsageRow
-from console.net.drive import Exchange
+from console.net.driver import Exchange
 
 SECRET = "plk_" + "Zq7" * 14
 PARTNERS = ("acme", "northwind", "halcyon", "tern-labs", "quillfeather")

@@ -18,8 +18,8 @@ from fake_pilot import FakePilot, an_id, salted
 
 from console.errors import PilotError
 from console.model.stored import Page
+from console.tui.app.console_app import Console
 from console.tui.start import run
-from console.tui.steer import Console
 
 NAMES = (".id", ".slug", ".partner", ".name", ".state", ".severity", "_id", ".kind", ".target")
 """What a row is found, opened and sorted by."""

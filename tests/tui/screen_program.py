@@ -12,7 +12,7 @@ from console.tui.start import run
 
 def _plant_a_bug(secret: str) -> None:
     """Make one key fail, with a secret in its locals and in its message."""
-    from console.tui.steer import Console
+    from console.tui.app.console_app import Console
 
     kept = Console._operate
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from fake_pilot import FakePilot, an_id
 
-import console.tui.link
+import console.tui.link.api_link
 from console.api.engines import TrustedHead
 from console.engines.native import native
 from console.errors import ExitCode, PilotError
@@ -56,8 +56,8 @@ def stop_the_clock(patch: Any) -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith("console.tui") and getattr(module, "datetime", None) is datetime:
             patch.setattr(module, "datetime", Still)
-    patch.setattr(console.tui.link, "coarse_age", lambda _: "5s")
-    patch.setattr(console.tui.link, "coarse_latency", lambda _: "10ms")
+    patch.setattr(console.tui.link.api_link, "coarse_age", lambda _: "5s")
+    patch.setattr(console.tui.link.api_link, "coarse_latency", lambda _: "10ms")
 
 
 class StillPilot(FakePilot):

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_console import OPERATIONS, run
 
-from console.tui.act import Act
-from console.tui.anything import Anything, Choice, closeness, found
+from console.tui.dialogs.command_palette import Anything, Choice, closeness, found
+from console.tui.dialogs.operation_form import Act
 
 
 def choice(name, what=""):

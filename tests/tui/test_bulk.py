@@ -11,10 +11,10 @@ from console.model.audit import Alert
 from console.model.enforcement import Blast, Receipt
 from console.model.grant import Grant
 from console.operations.spec import Plan
-from console.tui.bulk import Bulk
-from console.tui.lines import Subject
-from console.tui.many import Item, chosen, together
-from console.tui.results import Part, Results
+from console.tui.dialogs.bulk_form import Bulk
+from console.tui.dialogs.bulk_results import Part, Results
+from console.tui.link.marked_rows import Item, chosen, together
+from console.tui.widgets.text_lines import Subject
 
 BY_ID = {op.id: op for op in OPERATIONS}
 

@@ -1,7 +1,7 @@
 """The end of a dialogue: what is typed ahead of the plan neither cancels nor sends."""
 
-from console.tui.buttons import Buttons
-from console.tui.theme import load_all
+from console.tui.theme.palette import load_all
+from console.tui.widgets.buttons import Buttons
 
 PALETTES, _ = load_all()
 

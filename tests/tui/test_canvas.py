@@ -6,7 +6,7 @@ import pyte
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from console.tui.canvas import Canvas, cells, guard
+from console.tui.terminal.canvas import Canvas, cells, guard
 
 WIDTH, HEIGHT = 24, 5
 # The emulator places marks after wide and last cells in its own way: they have their own test.

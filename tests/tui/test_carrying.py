@@ -17,9 +17,9 @@ from test_console import run
 
 from console.model.traffic import UsageRow
 from console.present.safe import is_hidden
-from console.tui.clipboard import MOST_BYTES, fault, sequence
-from console.tui.saving import raw_values, shown_rows, target
-from console.tui.usage import used
+from console.tui.actions.export_file import raw_values, shown_rows, target
+from console.tui.terminal.clipboard import MOST_BYTES, fault, sequence
+from console.tui.views.usage import used
 
 XTERM = {"TERM": "xterm-256color"}
 OSC = re.compile(r"\x1b\]52;c;([A-Za-z0-9+/=]*)\x07")

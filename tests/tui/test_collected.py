@@ -15,10 +15,10 @@ import pytest
 from textual.app import App
 from textual.strip import Strip
 
-from console.tui.ink import Ink
-from console.tui.lines import Lines
-from console.tui.theme import load_all
-from console.tui.work import begin
+from console.tui.theme.palette import load_all
+from console.tui.widgets.background import begin
+from console.tui.widgets.strips import Ink
+from console.tui.widgets.text_lines import Lines
 
 PALETTES, _ = load_all()
 

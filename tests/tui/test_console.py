@@ -11,12 +11,12 @@ from fake_pilot import SECRET, FakePilot, an_id
 from console.model.grant import Grant
 from console.operations.index import all_operations
 from console.operations.spec import Effect, fields
-from console.tui.act import Act
-from console.tui.operate import Registry, near_line
-from console.tui.outcome import Doing, SecretShown
-from console.tui.screen_commands import KEYS, NEEDED
-from console.tui.steer import Console
-from console.tui.theme import load_all
+from console.tui.app.console_app import Console
+from console.tui.app.screen_commands import KEYS, NEEDED
+from console.tui.dialogs.operation_form import Act
+from console.tui.dialogs.write_progress import Doing, SecretShown
+from console.tui.link.form_values import Registry, near_line
+from console.tui.theme.palette import load_all
 
 PALETTES, _ = load_all()
 OPERATIONS = all_operations()

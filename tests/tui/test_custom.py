@@ -12,14 +12,14 @@ from terminal import Terminal
 from test_console import OPERATIONS, PALETTES, Hands
 
 from console.config.bindings import KEY_NAMES, Binding, key_of
-from console.config.load import load_profile
-from console.tui.act import Act
-from console.tui.custom import settle
-from console.tui.described import described
-from console.tui.entry import pressed
-from console.tui.proofs import Proofs
-from console.tui.screen_commands import NEEDED
-from console.tui.steer import Console
+from console.config.profile import load_profile
+from console.tui.app.console_app import Console
+from console.tui.app.screen_commands import NEEDED
+from console.tui.app.user_bindings import settle
+from console.tui.dialogs.operation_form import Act
+from console.tui.link.log_proofs import Proofs
+from console.tui.views.view_registry import described
+from console.tui.widgets.entry import pressed
 
 BY_ID = {op.id: op for op in OPERATIONS}
 VIEWS = described(BY_ID, Proofs(None))

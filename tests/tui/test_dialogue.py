@@ -11,9 +11,9 @@ from test_console import run
 from textual.screen import ModalScreen
 from textual.widget import Widget
 
-from console.tui.act import Act
-from console.tui.bulk import Bulk
-from console.tui.dialogue import Dialogue
+from console.tui.dialogs.bulk_form import Bulk
+from console.tui.dialogs.dialog import Dialogue
+from console.tui.dialogs.operation_form import Act
 
 PLAN = [[]]
 

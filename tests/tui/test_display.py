@@ -8,10 +8,10 @@ import pytest
 from fake_pilot import FakePilot
 
 from console.operations.index import all_operations
-from console.tui.canvas import Canvas
-from console.tui.display import absorb, display_status
-from console.tui.steer import Console
-from console.tui.theme import load_all
+from console.tui.app.console_app import Console
+from console.tui.terminal.canvas import Canvas
+from console.tui.terminal.display import absorb, display_status
+from console.tui.theme.palette import load_all
 
 PALETTES, _ = load_all()
 KEYS = ["down", "up", "pagedown", "pageup", "home", "end", "enter", "escape", "space", "s", "S",
@@ -90,7 +90,7 @@ def test_stock_drawing_can_be_asked_for_and_is_said(monkeypatch):
 
 
 def test_a_textual_without_the_private_method_falls_back_and_says_so(monkeypatch):
-    from console.tui import display
+    from console.tui.terminal import display
 
     monkeypatch.setattr(display.App, "_display", lambda self, other: None)
     status = display_status()

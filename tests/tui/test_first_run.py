@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from terminal import HERE, Terminal
 from tiny_api import tiny_api
 
-from console.config.load import load_profile
-from console.config.schema import BY_NAME
-from console.tui.connect import document_of, faults_of, profile_of, token_of
+from console.config.profile import load_profile
+from console.config.profile_settings import BY_NAME
+from console.tui.dialogs.connect_form import document_of, faults_of, profile_of, token_of
 
 ROOT = HERE.parents[1]
 

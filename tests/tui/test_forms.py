@@ -8,9 +8,9 @@ from fake_pilot import FakePilot, an_id
 from test_console import run
 
 from console.model.access import Capability, Partner
-from console.tui.act import Act
-from console.tui.buttons import Buttons, go
-from console.tui.entry import Entry
+from console.tui.dialogs.operation_form import Act
+from console.tui.widgets.buttons import Buttons, go
+from console.tui.widgets.entry import Entry
 
 KNOWN = {
     Partner: ("acme", "northland", "land-trust"),

@@ -13,8 +13,8 @@ from test_console import Hands
 from vectors import vectors
 
 from console.operations.index import all_operations
-from console.tui.steer import Console
-from console.tui.theme import load_all
+from console.tui.app.console_app import Console
+from console.tui.theme.palette import load_all
 
 PALETTES, _ = load_all()
 PAYLOADS = {

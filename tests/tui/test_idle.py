@@ -13,9 +13,9 @@ import pytest
 from still_pilot import Still, StillPilot, stop_the_clock
 
 from console.operations.index import all_operations
-from console.tui.app import TICK_SECONDS
-from console.tui.steer import Console
-from console.tui.theme import load_all
+from console.tui.app.console_app import Console
+from console.tui.app.frame import TICK_SECONDS
+from console.tui.theme.palette import load_all
 
 PALETTES, _ = load_all()
 VIEWS = ("now", "grants", "alerts", "usage", "calls", "audit", "keys", "locks", "partners")

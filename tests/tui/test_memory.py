@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_console import run
 
-from console.tui.app import MAX_PLACES, PLACES_WITH_ROWS
-from console.tui.memory import Kept, file_of, keep, load
+from console.tui.app.frame import MAX_PLACES, PLACES_WITH_ROWS
+from console.tui.places.saved_screen import Kept, file_of, keep, load
 
 
 def start(tmp_path, story, **options):

@@ -6,7 +6,7 @@ from terminal import Terminal
 from textual.events import Key, Paste
 from vectors import vectors
 
-from console.tui.pasted import PasteSafe
+from console.tui.terminal.paste import PasteSafe
 
 BEGIN, END = "\x1b[200~", "\x1b[201~"
 

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from textual.app import App
 
-from console.tui.arranging import RUN, arranged, ordered
-from console.tui.canvas import cells
-from console.tui.coded import decoded
-from console.tui.fitting import TableColumn
-from console.tui.quiet import (
+from console.present.table_columns import TableColumn
+from console.tui.terminal.canvas import cells
+from console.tui.terminal.coded_text import decoded
+from console.tui.theme.palette import load_all
+from console.tui.widgets.idle import (
     AFTER_KEY,
     SLICE,
     WHOLE_AT_LATEST,
@@ -26,9 +26,9 @@ from console.tui.quiet import (
     _whole_is_due,
     at_once,
 )
-from console.tui.rows import AT_ONCE, TableState
-from console.tui.table import Table
-from console.tui.theme import load_all
+from console.tui.widgets.row_order import RUN, arranged, ordered
+from console.tui.widgets.rows import AT_ONCE, TableState
+from console.tui.widgets.table import Table
 
 PALETTES, _ = load_all()
 

@@ -3,7 +3,7 @@
 from fake_pilot import SECRET, FakePilot
 from test_console import run
 
-from console.tui.outcome import SecretShown
+from console.tui.dialogs.write_progress import SecretShown
 
 
 async def rotate(hands, grace=""):

@@ -17,9 +17,9 @@ import pytest
 from still_pilot import StillPilot, an_id, stop_the_clock
 
 from console.operations.index import all_operations
-from console.tui import looking
-from console.tui.steer import Console
-from console.tui.theme import load_all
+from console.tui.app.console_app import Console
+from console.tui.places import rows_view
+from console.tui.theme.palette import load_all
 
 TESTS = Path(__file__).parents[1]
 PICTURES = Path(__file__).parent / "__snapshots__" / "test_snapshots"
@@ -66,8 +66,8 @@ def frozen_clock() -> Iterator[None]:
     """Stop the clock, in UTC, and show the pane only once its story has been read."""
     with pytest.MonkeyPatch.context() as patch:
         stop_the_clock(patch)
-        patch.setattr(looking, "PANE_PAUSE", 0)
-        patch.setattr(looking, "PANE_PATIENCE", SETTLE_SECONDS)
+        patch.setattr(rows_view, "PANE_PAUSE", 0)
+        patch.setattr(rows_view, "PANE_PATIENCE", SETTLE_SECONDS)
         patch.setenv("TZ", "UTC")
         time.tzset()
         yield

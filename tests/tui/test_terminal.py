@@ -9,10 +9,10 @@ import time
 import pytest
 from terminal import Terminal
 
-from console.tui import crash
+from console.tui.terminal import crash_report
 from tests.nursery import SETS
 
-PATIENT = {SETS: json.dumps({"console.tui.lifeline:BACKSTOP_SECONDS": 60})}
+PATIENT = {SETS: json.dumps({"console.tui.terminal.lifeline:BACKSTOP_SECONDS": 60})}
 """A busy machine is given time to end well."""
 RESTORED = b"\x1b[?1049l"
 
@@ -132,7 +132,7 @@ def test_a_crash_leaves_a_report_without_values_and_one_line(tmp_path):
 
 
 def test_two_reports_of_one_second_are_two_files(tmp_path):
-    paths = [crash.write(ValueError("never told"), tmp_path) for _ in range(4)]
+    paths = [crash_report.write(ValueError("never told"), tmp_path) for _ in range(4)]
     assert None not in paths
     assert len(set(paths)) == 4
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in paths if path)

@@ -9,10 +9,11 @@ from rich.color import Color, ColorSystem
 from terminal import Terminal
 
 from console.operations.index import all_operations
-from console.tui.contrast import ENHANCED, ENOUGH, LINES, NO_TEXT, faint, pairs
-from console.tui.display import Inks
-from console.tui.steer import Console
-from console.tui.theme import (
+from console.tui.app.console_app import Console
+from console.tui.terminal.display import Inks
+from console.tui.theme.contrast import ENHANCED, ENOUGH, LINES, NO_TEXT, faint, pairs
+from console.tui.theme.library import Depth, Themes, depth_of, fitted, own_themes
+from console.tui.theme.palette import (
     MOST_BYTES,
     TIERS,
     TOKENS,
@@ -23,7 +24,6 @@ from console.tui.theme import (
     read,
     shipped,
 )
-from console.tui.themes import Depth, Themes, depth_of, fitted, own_themes
 
 SHIPPED = sorted(shipped().glob("*.toml"))
 GOOD = (shipped() / "dark.toml").read_text()

@@ -8,9 +8,9 @@ from test_console import Hands
 
 from console.config.bindings import Binding
 from console.operations.index import all_operations
-from console.tui.steer import Console
-from console.tui.theme import load_all
-from console.tui.tour import STEPS
+from console.tui.app.console_app import Console
+from console.tui.app.tour import STEPS
+from console.tui.theme.palette import load_all
 
 PALETTES, _ = load_all()
 

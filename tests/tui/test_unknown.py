@@ -12,10 +12,11 @@ from test_console import OPERATIONS, PALETTES, Hands, run
 
 from console.model.access import Partner
 from console.model.enforcement import Point, UpstreamHealth, UpstreamState
-from console.tui import link, reads
-from console.tui.parts import Part, count_words
-from console.tui.steer import Console
-from console.tui.views import API_OF
+from console.tui.app.console_app import Console
+from console.tui.link import api_link
+from console.tui.places import reader
+from console.tui.views.list_views import API_OF
+from console.tui.views.read_parts import Part, count_words
 
 APIS = {"gateway": "gw DOWN", "policy": "policy DOWN", "audit": "audit DOWN"}
 TOTALS = {
@@ -30,9 +31,9 @@ UNREAD = re.compile(r"cannot be had|unknown|not read|does not answer|asking")
 @pytest.fixture(autouse=True)
 def _looks_often(monkeypatch):
     """Look at an API more often than for people, and give a look up sooner."""
-    monkeypatch.setattr(link, "EVERY", 0.3)
-    monkeypatch.setattr(link, "LONGEST_PAUSE", 0.5)
-    for module in (link, reads):
+    monkeypatch.setattr(api_link, "EVERY", 0.3)
+    monkeypatch.setattr(api_link, "LONGEST_PAUSE", 0.5)
+    for module in (api_link, reader):
         monkeypatch.setattr(module, "PATIENCE", 0.5)
 
 

@@ -15,9 +15,9 @@ from terminal import Terminal
 
 from console.present.cells import Certainty, certainty, char_width, fit, is_joining, width
 from console.present.safe import is_hidden, safe
-from console.tui.canvas import Canvas, cells
-from console.tui.coded import coded, decoded
-from console.tui.unsure import unsure
+from console.tui.terminal.canvas import Canvas, cells
+from console.tui.terminal.coded_text import coded, decoded
+from console.tui.terminal.unsure_widths import unsure
 
 WIDTH, HEIGHT = 40, 6
 NAMES = [

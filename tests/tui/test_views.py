@@ -23,17 +23,17 @@ from console.model.rule import DetectionRule
 from console.model.stored import Page
 from console.model.traffic import CallRecord, UsageRow
 from console.present.columns import answer_name, name_of
-from console.tui.described import described
-from console.tui.fitting import TableColumn, arrange
-from console.tui.link import Link
-from console.tui.one_partner import last_used, locks_on, observed
-from console.tui.proofs import Proofs, contradiction
-from console.tui.rows import TableState
-from console.tui.story import fields_of
-from console.tui.tails import merged, searching
-from console.tui.theme import meaning
-from console.tui.usage import by_hour, used, window
-from console.tui.views import narrowed, row_id, subject_of
+from console.present.table_columns import TableColumn, arrange
+from console.tui.link.api_link import Link
+from console.tui.link.log_proofs import Proofs, contradiction
+from console.tui.theme.palette import meaning
+from console.tui.views.list_views import narrowed, row_id, subject_of
+from console.tui.views.one_partner import last_used, locks_on, observed
+from console.tui.views.story_reader import fields_of
+from console.tui.views.tails import merged, searching
+from console.tui.views.usage import by_hour, used, window
+from console.tui.views.view_registry import described
+from console.tui.widgets.rows import TableState
 
 BY_ID = {op.id: op for op in OPERATIONS}
 
@@ -147,7 +147,7 @@ def test_a_row_is_not_ok_under_a_head_that_is_not_the_logs():
 
 
 def test_what_came_of_asking_is_kept_of_the_newest_events_only(monkeypatch):
-    monkeypatch.setattr("console.tui.proofs.MOST_KEPT", 12)
+    monkeypatch.setattr("console.tui.link.log_proofs.MOST_KEPT", 12)
     pilot = StillPilot()
     event = pilot.all[Event][0]
     unlogged = [

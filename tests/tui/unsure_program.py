@@ -18,7 +18,7 @@ from still_pilot import NOW, StillPilot, stop_the_clock
 from console.model.access import Partner
 from console.model.traffic import CallRecord
 from console.tui import start
-from console.tui.steer import Console
+from console.tui.app.console_app import Console
 
 
 class OddlyNamed(StillPilot):

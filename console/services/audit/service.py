@@ -16,34 +16,28 @@ from console.api import audit as api
 from console.model.audit import Alert
 from console.model.log import LogHandover
 from console.model.operator import ServiceStatus
-from console.services.audit import (
-    alerts,
-    handover,
-    ledger,
-    oncall,
-    search,
-    silences,
-    triage,
-)
-from console.services.audit.chores import follow_clock
-from console.services.audit.pager import Pager
-from console.services.audit.proofs import Proofs
-from console.services.audit.publisher import REFRESH_SECONDS, Publisher
-from console.services.audit.rule import Rule
-from console.services.audit.rulebook import RuleBook
-from console.services.audit.rulefile import load_rules
-from console.services.audit.schema import STEPS
-from console.services.audit.signing import forget_shelved, log_key, promote
-from console.services.audit.sources import (
+from console.services.audit.alerts import alerts, silences, triage
+from console.services.audit.alerts.alert_clock import follow_clock
+from console.services.audit.followers import (
     Follower,
     follow_calls,
     follow_events,
     follow_outbox,
     follow_own,
 )
-from console.services.audit.store_check import StoreCheck
-from console.services.audit.trial import Trials
-from console.services.operators import cutting, kept
+from console.services.audit.log import event_search, handover, ledger
+from console.services.audit.log.proofs import Proofs
+from console.services.audit.log.publisher import REFRESH_SECONDS, Publisher
+from console.services.audit.log.signing_keys import forget_shelved, log_key, promote
+from console.services.audit.log.store_check import StoreCheck
+from console.services.audit.paging import oncall
+from console.services.audit.paging.delivery import Pager
+from console.services.audit.rules.rule import Rule
+from console.services.audit.rules.rule_book import RuleBook
+from console.services.audit.rules.rule_file import load_rules
+from console.services.audit.rules.trial import Trials
+from console.services.audit.state.schema import STEPS
+from console.services.operators import cutoff, roster_store
 from console.services.operators.roster import Identities
 from console.services.settings import Settings
 from console.services.store import Store
@@ -75,8 +69,8 @@ class Audit:
         self.check = StoreCheck(self.publisher)
         self._identities = Identities("audit", settings.operators)
         self.web = Web("audit", self.store, self._identities)
-        cutting.mount(self.web, "audit", self.store, self._identities)
-        self.web.on_first_use(partial(cutting.note_first_use, self.store, self._identities))
+        cutoff.mount(self.web, "audit", self.store, self._identities)
+        self.web.on_first_use(partial(cutoff.note_first_use, self.store, self._identities))
         self.outboxes = {
             source: Follower(f"{source} events", home.socket(source)) for source in SOURCES
         }
@@ -91,12 +85,12 @@ class Audit:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set."""
-        await self.store.read(lambda conn: kept.refresh(conn, self._identities))
+        await self.store.read(lambda conn: roster_store.refresh(conn, self._identities))
         await self.web.start(socket=self._socket, listen=self._listen)
         add, store, book = self.web.tasks.add, self.store, self.book
         add("publishing the log", self.publisher.run)
         add("checking the log against the store", self.check.run, store)
-        add("following operators", cutting.follow, self.web, store, self._identities)
+        add("following operators", cutoff.follow, self.web, store, self._identities)
         add("logging own events", follow_own, store)
         add("judging events", follow_events, store, book)
         add("judging calls", follow_calls, store, book, self.calls)
@@ -160,7 +154,9 @@ class Audit:
     async def tail(self, ask: Ask) -> Any:
         """Answer `audit.tail`."""
         return await self._streams.serve(
-            ask, lambda conn, after: self.check.tail(conn, ask.query, after), search.last_index
+            ask,
+            lambda conn, after: self.check.tail(conn, ask.query, after),
+            event_search.last_index,
         )
 
     def _mount(self) -> None:

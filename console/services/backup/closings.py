@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from sqlalchemy import Connection
 
-from console.services.audit.leaf import Leaf
+from console.services.audit.log.leaf import Leaf
 from console.services.backup import keep_gateway, keep_operators, keep_policy
 from console.services.backup.history import History
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from console.services.audit.leaf import Leaf
-from console.services.gateway.changes import Views
-from console.services.gateway.points import Points
+from console.services.audit.log.leaf import Leaf
+from console.services.gateway.control.state.change_log import Views
+from console.services.gateway.control.state.point_registry import Points
 from console.services.store import Store
 
 

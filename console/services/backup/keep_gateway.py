@@ -24,19 +24,14 @@ from console.model.enforcement import (
     TombstoneKind,
 )
 from console.model.ids import new_id
-from console.services.audit.leaf import Leaf
+from console.services.audit.log.leaf import Leaf
 from console.services.backup.history import History
-from console.services.gateway import changes, contents, keys, receipts, suspension
-from console.services.gateway.exchange import (
-    KeyFact,
-    LockChange,
-    LockFact,
-    RotateChange,
-    TombstoneChange,
-    TombstoneFact,
-)
-from console.services.gateway.offboarding import PARTNER, PILOT
-from console.services.gateway.schema import (
+from console.services.gateway.control.access import keys
+from console.services.gateway.control.calls import content_store
+from console.services.gateway.control.closing import receipts, suspensions
+from console.services.gateway.control.closing.offboarding import PARTNER, PILOT
+from console.services.gateway.control.state import change_log
+from console.services.gateway.control.state.schema import (
     CONTENTS,
     CREDENTIALS,
     LOCKS,
@@ -45,7 +40,15 @@ from console.services.gateway.schema import (
     RECEIPTS,
     TOMBSTONES,
 )
-from console.services.gateway.snapshot import Snapshot
+from console.services.gateway.decision.snapshot import Snapshot
+from console.services.wire.changes import (
+    KeyFact,
+    LockChange,
+    LockFact,
+    RotateChange,
+    TombstoneChange,
+    TombstoneFact,
+)
 
 
 def end(conn: Connection, leaf: Leaf, history: History) -> bool:
@@ -90,7 +93,7 @@ def bury(
     keys_under = [(TombstoneKind.CREDENTIAL.value, key.id) for key in living]
     new += [each for each in keys_under if each not in wanted]
     facts = [TombstoneFact(kind=kind, id=each) for kind, each in new]
-    sequence = changes.append(conn, TombstoneChange(ends=facts))
+    sequence = change_log.append(conn, TombstoneChange(ends=facts))
     mark = msgspec.structs.replace(
         mark, sequence=sequence, receipt_id=mark.receipt_id or new_id("receipt")
     )
@@ -178,8 +181,8 @@ def rotate(conn: Connection, leaf: Leaf, history: History) -> bool:
             revision=held.revision + 1,
         ),
     )
-    (fact,) = changes.key_facts(conn, held.id)
-    changes.append(conn, RotateChange(old=fact, new=fact))
+    (fact,) = change_log.key_facts(conn, held.id)
+    change_log.append(conn, RotateChange(old=fact, new=fact))
     return True
 
 
@@ -214,9 +217,9 @@ def hold(
     """Suspend a target, and the grants whose access went over into it, where they are not."""
     made = False
     for each in (target, *history.before(target)):
-        if any((other.kind, other.target) == (kind, each) for other in suspension.active(conn)):
+        if any((other.kind, other.target) == (kind, each) for other in suspensions.active(conn)):
             continue
-        suspension.hold(
+        suspensions.hold(
             conn,
             history.points,
             kind,
@@ -250,7 +253,7 @@ def put_lock(conn: Connection, held: Lock) -> bool:
     if conn.execute(select(LOCKS.c.id).where(on | (LOCKS.c.id == held.id))).first() is not None:
         return False
     fact = LockFact(id=held.id, kind=held.kind, target=held.target, message=held.message)
-    changes.append(conn, LockChange(lock=fact))
+    change_log.append(conn, LockChange(lock=fact))
     conn.execute(
         LOCKS.insert().values(
             id=held.id,
@@ -291,7 +294,7 @@ def redact(conn: Connection, leaf: Leaf, _history: History) -> bool:
     ).scalar_one_or_none()
     if row is None:
         return False
-    contents.end(
+    content_store.end(
         conn, leaf.target, gone=ContentState.REDACTED.value, gone_at=leaf.at,
         gone_by=leaf.actor, gone_why=leaf.reason,
     )  # fmt: skip

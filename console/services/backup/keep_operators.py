@@ -14,10 +14,10 @@ import msgspec
 from sqlalchemy import Connection, select
 
 from console.model.account import AccountKind, AccountState, OperatorAccount
-from console.services.audit.leaf import Leaf
+from console.services.audit.log.leaf import Leaf
 from console.services.backup.history import History
-from console.services.operators import accounts, kept
-from console.services.operators.cutting import CUT, FREEZE, Restriction
+from console.services.operators import accounts, roster_store
+from console.services.operators.cutoff import CUT, FREEZE, Restriction
 from console.services.operators.roster import Mark
 from console.services.operators.tables import ACCOUNTS
 from console.services.store import Store
@@ -47,7 +47,7 @@ def _mark(conn: Connection, mark: Mark) -> bool:
     counted = "thaws" if mark.kind == FREEZE.mark else "generation"
     if account is not None and getattr(account, counted) < mark.generation:
         accounts.take(conn, msgspec.structs.replace(account, **{counted: mark.generation}))
-    new = kept.add(conn, [mark])
+    new = roster_store.add(conn, [mark])
     accounts.learn(conn, [mark])
     return new
 
@@ -132,20 +132,22 @@ def end_unsure(conn: Connection, owners: Collection[str], at: datetime, by: str,
 def agree(policy: Store, others: Sequence[Store], marks: Iterable[Mark]) -> None:
     """Give every store the marks of all, and a roster that is newer than any of theirs."""
     stores = (policy, *others)
-    known = [*marks, *(each for store in stores for each in store.read_now(kept.marks))]
-    newest = max(store.read_now(kept.roster).sequence for store in stores)
+    known = [*marks, *(each for store in stores for each in store.read_now(roster_store.marks))]
+    newest = max(store.read_now(roster_store.roster).sequence for store in stores)
 
     def publish(conn: Connection) -> None:
         for mark in known:
             if mark.kind in {CUT.mark, FREEZE.mark}:
                 _mark(conn, mark)
-        kept.add(conn, known)
+        roster_store.add(conn, known)
         accounts.publish(conn, after=newest)
 
     policy.write_now(publish)
-    roster = policy.read_now(kept.roster)
+    roster = policy.read_now(roster_store.roster)
     for store in others:
-        store.write_now(lambda conn: (kept.keep(conn, roster), kept.add(conn, known)))
+        store.write_now(
+            lambda conn: (roster_store.keep(conn, roster), roster_store.add(conn, known))
+        )
 
 
 def _cut(conn: Connection, account: OperatorAccount, at: datetime, by: str, why: str) -> bool:

@@ -15,13 +15,15 @@ from console.model.access import Partner, PartnerState
 from console.model.evidence import AssessmentState
 from console.model.grant import Grant
 from console.model.principal import PrincipalState
-from console.services.audit.leaf import Leaf
+from console.services.audit.log.leaf import Leaf
 from console.services.backup.history import History
-from console.services.policy import evidence, find, partners, principals
-from console.services.policy.history import keep_grant
-from console.services.policy.lifecycle import ENDED, WATCHED
-from console.services.policy.record import Actor
-from console.services.policy.tables import ASSESSMENTS, GRANTS, PARTNERS, PRINCIPALS
+from console.services.policy.evidence import terms
+from console.services.policy.judging.grant_states import ENDED, WATCHED
+from console.services.policy.partners import partners, principals
+from console.services.policy.state import lookup
+from console.services.policy.state.event_record import Actor
+from console.services.policy.state.history import keep_grant
+from console.services.policy.state.tables import ASSESSMENTS, GRANTS, PARTNERS, PRINCIPALS
 
 _OF_GRANT = ("limits", "principal_limits", "networks", "principals")
 _OF_PARTNER = ("egress", "subprocessors")
@@ -89,7 +91,7 @@ def decide(conn: Connection, leaf: Leaf, _history: History) -> bool:
     state = _ASSESSED[leaf.action]
     if held is None or held.state == state:
         return False
-    evidence.put(conn, held, state, Actor(leaf.actor, leaf.at), decided_by=leaf.actor)
+    terms.put(conn, held, state, Actor(leaf.actor, leaf.at), decided_by=leaf.actor)
     return True
 
 
@@ -99,7 +101,7 @@ def settle_soon(conn: Connection, at: Any) -> None:
 
 
 def _partner(conn: Connection, leaf: Leaf) -> Partner | None:
-    found: Partner | None = find.by_slug(conn, PARTNERS, leaf.name)
+    found: Partner | None = lookup.by_slug(conn, PARTNERS, leaf.name)
     return found
 
 

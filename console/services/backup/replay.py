@@ -17,15 +17,21 @@ from sqlalchemy import Connection
 
 from console.model.enforcement import Revoke, TombstoneKind
 from console.model.operator import Operator, Role
-from console.services.backup import closings, keep_gateway, keep_operators, left, newest
+from console.services.backup import (
+    closings,
+    keep_gateway,
+    keep_operators,
+    left_stores,
+    newest_state,
+)
 from console.services.backup.history import History
 from console.services.backup.keep_policy import settle_soon
-from console.services.gateway import changes
-from console.services.gateway.points import Points
-from console.services.gateway.tombstones import Tombstones
+from console.services.gateway.control.closing.tombstones import Tombstones
+from console.services.gateway.control.state import change_log
+from console.services.gateway.control.state.point_registry import Points
 from console.services.home import Home
 from console.services.operators import break_glass
-from console.services.policy.marks import mark, set_mark
+from console.services.policy.state.marks import mark, set_mark
 from console.services.store import Store
 from console.services.web import Ask
 
@@ -71,26 +77,29 @@ def replay(home: Home, stores: Stores, wish: Wish) -> Kept:
     events = [
         leaf
         for name in SERVICES
-        for leaf in newest.fill_outbox(
+        for leaf in newest_state.fill_outbox(
             getattr(stores, name), name, stores.audit, home.store(name)
         )
     ]  # fmt: skip
     history = History(events, stores.gateway)
-    gateway_left, marks = left.gateway(home), {name: left.marks(home, name) for name in SERVICES}
+    gateway_left, marks = (
+        left_stores.gateway(home),
+        {name: left_stores.marks(home, name) for name in SERVICES},
+    )
     used, warnings = [], []
     notices = stores.gateway.read_now(keep_gateway.newest_notice)
     before = stores.gateway.read_now(keep_gateway.tombstones)
     made, unkept = stores.gateway.write_now(lambda conn: closings.keep(history, "gateway", conn))
     if gateway_left is not None:
         used.append("gateway store")
-        made += stores.gateway.write_now(lambda conn: left.keep(conn, gateway_left, history))
+        made += stores.gateway.write_now(lambda conn: left_stores.keep(conn, gateway_left, history))
     else:
         warnings.append("there is no gateway store that can be read")
         if wish.log_known:
             warnings.append("what the gateway ended after the newest entry of the log is not known")
-    if (policy_left := left.policy(home)) is not None:
+    if (policy_left := left_stores.policy(home)) is not None:
         used.append("policy store")
-        made += stores.gateway.write_now(lambda conn: left.keep(conn, policy_left, history))
+        made += stores.gateway.write_now(lambda conn: left_stores.keep(conn, policy_left, history))
     tombstones = stores.gateway.read_now(keep_gateway.tombstones) - before
 
     def in_policy(conn: Connection) -> tuple[int, list[closings.Unkept]]:
@@ -142,7 +151,7 @@ def _owners(home: Home) -> Iterator[str]:
 
 
 def _all_keys_ended(gateway: Store, wish: Wish) -> Callable[[Connection], int]:
-    views = changes.Views()
+    views = change_log.Views()
     marks = Tombstones(views, Points(gateway, views))
 
     def end(conn: Connection) -> int:

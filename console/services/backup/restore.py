@@ -23,23 +23,23 @@ from console.model.backup import Manifest, Restored
 from console.model.enforcement import LockKind, LockTarget, NewLock
 from console.model.text import now
 from console.services import settings
-from console.services.audit import handover, ledger
-from console.services.audit.schema import STEPS as AUDIT_STEPS
-from console.services.audit.schema import TREE
-from console.services.audit.signing import new_signer
-from console.services.backup import anchors, newest, replay
+from console.services.audit.log import handover, ledger
+from console.services.audit.log.signing_keys import new_signer
+from console.services.audit.state.schema import STEPS as AUDIT_STEPS
+from console.services.audit.state.schema import TREE
+from console.services.backup import anchors, newest_state, replay
 from console.services.backup.anchors import opened
 from console.services.backup.archive import unpack
 from console.services.backup.replay import Kept, Stores
 from console.services.backup.swap import exchange, finish
 from console.services.events import event
-from console.services.gateway import changes
-from console.services.gateway.locks import Locks
-from console.services.gateway.points import Points
-from console.services.gateway.schema import STEPS as GATEWAY_STEPS
+from console.services.gateway.control.closing.locks import Locks
+from console.services.gateway.control.state import change_log
+from console.services.gateway.control.state.point_registry import Points
+from console.services.gateway.control.state.schema import STEPS as GATEWAY_STEPS
 from console.services.home import Home, prepare
 from console.services.operators import break_glass
-from console.services.policy.tables import STEPS as POLICY_STEPS
+from console.services.policy.state.tables import STEPS as POLICY_STEPS
 from console.services.store import Store, emit
 from console.services.supervisor.keeper import Lock
 from console.trust.checkpoint import Checkpoint, open_checkpoint
@@ -183,7 +183,7 @@ class _Restore:
         """Bring the log up to what is left of it; return how much was added, and if it is known."""
         if continued:
             return max(0, audit.read_now(ledger.tree).size - self._manifest.tree_size), True
-        replayed, why = newest.replay_tiles(self._home, audit, self._log_key)
+        replayed, why = newest_state.replay_tiles(self._home, audit, self._log_key)
         if why:
             self._warnings.append(why)
         elif replayed:
@@ -211,7 +211,7 @@ class _Restore:
     def _known(self) -> list[Checkpoint]:
         """Return the heads of the backup's log that were ever seen, by its own signature."""
         notes = [self._manifest.log_head.encode(), *self._order.heads]
-        if there := newest.head_there(self._home, self._log_key):
+        if there := newest_state.head_there(self._home, self._log_key):
             notes.append(there)
         found = []
         for note in notes:
@@ -222,7 +222,7 @@ class _Restore:
     def _newest_note(self) -> bytes:
         """Return the largest signed head of the backup's log that is known."""
         notes = [self._manifest.log_head.encode(), *self._order.heads]
-        if there := newest.head_there(self._home, self._log_key):
+        if there := newest_state.head_there(self._home, self._log_key):
             notes.append(there)
         sized = []
         for note in notes:
@@ -233,7 +233,7 @@ class _Restore:
     def _audit_there(self) -> bool:
         """Take the audit store that is there for the newest copy, if it is whole."""
         copy = self._new.path.parent / "audit.there.db"
-        why = newest.whole_log(self._home, copy, self._known())
+        why = newest_state.whole_log(self._home, copy, self._known())
         if why:
             self._warnings.append(why)
             return False
@@ -257,7 +257,7 @@ class _Restore:
             replace_file(self._new.keys / name, content)
 
     def _locked(self, gateway: Store) -> Callable[[Connection], str]:
-        views = changes.Views()
+        views = change_log.Views()
         locks = Locks(views, Points(gateway, views))
         target = LockTarget(kind=LockKind.EVERYTHING, id="*")
         body = NewLock(target=target, reason=self._words(), message=MESSAGE)

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from console.errors import ExitCode, PilotError
-from console.services.gateway.content import FOLDER
+from console.services.gateway.decision.content_crypto import FOLDER
 from console.services.settings import Home
 from console.trust.writer import replace_file, sync_folder
 

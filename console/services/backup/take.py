@@ -19,8 +19,8 @@ from console import __version__
 from console.errors import ExitCode, PilotError
 from console.model.backup import FORMAT, Backup, Manifest
 from console.model.text import now
-from console.services.audit.schema import STEPS
-from console.services.audit.signing import log_key
+from console.services.audit.log.signing_keys import log_key
+from console.services.audit.state.schema import STEPS
 from console.services.backup.archive import member_of, write
 from console.services.backup.seal import seal
 from console.services.events import event

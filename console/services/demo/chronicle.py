@@ -49,19 +49,19 @@ from console.model.grant import (
     NewGrant,
     RenewGrant,
 )
-from console.services.demo import cast, days, incidents, turns
-from console.services.demo.books import Books, written
+from console.services.demo import cast, incidents, partner_events, synthetic_calls
+from console.services.demo.audit_desk import Desk
 from console.services.demo.cast import DUTY, OWNER, SEATS, Seat
-from console.services.demo.desk import Desk
+from console.services.demo.ground_truth import Made, Planted
 from console.services.demo.personas import DAYS
-from console.services.demo.truth import Made, Planted
-from console.services.gateway import calls, prices
-from console.services.gateway.changes import append, head
-from console.services.gateway.exchange import PriceChange
-from console.services.gateway.schema import CALLS, CREDENTIALS
-from console.services.policy.marks import set_mark
-from console.services.policy.tables import GRANTS, PARTNERS
+from console.services.demo.stores import Books, written
+from console.services.gateway.control.calls import call_store, prices
+from console.services.gateway.control.state.change_log import append, head
+from console.services.gateway.control.state.schema import CALLS, CREDENTIALS
+from console.services.policy.state.marks import set_mark
+from console.services.policy.state.tables import GRANTS, PARTNERS
 from console.services.settings import Settings
+from console.services.wire.changes import PriceChange
 
 TAKEN_EVERY = 6
 """Days of the history that are taken into the log together."""
@@ -78,11 +78,11 @@ class Story:
         self.books, self.desk = books, desk
         self.first, self.end = first, end
         self.dice = random.Random(seed)  # noqa: S311 - a scenario, not a secret
-        self.extra: dict[date, list[days.Sent]] = defaultdict(list)
+        self.extra: dict[date, list[synthetic_calls.Sent]] = defaultdict(list)
         self.planted: list[Planted] = []
         self.keys: dict[str, str] = {}
         self.tokens: dict[str, str] = {}
-        self.prices = days.prices_on(first.date())
+        self.prices = synthetic_calls.prices_on(first.date())
         self._acts: list[tuple[datetime, int, Callable[[datetime], None]]] = []
         self._order = count()
         self._calm = calm
@@ -99,7 +99,7 @@ class Story:
     def workday(self, offset: int, hour: float) -> datetime:
         """Return an hour (UTC) of the first working day from that one on."""
         found = (self.first + timedelta(days=offset)).date()
-        while not days.is_workday(found):
+        while not synthetic_calls.is_workday(found):
             found += timedelta(days=1)
         return datetime.combine(found, time(), UTC) + timedelta(hours=hour)
 
@@ -189,16 +189,18 @@ class Story:
 
     def _calls_of(self, today: date, until: datetime) -> None:
         gateway = self.books.at_gateway
-        sent = days.usual(gateway, today, until, self.dice, BUSY)
+        sent = synthetic_calls.usual(gateway, today, until, self.dice, BUSY)
         sent += (each for each in self.extra.pop(today, []) if each.at < until)
         if sent:
-            days.keep(
+            synthetic_calls.keep(
                 gateway,
                 sent,
                 self.dice,
-                days.Known(self.books.salt, self.prices, self.books.bundle.revision, head(gateway)),
+                synthetic_calls.Known(
+                    self.books.salt, self.prices, self.books.bundle.revision, head(gateway)
+                ),
             )
-            calls.digest(gateway, until - timedelta(seconds=1))
+            call_store.digest(gateway, until - timedelta(seconds=1))
         if today.toordinal() % TAKEN_EVERY == 0 or until == self.end:
             self.desk.catch_up(self.books, until)
 
@@ -227,10 +229,13 @@ class Story:
         for pilot in cast.pilots():
             self.publish(pilot.slug, cast.TERMS, at)
         for number, seat in enumerate(SEATS):
-            self.on(self.day(seat.joins) + timedelta(minutes=7 * number), turns.joining(self, seat))
+            self.on(
+                self.day(seat.joins) + timedelta(minutes=7 * number),
+                partner_events.joining(self, seat),
+            )
         for slug, name, third in cast.WAITING:
-            self.on(self.day(11), turns.knocking(self, slug, name, third))
-        turns.plan(self)
+            self.on(self.day(11), partner_events.knocking(self, slug, name, third))
+        partner_events.plan(self)
 
     def publish(
         self, pilot: str, text: str, at: datetime, reaccept_by: datetime | None = None

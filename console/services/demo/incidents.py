@@ -25,12 +25,12 @@ from console.model.enforcement import (
     UpstreamState,
 )
 from console.model.grant import GrantState
+from console.services.demo.audit_desk import Judged
 from console.services.demo.cast import BY_SLUG, DUTY, NIGHT, OWNER
-from console.services.demo.days import Sent
-from console.services.demo.desk import Judged
-from console.services.demo.truth import Planted
+from console.services.demo.ground_truth import Planted
+from console.services.demo.synthetic_calls import Sent
 from console.services.events import event
-from console.services.gateway import upstreams
+from console.services.gateway.control.state import upstream_health
 from console.services.operators import accounts
 from console.services.operators.roster import Mark
 from console.services.store import emit
@@ -241,7 +241,7 @@ def _upstream(story: Story, at: datetime) -> None:
     def becomes(state: UpstreamState, why: str) -> Callable[[datetime], None]:
         def act(when: datetime) -> None:
             health = UpstreamHealth(name=name, kind="openai", state=state, since=when, why=why)
-            upstreams.record(story.books.at_gateway, "gw-1", [health], when)
+            upstream_health.record(story.books.at_gateway, "gw-1", [health], when)
 
         return act
 

@@ -21,9 +21,9 @@ from console.programs import module_command, module_environment
 from console.services import supervisor
 from console.services.demo import personas
 from console.services.demo.chronicle import make
+from console.services.demo.ground_truth import Made
 from console.services.demo.personas import DAYS
 from console.services.demo.traffic import Secrets
-from console.services.demo.truth import Made
 from console.services.settings import load, prepare
 from console.services.supervisor.report import SUPERVISOR
 

@@ -20,9 +20,9 @@ from console.api import gateway
 from console.errors import PilotError
 from console.model.access import RouteName
 from console.services.client import Client
-from console.services.demo import lapse
+from console.services.demo import lapsing_access
 from console.services.demo.cast import OWNER
-from console.services.demo.live import Caller, callers
+from console.services.demo.live_traffic import Caller, callers
 from console.services.runner import run
 from console.services.settings import Home, Settings
 
@@ -105,8 +105,8 @@ async def _lapsing(home: Home, token: str, planes: list[str], seed: int, starts:
     """Give access under terms that lapse soon, and use it."""
     await asyncio.sleep(starts)
     with suppress(PilotError):  # a day of the history on which that partner cannot have it yet
-        key = await lapse.open_access(home, token)
-        await keep_calling(lapse.CALLER, key, planes, seed)
+        key = await lapsing_access.open_access(home, token)
+        await keep_calling(lapsing_access.CALLER, key, planes, seed)
 
 
 async def traffic(home: Home, secrets: Secrets, seed: int, incident_after: float) -> None:

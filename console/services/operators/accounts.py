@@ -32,7 +32,7 @@ from console.model.ids import new_id
 from console.model.operator import Role, may
 from console.model.stored import Page
 from console.services.events import event
-from console.services.operators import kept, owner
+from console.services.operators import owner, roster_store
 from console.services.operators.roster import (
     Entry,
     Identities,
@@ -187,7 +187,7 @@ def restore(conn: Connection, ask: Ask) -> OperatorAccount:
         raise refusal("state", f"{before.slug} is frozen, not cut off",
                       mend=f"pilotctl operator thaw {before.slug}")  # fmt: skip
     # whoever was frozen as they were cut off stays so: that is another verb to end
-    frozen = kept.has(conn, "frozen", before.slug, before.thaws)
+    frozen = roster_store.has(conn, "frozen", before.slug, before.thaws)
     state = AccountState.FROZEN if frozen else AccountState.ACTIVE
     after = _changed(
         before, ask, state=state.value, state_reason="", tokens=[],
@@ -236,7 +236,7 @@ def seal(conn: Connection, ask: Ask) -> IssuedToken:
         for each in conn.execute(select(ACCOUNTS.c.body)).scalars().all():
             if each.kind == AccountKind.BREAK_GLASS and each.state != AccountState.CUT:
                 mark = _mark(each, ask.operator.name, "replaced", ask)
-                kept.add(conn, [mark])
+                roster_store.add(conn, [mark])
                 learn(conn, [mark])
                 replaced.append(each.slug)
     count = len(conn.execute(select(ACCOUNTS.c.name).where(
@@ -262,14 +262,14 @@ def learn(conn: Connection, marks: Iterable[Mark]) -> None:
             continue
         if mark.kind == "frozen":
             if account.thaws == mark.generation:
-                kept.add(conn, [mark])
+                roster_store.add(conn, [mark])
                 changed |= _frozen(conn, account, mark)
         elif account.generation != mark.generation:
             continue
         elif mark.kind == "used":
             _used(conn, account, mark)
         else:
-            kept.add(conn, [mark])
+            roster_store.add(conn, [mark])
             changed |= _cut(conn, account, mark)
     if changed:
         publish(conn)
@@ -305,7 +305,7 @@ def _used(conn: Connection, account: OperatorAccount, mark: Mark) -> None:
     """Take over when an account was used: a break-glass account's first use holds for ever."""
     at = account.used_at
     if account.kind == AccountKind.BREAK_GLASS:
-        kept.add(conn, [mark])
+        roster_store.add(conn, [mark])
         new = at is None
     else:
         new = at is None or mark.at - at >= USED_EVERY
@@ -402,10 +402,10 @@ def publish(conn: Connection, *, after: int = 0) -> None:
 
     It is newer than number `after` too. Nothing is made where it would say nothing new.
     """
-    before, now = kept.roster(conn), entries(conn)
+    before, now = roster_store.roster(conn), entries(conn)
     newest = max(after, before.sequence)
     if now != before.entries or newest > before.sequence:
-        kept.keep(conn, Roster(sequence=newest + 1, entries=now))
+        roster_store.keep(conn, Roster(sequence=newest + 1, entries=now))
 
 
 def entries(conn: Connection) -> list[Entry]:

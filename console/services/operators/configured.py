@@ -13,7 +13,7 @@ from console.model.account import AccountKind, AccountState, OperatorAccount
 from console.model.ids import new_id
 from console.model.operator import Operator
 from console.services.events import SYSTEM, event
-from console.services.operators import accounts, kept
+from console.services.operators import accounts, roster_store
 from console.services.operators.roster import Mark
 from console.services.operators.tables import ACCOUNTS, TOKENS
 from console.services.store import emit
@@ -109,7 +109,7 @@ def _remove(conn: Connection, before: OperatorAccount, at: datetime) -> None:
         name=before.slug, generation=before.generation, kind="cut", at=at, by=SYSTEM,
         reason=REMOVED,
     )  # fmt: skip
-    kept.add(conn, [mark], event_id)
+    roster_store.add(conn, [mark], event_id)
 
 
 def _touched(account: OperatorAccount, at: datetime, by: str = SYSTEM) -> OperatorAccount:

@@ -19,15 +19,15 @@ from console.model.account import OperatorAccount, OperatorCut, ServiceCut
 from console.model.ids import new_id
 from console.model.text import now
 from console.services import settings
-from console.services.audit.schema import STEPS as AUDIT_STEPS
+from console.services.audit.state.schema import STEPS as AUDIT_STEPS
 from console.services.client import Client
-from console.services.gateway.schema import STEPS as GATEWAY_STEPS
-from console.services.operators import accounts, kept, owner
-from console.services.operators.cutting import ROSTER_PATH, Learn, Restrictions
+from console.services.gateway.control.state.schema import STEPS as GATEWAY_STEPS
+from console.services.operators import accounts, owner, roster_store
+from console.services.operators.cutoff import ROSTER_PATH, Learn, Restrictions
 from console.services.operators.roster import Identities, Roster
-from console.services.operators.spread import whole
+from console.services.operators.roster_push import whole
 from console.services.operators.tables import ACCOUNTS
-from console.services.policy.tables import STEPS as POLICY_STEPS
+from console.services.policy.state.tables import STEPS as POLICY_STEPS
 from console.services.settings import Home, Settings
 from console.services.store import Step, Store
 from console.services.web import Ask
@@ -45,9 +45,9 @@ class _Place(NamedTuple):
 
 
 _PLACES = (
-    _Place("gateway", GATEWAY_STEPS, kept.add_all),
+    _Place("gateway", GATEWAY_STEPS, roster_store.add_all),
     _Place("policy", POLICY_STEPS, accounts.learn),
-    _Place("audit", AUDIT_STEPS, kept.add_all),
+    _Place("audit", AUDIT_STEPS, roster_store.add_all),
 )
 _POLICY = _PLACES[1]
 
@@ -116,7 +116,7 @@ class Owner:
     async def _tell(self, place: _Place, told: Roster) -> None:
         await self._at(
             place, ROSTER_PATH, told, Roster,
-            lambda: self._write(place, lambda conn: kept.keep(conn, told)),
+            lambda: self._write(place, lambda conn: roster_store.keep(conn, told)),
         )  # fmt: skip
 
     async def _at(

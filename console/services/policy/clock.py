@@ -13,10 +13,10 @@ from console.engines.cedar import CedarBundle
 from console.errors import PilotError
 from console.model.text import now
 from console.services.events import SYSTEM
-from console.services.policy.evidence import any_ended, expire_assessments
-from console.services.policy.record import Actor
-from console.services.policy.settle import settle_each
-from console.services.policy.tables import GRANTS
+from console.services.policy.evidence.terms import any_ended, expire_assessments
+from console.services.policy.judging.settle import settle_each
+from console.services.policy.state.event_record import Actor
+from console.services.policy.state.tables import GRANTS
 from console.services.store import Store
 
 TICK_SECONDS = 1.0

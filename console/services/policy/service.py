@@ -16,35 +16,25 @@ from console.engines.cedar import CedarBundle
 from console.model.operator import ServiceStatus
 from console.model.policy import Bundle
 from console.model.text import now
+from console.services.cedar.shipped import bundle_in
 from console.services.client import Client
 from console.services.events import SYSTEM
-from console.services.operators import accounts, break_glass, cutting, kept, owner
+from console.services.operators import accounts, break_glass, cutoff, owner, roster_store
 from console.services.operators.configured import sync_configured_operators
 from console.services.operators.roster import Identities
-from console.services.operators.spread import spread, tell_all
-from console.services.policy import (
-    amend,
-    declarations,
-    evidence,
-    grants,
-    partner_life,
-    partners,
-    pilot_closing,
-    pilot_text,
-    principals,
-    programme,
-    renewal,
-    suspension,
-)
-from console.services.policy.authzen import Api
+from console.services.operators.roster_push import spread, tell_all
 from console.services.policy.clock import tick_for_ever
-from console.services.policy.directory import Directory
-from console.services.policy.gateway import BundleFact, Gateway
-from console.services.policy.record import SERVICE, Actor, record
-from console.services.policy.settle import settle_all, tell
-from console.services.policy.shipped import bundle_in
-from console.services.policy.tables import BUNDLES, PROJECTION, STEPS
-from console.services.principals import salt_of
+from console.services.policy.decisions.authzen import Api
+from console.services.policy.decisions.directory import Directory
+from console.services.policy.evidence import terms
+from console.services.policy.gateway_link import BundleFact, Gateway
+from console.services.policy.grants import amend, grants, renewal, suspension
+from console.services.policy.judging.settle import settle_all, tell
+from console.services.policy.partners import declarations, partners, principals, standing
+from console.services.policy.pilots import pilot_closing, pilot_import, pilots
+from console.services.policy.state.event_record import SERVICE, Actor, record
+from console.services.policy.state.tables import BUNDLES, PROJECTION, STEPS
+from console.services.safety_identifier import salt_of
 from console.services.settings import Settings
 from console.services.store import Store
 from console.services.web import Ask, Reads, Web
@@ -68,7 +58,7 @@ async def serve(settings: Settings, _args: argparse.Namespace, stop: asyncio.Eve
 
     async def known_everywhere() -> list[str]:
         """Make operators known here and at every other service; return where they are not."""
-        await store.read(lambda conn: kept.refresh(conn, identities))
+        await store.read(lambda conn: roster_store.refresh(conn, identities))
         web.end_refused()
         return await tell_all(store, peers)
 
@@ -81,21 +71,21 @@ async def serve(settings: Settings, _args: argparse.Namespace, stop: asyncio.Eve
             )
         )
         await store.write(pilot_closing.tell_every_pilot)
-        await store.read(lambda conn: kept.refresh(conn, identities))
+        await store.read(lambda conn: roster_store.refresh(conn, identities))
         mount(web, bundle, gateway, identities.names, salt_of(settings.home))
         reads = Reads(SERVICE, store)
-        web.mount_async(routes.PILOT_EXPORT, reads.of(pilot_text.export_pilot, "pilot", "pilot"))
+        web.mount_async(routes.PILOT_EXPORT, reads.of(pilot_import.export_pilot, "pilot", "pilot"))
         accounts.mount(web, identities, known_everywhere)
         owner.mount(web, store, accounts.of_owner(known_everywhere))
-        cutting.mount(web, "policy", store, identities, learn=accounts.learn)
-        web.on_first_use(partial(cutting.note_first_use, store, identities))
+        cutoff.mount(web, "policy", store, identities, learn=accounts.learn)
+        web.on_first_use(partial(cutoff.note_first_use, store, identities))
         Api(store, directory).mount(web)
         await web.start(socket=settings.home.socket(SERVICE), listen=settings.listen.get(SERVICE))
         web.tasks.add("handing the projection over", gateway.provision)
         web.tasks.add("taking closings over", gateway.follow)
         web.tasks.add("taking notices over", gateway.attend)
         web.tasks.add("settling what time reached", tick_for_ever, store, bundle)
-        web.tasks.add("following operators", cutting.follow, web, store, identities)
+        web.tasks.add("following operators", cutoff.follow, web, store, identities)
         web.tasks.add("telling operators to the others", spread, store, peers, identities)
         await web.tasks.until(stop)
     finally:
@@ -119,23 +109,23 @@ def mount(
     web.mount(routes.STATUS, partial(status, gateway, web.tasks.notes))
     web.mount(routes.BUNDLE_SHOW, partial(show_bundle, bundle))
 
-    web.mount(routes.PILOT_LIST, programme.list_pilots)
-    web.mount(routes.PILOT_SHOW, programme.show_pilot)
-    web.mount(routes.PILOT_CREATE, programme.create_pilot)
-    web.mount(routes.PILOT_STAGE, programme.set_stage)
-    web.mount(routes.PILOT_IMPORT, partial(pilot_text.import_pilot, bundle))
-    web.mount(routes.CAPABILITY_LIST, programme.list_capabilities)
-    web.mount(routes.CAPABILITY_SHOW, programme.show_capability)
-    web.mount(routes.CAPABILITY_CREATE, programme.create_capability)
+    web.mount(routes.PILOT_LIST, pilots.list_pilots)
+    web.mount(routes.PILOT_SHOW, pilots.show_pilot)
+    web.mount(routes.PILOT_CREATE, pilots.create_pilot)
+    web.mount(routes.PILOT_STAGE, pilots.set_stage)
+    web.mount(routes.PILOT_IMPORT, partial(pilot_import.import_pilot, bundle))
+    web.mount(routes.CAPABILITY_LIST, pilots.list_capabilities)
+    web.mount(routes.CAPABILITY_SHOW, pilots.show_capability)
+    web.mount(routes.CAPABILITY_CREATE, pilots.create_capability)
 
     web.mount(routes.PARTNER_LIST, partners.list_partners)
     web.mount(routes.PARTNER_SHOW, partners.show_partner)
     web.mount(routes.PARTNER_CREATE, partial(partners.create_partner, operators))
     web.mount(routes.PARTNER_VERIFY, partial(partners.verify_partner, bundle))
     web.mount(routes.PARTNER_DECLARE, partial(declarations.declare_partner, bundle))
-    web.mount(routes.PARTNER_VET, partner_life.vet_partner)
-    web.mount(routes.PARTNER_RESTRICT, partial(partner_life.restrict_partner, bundle))
-    web.mount(routes.PARTNER_RESUME, partial(partner_life.resume_partner, bundle))
+    web.mount(routes.PARTNER_VET, standing.vet_partner)
+    web.mount(routes.PARTNER_RESTRICT, partial(standing.restrict_partner, bundle))
+    web.mount(routes.PARTNER_RESUME, partial(standing.resume_partner, bundle))
     web.mount(routes.PARTNER_ADD_CONTACT, declarations.add_contact)
     web.mount(routes.PARTNER_REMOVE_CONTACT, declarations.remove_contact)
     web.mount(routes.PARTNER_ADD_NETWORK, partial(declarations.add_network, bundle))
@@ -148,17 +138,17 @@ def mount(
     web.mount(routes.PRINCIPAL_CREATE, partial(principals.create_principal, salt))
     web.mount(routes.PRINCIPAL_RETIRE, partial(principals.retire_principal, bundle))
 
-    web.mount(routes.TERMS_LIST, evidence.list_terms)
-    web.mount(routes.TERMS_SHOW, evidence.show_terms)
-    web.mount(routes.TERMS_PUBLISH, partial(evidence.publish_terms, bundle))
-    web.mount(routes.TERMS_ACCEPT, partial(evidence.accept_terms, bundle))
-    web.mount(routes.TERMS_ACCEPTANCES, evidence.list_acceptances)
-    web.mount(routes.ASSESSMENT_LIST, evidence.list_assessments)
-    web.mount(routes.ASSESSMENT_SHOW, evidence.show_assessment)
-    web.mount(routes.ASSESSMENT_CREATE, evidence.create_assessment)
-    web.mount(routes.ASSESSMENT_ACCEPT, partial(evidence.accept_assessment, bundle))
-    web.mount(routes.ASSESSMENT_REJECT, partial(evidence.reject_assessment, bundle))
-    web.mount(routes.ASSESSMENT_WITHDRAW, partial(evidence.withdraw_assessment, bundle))
+    web.mount(routes.TERMS_LIST, terms.list_terms)
+    web.mount(routes.TERMS_SHOW, terms.show_terms)
+    web.mount(routes.TERMS_PUBLISH, partial(terms.publish_terms, bundle))
+    web.mount(routes.TERMS_ACCEPT, partial(terms.accept_terms, bundle))
+    web.mount(routes.TERMS_ACCEPTANCES, terms.list_acceptances)
+    web.mount(routes.ASSESSMENT_LIST, terms.list_assessments)
+    web.mount(routes.ASSESSMENT_SHOW, terms.show_assessment)
+    web.mount(routes.ASSESSMENT_CREATE, terms.create_assessment)
+    web.mount(routes.ASSESSMENT_ACCEPT, partial(terms.accept_assessment, bundle))
+    web.mount(routes.ASSESSMENT_REJECT, partial(terms.reject_assessment, bundle))
+    web.mount(routes.ASSESSMENT_WITHDRAW, partial(terms.withdraw_assessment, bundle))
 
     web.mount(routes.GRANT_LIST, grants.list_grants)
     web.mount(routes.GRANT_SHOW, grants.show_grant)

@@ -1,6 +1,6 @@
 """The processes of `pilotctl up`: started together, restarted when they die, stopped together."""
 
-from console.services.supervisor.front import (
+from console.services.supervisor.launch import (
     drain_seconds,
     points,
     start,

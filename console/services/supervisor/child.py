@@ -14,8 +14,8 @@ import msgspec
 from console.errors import ExitCode, PilotError
 from console.model.text import now
 from console.programs import module_command, module_environment
-from console.services.supervisor.logs import BoundedLog
-from console.services.supervisor.plan import Spec
+from console.services.supervisor.bounded_log import BoundedLog
+from console.services.supervisor.processes import Spec
 from console.services.supervisor.report import SUPERVISOR, Process
 
 LEASH = "console.services.supervisor.leash"

@@ -17,9 +17,9 @@ from console.errors import ExitCode, PilotError
 from console.model.enforcement import Point
 from console.model.number import whole_number
 from console.services.settings import Home
+from console.services.supervisor.bounded_log import BoundedLog
 from console.services.supervisor.child import MOST_STILLBIRTHS, Child
-from console.services.supervisor.logs import BoundedLog
-from console.services.supervisor.plan import Spec, points_of
+from console.services.supervisor.processes import Spec, points_of
 from console.services.supervisor.report import Order, Reply, Status
 
 START_SECONDS = 30.0

@@ -4,11 +4,11 @@
 and an `Ask`. `page` and `fresh` are what lists and conditional writes need.
 """
 
-from console.services.web.ask import Answer, Ask, fresh
+from console.services.web.event_stream import Found, Streams
 from console.services.web.paging import page, sparse_page
-from console.services.web.reads import Reads
+from console.services.web.read_events import Reads
+from console.services.web.request_context import Answer, Ask, fresh
 from console.services.web.server import Web
-from console.services.web.stream import Found, Streams
 
 __all__ = [
     "Answer",

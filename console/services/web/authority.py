@@ -22,7 +22,7 @@ from console.api.route import Route
 from console.errors import PilotError
 from console.model.operator import Direction, Operator, Role, may
 from console.model.text import now
-from console.services.operators import kept
+from console.services.operators import roster_store
 from console.services.operators.roster import (
     Caller,
     Directory,
@@ -31,7 +31,7 @@ from console.services.operators.roster import (
     hash_of,
 )
 from console.services.store import checked_by
-from console.services.web.ask import Ask
+from console.services.web.request_context import Ask
 
 
 class Claim(NamedTuple):
@@ -72,7 +72,9 @@ class Authority:
 
         def check(conn: Connection) -> None:
             nonlocal found
-            found = _judge_again(kept.directory(conn, self._identities), claim, now()).operator
+            found = _judge_again(
+                roster_store.directory(conn, self._identities), claim, now()
+            ).operator
 
         with checked_by(check):
             yield lambda ask: replace(ask, operator=found)

@@ -18,7 +18,7 @@ from sqlalchemy.sql.elements import UnaryExpression
 from console.api.problems import refusal
 from console.model.number import whole_number
 from console.model.stored import Page
-from console.services.web.ask import Ask
+from console.services.web.request_context import Ask
 
 T = TypeVar("T")
 

@@ -36,18 +36,11 @@ from console.services.listening.sockets import peer_uid, tcp_listener, uid_of, u
 from console.services.operators.roster import Identities
 from console.services.settings import Listen
 from console.services.store import Store, idempotency, outbox
-from console.services.web import asked
-from console.services.web.answers import (
-    answered,
-    encode,
-    etag_of,
-    linked,
-    of_http,
-    problem,
-)
-from console.services.web.ask import Answer, Ask
+from console.services.web import request_parsing
 from console.services.web.authority import Authority, Claim
-from console.services.web.decode import loosely, strictly
+from console.services.web.request_context import Answer, Ask
+from console.services.web.responses import answered, encode, etag_of, linked, of_http, problem
+from console.services.web.strict_decoding import loosely, strictly
 
 Handler: TypeAlias = Callable[[Connection, Ask], Any]
 AsyncHandler: TypeAlias = Callable[[Ask], Awaitable[Any]]
@@ -218,7 +211,7 @@ class Web:
         handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
     ) -> web.StreamResponse:
         """Give each request its id, and turn whatever goes wrong into a problem."""
-        request_id = asked.request_id(request)
+        request_id = request_parsing.request_id(request)
         _request_id.set(request_id)
         try:
             answer = await handler(request)
@@ -240,12 +233,12 @@ class Web:
         return answer
 
     async def _contract(self, route: Route, do: Do, request: web.Request) -> web.StreamResponse:
-        claim = self._authority.claim(route, peer_uid(request), asked.bearer(request))
+        claim = self._authority.claim(route, peer_uid(request), request_parsing.bearer(request))
         operator = claim.caller.operator
         listening.mark_known(request, operator.name)
         with self._until_stopped(), self._authority.receiving(claim):
-            raw = await asked.body(request, MOST_BYTES)
-        query, validate_only = asked.query(request, route)
+            raw = await request_parsing.body(request, MOST_BYTES)
+        query, validate_only = request_parsing.query(request, route)
         ask = Ask(
             service=self.service,
             route=route,
@@ -253,9 +246,11 @@ class Web:
             uid=operator.uid,
             path=dict(request.match_info),
             query=query,
-            body=None if route.body is None else strictly(asked.json(request, raw), route.body),
+            body=None
+            if route.body is None
+            else strictly(request_parsing.json(request, raw), route.body),
             raw=raw,
-            revision=asked.revision(request, route, validate_only=validate_only),
+            revision=request_parsing.revision(request, route, validate_only=validate_only),
             request_id=_request_id.get(),
             validate_only=validate_only,
             now=now(),
@@ -303,7 +298,7 @@ class Web:
         if ask.validate_only:
             return await self._rehearse(handler, claim, ask)
         who = ask.operator.name
-        key = asked.idempotency_key(ask.request)
+        key = request_parsing.idempotency_key(ask.request)
         about = {
             "operator": who,
             "key": key,
@@ -353,7 +348,7 @@ class Web:
         if uid is None or uid != os.geteuid():
             raise refusal("not-an-operator", "this path is for the pilot's own processes")
         with self._until_stopped():
-            raw = await asked.body(request, MOST_INTERNAL_BYTES)
+            raw = await request_parsing.body(request, MOST_INTERNAL_BYTES)
         ask = Ask(
             service=self.service,
             route=None,
@@ -376,9 +371,9 @@ class Web:
 
     async def _outbox(self, ask: Ask) -> outbox.OutboxPage:
         """Answer the events after a number; with `wait`, once there is one."""
-        after = asked.number(ask.query, "after", 0)
-        limit = min(asked.number(ask.query, "limit", 500), 2000)
-        wait = min(asked.number(ask.query, "wait", 0), 30)
+        after = request_parsing.number(ask.query, "after", 0)
+        limit = min(request_parsing.number(ask.query, "limit", 500), 2000)
+        wait = min(request_parsing.number(ask.query, "wait", 0), 30)
 
         def some(conn: Connection) -> outbox.OutboxPage | None:
             found = outbox.after(conn, after, limit)
@@ -424,7 +419,7 @@ def _refused(
     status: HTTPStatus, said: str, _path: str, request: web.BaseRequest | None
 ) -> web.Response:
     """Return the problem for a request that no handler saw."""
-    request_id = new_id("request") if request is None else asked.request_id(request)
+    request_id = new_id("request") if request is None else request_parsing.request_id(request)
     answer = problem(refusal(_REFUSALS[status], said), request_id)
     answer.headers["X-Request-Id"] = request_id
     answer.headers["Server"] = "pilotctl"

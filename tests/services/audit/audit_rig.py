@@ -21,8 +21,9 @@ from console.model import text
 from console.model.ids import new_id
 from console.model.traffic import CallRecord
 from console.services import settings
-from console.services.audit import chores, pager
-from console.services.audit.rulefile import load_rules
+from console.services.audit.alerts import alert_clock
+from console.services.audit.paging import delivery
+from console.services.audit.rules.rule_file import load_rules
 from console.services.audit.service import Audit
 from console.services.client import Client
 from console.services.events import event
@@ -228,8 +229,8 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ahead = timedelta()
-        monkeypatch.setattr(chores, "LOOK_SECONDS", 0.05)
-        for module in (chores, pager):
+        monkeypatch.setattr(alert_clock, "LOOK_SECONDS", 0.05)
+        for module in (alert_clock, delivery):
             monkeypatch.setattr(module, "now", self.now)
 
     def now(self) -> datetime:

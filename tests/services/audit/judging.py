@@ -10,10 +10,10 @@ import msgspec
 
 from console.model.rule import Found
 from console.model.traffic import CallRecord
-from console.services.audit.history import evaluate
-from console.services.audit.leaf import Leaf, read_leaf
-from console.services.audit.rule import Rule
-from console.services.audit.rulefile import load_rules
+from console.services.audit.log.leaf import Leaf, read_leaf
+from console.services.audit.rules.replay import evaluate
+from console.services.audit.rules.rule import Rule
+from console.services.audit.rules.rule_file import load_rules
 from tests.services.audit.audit_rig import START, call, item
 
 RULES: dict[str, Rule] = {each.id: each for each in load_rules()}

@@ -20,14 +20,20 @@ from sqlalchemy import Connection, create_engine, select
 
 from console.model.enforcement import LockKind
 from console.model.traffic import CallRecord
-from console.services.audit import ledger
-from console.services.audit.closing_store import learn_all
-from console.services.audit.closings import COVERS, POINT, Known
-from console.services.audit.detections import CallItem, CallPage, has_read, take_calls, take_events
-from console.services.audit.leaf import read_leaf
-from console.services.audit.publisher import claimed
-from console.services.audit.rulefile import load_rules
-from console.services.audit.schema import ALERTS, ALIASES, CLOSINGS, STEPS
+from console.services.audit.alerts.detections import (
+    CallItem,
+    CallPage,
+    has_read,
+    take_calls,
+    take_events,
+)
+from console.services.audit.log import ledger
+from console.services.audit.log.leaf import read_leaf
+from console.services.audit.log.publisher import claimed
+from console.services.audit.rules.closing_store import learn_all
+from console.services.audit.rules.closings import COVERS, POINT, Known
+from console.services.audit.rules.rule_file import load_rules
+from console.services.audit.state.schema import ALERTS, ALIASES, CLOSINGS, STEPS
 from console.services.store import OutboxPage, Store
 from tests.services.audit.audit_rig import START, call, item
 

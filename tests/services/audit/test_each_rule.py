@@ -13,11 +13,11 @@ from hypothesis import settings as bounded
 from hypothesis import strategies as st
 
 from console.model.traffic import CallRecord
-from console.services.audit.history import Results, evaluate
-from console.services.audit.judge import InMemory, judge
-from console.services.audit.rule import Rule
-from console.services.audit.seeing import seen_call
-from console.services.gateway.codes import CODES
+from console.services.audit.rules.judge import InMemory, judge
+from console.services.audit.rules.replay import Results, evaluate
+from console.services.audit.rules.rule import Rule
+from console.services.audit.rules.rule_inputs import seen_call
+from console.services.gateway.decision.refusal_codes import CODES
 from tests.services.audit.audit_rig import START, call, denials
 from tests.services.audit.judging import (
     DAY,

@@ -15,7 +15,7 @@ import pytest
 
 from console.errors import PilotError
 from console.model.text import now, rfc3339
-from console.services.audit import pager
+from console.services.audit.paging import delivery
 from tests.ocsf import faults
 from tests.services.audit.audit_rig import Clock, Rig, call, running, short_folder, spawn, until
 from tests.services.audit.test_pages_sent import (
@@ -283,7 +283,7 @@ def test_a_command_is_run_later_too(clock: Clock) -> None:
 def test_many_that_nobody_took_on_are_few_pages_that_say_so(clock: Clock) -> None:
     async def check(rig: Rig, receiver: Receiver) -> None:
         assert rig.audit is not None
-        rig.audit.pager.pace = pager.Pace(first=30.0, most=60.0, attempts=30)
+        rig.audit.pager.pace = delivery.Pace(first=30.0, most=60.0, attempts=30)
         await put_on_call(rig, receiver, after_seconds=600)
         receiver.answers = [says(500) for _ in range(60)]
         rig.gateway.calls += [call(declared=False, credential_id=f"crd_{nth}") for nth in range(60)]
@@ -348,7 +348,7 @@ def test_an_alert_finds_its_pages_by_an_index() -> None:
         with short_folder() as home:
             async with running(home) as rig:
                 assert rig.audit is not None
-                from console.services.audit.schema import PAGED_ALERT
+                from console.services.audit.state.schema import PAGED_ALERT
 
                 def plan(conn: Any) -> str:
                     query = f"EXPLAIN QUERY PLAN SELECT body FROM deliveries WHERE {PAGED_ALERT}"

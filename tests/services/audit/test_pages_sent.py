@@ -18,7 +18,7 @@ import pytest
 from aiohttp import web
 
 from console.errors import PilotError
-from console.services.audit.pager import Pace, signed
+from console.services.audit.paging.delivery import Pace, signed
 from tests.services.audit.audit_rig import Rig, call, running, short_folder, spawn, until
 
 KEY = os.urandom(32)

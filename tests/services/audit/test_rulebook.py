@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from console.errors import PilotError
 from console.model.text import now
-from console.services.audit import rulebook
-from console.services.audit.trial import period
+from console.services.audit.rules import rule_book
+from console.services.audit.rules.trial import period
 from tests.services.audit.audit_rig import (
     START,
     Rig,
@@ -259,7 +259,7 @@ def test_a_broken_file_is_named_and_takes_no_other_rule_down() -> None:
 def test_a_file_that_is_changed_by_hand_is_taken_and_told_and_a_mistake_keeps_the_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(rulebook, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(rule_book, "LOOK_SECONDS", 0.1)
 
     async def check(rig: Rig) -> None:
         await rig.post("/v1/rules", {"text": OWN.format(name="mine"), **WHY})

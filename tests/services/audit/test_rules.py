@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from console.errors import ExitCode, PilotError
 from console.model.audit import Evidence
-from console.services.audit.counting import CountState, count
-from console.services.audit.history import evaluate
-from console.services.audit.rule import Rule, Seen
-from console.services.audit.rulefile import SHIPPED, load_rule, load_rules
-from console.services.audit.schedule import schedule
+from console.services.audit.rules.counting import CountState, count
+from console.services.audit.rules.replay import evaluate
+from console.services.audit.rules.rule import Rule, Seen
+from console.services.audit.rules.rule_file import SHIPPED, load_rule, load_rules
+from console.services.audit.rules.weekly_hours import schedule
 from tests.services.audit.judging import one_after_another
 
 WHOLE = """

@@ -7,7 +7,7 @@ from pathlib import Path
 import console
 from console.operations.index import all_operations
 
-RULES = Path(console.__file__).parent / "services" / "audit" / "rules"
+RULES = Path(console.__file__).parent / "services" / "audit" / "rules" / "shipped"
 
 
 def test_each_command_of_a_runbook_exists() -> None:

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from console.services.audit import store_check
-from console.services.audit.store_check import CHANGED, MISSING, UNREADABLE
+from console.services.audit.log import store_check
+from console.services.audit.log.store_check import CHANGED, MISSING, UNREADABLE
 from tests.services.audit.audit_rig import Rig, running, short_folder, until
 
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from console.errors import PilotError
 from console.model.audit import SEVERITY_ID, Severity
-from console.services.audit import rulebook
-from console.services.audit.history import evaluate
-from console.services.audit.rule import Condition, Rule
-from console.services.audit.rulefile import read_rule
-from console.services.audit.strictness import weaker
+from console.services.audit.rules import rule_book
+from console.services.audit.rules.replay import evaluate
+from console.services.audit.rules.rule import Condition, Rule
+from console.services.audit.rules.rule_file import read_rule
+from console.services.audit.rules.strictness import weaker
 from tests.services.audit import audit_rig
 from tests.services.audit.audit_rig import START, call, running, short_folder, until
 from tests.services.audit.judging import RULES
@@ -170,7 +170,7 @@ def test_required_rules_are_only_made_stricter_and_break_glass_is_told_all_the_s
 def test_weakening_any_other_rule_raises_an_alert_that_names_it_and_making_it_stricter_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(rulebook, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(rule_book, "LOOK_SECONDS", 0.05)
     own = (
         'id = "mine"\ntitle = "Mine"\nseverity = "low"\nreads = "calls"\nwindow_seconds = 60\n'
         'threshold = {}\ngroup_by = ["partner"]\ndescription = "x"\nrunbook = "x"\n'
@@ -239,4 +239,4 @@ def _as_nothing_was_required() -> tuple[Rule, ...]:
 
 
 def _text(name: str) -> str:
-    return (Path(rulebook.__file__).parent / "rules" / f"{name}.toml").read_text()
+    return (Path(rule_book.__file__).parent / "shipped" / f"{name}.toml").read_text()

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from console.config.load import load_profile
+from console.config.profile import load_profile
 from console.errors import ExitCode, PilotError
 from console.model.text import now
 from console.operations.index import find
 from console.operations.values import build
-from console.session import Session
+from console.session.session import Session
 from tests.thread.pilot_rig import CAPABILITY, Rig, assessed, capability, granted, key_of
 
 Look = Callable[[], bool]

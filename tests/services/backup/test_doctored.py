@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from console.model.backup import Manifest
-from console.services.audit.signing import new_signer
+from console.services.audit.log.signing_keys import new_signer
 from console.services.backup.archive import member_of, write
 from console.services.backup.seal import seal
 from console.trust.note import SignerKey

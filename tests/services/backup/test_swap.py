@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from console.services.backup.swap import PENDING, exchange, finish
-from console.services.gateway.content import ContentKeys, seal, unseal
+from console.services.gateway.decision.content_crypto import ContentKeys, seal, unseal
 from console.services.home import Home, prepare
 
 DAY = date(2026, 3, 5)

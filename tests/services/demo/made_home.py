@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from console.services.demo.chronicle import make
+from console.services.demo.ground_truth import Made
 from console.services.demo.stage import SETTINGS
-from console.services.demo.truth import Made
 from console.services.settings import load, prepare
 
 

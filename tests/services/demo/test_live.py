@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from console.services.demo import turns
+from console.services.demo import partner_events
 from console.services.demo.stage import Demo
 
 pytestmark = pytest.mark.long
@@ -70,7 +70,7 @@ def processes_of(folder: str) -> list[str]:
 def test_every_incident_becomes_its_alert_and_each_can_be_contained(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(turns, "TERMS_LAPSE_AFTER", timedelta(seconds=150))
+    monkeypatch.setattr(partner_events, "TERMS_LAPSE_AFTER", timedelta(seconds=150))
     with (
         tempfile.TemporaryDirectory(prefix="pilotctl-demo-", ignore_cleanup_errors=True) as folder,
         Demo(Path(folder) / "home", number=1, incident_after=2.0, day=6) as demo,

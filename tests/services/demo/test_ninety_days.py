@@ -18,10 +18,10 @@ from console.errors import ExitCode, PilotError
 from console.services import audit, supervisor
 from console.services.demo import incidents
 from console.services.demo.cast import BY_SLUG, PERSONAS
-from console.services.demo.live import ROUNDS, callers
+from console.services.demo.live_traffic import ROUNDS, callers
 from console.trust.merkle import CompactRange, leaf_hashes, root_of
 
-SHIPPED = Path(audit.__file__).parent / "rules"
+SHIPPED = Path(audit.__file__).parent / "rules" / "shipped"
 END = datetime(2026, 5, 20, 15, 0, tzinfo=UTC)
 
 

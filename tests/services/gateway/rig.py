@@ -127,7 +127,7 @@ class Rig:
         return self.urls["gw-1"]
 
     def start(self, name: str) -> None:
-        module = "console.services.gateway" + ("" if name == "control" else ".point")
+        module = "console.services.gateway." + ("control" if name == "control" else "point")
         args = ["--home", str(self.home)]
         if name != "control":
             args += ["--name", name]

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from console.errors import PilotError
 from console.model.ids import new_id
 from console.model.traffic import CallRecord
-from console.services.gateway import calls, callsearch
-from console.services.gateway.forgetting import forget
-from console.services.gateway.schema import CALL_HOURS, CALLS, POINTS, STEPS
+from console.services.gateway.control.calls import call_search, call_store
+from console.services.gateway.control.calls.retention import forget
+from console.services.gateway.control.state.schema import CALL_HOURS, CALLS, POINTS, STEPS
 from console.services.store import Store, outbox
 from console.services.web import Ask
 
@@ -50,14 +50,14 @@ def keep(store: Store, records: list[CallRecord]) -> None:
     def fill(conn: Any) -> None:
         for table in (CALLS, POINTS):
             conn.execute(table.delete())
-        callsearch.reindex(conn)
+        call_search.reindex(conn)
         conn.execute(
             POINTS.insert().values(
                 name="gw-1", url="", version="", incarnation="", registered_at=T0, calls_held=0,
                 calls_digested=0,
             )
         )  # fmt: skip
-        calls.take(conn, "gw-1", records, [msgspec.json.encode(each) for each in records])
+        call_store.take(conn, "gw-1", records, [msgspec.json.encode(each) for each in records])
 
     store.write_now(fill)
 
@@ -68,7 +68,7 @@ def found(store: Store, **query: str) -> list[int]:
     cursor = ""
     while True:
         told = {**query, "limit": "3", **({"cursor": cursor} if cursor else {})}
-        page = store.read_now(lambda conn: calls.listing(conn, asked(**told)))  # noqa: B023
+        page = store.read_now(lambda conn: call_store.listing(conn, asked(**told)))  # noqa: B023
         out += [each.sequence for each in page.items]
         cursor = page.next_cursor
         if not cursor:
@@ -127,7 +127,7 @@ def test_the_index_finds_what_looking_at_each_call_finds(
 def test_words_of_the_model_and_the_agent_are_found_and_cannot_pass_for_a_facet(
     store: Store,
 ) -> None:
-    forged = callsearch.facet("partner", "acme")
+    forged = call_search.facet("partner", "acme")
     keep(
         store,
         [
@@ -152,15 +152,17 @@ def test_periods_and_pages_stay_right_while_calls_come_in(store: Store) -> None:
     assert found(store, until="2020-01-01T00:00:00Z") == []
     assert found(store, since="2030-01-01T00:00:00Z", partner="acme") == []
     query = {"partner": "acme", "limit": "4"}
-    page = store.read_now(lambda conn: calls.listing(conn, asked(**query)))
+    page = store.read_now(lambda conn: call_store.listing(conn, asked(**query)))
     more = [record(n, partner="acme") for n in range(11, 14)]
     raw = [msgspec.json.encode(each) for each in more]
-    store.write_now(lambda conn: calls.take(conn, "gw-1", more, raw))
-    rest = store.read_now(lambda conn: calls.listing(conn, asked(**query, cursor=page.next_cursor)))
+    store.write_now(lambda conn: call_store.take(conn, "gw-1", more, raw))
+    rest = store.read_now(
+        lambda conn: call_store.listing(conn, asked(**query, cursor=page.next_cursor))
+    )
     assert [each.sequence for each in (*page.items, *rest.items)] == [10, 9, 8, 7, 6, 5, 4, 3]
     with pytest.raises(PilotError, match="cursor"):
         store.read_now(
-            lambda conn: calls.listing(conn, asked(partner="other", cursor=page.next_cursor))
+            lambda conn: call_store.listing(conn, asked(partner="other", cursor=page.next_cursor))
         )
 
 
@@ -170,7 +172,7 @@ def test_old_calls_go_once_their_digest_is_recorded_and_numbers_are_not_used_aga
     keep(store, [record(n, partner="acme") for n in range(1, 11)])
     before = T0 + timedelta(minutes=6)
     assert store.write_now(lambda conn: forget(conn, before)) == 0, "nothing was digested yet"
-    store.write_now(lambda conn: calls.digest(conn, T0))
+    store.write_now(lambda conn: call_store.digest(conn, T0))
     assert store.write_now(lambda conn: forget(conn, before)) == 5
     assert store.write_now(lambda conn: forget(conn, before)) == 0
     assert found(store, partner="acme") == [10, 9, 8, 7, 6]
@@ -179,7 +181,7 @@ def test_old_calls_go_once_their_digest_is_recorded_and_numbers_are_not_used_aga
     assert found(store, partner="acme") == [10]
     more = [record(11, partner="acme")]
     raw = [msgspec.json.encode(each) for each in more]
-    store.write_now(lambda conn: calls.take(conn, "gw-1", more, raw))
+    store.write_now(lambda conn: call_store.take(conn, "gw-1", more, raw))
     assert found(store, partner="acme") == [11, 10]
     events = store.read_now(lambda conn: outbox.after(conn, 0, 2000)).items
     told = [each for each in events if '"calls.forget"' in each.body]

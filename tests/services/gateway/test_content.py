@@ -18,13 +18,19 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from console.services.gateway.content import ContentKeys, UnsealableError, day_of, seal, unseal
-from console.services.gateway.contents import Contents
-from console.services.gateway.exchange import KeptContent
-from console.services.gateway.point.keeping import Said
-from console.services.gateway.schema import CONTENTS, STEPS
+from console.services.gateway.control.calls.content_store import Contents
+from console.services.gateway.control.state.schema import CONTENTS, STEPS
+from console.services.gateway.decision.content_crypto import (
+    ContentKeys,
+    UnsealableError,
+    day_of,
+    seal,
+    unseal,
+)
+from console.services.gateway.point.content_capture import Said
 from console.services.home import Home, prepare
 from console.services.store import Store
+from console.services.wire.changes import KeptContent
 from tests.services.gateway.rig import RefusedError, Rig, projection
 
 WORDS = "swordfish 12 words"

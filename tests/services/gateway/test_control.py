@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from console.model.grant import GrantedCapability
-from console.services.audit.leaf import read_leaf
+from console.services.audit.log.leaf import read_leaf
 from tests.services.gateway.rig import RefusedError, Rig, projection
 
 

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from console.model.enforcement import LockKind, LockTarget
 from console.model.grant import Decision, GrantedCapability, GrantProjection, Lapse
-from console.services.gateway.blast import falls_under
-from console.services.gateway.decide import Asked, Moment, Verdict, decide
-from console.services.gateway.exchange import (
+from console.services.gateway.control.closing.blast import falls_under
+from console.services.gateway.decision.decide import Asked, Moment, Verdict, decide
+from console.services.gateway.decision.snapshot import EMPTY, Snapshot
+from console.services.wire.changes import (
     Body,
     Change,
     GrantChange,
@@ -25,7 +26,6 @@ from console.services.gateway.exchange import (
     TombstoneChange,
     TombstoneFact,
 )
-from console.services.gateway.snapshot import EMPTY, Snapshot
 from tests.services.gateway.rig import projection
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)

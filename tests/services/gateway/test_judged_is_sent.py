@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from console.model.access import RouteName
-from console.services.gateway.point import strict_json
-from console.services.gateway.point.request import RefusedError, read
-from console.services.gateway.point.request_numbers import NUMBERS
+from console.services.gateway.point.dialect import strict_json
+from console.services.gateway.point.dialect.request_body import RefusedError, read
+from console.services.gateway.point.dialect.request_numbers import NUMBERS
 from tests.services.gateway.conftest import Lab
 from tests.services.gateway.dataplane import PATHS, asking, key_for_all_routes, post
 from tests.services.gateway.rig import Rig

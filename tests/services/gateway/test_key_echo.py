@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from console.services.gateway.point.key_guard import REMOVED, KeyGuard
+from console.services.gateway.point.upstream.key_guard import REMOVED, KeyGuard
 from tests.services.gateway.dataplane import (
     DONE,
     STOP,

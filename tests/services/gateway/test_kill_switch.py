@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from console.services.gateway import probe
-from console.services.gateway.points import LEASE_SECONDS
+from console.services.gateway.control.state.point_registry import LEASE_SECONDS
+from console.services.gateway.decision import probe_token
 from tests import nursery
 from tests.services.gateway.conftest import Lab
 from tests.services.gateway.rig import Rig, projection
@@ -163,7 +163,7 @@ def test_a_point_that_is_gone_is_proven_by_its_lease_and_the_receipt_survives_co
 def test_a_point_that_cannot_be_proven_makes_the_receipt_unverified_with_the_reason(
     pair: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    patience = {"console.services.gateway.verify:PATIENCE_SECONDS": 1.5}
+    patience = {"console.services.gateway.control.closing.verifier:PATIENCE_SECONDS": 1.5}
     monkeypatch.setenv(nursery.SETS, json.dumps(patience))
     pair.restart("control")
     grant = projection()
@@ -243,10 +243,10 @@ def test_a_probe_cannot_be_forged_outlived_or_turned_into_a_call(gateway: Rig, l
             "credential": credential,
             "model": "aurora-1",
             "route": "chat.completions",
-            "nonce": probe.nonce(),
+            "nonce": probe_token.nonce(),
             "exp": time.time() + 10,
         }
-        return probe.mint(with_key, probe.Probe(**{**usual, **facts}))
+        return probe_token.mint(with_key, probe_token.Probe(**{**usual, **facts}))
 
     calls_before = len(gateway.get("/v1/calls?limit=500")["items"])
     status, headers, body = post(gateway.url, token())

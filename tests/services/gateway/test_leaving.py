@@ -19,7 +19,7 @@ import pytest
 
 from console.errors import PilotError
 from console.services.gateway.point.lease import LeaseHeld, boottime
-from console.services.gateway.point.upstream_key import UpstreamKey
+from console.services.gateway.point.upstream.upstream_key import UpstreamKey
 from tests.services.gateway.conftest import Lab
 from tests.services.gateway.rig import RefusedError, Rig, projection
 from tests.services.gateway.test_kill_switch import post

@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from console.model.limits import Limits, Period
-from console.services.gateway.limits import (
+from console.services.gateway.control.calls.limit_ledger import (
     WINDOW,
     Bound,
     Hold,

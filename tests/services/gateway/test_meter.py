@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from console.model.access import RouteName
 from console.model.limits import Limits, Period
-from console.services.gateway.point.meter import MAX_COUNT, Meter, NotAnAnswerError
-from console.services.gateway.point.request_size import Size
+from console.services.gateway.point.dialect.request_size import Size
+from console.services.gateway.point.dialect.usage_meter import MAX_COUNT, Meter, NotAnAnswerError
 from tests.services.gateway.dataplane import (
     STOP,
     delta,

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from console.model.grant import Decision
 from console.model.ids import new_id
 from console.model.principal import PrincipalProjection
-from console.services.gateway.decide import Asked, Moment, decide
-from console.services.gateway.exchange import KeyFact, LockFact, State
-from console.services.gateway.snapshot import Snapshot
+from console.services.gateway.decision.decide import Asked, Moment, decide
+from console.services.gateway.decision.snapshot import Snapshot
 from console.services.home import Home
-from console.services.principals import hash_of, salt_of
+from console.services.safety_identifier import hash_of, salt_of
+from console.services.wire.changes import KeyFact, LockFact, State
 from tests.sdks import anthropic, openai
 from tests.services.gateway.conftest import Lab
 from tests.services.gateway.rig import RefusedError, Rig, projection

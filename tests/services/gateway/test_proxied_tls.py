@@ -26,9 +26,9 @@ from aiohttp import web
 from cryptography import x509
 
 from console.services import settings, tls
-from console.services.gateway.point import proxy
-from console.services.gateway.point.listening import Place, listen
-from console.services.gateway.point.proxy import Callers, Trust
+from console.services.gateway.point.intake import caller_address
+from console.services.gateway.point.intake.caller_address import Callers, Trust
+from console.services.gateway.point.intake.listener_sockets import Place, listen
 from tests.services.certificates import certify
 from tests.services.gateway.rig import Rig, projection
 from tests.services.gateway.test_proxies import SPOOF, V2, Line, key_of, seen, v1, v2
@@ -139,7 +139,7 @@ def in_listener(
 
 
 def told(header: bytes) -> str:
-    found = proxy.read(header)
+    found = caller_address.read(header)
     assert found is not None
     return "127.0.0.1" if found.address is None else found.address or "nobody"
 
@@ -214,7 +214,7 @@ def test_a_proxy_reached_over_ipv6_is_believed_as_well(tmp_path: Path) -> None:
 def test_a_declared_proxy_that_sends_no_good_header_gets_no_handshake(
     tmp_path: Path, first: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proxy, "HEADER_SECONDS", 3600.0)
+    monkeypatch.setattr(caller_address, "HEADER_SECONDS", 3600.0)
 
     def ask(url: str) -> None:
         with pytest.raises(ConnectionError):
@@ -251,7 +251,7 @@ def test_slow_headers_and_slow_handshakes_hold_up_nobody_and_end(
 ) -> None:
     @contextmanager
     def slow_ones(url: str, seconds: float) -> Iterator[list[socket.socket]]:
-        monkeypatch.setattr(proxy, "HEADER_SECONDS", seconds)
+        monkeypatch.setattr(caller_address, "HEADER_SECONDS", seconds)
         with (
             closing(Line(url).sock) as silent,
             closing(Line(url).sock) as half,

@@ -18,8 +18,14 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from console.errors import PilotError
 from console.services import settings
-from console.services.gateway.point import proxy
-from console.services.gateway.point.proxy import Callers, MalformedError, Trust, forwarded, read
+from console.services.gateway.point.intake import caller_address
+from console.services.gateway.point.intake.caller_address import (
+    Callers,
+    MalformedError,
+    Trust,
+    forwarded,
+    read,
+)
 from tests.services.gateway.rig import Rig, projection
 
 V2 = b"\r\n\r\n\x00\r\nQUIT\n"
@@ -268,7 +274,7 @@ def test_a_declared_proxy_without_a_good_header_is_cut_off_without_a_word(
     with Line(proxied.url) as line:
         began = time.monotonic()
         assert line.call("k", first=first) == (0, "")
-        assert time.monotonic() - began < proxy.HEADER_SECONDS - 1
+        assert time.monotonic() - began < caller_address.HEADER_SECONDS - 1
 
 
 def test_a_header_that_comes_too_slowly_is_not_waited_for(proxied: Rig) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from console.services.gateway.point import responses
+from console.services.gateway.point.dialect import responses_api
 from tests.sdks import openai
 from tests.services.gateway.conftest import Lab
 from tests.services.gateway.rig import Rig, projection
@@ -276,11 +276,11 @@ def test_only_what_was_sealed_for_a_grant_is_opened_for_it(
     except UnicodeEncodeError:
         return
     key = b"k" * 32
-    given_id = responses.sealed(key, grant_id, "up", there)
-    found = responses.opened(key, [grant_id], "up", given_id)
+    given_id = responses_api.sealed(key, grant_id, "up", there)
+    found = responses_api.opened(key, [grant_id], "up", given_id)
     assert found == (there or None)
     if other != grant_id:
-        assert responses.opened(key, [other], "up", given_id) is None
-    assert responses.opened(b"x" * 32, [grant_id], "up", given_id) is None
-    assert responses.opened(key, [grant_id], "elsewhere", given_id) is None
-    assert responses.opened(key, [grant_id], "up", noise.decode("latin-1")) is None
+        assert responses_api.opened(key, [other], "up", given_id) is None
+    assert responses_api.opened(b"x" * 32, [grant_id], "up", given_id) is None
+    assert responses_api.opened(key, [grant_id], "elsewhere", given_id) is None
+    assert responses_api.opened(key, [grant_id], "up", noise.decode("latin-1")) is None

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from console.services.gateway.decide import Asked, Moment, decide
-from console.services.gateway.exchange import (
+from console.services.gateway.decision.decide import Asked, Moment, decide
+from console.services.gateway.decision.snapshot import Snapshot
+from console.services.wire.changes import (
     Change,
     KeyChange,
     KeyFact,
@@ -19,7 +20,6 @@ from console.services.gateway.exchange import (
     TombstoneChange,
     TombstoneFact,
 )
-from console.services.gateway.snapshot import Snapshot
 from tests.sdks import openai
 from tests.services.gateway.rig import RefusedError, Rig, projection
 from tests.services.gateway.test_kill_switch import post

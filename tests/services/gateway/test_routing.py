@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from console.services.gateway.point.routing import Routing
-from console.services.gateway.point.upstream import UpstreamSpec
+from console.services.gateway.point.upstream.upstream import UpstreamSpec
+from console.services.gateway.point.upstream.upstream_routing import Routing
 from tests.sdks import anthropic, openai
 from tests.services.gateway.dataplane import key_for_all_routes
 from tests.services.gateway.rig import Rig

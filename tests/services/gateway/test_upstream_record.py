@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import Connection, select
 
 from console.model.enforcement import UpstreamHealth, UpstreamState
-from console.services.gateway import upstreams
-from console.services.gateway.schema import STEPS
+from console.services.gateway.control.state import upstream_health
+from console.services.gateway.control.state.schema import STEPS
 from console.services.store import Store
 from console.services.store.outbox import OUTBOX
 
@@ -31,7 +31,7 @@ def told(store: Store, *reports: UpstreamHealth) -> list[tuple[str, str]]:
 
     def record(conn: Connection) -> list[tuple[str, str]]:
         for each in reports:
-            upstreams.record(conn, "gw-1", [each], AT)
+            upstream_health.record(conn, "gw-1", [each], AT)
         bodies = conn.execute(select(OUTBOX.c.body).order_by(OUTBOX.c.seq)).scalars()
         events = [json.loads(body) for body in bodies]
         return [(each["activity_name"], each["unmapped"]["reason"]) for each in events]

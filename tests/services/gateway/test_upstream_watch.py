@@ -9,8 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.services.gateway.point.upstream_key import UpstreamKey
-from console.services.gateway.point.upstream_watch import DEAD_AFTER, UpstreamWatch, look_at_idle
+from console.services.gateway.point.upstream.upstream_key import UpstreamKey
+from console.services.gateway.point.upstream.upstream_watch import (
+    DEAD_AFTER,
+    UpstreamWatch,
+    look_at_idle,
+)
 from console.services.settings import Upstream
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -80,7 +84,9 @@ def test_an_idle_upstream_that_takes_no_connection_is_dead_and_back_once_it_does
 
 
 def test_only_idle_upstreams_elsewhere_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("console.services.gateway.point.upstream_watch._LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(
+        "console.services.gateway.point.upstream.upstream_watch._LOOK_SECONDS", 0.001
+    )
     looked: list[str] = []
 
     async def check() -> None:

@@ -20,8 +20,8 @@ from console.model.operator import Operator
 from console.model.price import Price, SetPrice, price_of
 from console.model.traffic import CallRecord, Outcome, UsageBy, UsageRow
 from console.operations.focus import charges
-from console.services.gateway import prices, usage
-from console.services.gateway.schema import STEPS
+from console.services.gateway.control.calls import prices, usage_sums
+from console.services.gateway.control.state.schema import STEPS
 from console.services.store import Store
 from console.services.web import Ask
 
@@ -84,13 +84,13 @@ class Asked:
         )
 
     def rows(self, **query: str) -> list[UsageRow]:
-        return self.store.read_now(lambda conn: usage.listing(conn, self.ask(**query)).items)
+        return self.store.read_now(lambda conn: usage_sums.listing(conn, self.ask(**query)).items)
 
     def add(self, records: list[CallRecord]) -> None:
         def fresh(conn: Connection) -> None:
             conn.exec_driver_sql("DELETE FROM used")
             for half in (records[::2], records[1::2]):
-                usage.add(conn, half)
+                usage_sums.add(conn, half)
 
         self.store.write_now(fresh)
 
@@ -173,7 +173,7 @@ def test_a_store_from_before_principals_and_costs_keeps_what_it_counted(tmp_path
         assert [(r.group, r.calls, r.tokens, r.denied) for r in asked.rows()] == [
             ("acme", 3, 12, 1)
         ]
-        asked.store.write_now(lambda conn: usage.add(conn, [record(1, partner="acme")]))
+        asked.store.write_now(lambda conn: usage_sums.add(conn, [record(1, partner="acme")]))
         assert asked.rows()[0].calls == 4
     finally:
         asked.store.close()

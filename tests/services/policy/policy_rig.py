@@ -25,11 +25,11 @@ from aiohttp import web
 
 from console.model.text import now
 from console.services import settings
-from console.services.policy import clock, gateway, service
+from console.services.cedar.shipped import bundle_in
+from console.services.policy import clock, gateway_link, service
 from console.services.policy.clock import due, tick
 from console.services.policy.service import serve
-from console.services.policy.shipped import bundle_in
-from console.services.policy.tables import STEPS
+from console.services.policy.state.tables import STEPS
 from console.services.store import Store
 from console.services.web import server
 from tests import nursery
@@ -432,7 +432,7 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ahead = timedelta()
         monkeypatch.setattr(clock, "TICK_SECONDS", 0.05)
-        for module in (clock, gateway, service, server):
+        for module in (clock, gateway_link, service, server):
             monkeypatch.setattr(module, "now", lambda: now() + self.ahead)
 
 

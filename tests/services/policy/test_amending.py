@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from policy_rig import Rig, ahead, run, wanted
 
 from console.model.limits import Limits, Period
-from console.services.policy.amend import widens
+from console.services.policy.grants.amend import widens
 from tests.operations.replay import a_grant
 
 

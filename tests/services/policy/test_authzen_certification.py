@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from policy_rig import SPONSOR, Rig, policy, run, wanted
 
-from console.services.policy.shipped import SHIPPED
+from console.services.cedar.shipped import SHIPPED
 from tests.vectors import vectors
 
 PATHS = {

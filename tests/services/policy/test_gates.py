@@ -14,9 +14,9 @@ from console.errors import PilotError
 from console.model.access import Capability, Partner, Pilot, Stage, StageKey
 from console.model.evidence import Assessment, UsageTerms
 from console.model.grant import TRANSITIONS, Decision, Gap, Grant, GrantState
-from console.services.policy import gates
-from console.services.policy.gates import Facts
-from console.services.policy.lifecycle import activates, begins, may_become, settles
+from console.services.policy.judging import gates
+from console.services.policy.judging.gates import Facts
+from console.services.policy.judging.grant_states import activates, begins, may_become, settles
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 STAMP: dict[str, Any] = {

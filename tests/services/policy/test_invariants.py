@@ -50,27 +50,19 @@ from console.model.grant import (
 from console.model.ids import new_id
 from console.model.limits import Limits
 from console.model.operator import Operator
-from console.services.policy import (
-    amend,
-    evidence,
-    find,
-    grants,
-    history,
-    offboarding,
-    partner_life,
-    partners,
-    programme,
-    renewal,
-    suspension,
-)
+from console.services.cedar.shipped import bundle_in
 from console.services.policy.clock import due, tick
-from console.services.policy.facts import Reader
-from console.services.policy.gates import gaps
-from console.services.policy.gateway import Closing, acknowledge, close
-from console.services.policy.record import Actor
+from console.services.policy.evidence import terms
+from console.services.policy.gateway_link import Closing, acknowledge, close
+from console.services.policy.grants import amend, grants, renewal, suspension
+from console.services.policy.judging.facts import Reader
+from console.services.policy.judging.gates import gaps
+from console.services.policy.partners import offboarding, partners, standing
+from console.services.policy.pilots import pilots
 from console.services.policy.service import put_in_force
-from console.services.policy.shipped import bundle_in
-from console.services.policy.tables import ASSESSMENTS, GRANTS, PROJECTION, STEPS
+from console.services.policy.state import history, lookup
+from console.services.policy.state.event_record import Actor
+from console.services.policy.state.tables import ASSESSMENTS, GRANTS, PROJECTION, STEPS
 from console.services.store import Store
 from console.services.store.outbox import after
 from console.services.web import Ask
@@ -99,12 +91,12 @@ class Policy(RuleBasedStateMachine):
         self.store.write_now(lambda conn: put_in_force(conn, BUNDLE))
         stage = Stage(key=StageKey.LIMITED, most_partners=5, longest_grant_seconds=YEAR)
         self.do(
-            programme.create_pilot,
+            pilots.create_pilot,
             NewPilot(slug="p", title="P", models=["m"], stages=[stage], reason="r"),
         )
         for slug, tier in zip(SLUGS, (1, 3), strict=True):
             self.do(
-                programme.create_capability,
+                pilots.create_capability,
                 NewCapability(
                     slug=slug,
                     title=slug,
@@ -122,7 +114,7 @@ class Policy(RuleBasedStateMachine):
             NewPartner(slug="acme", name="A", sponsor="s", reason="r"),
         )
         body = PublishTerms(pilot="p", title="T", text="t", reason="r")
-        self.do(self.judged(evidence.publish_terms), body)
+        self.do(self.judged(terms.publish_terms), body)
         self.mend_everything(30)
         self.grant(20, "low")
 
@@ -174,12 +166,12 @@ class Policy(RuleBasedStateMachine):
     def publish(self, days: float) -> None:
         until = self.at + timedelta(days=days)
         body = PublishTerms(pilot="p", title="T", text="t", reaccept_by=until, reason="r")
-        self.do(self.judged(evidence.publish_terms), body)
+        self.do(self.judged(terms.publish_terms), body)
 
     @rule()
     def accept(self) -> None:
         body = AcceptTerms(partner="acme", signatory="S", evidence="E", reason="r")
-        self.do(self.judged(evidence.accept_terms), body, pilot="p")
+        self.do(self.judged(terms.accept_terms), body, pilot="p")
 
     @rule(days=DAYS, slug=st.sampled_from(SLUGS))
     def assess(self, days: float, slug: str) -> None:
@@ -192,9 +184,9 @@ class Policy(RuleBasedStateMachine):
             valid_until=until,
             reason="r",
         )
-        made = self.do(evidence.create_assessment, body)
+        made = self.do(terms.create_assessment, body)
         path = {"assessment": made.id}
-        self.do(self.judged(evidence.accept_assessment), DecideAssessment(reason="r"), **path)
+        self.do(self.judged(terms.accept_assessment), DecideAssessment(reason="r"), **path)
 
     @rule()
     def withdraw(self) -> None:
@@ -203,7 +195,7 @@ class Policy(RuleBasedStateMachine):
         )
         for name in held:
             body = DecideAssessment(reason="r")
-            self.do(self.judged(evidence.withdraw_assessment), body, assessment=name)
+            self.do(self.judged(terms.withdraw_assessment), body, assessment=name)
 
     @rule(days=DAYS, slug=st.sampled_from(["low", "low", "low", "high"]))
     def grant(self, days: float, slug: str) -> None:
@@ -244,13 +236,13 @@ class Policy(RuleBasedStateMachine):
         if not names:
             return
         name = names[pick % len(names)]
-        before = self.store.read_now(lambda conn: find.grant(conn, name))
+        before = self.store.read_now(lambda conn: lookup.grant(conn, name))
         limits = Limits(requests_per_minute=limit)
         body = AmendGrant(limits=limits, networks=networks, reason="r")
         handler = amend.narrow_grant if narrow else amend.amend_grant
         new = self.do(self.judged(handler), body, grant=name)
         if narrow and new is not None:
-            partner = self.store.read_now(lambda conn: find.partner(conn, new.partner))
+            partner = self.store.read_now(lambda conn: lookup.partner(conn, new.partner))
             assert amend.widens(before, new, partner.egress) == []
             assert (before.state, new.state) != ("suspended", "provisioning")
 
@@ -276,9 +268,9 @@ class Policy(RuleBasedStateMachine):
                 lambda conn: suspension.suspend_partner(conn, BUNDLE, "acme", held)
             )
         elif pick == 1:
-            self.do(self.judged(partner_life.restrict_partner), body, partner="acme")
+            self.do(self.judged(standing.restrict_partner), body, partner="acme")
         else:
-            self.do(self.judged(partner_life.resume_partner), body, partner="acme")
+            self.do(self.judged(standing.resume_partner), body, partner="acme")
 
     @precondition(lambda self: hasattr(self, "at") and self.at > LATE)
     @rule()
@@ -358,7 +350,7 @@ class Policy(RuleBasedStateMachine):
                 assert grant.state == before
             _follows(before, [each["after"]["state"] for each in moves if "state" in each["after"]])
             self.seen[grant.id] = grant.state
-            partner = find.partner(conn, "acme")
+            partner = lookup.partner(conn, "acme")
             if partner.state in {"suspended", "offboarding", "prospect"}:
                 assert grant.state not in {"active", "provisioning"}, partner.state
             told_last = conn.execute(

@@ -13,7 +13,7 @@ from policy_rig import Rig, ahead, run, wanted
 
 from console.model.access import Capability
 from console.model.text import now
-from console.services.policy.reach import above, reached, uncovers
+from console.services.policy.grants.reach import above, reached, uncovers
 
 
 def capability(slug: str, tier: int, **changes: Any) -> Capability:

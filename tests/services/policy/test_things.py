@@ -17,7 +17,7 @@ from console.api import authzen
 from console.api import policy as routes
 from console.cli.parser import parse_operation
 from console.operations import index
-from console.services.policy.gates import gaps
+from console.services.policy.judging.gates import gaps
 from tests.ocsf import faults
 from tests.vectors import vectors
 
@@ -390,7 +390,7 @@ def test_another_bundle_judges_every_grant_anew(tmp_path: Path) -> None:
         await rig.api.until(grants[0], "active")
         assert (await rig.api.actions()).count("policy.activate") == 3
 
-    from console.services.policy.shipped import SHIPPED
+    from console.services.cedar.shipped import SHIPPED
 
     folder = tmp_path / "bundle"
     folder.mkdir()

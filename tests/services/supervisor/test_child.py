@@ -10,9 +10,9 @@ from typing import NoReturn
 
 import pytest
 
+from console.services.supervisor.bounded_log import BoundedLog
 from console.services.supervisor.child import Child
-from console.services.supervisor.logs import BoundedLog
-from console.services.supervisor.plan import Spec
+from console.services.supervisor.processes import Spec
 
 
 def test_a_process_that_cannot_be_started_for_want_of_files_is_tried_again(

@@ -20,8 +20,8 @@ import pytest
 from console.errors import ExitCode, PilotError
 from console.services import supervisor
 from console.services.settings import load
-from console.services.supervisor.logs import BoundedLog
-from console.services.supervisor.plan import processes
+from console.services.supervisor.bounded_log import BoundedLog
+from console.services.supervisor.processes import processes
 from tests import nursery
 from tests.services.supervisor.tiny import MODULE, PROGRAM
 
@@ -156,14 +156,14 @@ def test_when_the_supervisor_is_killed_no_process_stays_and_up_works_again(home:
 def test_a_frozen_supervisor_is_killed_by_down_and_leaves_no_orphan(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("console.services.supervisor.front.PATIENCE", -2.5)
+    monkeypatch.setattr("console.services.supervisor.launch.PATIENCE", -2.5)
     first = up(home)
     os.kill(first.pid, signal.SIGSTOP)
 
     def never(*_args: object, **_named: object) -> None:
         raise PilotError("unavailable", "it does not answer")
 
-    monkeypatch.setattr("console.services.supervisor.front._order", never)
+    monkeypatch.setattr("console.services.supervisor.launch._order", never)
     assert supervisor.stop(home, drain=0) is True
     for each in first.processes:
         until(lambda pid=each.pid: not alive(pid))  # type: ignore[misc]
@@ -224,7 +224,7 @@ def test_a_port_in_use_is_named_before_anything_starts(home: Path) -> None:
 
 def test_a_port_taken_meanwhile_is_named_too(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINY_THIRD", "listens")
-    monkeypatch.setattr("console.services.supervisor.front.refuse_taken_ports", lambda _read: None)
+    monkeypatch.setattr("console.services.supervisor.launch.refuse_taken_ports", lambda _read: None)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

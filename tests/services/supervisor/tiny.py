@@ -15,7 +15,7 @@ from console.services.settings import Listen, Settings
 from console.services.store import Store
 from console.services.supervisor import child
 from console.services.supervisor.__main__ import main
-from console.services.supervisor.plan import Spec, answering
+from console.services.supervisor.processes import Spec, answering
 from console.services.web import Web
 from tests.services.web.sample import STEPS, mounted
 

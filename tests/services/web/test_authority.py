@@ -24,7 +24,7 @@ from console.model.operator import Role
 from console.model.text import now
 from console.services import settings
 from console.services.client import Client
-from console.services.operators import kept
+from console.services.operators import roster_store
 from console.services.operators.roster import (
     Entry,
     Identities,
@@ -36,7 +36,7 @@ from console.services.operators.roster import (
 from console.services.store import Store, emit
 from console.services.store.outbox import OUTBOX
 from console.services.web import Ask, Streams, Web, authority
-from console.services.web.stream import Found
+from console.services.web.event_stream import Found
 from tests.services.web import sample
 from tests.services.web.serving import exchange
 
@@ -57,25 +57,27 @@ def roster(sequence: int, *, role: Role = Role.ADMIN, token: str = TOKEN, **more
 
 def cut(conn: Connection) -> None:
     mark = Mark(name="mara", generation=0, kind="cut", at=now(), by="root", reason="stolen")
-    kept.add(conn, [mark])
+    roster_store.add(conn, [mark])
 
 
 def expired(conn: Connection) -> None:
-    kept.keep(conn, roster(2, ends_at=now() - timedelta(seconds=1)))
+    roster_store.keep(conn, roster(2, ends_at=now() - timedelta(seconds=1)))
 
 
 def demoted(conn: Connection) -> None:
-    kept.keep(conn, roster(2, role=Role.VIEWER))
+    roster_store.keep(conn, roster(2, role=Role.VIEWER))
 
 
 def replaced(conn: Connection) -> None:
-    kept.keep(conn, roster(2, token="opt-pilot-other"))
+    roster_store.keep(conn, roster(2, token="opt-pilot-other"))
 
 
 def cut_and_restored(conn: Connection) -> None:
     cut(conn)
     (entry,) = roster(2).entries
-    kept.keep(conn, Roster(sequence=2, entries=[msgspec.structs.replace(entry, generation=1)]))
+    roster_store.keep(
+        conn, Roster(sequence=2, entries=[msgspec.structs.replace(entry, generation=1)])
+    )
 
 
 CHANGES: dict[str, tuple[Change, str]] = {
@@ -108,7 +110,7 @@ class Rig:
 
     async def know(self) -> None:
         """Let the service decide by what is kept, as it does after each change of it."""
-        await self.store.read(lambda conn: kept.refresh(conn, self.identities))
+        await self.store.read(lambda conn: roster_store.refresh(conn, self.identities))
         self.web.end_refused()
 
     def events(self) -> int:
@@ -122,9 +124,9 @@ async def running(
 ) -> AsyncIterator[Rig]:
     place = settings.prepare(home)
     store = Store.open(place.store("policy"), sample.STEPS, durable=False)
-    store.write_now(lambda conn: kept.keep(conn, roster(1)))
+    store.write_now(lambda conn: roster_store.keep(conn, roster(1)))
     identities = Identities("policy", settings.load(home).operators)
-    store.read_now(lambda conn: kept.refresh(conn, identities))
+    store.read_now(lambda conn: roster_store.refresh(conn, identities))
     web = sample.mounted(store, identities)
     also(web, store)
     try:
@@ -272,7 +274,7 @@ def test_a_stream_ends_at_the_end_of_its_token(home: Path, monkeypatch: pytest.M
 
     async def scene() -> None:
         async with running(home, streaming) as rig:
-            await rig.store.write(lambda conn: kept.keep(conn, roster(2, ends_at=ends_at)))
+            await rig.store.write(lambda conn: roster_store.keep(conn, roster(2, ends_at=ends_at)))
             await rig.know()
             monkeypatch.setattr(authority, "now", lambda: clock[0])
             async with rig.client.session.get(

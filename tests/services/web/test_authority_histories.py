@@ -19,8 +19,8 @@ from console.api.route import Route
 from console.errors import PilotError
 from console.model.account import AccountKind
 from console.model.operator import Direction, Operator, Role, may
-from console.services.demo.books import asked
-from console.services.operators import kept
+from console.services.demo.stores import asked
+from console.services.operators import roster_store
 from console.services.operators.roster import (
     Entry,
     Identities,
@@ -102,11 +102,11 @@ def keep(conn: Connection, name: str, person: Person) -> None:
         name=name, kind=AccountKind.PERSON.value, uid=None, roles=[person.role.value], groups=[],
         generation=person.generation, thaws=person.thaws, tokens=[token],
     )  # fmt: skip
-    kept.keep(conn, Roster(sequence=next(SEQUENCES), entries=[entry]))
+    roster_store.keep(conn, Roster(sequence=next(SEQUENCES), entries=[entry]))
     marks = [("cut", person.generation)] * person.cut + [("frozen", person.thaws)] * person.frozen
     for kind, number in marks:
         mark = Mark(name=name, generation=number, kind=kind, at=START, by="root", reason="r")
-        kept.add(conn, [mark])
+        roster_store.add(conn, [mark])
 
 
 @given(
@@ -126,14 +126,14 @@ def test_a_request_is_carried_out_exactly_if_its_caller_may_as_it_arrives_and_as
     judges = Authority(identities)
     monkeypatch.setattr(authority, "now", lambda: START + timedelta(hours=person.hours))
     store.write_now(lambda conn: keep(conn, name, person))
-    store.read_now(lambda conn: kept.refresh(conn, identities))
+    store.read_now(lambda conn: roster_store.refresh(conn, identities))
     arrived: list[tuple[Claim, Person]] = []
     for step in ["", *steps]:
         if step:
             person = after(person, step)
             store.write_now(lambda conn, now=person: keep(conn, name, now))  # type: ignore[misc]
             if heard:
-                store.read_now(lambda conn: kept.refresh(conn, identities))
+                store.read_now(lambda conn: roster_store.refresh(conn, identities))
         for route in ROUTES:
             bearer = f"{name}-{person.token}"
             try:

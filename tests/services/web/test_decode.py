@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from console.api import audit, gateway, policy
 from console.errors import PilotError
-from console.services.web.decode import strictly
+from console.services.web.strict_decoding import strictly
 
 BODIES = sorted(
     {

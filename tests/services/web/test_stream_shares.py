@@ -15,7 +15,7 @@ import pytest
 
 from console.api.audit import EVENT_TAIL
 from console.services.web import Ask, Found, Streams, Web
-from console.services.web.stream import FIRST_STREAMS, MAX_OPERATOR_STREAMS, MOST_STREAMS
+from console.services.web.event_stream import FIRST_STREAMS, MAX_OPERATOR_STREAMS, MOST_STREAMS
 from tests.services.web.serving import Served, served
 
 

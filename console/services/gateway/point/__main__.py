@@ -10,24 +10,24 @@ from console import __version__
 from console.errors import ExitCode, PilotError
 from console.services import settings, tls
 from console.services.background import BackgroundTasks
+from console.services.cedar.shipped import bundle_in
 from console.services.client import Client
 from console.services.failures import FailureLog
-from console.services.gateway.content import ContentKeys
-from console.services.gateway.point.follow import Following
-from console.services.gateway.point.listening import Place, listen
+from console.services.gateway.decision.content_crypto import ContentKeys
+from console.services.gateway.decision.probe_token import new_key
+from console.services.gateway.point.control_link import Following
+from console.services.gateway.point.data_plane import Keys, Listener
+from console.services.gateway.point.dialect.responses_api import answers_key
+from console.services.gateway.point.intake.caller_address import Callers, Trust
+from console.services.gateway.point.intake.guarded_loop import GuardedSelector, guarded_loop
+from console.services.gateway.point.intake.listener_sockets import Place, listen
 from console.services.gateway.point.point import Point
-from console.services.gateway.point.proxy import Callers, Trust
-from console.services.gateway.point.responses import answers_key
-from console.services.gateway.point.routing import Routing
-from console.services.gateway.point.serve import Keys, Listener
 from console.services.gateway.point.spool import STEPS, Spool
-from console.services.gateway.point.upstream import Upstreams, UpstreamSpec
-from console.services.gateway.point.upstream_key import UpstreamKey
-from console.services.gateway.point.watch import GuardedSelector, guarded_loop
-from console.services.gateway.probe import new_key
-from console.services.policy.shipped import bundle_in
-from console.services.principals import salt_of
+from console.services.gateway.point.upstream.upstream import Upstreams, UpstreamSpec
+from console.services.gateway.point.upstream.upstream_key import UpstreamKey
+from console.services.gateway.point.upstream.upstream_routing import Routing
 from console.services.runner import run
+from console.services.safety_identifier import salt_of
 from console.services.settings import Settings, Upstream
 from console.services.store import Store
 

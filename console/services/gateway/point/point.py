@@ -10,12 +10,12 @@ from console.engines.cedar import CedarBundle, decide_call
 from console.errors import PilotError
 from console.model.access import RouteName
 from console.model.grant import Decision, GrantProjection
-from console.services.gateway.codes import CODES
-from console.services.gateway.decide import Asked, Moment, Verdict, decide, models_of
-from console.services.gateway.exchange import BundleFact, Change, State, StoppedCall
-from console.services.gateway.point.inflight import InFlight, Running
+from console.services.gateway.decision.decide import Asked, Moment, Verdict, decide, models_of
+from console.services.gateway.decision.refusal_codes import CODES
+from console.services.gateway.decision.snapshot import EMPTY, Snapshot
+from console.services.gateway.point.calls_in_flight import InFlight, Running
 from console.services.gateway.point.lease import LeaseHeld, boottime
-from console.services.gateway.snapshot import EMPTY, Snapshot
+from console.services.wire.changes import BundleFact, Change, State, StoppedCall
 
 _JUDGED_ONE_BY_ONE = 64
 """Up to so many changes at once, each is told apart by the calls that it ended."""

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, text
 
 from console.errors import PilotError
 from console.model.traffic import SERVED, CallRecord, Outcome
-from console.services.gateway.codes import CODES
+from console.services.gateway.decision.refusal_codes import CODES
 from console.services.store import Store, sql
 
 STEPS = (

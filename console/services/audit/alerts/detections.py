@@ -1,0 +1,286 @@
+"""The detections at work: calls and events in, alerts out, each thing counted once.
+
+How far each feed was read, the windows and the alerts change in one transaction, so what
+is read again after a crash counts no second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Annotated, Any, TypeAlias
+
+import msgspec
+from sqlalchemy import Connection, delete, func, select
+from sqlalchemy.dialects.sqlite import insert
+
+from console.api.problems import refusal
+from console.model.audit import Severity
+from console.model.text import now
+from console.model.traffic import SERVED, CallRecord
+from console.services.audit.alerts import alerts
+from console.services.audit.log.leaf import Leaf, read_leaf
+from console.services.audit.rules.closing_store import admitted_against, learn
+from console.services.audit.rules.closings import ACTIONS, VERIFIED, Closing
+from console.services.audit.rules.judge import KINDS, judge
+from console.services.audit.rules.prior_approval import BackedState
+from console.services.audit.rules.rule import Finding, Rule, Seen
+from console.services.audit.rules.rule_inputs import seen_call, seen_event
+from console.services.audit.state.schema import ADMITTED, CURSORS, LEAVES, STATES
+from console.services.events import SYSTEM, event
+from console.services.store import emit, signal
+
+BATCH = 2000
+"""Calls or events taken in one transaction."""
+
+EVENTS_READ = "events read"
+"""What is signalled when the rules have read more of the log."""
+
+UNHEARD = ("alert.", "silence.")
+"""An alert about alerts would feed itself."""
+KEPT = {"norm": timedelta(days=8), "ratio": timedelta(days=8), "hours": timedelta(days=15)}
+"""How long what a rule of a kind remembers matters, where that is more than its window."""
+
+encode = msgspec.json.Encoder().encode
+
+
+class CallItem(msgspec.Struct, frozen=True):
+    """A call record and its number in the gateway's feed."""
+
+    seq: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+    call: CallRecord
+
+
+class CallPage(msgspec.Struct, frozen=True):
+    """Calls in the order in which the gateway got them, and the newest number there is."""
+
+    items: list[CallItem]
+    head: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+    events: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
+    """The gateway's newest event as the page was read: what lifted a closing came before it."""
+
+
+def position(conn: Connection, feed: str) -> int:
+    """Return how far the detections have read `feed`; -1 or 0 before its first."""
+    start = -1 if feed == "events" else 0
+    found = conn.execute(select(CURSORS.c.position).where(CURSORS.c.feed == feed)).scalar()
+    return start if found is None else found
+
+
+When: TypeAlias = Callable[[Finding], datetime]
+"""Says when an alert is told of what was found."""
+
+
+def at_once(_finding: Finding) -> datetime:
+    """Say that an alert is told of it now."""
+    return now()
+
+
+def take_calls(
+    conn: Connection, rules: Sequence[Rule], offered: CallPage, when: When = at_once
+) -> int:
+    """Run the rules over the calls that were not read yet, and return the new position."""
+    last = position(conn, "calls")
+    if offered.head < last:
+        _tell_rewound(conn, last, offered.head)
+        _move(conn, "calls", offered.head)
+        return offered.head
+    calls = []
+    for item in offered.items:
+        if item.seq > last:
+            calls.append(item.call)
+            last = item.seq
+    if not calls:
+        return last
+    if any(call.started_at.tzinfo is None for call in calls):
+        raise refusal("unavailable", "a call record has a time without a zone")
+    served = [call for call in calls if call.outcome in SERVED]
+    ended = admitted_against(conn, served)
+    _note_admitted(conn, served)
+    seen = [seen_call(call, ended=call.id in ended) for call in calls]
+    detect(conn, rules, "calls", seen, when)
+    _move(conn, "calls", last)
+    return last
+
+
+def take_events(conn: Connection, rules: Sequence[Rule], when: When = at_once) -> int:
+    """Run the rules over the leaves that were not read yet. Return how many there were."""
+    last = position(conn, "events")
+    rows = conn.execute(
+        select(LEAVES.c.idx, LEAVES.c.body)
+        .where(LEAVES.c.idx > last)
+        .order_by(LEAVES.c.idx)
+        .limit(BATCH)
+    ).all()
+    if not rows:
+        return 0
+    leaves = [(row.idx, read_leaf(row.body)) for row in rows]
+    _learn_closings(conn, rules, [leaf for _, leaf in leaves if leaf.action in ACTIONS], when)
+    heard = [seen_event(*each) for each in leaves if not each[1].action.startswith(UNHEARD)]
+    detect(conn, rules, "events", heard, when)
+    _move(conn, "events", leaves[-1][0])
+    signal(conn, EVENTS_READ)
+    return len(leaves)
+
+
+def events_waiting(conn: Connection) -> bool | None:
+    """Tell whether the log holds more than the rules have read; None if not."""
+    newest = conn.execute(select(func.max(LEAVES.c.idx))).scalar()
+    return (newest is not None and newest > position(conn, "events")) or None
+
+
+def has_read(source: str, sequence: int, conn: Connection) -> bool | None:
+    """Tell whether the rules have read an event of `source`; None if not yet."""
+    asked = select(LEAVES.c.idx).where(LEAVES.c.source == source, LEAVES.c.sequence == sequence)
+    index = conn.execute(asked).scalar()
+    return (index is not None and index <= position(conn, "events")) or None
+
+
+def detect(
+    conn: Connection,
+    rules: Iterable[Rule],
+    reads: str,
+    seen: Sequence[Seen],
+    when: When = at_once,
+) -> None:
+    """Run the rules that read `reads` over what was seen."""
+    states = _InStore(conn)
+    found = [
+        finding for rule in rules if rule.reads == reads for finding in judge(rule, seen, states)
+    ]
+    if when is at_once:
+        alerts.fire(conn, found, now())
+        return
+    for finding in sorted(found, key=when):
+        alerts.fire(conn, [finding], when(finding))
+
+
+class _InStore:
+    """The states of the rules' groups in this transaction."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+
+    def load(self, rule: Rule, fingerprints: Sequence[str]) -> dict[str, Any]:
+        """Return the states there are. One that cannot be read begins anew."""
+        kind = BackedState if rule.kind == "unbacked" else KINDS[rule.kind].state
+        found = {}
+        for start in range(0, len(fingerprints), 500):
+            some = fingerprints[start : start + 500]
+            query = select(STATES.c.fingerprint, STATES.c.state)
+            for row in self._conn.execute(query.where(STATES.c.fingerprint.in_(some))):
+                with suppress(msgspec.MsgspecError):  # the rule was of another kind before
+                    found[row.fingerprint] = msgspec.json.decode(row.state, type=kind)
+        return found
+
+    def save(self, rule: Rule, states: Mapping[str, Any], at: datetime) -> None:
+        """Keep them, and when the rule last saw something."""
+        upsert = insert(STATES)
+        new = upsert.excluded
+        self._conn.execute(
+            upsert.on_conflict_do_update(
+                index_elements=[STATES.c.fingerprint], set_={"at": new.at, "state": new.state}
+            ),
+            [
+                {"fingerprint": name, "rule": rule.id, "at": at, "state": encode(state)}
+                for name, state in states.items()
+            ],
+        )
+
+
+def forget(conn: Connection, rules: Iterable[Rule]) -> int:
+    """Drop what no rule can need any more: memory is bounded by what was seen lately.
+
+    Measured by the newest thing that the rule itself saw, not by a clock. Returns how many.
+    """
+    dropped = 0
+    for rule in rules:
+        mine = STATES.c.rule == rule.id
+        newest = conn.execute(select(func.max(STATES.c.at)).where(mine)).scalar()
+        if newest is None or rule.kind == "unbacked":
+            continue
+        edge = datetime.fromisoformat(newest) if isinstance(newest, str) else newest
+        edge -= max(rule.window * 2, KEPT.get(rule.kind, timedelta(0)))
+        dropped += conn.execute(delete(STATES).where(mine, STATES.c.at < edge)).rowcount
+    return dropped
+
+
+def _note_admitted(conn: Connection, served: Sequence[CallRecord]) -> None:
+    """Keep the latest call of each credential, should the record of its end come later."""
+    latest: dict[str, CallRecord] = {}
+    for call in served:
+        held = latest.get(call.credential_id)
+        if call.credential_id and (held is None or held.started_at < call.started_at):
+            latest[call.credential_id] = call
+    if not latest:
+        return
+    upsert = insert(ADMITTED)
+    new = upsert.excluded
+    conn.execute(
+        upsert.on_conflict_do_update(
+            index_elements=[ADMITTED.c.credential_id],
+            set_={"grant_id": new.grant_id, "started_at": new.started_at, "call": new.call},
+            where=new.started_at > ADMITTED.c.started_at,
+        ),
+        [
+            {
+                "credential_id": call.credential_id,
+                "grant_id": call.grant_id,
+                "started_at": call.started_at,
+                "call": msgspec.structs.replace(call, checks=[]),
+            }
+            for call in latest.values()
+        ],
+    )
+
+
+def _learn_closings(
+    conn: Connection, rules: Sequence[Rule], leaves: Sequence[Leaf], when: When
+) -> None:
+    """Take in what events say of closings, and judge the calls that came before these.
+
+    What lifts is learned before the calls are looked at: it may be in the same batch.
+    """
+    for leaf in leaves:
+        if leaf.action != VERIFIED:
+            learn(conn, leaf)
+    for leaf in leaves:
+        if leaf.action == VERIFIED and (closing := learn(conn, leaf)) is not None:
+            _judge_admitted(conn, rules, closing, when)
+
+
+def _judge_admitted(conn: Connection, rules: Sequence[Rule], closing: Closing, when: When) -> None:
+    """Look at what was admitted before the record came that the closing was verified."""
+    rows = conn.execute(select(ADMITTED.c.call).where(ADMITTED.c.started_at > closing.verified_at))
+    held = [row.call for row in rows]
+    # One that an earlier closing forbade was seen as such when it came.
+    told = admitted_against(conn, held, but=closing.receipt)
+    against = admitted_against(conn, held) - told
+    late = [seen_call(call, ended=True) for call in held if call.id in against]
+    detect(conn, [rule for rule in rules if rule.asks("ended_before")], "calls", late, when)
+
+
+def _move(conn: Connection, feed: str, to: int) -> None:
+    conn.execute(
+        insert(CURSORS)
+        .values(feed=feed, position=to)
+        .on_conflict_do_update(index_elements=[CURSORS.c.feed], set_={"position": to})
+    )
+
+
+def _tell_rewound(conn: Connection, last: int, head: int) -> None:
+    emit(
+        conn,
+        event(
+            "source.rewind",
+            service="audit",
+            actor=SYSTEM,
+            kind="source",
+            target="gateway calls",
+            outcome="failure",
+            reason=f"its call records went back from {last} to {head}",
+            at=now(),
+            severity=Severity.CRITICAL,
+        ),
+    )

@@ -1,0 +1,287 @@
+"""The audit store's tables.
+
+`leaves` is the log itself; everything else is derived from it, or is state of the
+detections. `search` and `hours` only make finding quick: what they find is checked again
+against `leaves`.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    column,
+    table,
+    text,
+)
+
+from console.model.audit import Alert
+from console.model.log import LogHandover
+from console.model.oncall import Delivery, OncallTarget
+from console.model.rule import DetectionRule
+from console.model.silence import Silence
+from console.model.traffic import CallRecord
+from console.services.operators.tables import EVERYWHERE
+from console.services.store import SHARED, Document, Instant, Step, sql, tables
+
+_META = MetaData()
+
+LEAVES = Table(
+    "leaves",
+    _META,
+    Column("idx", Integer, primary_key=True),
+    Column("event_id", Text, nullable=False, unique=True),
+    Column("source", Text, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("partner", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("contains", Boolean, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    UniqueConstraint("source", "sequence"),
+)
+"""One row a leaf. `idx` is its index in the log; `contains` marks what ends access."""
+
+Index("leaves_contains", LEAVES.c.at, sqlite_where=text("contains = 1"))
+
+TREE = Table(
+    "tree",
+    _META,
+    Column("log", Integer, primary_key=True),
+    Column("state", LargeBinary, nullable=False),
+    Column("key", Text, nullable=False),
+)
+"""One row: the Merkle state over all leaves (`CompactRange.to_bytes`), the verifier key."""
+
+SOURCES = Table(
+    "sources",
+    _META,
+    Column("source", Text, primary_key=True),
+    Column("last_seq", Integer, nullable=False),
+    Column("stopped", Text, nullable=False),
+)
+"""How far each outbox is in the log, and why nothing more is taken from it, if so."""
+
+ACTIONS = Table("actions", _META, Column("action", Text, primary_key=True))
+"""Every action there has been: a few dozen. A prefix is looked up here."""
+
+HOURS = Table(
+    "hours",
+    _META,
+    Column("hour", Integer, primary_key=True),
+    Column("first", Integer, nullable=False),
+    Column("last", Integer, nullable=False),
+)
+"""Hours since 1970, and the lowest and highest index of an event that happened in them."""
+
+SEARCH = table("search", column("rowid", Integer), column("tokens", Text))
+"""FTS5 over words and facets (`search.py`); `rowid` is the leaf's index."""
+
+CURSORS = Table(
+    "cursors",
+    _META,
+    Column("feed", Text, primary_key=True),
+    Column("position", Integer, nullable=False),
+)
+"""How far the detections have read `calls` (gateway's numbers) and `events` (indices)."""
+
+WINDOWS = Table(
+    "windows",
+    _META,
+    Column("fingerprint", Text, primary_key=True),
+    Column("rule", Text, nullable=False),
+    Column("times", LargeBinary, nullable=False),
+    Column("pending", Integer, nullable=False),
+)
+"""What `STATES` was before rules had kinds."""
+
+STATES = Table(
+    "states",
+    _META,
+    Column("fingerprint", Text, primary_key=True),
+    Column("rule", Text, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("state", LargeBinary, nullable=False),
+    Index("states_by_age", "rule", "at"),
+)
+"""What a rule remembers of one group, and when it last saw it (by the things' own times)."""
+
+ALERTS = Table(
+    "alerts",
+    _META,
+    Column("id", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False, unique=True),
+    Column("rank", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("partner", Text, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("last_seen_at", Instant, nullable=False),
+    Column("began_at", Instant, nullable=False),
+    Column("body", Document(Alert), nullable=False),
+)
+"""One row a fingerprint, whatever its count. `began_at`: its first match since it opened."""
+
+Index("alerts_order", ALERTS.c.rank.desc(), ALERTS.c.last_seen_at.desc(), ALERTS.c.id.desc())
+
+REVOKED = Table(
+    "revoked",
+    _META,
+    Column("kind", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("verified_at", Instant, nullable=False),
+    Column("receipt", Text, nullable=False),
+)
+"""What `CLOSINGS` was before a closing could be lifted."""
+
+CLOSINGS = Table(
+    "closings",
+    _META,
+    Column("receipt", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("verified_at", Instant),
+    Column("lifted_at", Instant),
+    Column("lifted_sequence", Integer),
+    Index("closings_of", "target", "kind"),
+)
+"""Closings by their receipt: since when every point is proven to enforce it, and until when."""
+
+ALIASES = Table(
+    "aliases",
+    _META,
+    Column("kind", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("also", Text, primary_key=True),
+)
+"""Under what a closing may also name something: the grants that it renews, a user's id."""
+
+ADMITTED = Table(
+    "admitted",
+    _META,
+    Column("credential_id", Text, primary_key=True),
+    Column("grant_id", Text, nullable=False, index=True),
+    Column("started_at", Instant, nullable=False),
+    Column("call", Document(CallRecord), nullable=False),
+)
+"""The latest call let through on each credential: the record of its end may come later."""
+
+HANDOVERS = Table(
+    "handovers",
+    _META,
+    Column("seq", Integer, primary_key=True),
+    Column("old_key", Text, nullable=False, index=True),
+    Column("body", Document(LogHandover), nullable=False),
+)
+"""Each time that the log passed to another key, or began anew."""
+
+SILENCES = Table(
+    "silences",
+    _META,
+    Column("id", Text, primary_key=True),
+    Column("state", Text, nullable=False, index=True),
+    Column("created_at", Instant, nullable=False),
+    Column("body", Document(Silence), nullable=False),
+)
+"""Silences, those that have ended too."""
+
+MUTED = Table(
+    "muted",
+    _META,
+    Column("silence_id", Text, primary_key=True),
+    Column("alert_id", Text, primary_key=True),
+)
+"""Which alerts a silence has muted."""
+
+RULES = Table(
+    "rules",
+    _META,
+    Column("id", Text, primary_key=True),
+    Column("text", Text, nullable=False),
+    Column("body", Document(DetectionRule), nullable=False),
+)
+"""Every rule there has been a file of, as an operator set it. `text`: what was last good."""
+
+ONCALL = Table(
+    "oncall",
+    _META,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("body", Document(OncallTarget), nullable=False),
+)
+"""Who is paged. A name is of one active target; its secret is in a file beside the keys."""
+
+DELIVERIES = Table(
+    "deliveries",
+    _META,
+    Column("id", Text, primary_key=True),
+    Column("target_id", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("next_at", Instant),
+    Column("payload", LargeBinary, nullable=False),
+    Column("body", Document(Delivery), nullable=False),
+    Index("deliveries_due", "state", "next_at"),
+)
+"""Pages, in the transaction of what they tell, until they are delivered or given up."""
+
+PAGED_ALERT = "json_extract(CAST(deliveries.body AS TEXT), '$.alert_id')"
+"""The alert that a page is about, as its index writes it."""
+
+
+def _closings_learned(conn: Connection) -> None:
+    """Learn from the log which closings were verified, and which of them were lifted."""
+    from console.services.audit.rules.closing_store import learn_all  # noqa: PLC0415  # it reads this module
+
+    learn_all(conn)
+
+
+def _searched_anew(conn: Connection) -> None:
+    """Index the events that are there by what is now indexed of an event."""
+    from console.services.audit.log.event_search import reindex  # noqa: PLC0415  # it reads this module
+
+    reindex(conn)
+
+
+STEPS: tuple[Step, ...] = (
+    SHARED,
+    tables(LEAVES, TREE, SOURCES, ACTIONS, HOURS, CURSORS, WINDOWS, ALERTS, REVOKED, ADMITTED),
+    # The index keeps no copy of the text, no positions and no lengths: only who has a token.
+    sql(
+        "CREATE VIRTUAL TABLE search USING fts5("
+        "tokens, content='', detail=none, columnsize=0, tokenize=\"ascii tokenchars '_'\")"
+    ),
+    tables(HANDOVERS),
+    tables(STATES, SILENCES, MUTED, RULES, ONCALL, DELIVERIES),
+    sql(
+        "INSERT INTO states SELECT fingerprint, rule, strftime('%Y-%m-%dT%H:%M:%S.000000Z'), "
+        "CAST('{\"recent\":' || CAST(times AS TEXT) || ',\"pending\":' || pending || '}' AS BLOB) "
+        "FROM windows",
+        "DROP TABLE windows",
+        "CREATE INDEX alerts_state ON alerts (state)",
+        "UPDATE alerts SET rank = rank + 10 WHERE state != 'resolved'",
+    ),
+    tables(*EVERYWHERE),
+    _searched_anew,
+    _searched_anew,
+    sql(f"CREATE INDEX deliveries_alert ON deliveries ({PAGED_ALERT.replace('deliveries.', '')})"),
+    tables(CLOSINGS, ALIASES),
+    _closings_learned,
+    sql("DROP TABLE revoked"),
+)

@@ -1,0 +1,313 @@
+"""Gateway control's store."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    column,
+    table,
+    text,
+)
+
+from console.model.enforcement import Credential, Lock, Receipt, Tombstone
+from console.model.grant import GrantProjection
+from console.model.price import Price
+from console.model.principal import PrincipalProjection
+from console.services.operators.tables import EVERYWHERE
+from console.services.store import SHARED, Document, Instant, grown, tables
+from console.services.wire.changes import BundleFact, Notice
+
+_META = MetaData()
+
+MARKS = Table(
+    "marks", _META, Column("name", Text, primary_key=True), Column("value", Text, nullable=False)
+)
+"""Small facts: how far the projection came, when policy was last heard of."""
+
+CHANGES = Table(
+    "changes",
+    _META,
+    Column("seq", Integer, primary_key=True),
+    Column("mark", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
+"""The change sequence that points follow. `mark` tells a number from its rolled-back twin."""
+
+GRANTS = Table(
+    "grants",
+    _META,
+    Column("id", Text, primary_key=True),
+    Column("revision", Integer, nullable=False),
+    Column("body", Document(GrantProjection), nullable=False),
+)
+BUNDLES = Table(
+    "bundles",
+    _META,
+    Column("id", Integer, primary_key=True),
+    Column("body", Document(BundleFact), nullable=False),
+)
+CREDENTIALS = Table(
+    "credentials",
+    _META,
+    Column("id", Text, primary_key=True),
+    Column("sha256", Text, nullable=False, unique=True),
+    Column("grant_id", Text, nullable=False, index=True),
+    Column("partner", Text, nullable=False, index=True),
+    Column("holder", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("body", Document(Credential), nullable=False),
+    Column("ends_at", Instant, index=True),
+)
+PRINCIPALS = Table(
+    "principals",
+    _META,
+    Column("id", Text, primary_key=True),
+    Column("revision", Integer, nullable=False),
+    Column("body", Document(PrincipalProjection), nullable=False),
+)
+CONTENTS = Table(
+    "contents",
+    _META,
+    Column("call", Text, primary_key=True),
+    Column("pilot", Text, nullable=False),
+    Column("partner", Text, nullable=False),
+    Column("stored_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False, index=True),
+    Column("truncated", Integer, nullable=False),
+    Column("sealed", LargeBinary),
+    Column("gone", Text, nullable=False),
+    Column("gone_at", Instant),
+    Column("gone_by", Text, nullable=False),
+    Column("gone_why", Text, nullable=False),
+)
+"""What calls said, sealed; `sealed` is empty once it is gone, and `gone` says how."""
+
+LOCKS = Table(
+    "locks",
+    _META,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("body", Document(Lock), nullable=False),
+)
+Index(
+    "one_active_lock",
+    LOCKS.c.kind,
+    LOCKS.c.target,
+    unique=True,
+    sqlite_where=text("state = 'active'"),
+)
+TOMBSTONES = Table(
+    "tombstones",
+    _META,
+    Column("seq", Integer, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("partner", Text, nullable=False, index=True),
+    Column("event_id", Text, nullable=False),
+    Column("body", Document(Tombstone), nullable=False),
+    UniqueConstraint("kind", "id"),
+    sqlite_autoincrement=True,
+)
+PARTNERS = Table(
+    "partners",
+    _META,
+    Column("slug", Text, primary_key=True),
+    Column("revision", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+)
+"""Where policy says that each partner stands."""
+
+PILOTS = Table("pilots", _META, Column("slug", Text, primary_key=True))
+"""The pilots that policy told of."""
+
+SUSPENSIONS = Table(
+    "suspensions",
+    _META,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("receipt_id", Text, nullable=False),
+    Index("suspensions_on", "kind", "target", "state"),
+)
+"""What operators suspended: `active` until policy says that it was resumed, then `lifted`."""
+
+NOTICES = Table(
+    "notices",
+    _META,
+    Column("seq", Integer, primary_key=True),
+    Column("body", Document(Notice), nullable=False),
+)
+"""What policy is to take over from here, beside the tombstones."""
+
+POINTS = Table(
+    "points",
+    _META,
+    Column("name", Text, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("incarnation", Text, nullable=False),
+    Column("registered_at", Instant, nullable=False),
+    Column("calls_held", Integer, nullable=False),
+    Column("calls_digested", Integer, nullable=False),
+    Column("gone_at", Instant),
+)
+RECEIPTS = Table(
+    "receipts",
+    _META,
+    Column("id", Text, primary_key=True),
+    Column("state", Text, nullable=False, index=True),
+    Column("requested_at", Instant, nullable=False),
+    Column("body", Document(Receipt), nullable=False),
+)
+CALLS = Table(
+    "calls",
+    _META,
+    Column("row", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("point", Text, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("partner", Text, nullable=False),
+    Column("grant_id", Text, nullable=False),
+    Column("credential_id", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("leaf", LargeBinary, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("capability", Text, nullable=False, server_default=""),
+    Column("principal", Text, nullable=False, server_default=""),
+    Column("network", Text, nullable=False, server_default=""),
+    UniqueConstraint("point", "sequence"),
+    Index("calls_partner", "partner", "row"),
+    Index("calls_capability", "capability", "row"),
+    Index("calls_principal", "principal", "row"),
+    Index("calls_network", "network", "row"),
+    Index("calls_grant", "grant_id", "row"),
+    Index("calls_credential", "credential_id", "row"),
+    Index("calls_code", "code", "row"),
+)
+"""Call records, the point's own bytes; `leaf` is their hash for the digests."""
+
+_COUNTS = (
+    "calls", "allowed", "denied", "blocked", "errors", "input_tokens", "output_tokens",
+    "estimated_calls", "cost_micros",
+)  # fmt: skip
+USAGE = Table(
+    "used",
+    _META,
+    Column("hour", Instant, primary_key=True),
+    Column("pilot", Text, primary_key=True),
+    Column("partner", Text, primary_key=True),
+    Column("grant_id", Text, primary_key=True),
+    Column("credential_id", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("capability", Text, primary_key=True),
+    Column("principal", Text, primary_key=True),
+    Column("network", Text, primary_key=True),
+    *(Column(name, Integer, nullable=False) for name in _COUNTS),
+    Column("first_at", Instant, nullable=False),
+    Column("last_at", Instant, nullable=False),
+    Index("used_grant", "grant_id", "hour"),
+    sqlite_with_rowid=False,
+)
+"""What calls add up to by the hour, kept as they come in."""
+
+PRICES = Table(
+    "prices",
+    _META,
+    Column("id", Text, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("starts_on", Text, nullable=False),
+    Column("body", Document(Price), nullable=False),
+    UniqueConstraint("model", "starts_on"),
+)
+"""Prices by the day they begin on (`YYYY-MM-DD`)."""
+
+HOLDS = Table(
+    "holds",
+    _META,
+    Column("call", Text, primary_key=True),
+    Column("point", Text, nullable=False),
+    Column("incarnation", Text, nullable=False),
+    Column("grant_id", Text, nullable=False),
+    Column("principal", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("began_at", Instant, nullable=False),
+    Column("ended_at", Instant, index=True),
+    Column("tokens", Integer, nullable=False),
+    Column("micros", Integer, nullable=False),
+    Column("kept", Integer, nullable=False, server_default="0"),
+    sqlite_with_rowid=False,
+)
+"""What limited calls hold of their limits, until a minute after their end. `micros` is what
+a call may still cost that no record tells of yet. With `kept` 1, the call was cut before its
+upstream said what it came to: `micros` is what it may have cost beyond its record, and is held
+until the budget's period is over.
+"""
+
+
+CALL_HOURS = Table(
+    "call_hours",
+    _META,
+    Column("hour", Integer, primary_key=True),
+    Column("first", Integer, nullable=False),
+    Column("last", Integer, nullable=False),
+)
+"""Hours since 1970, and the lowest and highest row of a call that began in them."""
+
+CALL_SEARCH = table("call_search", column("rowid", Integer), column("tokens", Text))
+"""FTS5 over the facets and words of calls (`callsearch.py`); `rowid` is the call's row."""
+
+
+def _calls_are_searched(conn: Connection) -> None:
+    """Make the calls that are there findable."""
+    from console.services.gateway.control.calls.call_search import reindex  # noqa: PLC0415  # it reads this module
+
+    conn.exec_driver_sql(
+        "CREATE VIRTUAL TABLE call_search USING fts5("
+        "tokens, content='', detail=none, columnsize=0, tokenize=\"ascii tokenchars '_'\")"
+    )
+    reindex(conn)
+
+
+def _usage_was_narrower(conn: Connection) -> None:
+    """Take over what was counted before principals, networks and costs were."""
+    if not conn.exec_driver_sql("PRAGMA table_info('usage')").all():
+        return
+    conn.exec_driver_sql(
+        "INSERT INTO used (hour, pilot, partner, grant_id, credential_id, model, capability, "
+        "principal, network, calls, allowed, denied, blocked, errors, input_tokens, "
+        "output_tokens, estimated_calls, cost_micros, first_at, last_at) "
+        "SELECT hour, '', partner, grant_id, credential_id, model, capability, '', '', calls, "
+        "allowed, denied, 0, errors, input_tokens, output_tokens, estimated_calls, 0, first_at, "
+        "last_at FROM usage"
+    )
+    conn.exec_driver_sql("DROP TABLE usage")
+
+
+STEPS = (
+    SHARED,
+    tables(*_META.sorted_tables),
+    grown(*_META.sorted_tables),
+    _usage_was_narrower,
+    tables(*EVERYWHERE),
+    grown(CALL_HOURS),
+    _calls_are_searched,
+    grown(PILOTS),
+    grown(HOLDS),
+)

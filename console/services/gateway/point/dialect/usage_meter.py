@@ -1,0 +1,269 @@
+"""Reading usage out of what passes through, in each dialect, whole and streamed.
+
+The upstream's own numbers are taken where it gives them, each field by itself, and none
+falls again. Where they are missing or cannot be read (an answer without usage, a stream that
+broke, a caller that hung up), tokens are estimated from the bytes of text that passed, tool
+arguments, reasoning and refusals too, at four to a token, and flagged.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from console.model.access import RouteName
+from console.services.gateway.point.dialect.request_size import BYTES_PER_TOKEN, Size
+from console.services.gateway.point.dialect.sse import data_of
+
+MAX_COUNT = 10**9
+"""A count above this is none: no answer has so many tokens, and sums must fit the store."""
+
+_FIELDS = {
+    RouteName.CHAT: (("prompt_tokens",), "completion_tokens"),
+    RouteName.MESSAGES: (
+        ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"),
+        "output_tokens",
+    ),
+    RouteName.RESPONSES: (("input_tokens",), "output_tokens"),
+}
+"""The fields of usage in each dialect: those that add up to the input, and the output."""
+
+_NOT_TEXT = frozenset({
+    "role", "id", "type", "object", "index", "status", "signature", "obfuscation", "logprobs",
+    "annotations", "citations", "tool_call_id", "call_id", "item_id", "audio",
+})  # fmt: skip
+"""Members of an answer that the model did not write as text, or that repeat it."""
+
+
+class NotAnAnswerError(ValueError):
+    """What the upstream sent is no answer of this dialect."""
+
+
+class UpstreamSaidError(ValueError):
+    """The upstream put an error where an answer was due. The message is its own."""
+
+
+class Meter:
+    """What one answer adds up to, as it passes."""
+
+    __slots__ = (
+        "_asked", "_closed", "_counts", "_route", "_stopped", "_unread", "_written",
+        "_written_again", "ended", "finish_reason",
+    )  # fmt: skip
+
+    def __init__(self, route: RouteName, asked: Size) -> None:
+        self._route = route
+        self._asked = asked
+        self._counts: dict[str, int] = {}
+        self._unread: set[str] = set()
+        """Fields of usage that held something, but no count."""
+        self._written = 0
+        """Bytes of text that passed."""
+        self._written_again = 0
+        """Bytes of text in finished items, which repeat what passed piece by piece."""
+        self._stopped: dict[int, bool] = {}
+        """Choices that began, and whether each has its finish reason."""
+        self._closed = False
+        self.finish_reason = ""
+        self.ended = False
+        """Whether nothing can follow: the event that ends a stream came, or a whole answer."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the answer came to its end, be it without the event that says so."""
+        return self.ended or self._closed
+
+    @property
+    def input_tokens(self) -> int:
+        """What the upstream counted, or an estimate from what was asked."""
+        return self._input or self._asked.tokens
+
+    @property
+    def output_tokens(self) -> int:
+        """What the upstream counted, or an estimate from what passed; the more of both, until
+        the answer is finished.
+        """
+        counted = self._output
+        if counted is not None and self.finished:
+            return counted
+        return max(counted or 0, self._passed)
+
+    @property
+    def heard(self) -> bool:
+        """Whether any part of an answer passed."""
+        return self._passed > 0 or bool(self._counts)
+
+    @property
+    def estimated(self) -> bool:
+        """Whether any number is ours and not the upstream's."""
+        told = self._input is not None and self._output is not None
+        return not told or bool(self._unread) or not self.finished
+
+    @property
+    def _input(self) -> int | None:
+        """The upstream's count; None where it told none. No request comes to nothing."""
+        names = _FIELDS[self._route][0]
+        return sum(self._counts.get(name, 0) for name in names) or None
+
+    @property
+    def _output(self) -> int | None:
+        """The upstream's count; None where it told none, or nothing though text passed."""
+        counted = self._counts.get(_FIELDS[self._route][1])
+        return None if counted == 0 and self._passed else counted
+
+    @property
+    def _passed(self) -> int:
+        """Tokens of the text that passed."""
+        return -(-max(self._written, self._written_again) // BYTES_PER_TOKEN)
+
+    def whole(self, body: bytes) -> None:
+        """Read an unstreamed answer. Raises NotAnAnswerError or UpstreamSaidError."""
+        said = _decoded(body)
+        if not isinstance(said, dict):
+            raise NotAnAnswerError("it is no object")
+        match self._route:
+            case RouteName.CHAT:
+                whole = said.get("choices") is not None
+                self._chat(said)
+            case RouteName.RESPONSES:
+                whole = said.get("output") is not None and said.get("status") != "failed"
+                self._response(said)
+                self._written += _text_bytes(said.get("output"))
+            case _:
+                whole = said.get("content") is not None
+                self._usage(said.get("usage"))
+                self.finish_reason = _string(said.get("stop_reason"))
+                self._written += _text_bytes(said.get("content"))
+        if not whole and said.get("error") is not None:
+            raise UpstreamSaidError(_message(said["error"]))
+        if not whole:
+            raise NotAnAnswerError("it has neither choices, content nor output")
+        self.ended = True
+
+    def event(self, event: bytes) -> bool:
+        """Read one server-sent event; tell whether it is only the usage chunk.
+
+        Raises NotAnAnswerError where its data is no JSON, UpstreamSaidError where it is an error.
+        """
+        data = data_of(event)
+        if data is None or not data.strip():
+            return False
+        if data.startswith(b"[DONE]"):
+            self.ended = self.ended or self._route is RouteName.CHAT
+            return False
+        said = _decoded(data)
+        if not isinstance(said, dict):
+            return False
+        if said.get("type") == "error" or said.get("error") is not None:
+            raise UpstreamSaidError(_message(said.get("error")) or _string(said.get("message")))
+        match self._route:
+            case RouteName.CHAT:
+                self._chat(said)
+                return said.get("usage") is not None and not said.get("choices")
+            case RouteName.RESPONSES:
+                self._responses_event(said)
+            case _:
+                self._messages_event(said)
+        return False
+
+    def _responses_event(self, said: dict[str, Any]) -> None:
+        kind, response = _string(said.get("type")), said.get("response")
+        if kind.endswith(".delta"):
+            self._written += _text_bytes(said.get("delta"))
+        elif kind == "response.output_item.done":
+            self._written_again += _text_bytes(said.get("item"))
+        if isinstance(response, dict):
+            if kind == "response.failed":
+                raise UpstreamSaidError(_message(response.get("error")))
+            self._response(response)
+            if kind in {"response.completed", "response.incomplete"}:
+                self.ended = True
+
+    def _response(self, response: dict[str, Any]) -> None:
+        self._usage(response.get("usage"))
+        why = response.get("incomplete_details")
+        reason = _string(why.get("reason")) if isinstance(why, dict) else ""
+        self.finish_reason = reason or _string(response.get("status"))
+
+    def _messages_event(self, said: dict[str, Any]) -> None:
+        for inner in (said.get("message"), said):
+            if isinstance(inner, dict):
+                self._usage(inner.get("usage"))
+        self._written += _text_bytes(said.get("content_block")) + _text_bytes(said.get("delta"))
+        delta = said.get("delta")
+        if isinstance(delta, dict) and delta.get("stop_reason") is not None:
+            self.finish_reason = _string(delta["stop_reason"])
+            self._written -= _text_bytes(delta)
+            self._closed = True
+        if said.get("type") == "message_stop":
+            self.ended = True
+
+    def _chat(self, chat: dict[str, Any]) -> None:
+        choices = chat.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if not isinstance(choice, dict):
+                continue
+            at, reason = choice.get("index"), choice.get("finish_reason")
+            place = at if isinstance(at, int) else 0
+            self._written += _text_bytes(choice.get("delta")) + _text_bytes(choice.get("message"))
+            self.finish_reason = _string(reason) or self.finish_reason
+            self._stopped[place] = self._stopped.get(place, False) or reason is not None
+        self._closed = bool(self._stopped) and all(self._stopped.values())
+        self._usage(chat.get("usage"))
+
+    def _usage(self, usage: Any) -> None:
+        """Take in usage, each field by itself: a count never falls."""
+        if usage is None:
+            return
+        inputs, output = _FIELDS[self._route]
+        for name in (*inputs, output):
+            value = usage.get(name) if isinstance(usage, dict) else ""
+            if value is None:
+                continue
+            if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT:
+                self._counts[name] = max(self._counts.get(name, 0), value)
+                self._unread.discard(name)
+            elif name not in self._counts:
+                self._unread.add(name)
+
+
+def _decoded(data: bytes) -> Any:
+    """Return the value of a JSON text, also of one with NaN or numbers that fit no float.
+
+    Raises NotAnAnswerError.
+    """
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        return json.loads(data, parse_int=_whole)
+    except (ValueError, RecursionError) as failed:
+        raise NotAnAnswerError(str(failed)) from None
+
+
+def _whole(digits: str) -> int | str:
+    return int(digits) if len(digits) < 100 else digits
+
+
+def _text_bytes(value: Any) -> int:
+    """Return how many bytes of text a part of an answer holds, at any depth."""
+    if isinstance(value, str):
+        return len(value) if value.isascii() else len(value.encode("utf-8", "replace"))
+    if isinstance(value, list):
+        return sum(map(_text_bytes, value))
+    if isinstance(value, dict):
+        return sum(_text_bytes(inner) for name, inner in value.items() if name not in _NOT_TEXT)
+    return 0
+
+
+def _string(value: Any) -> str:
+    return value[:200] if isinstance(value, str) else ""
+
+
+def _message(error: Any) -> str:
+    """Return an upstream's own words: an error's message, or the error where that is text."""
+    said = error.get("message") if isinstance(error, dict) else error
+    return said if isinstance(said, str) else ""
