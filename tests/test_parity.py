@@ -11,9 +11,8 @@ import msgspec
 import pytest
 
 from console.api import contract
-from console.api.flow import Call, Many, Report, Wait
-from console.api.route import Route
-from console.engines.native import native
+from console.api.flow import Many, Report, Wait
+from console.api.route import Call, Route
 from console.errors import PilotError
 from console.model.limits import Limits
 from console.model.operator import Direction, Role
@@ -132,7 +131,7 @@ def written_by(op: Operation) -> list[Route]:
     plan = None
     if op.plan is not None:
         plan = type("P", (), {"revision": 3, "subject": None})()
-    calls = routes_of(op.run(sample_of(op), native(None), plan))
+    calls = routes_of(op.run(sample_of(op), plan))
     return [call.route for call in calls if call.route.id in MADE_BY_OPERATORS]
 
 
@@ -226,7 +225,7 @@ def test_a_change_has_a_plan_and_a_reading_has_none(op):
 def test_planning_changes_nothing(op):
     if op.plan is None:
         return
-    calls = routes_of(op.plan(sample_of(op), native(None)))
+    calls = routes_of(op.plan(sample_of(op)))
     assert calls
     for call in calls:
         assert call.validate_only or call.route.id not in MADE_BY_OPERATORS
@@ -258,7 +257,7 @@ def test_every_write_of_the_contract_is_made_by_one_operation():
     kinds = {
         call.body.kind
         for op in OPERATIONS
-        for call in routes_of(op.run(sample_of(op), native(None), None))
+        for call in routes_of(op.run(sample_of(op), None))
         if call.route.id == "tombstone.create"
     }
     assert kinds == {"grant", "credential"}

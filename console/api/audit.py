@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from console.api.route import PAGING, Route
+from collections.abc import Sequence
+from typing import Any
+
+from console.api import status
+from console.api.flow import Flow, Many
+from console.api.route import PAGING, Reply, Route
+from console.errors import ExitCode, PilotError
 from console.model.audit import (
     AcknowledgeAlert,
     Alert,
@@ -20,12 +26,12 @@ from console.model.audit import (
 )
 from console.model.log import LogHandover, RestartLog, RotateLogKey
 from console.model.oncall import Delivery, NewOncall, OncallTarget, RemoveOncall, TryOncall
-from console.model.operator import Direction, Role, ServiceStatus
+from console.model.operator import Direction, Role
 from console.model.rule import AddRule, ChangeRule, DetectionRule, RuleTrial, TuneRule
 from console.model.silence import EndSilence, NewSilence, Silence
 from console.model.stored import Page
 
-STATUS = Route("audit.status", "audit", "GET", "/v1/status", ServiceStatus)
+STATUS = status.STATUS["audit"]
 
 HEAD = Route("log.head", "audit", "GET", "/v1/log/head", LogHead)
 GROWTH = Route("log.growth", "audit", "GET", "/v1/log/growth", LogGrowth, query=("old", "new"))
@@ -166,6 +172,26 @@ ONCALL_TEST = Route(
     Role.RESPONDER, body=TryOncall, created=True,
 )  # fmt: skip
 
-ROUTES: tuple[Route, ...] = tuple(
+ROUTES: tuple[Route[Any], ...] = tuple(
     value for value in list(globals().values()) if isinstance(value, Route)
 )
+
+
+def compared_from(start: int) -> Flow[StoreComparison]:
+    """Return what the store lists from entry `start` on, compared with the log (`COMPARE`)."""
+    given: dict[str, Any] = {"from": start}  # the parameter's name is a keyword of the language
+    return COMPARE(**given)
+
+
+def log_files(paths: Sequence[str]) -> Flow[list[bytes | None]]:
+    """Return the log's files at these paths (`TILE`), read side by side; None for one it lacks."""
+    outcomes = yield Many([TILE.call(file=path) for path in paths])
+    return [_file(outcome) for outcome in outcomes]
+
+
+def _file(outcome: Reply | PilotError) -> bytes | None:
+    if isinstance(outcome, Reply):
+        return bytes(outcome.value)
+    if outcome.exit is ExitCode.NOT_FOUND:
+        return None
+    raise outcome

@@ -24,7 +24,7 @@ CONFIGURATION = Route(
     "authzen.configuration", "policy", "GET", "/.well-known/authzen-configuration", Any
 )
 
-ROUTES: tuple[Route, ...] = (
+ROUTES: tuple[Route[Any], ...] = (
     EVALUATION,
     EVALUATIONS,
     SEARCH_SUBJECT,

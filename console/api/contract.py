@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from console.api import audit, authzen, gateway, operators, policy
 from console.api.route import Api, Route
 
-CONTRACT: dict[Api, tuple[Route, ...]] = {
+CONTRACT: dict[Api, tuple[Route[Any], ...]] = {
     "policy": (*policy.ROUTES, *authzen.ROUTES, *operators.routes("policy")),
     "gateway": (*gateway.ROUTES, *operators.routes("gateway")),
     "audit": (*audit.ROUTES, *operators.routes("audit")),
 }
 """API to its routes."""
 
-ROUTES: tuple[Route, ...] = tuple(route for routes in CONTRACT.values() for route in routes)
+ROUTES: tuple[Route[Any], ...] = tuple(route for routes in CONTRACT.values() for route in routes)
 """All of them."""

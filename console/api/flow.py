@@ -1,35 +1,21 @@
 """Flows: what an operation does to the APIs, described and not done.
 
-A flow is a generator. It yields what it wants (`Call`, `Many`, `Wait`, `Report`),
-is sent what came back, and returns its result. It has no other effect, so a driver
-may be synchronous or asynchronous, may stop between two yields, and a test feeds the
-replies by hand. `net/drive.py` holds the two drivers.
+A flow is a generator. It yields what it wants (`Call`, `Many`, `Wait`, `Report`, or one of
+the questions about the log), is sent what came back, and returns its result. It has no
+other effect, so a driver may be synchronous or asynchronous, may stop between two yields,
+and a test feeds the replies by hand. `net/driver.py` holds the two drivers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from collections.abc import Generator, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
-import msgspec
-
-from console.api.route import Route
+from console.api.route import Call
+from console.model.log import LogSuccession
 
 T = TypeVar("T")
-
-
-class Call(NamedTuple):
-    """One request to one API. Answered by a `Reply`, or raised as `PilotError`."""
-
-    route: Route
-    path: Mapping[str, str] = {}
-    query: Mapping[str, str] = {}
-    body: msgspec.Struct | None = None
-    if_match: int | None = None
-    """The revision that the change was planned on."""
-    validate_only: bool = False
-    idempotency_key: str = ""
-    """Empty lets the driver make one for a write, and keep it over retries."""
 
 
 class Many(NamedTuple):
@@ -61,43 +47,83 @@ class Waiting(NamedTuple):
     api: str
 
 
-class Reply(NamedTuple):
-    """An API's successful answer, decoded as its route declares."""
+class CheckHead(NamedTuple):
+    """Open a checkpoint with the pinned key, and check that the log only grew.
 
-    status: int
-    value: Any
-    etag: str = ""
-    request_id: str = ""
-    source: str = ""
-    """Which API answered and where, in words."""
-    replayed: bool = False
+    Answered by a `TrustedHead`; raises exit 11 where the signature or the growth does not hold.
+    """
+
+    note: str
 
 
-Step: TypeAlias = Call | Many | Wait | Report
+class PinnedKey(NamedTuple):
+    """Answered by the log's verifier key (C2SP signed note), pinned at first contact."""
+
+
+class SigningKeys(NamedTuple):
+    """Answered by the keys that have signed the pinned log, oldest first, without asking it."""
+
+
+class CheckSuccession(NamedTuple):
+    """Read the log that took the place of the pinned one, and check it against the pin.
+
+    Answered by a `LogSuccession`; raises `log-not-restarted` where none did, exit 11 where it
+    does not hold.
+    """
+
+
+class TrustedHead(NamedTuple):
+    """A log head whose signature, and growth from the pinned head, have been checked."""
+
+    origin: str
+    size: int
+    root: bytes
+    at: datetime
+    """When this console checked it."""
+    key: str = ""
+    """The verifier key that signed it: the pinned one, or one that it followed or preceded."""
+
+
+TrustStep: TypeAlias = CheckHead | PinnedKey | SigningKeys | CheckSuccession
+Step: TypeAlias = Call | Many | Wait | Report | TrustStep
 Flow: TypeAlias = Generator[Step, Any, T]
 
 
-def ask(
-    route: Route,
-    *,
-    path: Mapping[str, str] | None = None,
-    query: Mapping[str, str | None] | None = None,
-    body: msgspec.Struct | None = None,
-    if_match: int | None = None,
-    validate_only: bool = False,
-    idempotency_key: str = "",
-) -> Flow[Any]:
-    """Make one call and return its decoded value.
+class LogTrust(Protocol):
+    """Who answers the steps about the log: what this console believes of it, by its pins."""
 
-    `query` members that are None or empty are left out.
-    """
-    reply = yield Call(
-        route,
-        path or {},
-        {name: value for name, value in (query or {}).items() if value},
-        body,
-        if_match,
-        validate_only,
-        idempotency_key,
-    )
-    return reply.value
+    def check(self, note: str) -> Flow[TrustedHead]:
+        """Answer `CheckHead`."""
+
+    def key(self) -> Flow[str]:
+        """Answer `PinnedKey`."""
+
+    def keys(self) -> list[str]:
+        """Answer `SigningKeys`."""
+
+    def succession(self) -> Flow[LogSuccession]:
+        """Answer `CheckSuccession`."""
+
+
+def check_head(note: str) -> Flow[TrustedHead]:
+    """Return the head of the checkpoint `note`, checked against the pinned log."""
+    head: TrustedHead = yield CheckHead(note)
+    return head
+
+
+def pinned_key() -> Flow[str]:
+    """Return the log's verifier key, pinned at first contact."""
+    key: str = yield PinnedKey()
+    return key
+
+
+def signing_keys() -> Flow[list[str]]:
+    """Return the keys that have signed the pinned log, oldest first."""
+    keys: list[str] = yield SigningKeys()
+    return keys
+
+
+def check_succession() -> Flow[LogSuccession]:
+    """Return the log that took the place of the pinned one, checked against the pin."""
+    found: LogSuccession = yield CheckSuccession()
+    return found

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from console.api import status
 from console.api.route import PAGING, Route
 from console.model.access import ClosePilot
 from console.model.content import CallContent, ReadContent, RedactContent
@@ -23,12 +26,12 @@ from console.model.enforcement import (
     Tombstone,
 )
 from console.model.grant import OffboardPartner, QuietGrant, SuspendAccess
-from console.model.operator import Direction, Role, ServiceStatus
+from console.model.operator import Direction, Role
 from console.model.price import BudgetState, Price, SetPrice
 from console.model.stored import Page
 from console.model.traffic import CallCheck, CallRecord, Explanation, UsageRow
 
-STATUS = Route("gateway.status", "gateway", "GET", "/v1/status", ServiceStatus)
+STATUS = status.STATUS["gateway"]
 
 KEY_LIST = Route(
     "key.list", "gateway", "GET", "/v1/credentials", Page[Credential],
@@ -162,6 +165,6 @@ PRICE_SET = Route(
     Role.ADMIN, Direction.NEUTRAL, SetPrice, created=True,
 )  # fmt: skip
 
-ROUTES: tuple[Route, ...] = tuple(
+ROUTES: tuple[Route[Any], ...] = tuple(
     value for value in list(globals().values()) if isinstance(value, Route)
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from console.api.route import PAGING, Api, Route
 from console.model.account import (
     CutOperator,
@@ -50,54 +52,54 @@ BREAK_GLASS_SEAL = Route(
     Role.ADMIN, Direction.OPENS, SealBreakGlass, created=True,
 )  # fmt: skip
 
-ACCOUNTS: tuple[Route, ...] = tuple(
+ACCOUNTS: tuple[Route[Any], ...] = tuple(
     value for value in list(globals().values()) if isinstance(value, Route)
 )
 """What policy alone serves."""
 
 
-def _cut(api: Api) -> Route:
+def _cut(api: Api) -> Route[Any]:
     return Route(
         f"{api}.operator.cut", api, "POST", "/v1/operators/{operator}/cut", ServiceCut,
         Role.RESPONDER, Direction.CLOSES, CutOperator,
     )  # fmt: skip
 
 
-def _freeze(api: Api) -> Route:
+def _freeze(api: Api) -> Route[Any]:
     return Route(
         f"{api}.operator.freeze", api, "POST", "/v1/operators/{operator}/freeze", ServiceCut,
         Role.RESPONDER, Direction.CLOSES, FreezeOperator,
     )  # fmt: skip
 
 
-def _sessions(api: Api) -> Route:
+def _sessions(api: Api) -> Route[Any]:
     return Route(
         f"{api}.operator.sessions", api, "GET", "/v1/sessions", Page[OperatorSession],
         Role.AUDITOR,
     )  # fmt: skip
 
 
-CUT: dict[Api, Route] = {
+CUT: dict[Api, Route[Any]] = {
     "gateway": _cut("gateway"),
     "policy": _cut("policy"),
     "audit": _cut("audit"),
 }
 """The same question to each service: from its answer on, it takes nothing more from them."""
 
-FREEZE: dict[Api, Route] = {
+FREEZE: dict[Api, Route[Any]] = {
     "gateway": _freeze("gateway"),
     "policy": _freeze("policy"),
     "audit": _freeze("audit"),
 }
 """The same question to each service: from its answer on, they open nothing there."""
 
-SESSIONS: dict[Api, Route] = {
+SESSIONS: dict[Api, Route[Any]] = {
     "gateway": _sessions("gateway"),
     "policy": _sessions("policy"),
     "audit": _sessions("audit"),
 }
 
 
-def routes(api: Api) -> tuple[Route, ...]:
+def routes(api: Api) -> tuple[Route[Any], ...]:
     """Return the routes about operators that `api` serves."""
     return (*(ACCOUNTS if api == "policy" else ()), CUT[api], FREEZE[api], SESSIONS[api])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from console.api import status
 from console.api.route import PAGING, Route
 from console.model.access import (
     AddContact,
@@ -39,12 +42,12 @@ from console.model.grant import (
     RenewGrant,
     ResumeGrant,
 )
-from console.model.operator import Direction, Role, ServiceStatus
+from console.model.operator import Direction, Role
 from console.model.policy import Bundle
 from console.model.principal import NewPrincipal, Principal, RetirePrincipal
 from console.model.stored import Page
 
-STATUS = Route("policy.status", "policy", "GET", "/v1/status", ServiceStatus)
+STATUS = status.STATUS["policy"]
 
 PILOT_LIST = Route("pilot.list", "policy", "GET", "/v1/pilots", Page[Pilot], query=PAGING)
 PILOT_SHOW = Route("pilot.show", "policy", "GET", "/v1/pilots/{pilot}", Pilot)
@@ -228,6 +231,6 @@ GRANT_DECIDE = Route("grant.decide", "policy", "GET", "/v1/grants/{grant}/decisi
 
 BUNDLE_SHOW = Route("policy.bundle", "policy", "GET", "/v1/bundle", Bundle)
 
-ROUTES: tuple[Route, ...] = tuple(
+ROUTES: tuple[Route[Any], ...] = tuple(
     value for value in list(globals().values()) if isinstance(value, Route)
 )

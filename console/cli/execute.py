@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from console.api.engines import Engines
 from console.api.flow import Report
 from console.cli.context import Context
 from console.cli.gc_tuning import started
@@ -179,7 +178,7 @@ class _Execution:
         assert self._op.plan is not None
         drive = self._session.drive(on_report=self._report, awaited_api=self._awaited_api)
         try:
-            return self._session.run(self._op.plan(params, self._engines), drive)
+            return self._session.run(self._op.plan(params), drive)
         except PilotError as error:
             agreed = self._asked.yes or self._asked.confirm is not None
             closes = self._op.direction is Direction.CLOSES and agreed
@@ -193,10 +192,6 @@ class _Execution:
     def _awaited_api(self) -> str:
         """What the operation waits for, once: its plan may have waited already."""
         return "" if self._waited else self._op.awaited_api
-
-    @property
-    def _engines(self) -> Engines:
-        return self._session.engines
 
     def _show(self, plans: list[Plan | None]) -> None:
         if self._common.format in {"json", "jsonl"}:
@@ -334,7 +329,7 @@ class _Execution:
         )
         self._drives.append(drive)
         try:
-            result = self._session.run(self._op.run(params, self._engines, plan), drive)
+            result = self._session.run(self._op.run(params, plan), drive)
         except PilotError as error:
             raise _with_difference(error, plan) from error
         return result, outcome(self._op, result, waited=self._asked.wait)

@@ -13,7 +13,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
-from console.api.flow import Call, Flow, Many, Reply, Report, Step, Wait, Waiting
+from console.api.flow import (
+    CheckHead,
+    CheckSuccession,
+    Flow,
+    LogTrust,
+    Many,
+    PinnedKey,
+    Report,
+    SigningKeys,
+    Step,
+    TrustStep,
+    Wait,
+    Waiting,
+)
+from console.api.route import Call, Reply
 from console.errors import ExitCode, PilotError
 from console.model.ids import ulid
 from console.model.operator import Role
@@ -58,6 +72,8 @@ class Drive:
     on_exchange: Callable[[Exchange], None] = lambda _: None
     permit: Callable[[Call], None] = lambda _: None
     """Asked before a call that may change something is sent at all; raises `PilotError`."""
+    log_trust: LogTrust | None = None
+    """Who answers what a flow asks about the log; None where no flow of it may."""
     awaited_api: str = ""
     """The API without which nothing can be done: it is given `RESTART_SECONDS` to come back."""
     is_given_up: Callable[[], bool] = lambda: False
@@ -146,8 +162,11 @@ class _Sync:
         if isinstance(step, Wait):
             time.sleep(_pause(self._drive, step))
             return self._drive.left()
-        self._drive.on_report(step)
-        return None
+        if isinstance(step, Report):
+            self._drive.on_report(step)
+            return None
+        asked = _of_log(step, self._drive)
+        return asked if isinstance(asked, list) else self.result(asked)
 
     def _outcome(self, call: Call) -> Reply | PilotError:
         try:
@@ -178,8 +197,11 @@ async def _aperform(step: Step, drive: Drive) -> Any:
     if isinstance(step, Wait):
         await asyncio.sleep(_pause(drive, step))
         return drive.left()
-    drive.on_report(step)
-    return None
+    if isinstance(step, Report):
+        drive.on_report(step)
+        return None
+    asked = _of_log(step, drive)
+    return asked if isinstance(asked, list) else await arun(asked, drive)
 
 
 async def _aoutcome(call: Call, drive: Drive) -> Reply | PilotError:
@@ -202,6 +224,22 @@ async def _acall(call: Call, drive: Drive) -> Reply:
         if isinstance(pause, Reply):
             return pause
         await asyncio.sleep(pause)
+
+
+def _of_log(step: TrustStep, drive: Drive) -> Flow[Any] | list[str]:
+    """Return the answer to a question about the log, or the flow that finds it."""
+    trust = drive.log_trust
+    if trust is None:
+        raise TypeError(f"nobody answers {type(step).__name__} in this drive")
+    match step:
+        case CheckHead(note):
+            return trust.check(note)
+        case PinnedKey():
+            return trust.key()
+        case SigningKeys():
+            return trust.keys()
+        case CheckSuccession():
+            return trust.succession()
 
 
 class _Attempts:

@@ -12,8 +12,8 @@ from urllib.parse import quote
 import msgspec
 
 from console import __version__
-from console.api.flow import Call, Reply
 from console.api.problems import as_error
+from console.api.route import Call, Reply
 from console.errors import ExitCode, PilotError
 from console.model.number import whole_number
 

@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from console.api.flow import Call
 from console.api.problems import as_error
-from console.api.route import Route
+from console.api.route import Call, Route
 from console.errors import ExitCode, PilotError
 from console.model.ids import ulid
 from console.model.number import whole_number
@@ -44,7 +43,7 @@ class Tail:
     def __init__(
         self,
         apis: Apis,
-        route: Route,
+        route: Route[Any],
         query: Mapping[str, str],
         *,
         after: int | None = None,

@@ -7,7 +7,18 @@ from typing import Annotated
 
 import msgspec
 
-from console.api.engines import Engines, Paging
+from console.api.audit import (
+    ALERT_ACKNOWLEDGE,
+    ALERT_ASSIGN,
+    ALERT_CLOSE,
+    ALERT_COMMENT,
+    ALERT_ESCALATE,
+    ALERT_LIST,
+    ALERT_REOPEN,
+    ALERT_SHOW,
+    ALERT_SNOOZE,
+    ONCALL_LIST,
+)
 from console.api.flow import Flow
 from console.model.audit import (
     AcknowledgeAlert,
@@ -60,19 +71,17 @@ class ListAlerts(Listing, kw_only=True, frozen=True):
 
 
 @operation("alert.list", title="List alerts", result=Page[Alert])
-def list_alerts(p: ListAlerts, at: Engines, _plan: Plan | None) -> Flow[Page[Alert]]:
+def list_alerts(p: ListAlerts, _plan: Plan | None) -> Flow[Page[Alert]]:
     """List alerts, worst and newest first."""
     return pages(
+        ALERT_LIST,
         p,
-        lambda paging: at.alerts.find(
-            paging,
-            state=p.state,
-            severity=p.severity,
-            partner=p.partner,
-            rule=p.rule,
-            assignee=p.assignee,
-            silenced=p.silenced,
-        ),
+        state=p.state,
+        severity=p.severity,
+        partner=p.partner,
+        rule=p.rule,
+        assignee=p.assignee,
+        silenced=p.silenced,
     )
 
 
@@ -83,9 +92,9 @@ class ShowAlert(msgspec.Struct, kw_only=True, frozen=True):
 
 
 @operation("alert.show", title="Show alert", result=Alert, subject="alert")
-def show(p: ShowAlert, at: Engines, _plan: Plan | None) -> Flow[Alert]:
+def show(p: ShowAlert, _plan: Plan | None) -> Flow[Alert]:
     """Show an alert and the evidence it rests on."""
-    return at.alerts.show(p.alert)
+    return ALERT_SHOW(alert=p.alert)
 
 
 class AcknowledgeOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -105,9 +114,9 @@ def _planned(alert: Alert, title: str, *does: str, stays: str = "") -> Plan:
     return Plan(title=title, sections=sections, subject=alert)
 
 
-def plan_acknowledge(p: AcknowledgeOne, at: Engines) -> Flow[Plan]:
+def plan_acknowledge(p: AcknowledgeOne) -> Flow[Plan]:
     """Look at what is taken up."""
-    alert = yield from at.alerts.show(p.alert)
+    alert = yield from ALERT_SHOW(alert=p.alert)
     return _planned(
         alert,
         f"Acknowledge {alert.id}",
@@ -126,9 +135,9 @@ def plan_acknowledge(p: AcknowledgeOne, at: Engines) -> Flow[Plan]:
     key="a",
     subject="alert",
 )
-def acknowledge(p: AcknowledgeOne, at: Engines, _plan: Plan | None) -> Flow[Alert]:
+def acknowledge(p: AcknowledgeOne, _plan: Plan | None) -> Flow[Alert]:
     """Take an alert up: it is in progress, and yours."""
-    return at.alerts.acknowledge(p.alert, AcknowledgeAlert(reason=p.reason))
+    return ALERT_ACKNOWLEDGE(AcknowledgeAlert(reason=p.reason), alert=p.alert)
 
 
 class CloseOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -141,9 +150,9 @@ class CloseOne(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_close(p: CloseOne, at: Engines) -> Flow[Plan]:
+def plan_close(p: CloseOne) -> Flow[Plan]:
     """Look at what is closed."""
-    alert = yield from at.alerts.show(p.alert)
+    alert = yield from ALERT_SHOW(alert=p.alert)
     does = [f"closed as {p.verdict.replace('_', ' ')}"]
     if p.verdict == Verdict.TRUE_POSITIVE:
         does.append("a true positive needs a lock or a revocation since it began")
@@ -160,9 +169,9 @@ def plan_close(p: CloseOne, at: Engines) -> Flow[Plan]:
     key="c",
     subject="alert",
 )
-def close(p: CloseOne, at: Engines, _plan: Plan | None) -> Flow[Alert]:
+def close(p: CloseOne, _plan: Plan | None) -> Flow[Alert]:
     """Close an alert with a verdict. A true positive needs a containment since it began."""
-    return at.alerts.close(p.alert, CloseAlert(verdict=p.verdict, reason=p.reason))
+    return ALERT_CLOSE(CloseAlert(verdict=p.verdict, reason=p.reason), alert=p.alert)
 
 
 class AssignOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -176,9 +185,9 @@ class AssignOne(msgspec.Struct, kw_only=True, frozen=True):
     reason: Annotated[Note, Param("A note. It goes into the log.", kind=Kind.LONG_TEXT)] = ""
 
 
-def plan_assign(p: AssignOne, at: Engines) -> Flow[Plan]:
+def plan_assign(p: AssignOne) -> Flow[Plan]:
     """Look at what is handed over."""
-    alert = yield from at.alerts.show(p.alert)
+    alert = yield from ALERT_SHOW(alert=p.alert)
     had = f"it was {alert.assignee}'s" if alert.assignee else "it was nobody's"
     return _planned(alert, f"Assign {alert.id} to {p.assignee}", had, f"it is {p.assignee}'s now")
 
@@ -193,9 +202,9 @@ def plan_assign(p: AssignOne, at: Engines) -> Flow[Plan]:
     key="o",
     subject="alert",
 )
-def assign(p: AssignOne, at: Engines, _plan: Plan | None) -> Flow[Alert]:
+def assign(p: AssignOne, _plan: Plan | None) -> Flow[Alert]:
     """Hand an alert to an operator. They still have to acknowledge it."""
-    return at.alerts.assign(p.alert, AssignAlert(assignee=p.assignee, reason=p.reason))
+    return ALERT_ASSIGN(AssignAlert(assignee=p.assignee, reason=p.reason), alert=p.alert)
 
 
 class SnoozeOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -206,9 +215,9 @@ class SnoozeOne(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_snooze(p: SnoozeOne, at: Engines) -> Flow[Plan]:
+def plan_snooze(p: SnoozeOne) -> Flow[Plan]:
     """Look at what is put off."""
-    alert = yield from at.alerts.show(p.alert)
+    alert = yield from ALERT_SHOW(alert=p.alert)
     return _planned(
         alert,
         f"Snooze {alert.id} until {to_the_second(p.until)}",
@@ -227,9 +236,9 @@ def plan_snooze(p: SnoozeOne, at: Engines) -> Flow[Plan]:
     key="z",
     subject="alert",
 )
-def snooze(p: SnoozeOne, at: Engines, _plan: Plan | None) -> Flow[Alert]:
+def snooze(p: SnoozeOne, _plan: Plan | None) -> Flow[Alert]:
     """Put an alert off, for seven days at most. It wakes if it doubles or gets worse."""
-    return at.alerts.snooze(p.alert, SnoozeAlert(until=p.until, reason=p.reason))
+    return ALERT_SNOOZE(SnoozeAlert(until=p.until, reason=p.reason), alert=p.alert)
 
 
 class EscalateOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -244,10 +253,10 @@ class EscalateOne(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_escalate(p: EscalateOne, at: Engines) -> Flow[Plan]:
+def plan_escalate(p: EscalateOne) -> Flow[Plan]:
     """Look at what is raised, and who would be told."""
-    alert = yield from at.alerts.show(p.alert)
-    page = yield from at.oncall.find(Paging(limit=500))
+    alert = yield from ALERT_SHOW(alert=p.alert)
+    page = yield from ONCALL_LIST(limit=500)
     level, severity = alert.level, p.severity or alert.severity
     if not p.severity:
         level = min((each.level for each in page.items if each.level > level), default=level)
@@ -279,9 +288,9 @@ def plan_escalate(p: EscalateOne, at: Engines) -> Flow[Plan]:
     key="e",
     subject="alert",
 )
-def escalate(p: EscalateOne, at: Engines, _plan: Plan | None) -> Flow[Alert]:
+def escalate(p: EscalateOne, _plan: Plan | None) -> Flow[Alert]:
     """Raise an alert's severity, or page the next on-call level."""
-    return at.alerts.escalate(p.alert, EscalateAlert(severity=p.severity, reason=p.reason))
+    return ALERT_ESCALATE(EscalateAlert(severity=p.severity, reason=p.reason), alert=p.alert)
 
 
 class CommentOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -291,9 +300,9 @@ class CommentOne(msgspec.Struct, kw_only=True, frozen=True):
     text: Annotated[Reason, Param("What to note.", kind=Kind.LONG_TEXT)]
 
 
-def plan_comment(p: CommentOne, at: Engines) -> Flow[Plan]:
+def plan_comment(p: CommentOne) -> Flow[Plan]:
     """Look at what is commented on."""
-    alert = yield from at.alerts.show(p.alert)
+    alert = yield from ALERT_SHOW(alert=p.alert)
     return _planned(alert, f"Comment on {alert.id}", f"{len(p.text)} characters are noted")
 
 
@@ -307,9 +316,9 @@ def plan_comment(p: CommentOne, at: Engines) -> Flow[Plan]:
     key="m",
     subject="alert",
 )
-def comment(p: CommentOne, at: Engines, _plan: Plan | None) -> Flow[Alert]:
+def comment(p: CommentOne, _plan: Plan | None) -> Flow[Alert]:
     """Note something under an alert. The log keeps it."""
-    return at.alerts.comment(p.alert, CommentAlert(text=p.text))
+    return ALERT_COMMENT(CommentAlert(text=p.text), alert=p.alert)
 
 
 class ReopenOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -319,9 +328,9 @@ class ReopenOne(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_reopen(p: ReopenOne, at: Engines) -> Flow[Plan]:
+def plan_reopen(p: ReopenOne) -> Flow[Plan]:
     """Look at what is opened again."""
-    alert = yield from at.alerts.show(p.alert)
+    alert = yield from ALERT_SHOW(alert=p.alert)
     verdict = (alert.verdict or "no verdict").replace("_", " ")
     return _planned(alert, f"Reopen {alert.id}", f"{verdict} is taken back")
 
@@ -336,9 +345,9 @@ def plan_reopen(p: ReopenOne, at: Engines) -> Flow[Plan]:
     key="w",
     subject="alert",
 )
-def reopen(p: ReopenOne, at: Engines, _plan: Plan | None) -> Flow[Alert]:
+def reopen(p: ReopenOne, _plan: Plan | None) -> Flow[Alert]:
     """Take a verdict back: the alert is open again, and pages."""
-    return at.alerts.reopen(p.alert, ReopenAlert(reason=p.reason))
+    return ALERT_REOPEN(ReopenAlert(reason=p.reason), alert=p.alert)
 
 
 OPERATIONS: tuple[Operation, ...] = (

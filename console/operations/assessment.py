@@ -7,8 +7,15 @@ from typing import Annotated
 
 import msgspec
 
-from console.api.engines import Engines
 from console.api.flow import Flow
+from console.api.policy import (
+    ASSESSMENT_ACCEPT,
+    ASSESSMENT_CREATE,
+    ASSESSMENT_LIST,
+    ASSESSMENT_REJECT,
+    ASSESSMENT_SHOW,
+    ASSESSMENT_WITHDRAW,
+)
 from console.model.evidence import Assessment, AssessmentState, DecideAssessment, NewAssessment
 from console.model.operator import Direction, Role
 from console.model.stored import Page
@@ -35,14 +42,9 @@ class ListAssessments(Listing, kw_only=True, frozen=True):
 
 
 @operation("assessment.list", title="List assessments", result=Page[Assessment])
-def list_assessments(p: ListAssessments, at: Engines, _plan: Plan | None) -> Flow[Page[Assessment]]:
+def list_assessments(p: ListAssessments, _plan: Plan | None) -> Flow[Page[Assessment]]:
     """List the risk assessments, newest first."""
-    return pages(
-        p,
-        lambda paging: at.assessments.find(
-            paging, partner=p.partner, capability=p.capability, state=p.state
-        ),
-    )
+    return pages(ASSESSMENT_LIST, p, partner=p.partner, capability=p.capability, state=p.state)
 
 
 class ShowAssessment(msgspec.Struct, kw_only=True, frozen=True):
@@ -52,9 +54,9 @@ class ShowAssessment(msgspec.Struct, kw_only=True, frozen=True):
 
 
 @operation("assessment.show", title="Show assessment", result=Assessment, subject="assessment")
-def show(p: ShowAssessment, at: Engines, _plan: Plan | None) -> Flow[Assessment]:
+def show(p: ShowAssessment, _plan: Plan | None) -> Flow[Assessment]:
     """Show a risk assessment and how it was decided."""
-    return at.assessments.show(p.assessment)
+    return ASSESSMENT_SHOW(assessment=p.assessment)
 
 
 class CreateAssessment(msgspec.Struct, kw_only=True, frozen=True):
@@ -84,9 +86,9 @@ def _new(p: CreateAssessment) -> NewAssessment:
     )
 
 
-def plan_create(p: CreateAssessment, at: Engines) -> Flow[Plan]:
+def plan_create(p: CreateAssessment) -> Flow[Plan]:
     """Let policy check the assessment without recording it."""
-    made = yield from at.assessments.create(_new(p), validate=True)
+    made = yield from ASSESSMENT_CREATE(_new(p), validate=True)
     return Plan(
         title=f"Record an assessment of {made.partner} for {made.capability}",
         sections=[
@@ -111,9 +113,9 @@ def plan_create(p: CreateAssessment, at: Engines) -> Flow[Plan]:
     role=Role.OPERATOR,
     plan=plan_create,
 )
-def create(p: CreateAssessment, at: Engines, _plan: Plan | None) -> Flow[Assessment]:
+def create(p: CreateAssessment, _plan: Plan | None) -> Flow[Assessment]:
     """Record a risk assessment. It gates nothing before it is accepted."""
-    return at.assessments.create(_new(p))
+    return ASSESSMENT_CREATE(_new(p))
 
 
 class DecideOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -127,9 +129,9 @@ def _about(found: Assessment) -> str:
     return f"the assessment of {found.partner} for {found.capability}"
 
 
-def plan_accept(p: DecideOne, at: Engines) -> Flow[Plan]:
+def plan_accept(p: DecideOne) -> Flow[Plan]:
     """Look at what is accepted, on its present revision."""
-    found = yield from at.assessments.show(p.assessment)
+    found = yield from ASSESSMENT_SHOW(assessment=p.assessment)
     return Plan(
         title=f"Accept {_about(found)}",
         sections=[
@@ -157,16 +159,16 @@ def plan_accept(p: DecideOne, at: Engines) -> Flow[Plan]:
     plan=plan_accept,
     subject="assessment",
 )
-def accept(p: DecideOne, at: Engines, plan: Plan | None) -> Flow[Assessment]:
+def accept(p: DecideOne, plan: Plan | None) -> Flow[Assessment]:
     """Accept a risk assessment, so that it counts for grants until it lapses."""
-    plan = plan or (yield from plan_accept(p, at))
+    plan = plan or (yield from plan_accept(p))
     assert plan.revision is not None
     decision = DecideAssessment(reason=p.reason)
-    return (yield from at.assessments.accept(p.assessment, decision, plan.revision))
+    return (yield from ASSESSMENT_ACCEPT(decision, assessment=p.assessment, if_match=plan.revision))
 
 
-def _plan_closing(p: DecideOne, at: Engines, verb: str) -> Flow[Plan]:
-    found = yield from at.assessments.show(p.assessment)
+def _plan_closing(p: DecideOne, verb: str) -> Flow[Plan]:
+    found = yield from ASSESSMENT_SHOW(assessment=p.assessment)
     return Plan(
         title=f"{verb} {_about(found)}",
         sections=[
@@ -181,9 +183,9 @@ def _plan_closing(p: DecideOne, at: Engines, verb: str) -> Flow[Plan]:
     )
 
 
-def plan_reject(p: DecideOne, at: Engines) -> Flow[Plan]:
+def plan_reject(p: DecideOne) -> Flow[Plan]:
     """Look at what is rejected."""
-    return _plan_closing(p, at, "Reject")
+    return _plan_closing(p, "Reject")
 
 
 @operation(
@@ -196,14 +198,14 @@ def plan_reject(p: DecideOne, at: Engines) -> Flow[Plan]:
     plan=plan_reject,
     subject="assessment",
 )
-def reject(p: DecideOne, at: Engines, _plan: Plan | None) -> Flow[Assessment]:
+def reject(p: DecideOne, _plan: Plan | None) -> Flow[Assessment]:
     """Reject a risk assessment under review."""
-    return at.assessments.reject(p.assessment, DecideAssessment(reason=p.reason))
+    return ASSESSMENT_REJECT(DecideAssessment(reason=p.reason), assessment=p.assessment)
 
 
-def plan_withdraw(p: DecideOne, at: Engines) -> Flow[Plan]:
+def plan_withdraw(p: DecideOne) -> Flow[Plan]:
     """Look at what is withdrawn."""
-    return _plan_closing(p, at, "Withdraw")
+    return _plan_closing(p, "Withdraw")
 
 
 @operation(
@@ -216,9 +218,9 @@ def plan_withdraw(p: DecideOne, at: Engines) -> Flow[Plan]:
     plan=plan_withdraw,
     subject="assessment",
 )
-def withdraw(p: DecideOne, at: Engines, _plan: Plan | None) -> Flow[Assessment]:
+def withdraw(p: DecideOne, _plan: Plan | None) -> Flow[Assessment]:
     """Withdraw a risk assessment. Grants that rest on it suspend."""
-    return at.assessments.withdraw(p.assessment, DecideAssessment(reason=p.reason))
+    return ASSESSMENT_WITHDRAW(DecideAssessment(reason=p.reason), assessment=p.assessment)
 
 
 OPERATIONS: tuple[Operation, ...] = (

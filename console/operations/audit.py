@@ -6,8 +6,8 @@ from typing import Annotated
 
 import msgspec
 
-from console.api.engines import Engines
-from console.api.flow import Flow
+from console.api.audit import EVENT_LIST, EVENT_SHOW, PROOF
+from console.api.flow import Flow, check_head
 from console.errors import ExitCode, PilotError
 from console.model.audit import Event, EventProof, LogCheck
 from console.model.number import whole_number
@@ -45,23 +45,21 @@ class ListEvents(Listing, kw_only=True, frozen=True):
 
 
 @operation("audit.list", title="List events", result=Page[Event])
-def list_events(p: ListEvents, at: Engines, _plan: Plan | None) -> Flow[Page[Event]]:
+def list_events(p: ListEvents, _plan: Plan | None) -> Flow[Page[Event]]:
     """List what happened, newest first."""
     return pages(
+        EVENT_LIST,
         p,
-        lambda paging: at.events.find(
-            paging,
-            actor=p.actor,
-            action=p.action,
-            target=p.target,
-            partner=p.partner,
-            outcome=p.outcome,
-            source=p.source,
-            text=p.text,
-            since=p.since,
-            until=p.until,
-            after=p.after,
-        ),
+        actor=p.actor,
+        action=p.action,
+        target=p.target,
+        partner=p.partner,
+        outcome=p.outcome,
+        source=p.source,
+        text=p.text,
+        since=p.since,
+        until=p.until,
+        after=p.after,
     )
 
 
@@ -72,19 +70,19 @@ class ShowEvent(msgspec.Struct, kw_only=True, frozen=True):
 
 
 @operation("audit.show", title="Show event", result=Event, subject="event")
-def show(p: ShowEvent, at: Engines, _plan: Plan | None) -> Flow[Event]:
+def show(p: ShowEvent, _plan: Plan | None) -> Flow[Event]:
     """Show an event with its body, the very bytes that are in the log."""
-    return at.events.show(p.event)
+    return EVENT_SHOW(event=p.event)
 
 
 @operation("audit.proof", title="Prove event", result=EventProof, subject="event")
-def proof(p: ShowEvent, at: Engines, _plan: Plan | None) -> Flow[EventProof]:
+def proof(p: ShowEvent, _plan: Plan | None) -> Flow[EventProof]:
     """Prove that an event is in the log: checked here, against the pinned key and head.
 
     A proof that does not hold is exit 11.
     """
-    answer = yield from at.log.proof(p.event)
-    head = yield from at.log_trust.check(answer.proof.checkpoint)
+    answer = yield from PROOF(event=p.event)
+    head = yield from check_head(answer.proof.checkpoint)
     event = check_proof(answer.proof, size=head.size, root=head.root)
     metadata = event.get("metadata")
     proven = metadata.get("uid") if isinstance(metadata, dict) else None
@@ -124,7 +122,7 @@ class VerifyLog(msgspec.Struct, kw_only=True, frozen=True):
 
 
 @operation("audit.verify", title="Verify log", result=LogCheck)
-def verify(p: VerifyLog, at: Engines, _plan: Plan | None) -> Flow[LogCheck]:
+def verify(p: VerifyLog, _plan: Plan | None) -> Flow[LogCheck]:
     """Verify a whole log: signature, root from the entries, tiles, growth.
 
     Our own by default: read over the API, held to the pinned key and head. With --log and
@@ -149,10 +147,10 @@ def verify(p: VerifyLog, at: Engines, _plan: Plan | None) -> Flow[LogCheck]:
                 exit=ExitCode.USAGE,
                 hint="give the folder with --log DIR",
             )
-        return (yield from wholelog.over_api(at, p.known))
+        return (yield from wholelog.over_api(p.known))
     if p.vkey is not None:
         return wholelog.in_folder(p.log, p.vkey, p.known, origin=p.origin)
-    return (yield from wholelog.in_folder_of_ours(at, p.log, p.known))
+    return (yield from wholelog.in_folder_of_ours(p.log, p.known))
 
 
 OPERATIONS: tuple[Operation, ...] = (list_events, show, proof, verify)

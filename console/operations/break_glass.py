@@ -6,8 +6,8 @@ from typing import Annotated
 
 import msgspec
 
-from console.api.engines import Engines
 from console.api.flow import Flow
+from console.api.operators import BREAK_GLASS_SEAL, OPERATOR_LIST
 from console.model.account import (
     AccountKind,
     AccountState,
@@ -24,9 +24,9 @@ from console.operations.spec import Effect, Kind, Operation, Param, Plan, Sectio
 
 
 @operation("break-glass.list", title="List break-glass accounts", result=Page[OperatorAccount])
-def list_sealed(p: Listing, at: Engines, _plan: Plan | None) -> Flow[Page[OperatorAccount]]:
+def list_sealed(p: Listing, _plan: Plan | None) -> Flow[Page[OperatorAccount]]:
     """List the sealed accounts: which are ready, which were used, which are spent."""
-    return pages(p, lambda paging: at.operators.find(paging, kind=AccountKind.BREAK_GLASS))
+    return pages(OPERATOR_LIST, p, kind=AccountKind.BREAK_GLASS)
 
 
 class SealOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -39,13 +39,10 @@ class SealOne(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_seal(p: SealOne, at: Engines) -> Flow[Plan]:
+def plan_seal(p: SealOne) -> Flow[Plan]:
     """Look at those that are there."""
     found = yield from pages(
-        Listing(),
-        lambda paging: at.operators.find(
-            paging, kind=AccountKind.BREAK_GLASS, state=AccountState.ACTIVE
-        ),
+        OPERATOR_LIST, Listing(), kind=AccountKind.BREAK_GLASS, state=AccountState.ACTIVE
     )
     names = [each.slug for each in found.items]
     before = "are cut off" if p.replace else "stay good"
@@ -75,14 +72,14 @@ def plan_seal(p: SealOne, at: Engines) -> Flow[Plan]:
     plan=plan_seal,
     secret="secret",  # noqa: S106 - the name of the result's member
 )
-def seal(p: SealOne, at: Engines, _plan: Plan | None) -> Flow[IssuedToken]:
+def seal(p: SealOne, _plan: Plan | None) -> Flow[IssuedToken]:
     """Seal a break-glass account. Its token is shown once: keep it offline, in a safe.
 
     To use it: PILOTCTL_BREAK_GLASS=FILE pilotctl lock add everything --reason '...'. Once
     it was used, replace it: break-glass seal --replace.
     """
     new = SealBreakGlass(ends_at=p.ends_at, replace=p.replace, reason=p.reason)
-    return at.operators.seal(new)
+    return BREAK_GLASS_SEAL(new)
 
 
 OPERATIONS: tuple[Operation, ...] = (list_sealed, seal)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import msgspec
 
-from console.api.engines import Engines
 from console.api.flow import Flow
+from console.api.gateway import CALL_CONTENT, CALL_EXPLAIN, CALL_LIST, CALL_REDACT, CALL_SHOW
 from console.model.content import CallContent, ReadContent, RedactContent
 from console.model.operator import Role
 from console.model.stored import Page
@@ -52,25 +52,23 @@ class ListCalls(Listing, kw_only=True, frozen=True):
 
 
 @operation("call.list", title="List calls", result=Page[CallRecord])
-def list_calls(p: ListCalls, at: Engines, _plan: Plan | None) -> Flow[Page[CallRecord]]:
+def list_calls(p: ListCalls, _plan: Plan | None) -> Flow[Page[CallRecord]]:
     """List calls, newest first."""
     return pages(
+        CALL_LIST,
         p,
-        lambda paging: at.calls.find(
-            paging,
-            partner=p.partner,
-            grant=p.grant,
-            credential=p.credential,
-            model=p.model,
-            capability=p.capability,
-            principal=p.principal,
-            network=p.network,
-            outcome=p.outcome,
-            code=p.code,
-            text=p.text,
-            since=p.since,
-            until=p.until,
-        ),
+        partner=p.partner,
+        grant=p.grant,
+        credential=p.credential,
+        model=p.model,
+        capability=p.capability,
+        principal=p.principal,
+        network=p.network,
+        outcome=p.outcome,
+        code=p.code,
+        text=p.text,
+        since=p.since,
+        until=p.until,
     )
 
 
@@ -92,15 +90,15 @@ class ShowCall(msgspec.Struct, kw_only=True, frozen=True):
 
 
 @operation("call.show", title="Show call", result=CallRecord, subject="call")
-def show(p: ShowCall, at: Engines, _plan: Plan | None) -> Flow[CallRecord]:
+def show(p: ShowCall, _plan: Plan | None) -> Flow[CallRecord]:
     """Show the record of a call: its decision, its usage, its times."""
-    return at.calls.show(p.call)
+    return CALL_SHOW(call=p.call)
 
 
 @operation("call.explain", title="Explain call", result=Explanation, key="e", subject="call")
-def explain(p: ShowCall, at: Engines, _plan: Plan | None) -> Flow[Explanation]:
+def explain(p: ShowCall, _plan: Plan | None) -> Flow[Explanation]:
     """Say why a call was let through or refused, check by check, and what would mend it."""
-    return at.calls.explain(p.call)
+    return CALL_EXPLAIN(call=p.call)
 
 
 class ReadOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -110,9 +108,9 @@ class ReadOne(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_content(p: ReadOne, at: Engines) -> Flow[Plan]:
+def plan_content(p: ReadOne) -> Flow[Plan]:
     """Look at what is kept of the call."""
-    call = yield from at.calls.show(p.call)
+    call = yield from CALL_SHOW(call=p.call)
     return Plan(
         title=f"Read what {p.call} said",
         sections=[
@@ -144,12 +142,12 @@ def _kept(call: CallRecord) -> str:
     plan=plan_content,
     subject="call",
 )
-def content(p: ReadOne, at: Engines, _plan: Plan | None) -> Flow[CallContent]:
+def content(p: ReadOne, _plan: Plan | None) -> Flow[CallContent]:
     """Read what a call sent and got, where its pilot keeps that. Reading it is an event.
 
     The user that it named stands there by its hash. Only auditors can read content.
     """
-    return at.calls.content(p.call, ReadContent(reason=p.reason))
+    return CALL_CONTENT(ReadContent(reason=p.reason), call=p.call)
 
 
 class RedactOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -159,9 +157,9 @@ class RedactOne(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_redact(p: RedactOne, at: Engines) -> Flow[Plan]:
+def plan_redact(p: RedactOne) -> Flow[Plan]:
     """Look at what is kept of the call."""
-    call = yield from at.calls.show(p.call)
+    call = yield from CALL_SHOW(call=p.call)
     return Plan(
         title=f"Redact what {p.call} said",
         sections=[
@@ -184,9 +182,9 @@ def plan_redact(p: RedactOne, at: Engines) -> Flow[Plan]:
     plan=plan_redact,
     subject="call",
 )
-def redact(p: RedactOne, at: Engines, _plan: Plan | None) -> Flow[CallContent]:
+def redact(p: RedactOne, _plan: Plan | None) -> Flow[CallContent]:
     """Delete what is kept of what a call sent and got, before its time. The record stays."""
-    return at.calls.redact(p.call, RedactContent(reason=p.reason))
+    return CALL_REDACT(RedactContent(reason=p.reason), call=p.call)
 
 
 OPERATIONS: tuple[Operation, ...] = (list_calls, show, explain, content, redact)

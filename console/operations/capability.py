@@ -6,8 +6,8 @@ from typing import Annotated
 
 import msgspec
 
-from console.api.engines import Engines
 from console.api.flow import Flow
+from console.api.policy import CAPABILITY_CREATE, CAPABILITY_LIST, CAPABILITY_SHOW
 from console.model.access import (
     Capability,
     Category,
@@ -32,11 +32,9 @@ class ListCapabilities(Listing, kw_only=True, frozen=True):
 
 
 @operation("capability.list", title="List capabilities", result=Page[Capability])
-def list_capabilities(
-    p: ListCapabilities, at: Engines, _plan: Plan | None
-) -> Flow[Page[Capability]]:
+def list_capabilities(p: ListCapabilities, _plan: Plan | None) -> Flow[Page[Capability]]:
     """List what grants can be about."""
-    return pages(p, lambda paging: at.capabilities.find(paging, pilot=p.pilot))
+    return pages(CAPABILITY_LIST, p, pilot=p.pilot)
 
 
 class ShowCapability(msgspec.Struct, kw_only=True, frozen=True):
@@ -49,9 +47,9 @@ class ShowCapability(msgspec.Struct, kw_only=True, frozen=True):
 
 
 @operation("capability.show", title="Show capability", result=Capability, subject="capability")
-def show(p: ShowCapability, at: Engines, _plan: Plan | None) -> Flow[Capability]:
+def show(p: ShowCapability, _plan: Plan | None) -> Flow[Capability]:
     """Show a capability: its category and tier, its models and routes, its longest grant."""
-    return at.capabilities.show(p.capability)
+    return CAPABILITY_SHOW(capability=p.capability)
 
 
 class CreateCapability(msgspec.Struct, kw_only=True, frozen=True):
@@ -102,9 +100,9 @@ def _new(p: CreateCapability) -> NewCapability:
     )
 
 
-def plan_create(p: CreateCapability, at: Engines) -> Flow[Plan]:
+def plan_create(p: CreateCapability) -> Flow[Plan]:
     """Let policy check the capability without making it."""
-    made = yield from at.capabilities.create(_new(p), validate=True)
+    made = yield from CAPABILITY_CREATE(_new(p), validate=True)
     handling = f"{made.category}, tier {made.tier}"
     if made.category == Category.PROHIBITED:
         handling += ": no approval can grant it"
@@ -141,9 +139,9 @@ def plan_create(p: CreateCapability, at: Engines) -> Flow[Plan]:
     role=Role.ADMIN,
     plan=plan_create,
 )
-def create(p: CreateCapability, at: Engines, _plan: Plan | None) -> Flow[Capability]:
+def create(p: CreateCapability, _plan: Plan | None) -> Flow[Capability]:
     """Define what grants can be about: models, routes, category, tier and longest grant."""
-    return at.capabilities.create(_new(p))
+    return CAPABILITY_CREATE(_new(p))
 
 
 OPERATIONS: tuple[Operation, ...] = (list_capabilities, show, create)

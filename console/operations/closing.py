@@ -14,8 +14,9 @@ from typing import Any
 
 import msgspec
 
-from console.api.engines import Engines
-from console.api.flow import Flow, Report, Wait
+from console.api.audit import PROOF
+from console.api.flow import Flow, Report, Wait, check_head
+from console.api.gateway import LOCK_BLAST, RECEIPT_SHOW
 from console.errors import ExitCode, PilotError
 from console.model.enforcement import Blast, LockKind, LockTarget, LogProof, PointProof, Receipt
 from console.operations.spec import Section
@@ -41,16 +42,16 @@ def pause(seconds: float) -> Flow[float]:
     return float(left)
 
 
-def follow(receipt: Receipt, at: Engines) -> Flow[Receipt]:
+def follow(receipt: Receipt) -> Flow[Receipt]:
     """Follow a receipt to its end, or to the deadline, reporting each step."""
     receipt = believed(receipt)
     yield Report(progress(receipt), receipt)
     if (yield from pause(0)) <= 0:
         return receipt
-    receipt, left = yield from _follow_points(receipt, at)
+    receipt, left = yield from _follow_points(receipt)
     if left <= 0:
         return receipt
-    receipt = yield from _follow_log(receipt, at)
+    receipt = yield from _follow_log(receipt)
     yield Report(progress(receipt), receipt)
     return receipt
 
@@ -79,7 +80,7 @@ def _is_proof(point: PointProof, receipt: Receipt) -> bool:
     return point.state == "lapsed" and point.method == "lease"
 
 
-def _follow_points(receipt: Receipt, at: Engines) -> Flow[tuple[Receipt, float]]:
+def _follow_points(receipt: Receipt) -> Flow[tuple[Receipt, float]]:
     """Look at the receipt until the gateway is done with its points."""
     wait, left = FIRST_PAUSE, float("inf")
     while receipt.state == "verifying":
@@ -89,7 +90,7 @@ def _follow_points(receipt: Receipt, at: Engines) -> Flow[tuple[Receipt, float]]
             return msgspec.structs.replace(receipt, why=why), 0.0
         wait = min(wait * 2, LONGEST_PAUSE)
         try:
-            shown = yield from at.receipts.show(receipt.id)
+            shown = yield from RECEIPT_SHOW(receipt=receipt.id)
         except PilotError as error:
             receipt = msgspec.structs.replace(receipt, why=f"cannot be followed: {error.message}")
             if error.exit is not ExitCode.UNAVAILABLE:
@@ -109,12 +110,12 @@ def _identity(receipt: Receipt) -> tuple[object, ...]:
     return receipt.id, receipt.action, receipt.target, receipt.sequence, receipt.event_id
 
 
-def _follow_log(receipt: Receipt, at: Engines) -> Flow[Receipt]:
+def _follow_log(receipt: Receipt) -> Flow[Receipt]:
     """Look for the event in the log until it is proven there, or patience ends."""
     wait, waited, why = FIRST_PAUSE, 0.0, ""
     while True:
         try:
-            found = yield from proven(receipt, at)
+            found = yield from proven(receipt)
             return msgspec.structs.replace(found, watched=True)
         except PilotError as error:
             why = f"not proven to be in the log: {error.message}"
@@ -127,15 +128,15 @@ def _follow_log(receipt: Receipt, at: Engines) -> Flow[Receipt]:
     return msgspec.structs.replace(receipt, why="; ".join(filter(None, (receipt.why, why))))
 
 
-def proven(receipt: Receipt, at: Engines) -> Flow[Receipt]:
+def proven(receipt: Receipt) -> Flow[Receipt]:
     """Return the receipt with its event's place in the log, which has been checked.
 
     Raises `PilotError`: exit 11 where the log's answer does not hold, else what the API said.
     """
-    answer = yield from at.log.proof(receipt.event_id)
+    answer = yield from PROOF(event=receipt.event_id)
     if answer.event_id != receipt.event_id:
         raise _failed("the log answered about another event")
-    head = yield from at.log_trust.check(answer.proof.checkpoint)
+    head = yield from check_head(answer.proof.checkpoint)
     event = check_proof(answer.proof, size=head.size, root=head.root)
     metadata = event.get("metadata")
     said = metadata if isinstance(metadata, dict) else {}
@@ -215,10 +216,10 @@ def _number(count: int, noun: str) -> str:
     return f"{count or 'no'} {noun}{'' if count == 1 else 's'}"
 
 
-def reach(target: LockTarget, at: Engines) -> Flow[Blast]:
+def reach(target: LockTarget) -> Flow[Blast]:
     """Ask what the gateway holds under a target. One that has nothing there is no error."""
     try:
-        return (yield from at.locks.blast(target))
+        return (yield from LOCK_BLAST(target))
     except PilotError as error:
         if error.exit is not ExitCode.NOT_FOUND:
             raise

@@ -7,8 +7,17 @@ from typing import Annotated
 
 import msgspec
 
-from console.api.engines import Engines
 from console.api.flow import Flow
+from console.api.gateway import GRANT_QUIET, LOCK_BLAST, REVOKE
+from console.api.policy import (
+    GRANT_ACTIVATE,
+    GRANT_CREATE,
+    GRANT_DECIDE,
+    GRANT_EXPIRING,
+    GRANT_LIST,
+    GRANT_PLAN,
+    GRANT_SHOW,
+)
 from console.errors import ExitCode, PilotError
 from console.model.access import StageKey
 from console.model.enforcement import LockKind, LockTarget, Receipt, Revoke, TombstoneKind
@@ -65,18 +74,16 @@ class ListGrants(Listing, kw_only=True, frozen=True):
 
 
 @operation("grant.list", title="List grants", result=Page[Grant])
-def list_grants(p: ListGrants, at: Engines, _plan: Plan | None) -> Flow[Page[Grant]]:
+def list_grants(p: ListGrants, _plan: Plan | None) -> Flow[Page[Grant]]:
     """List grants, newest first; with --as-of as they were: who held this on 3 March."""
     return pages(
+        GRANT_LIST,
         p,
-        lambda paging: at.grants.find(
-            paging,
-            pilot=p.pilot,
-            partner=p.partner,
-            capability=p.capability,
-            state=p.state,
-            as_of=p.as_of,
-        ),
+        pilot=p.pilot,
+        partner=p.partner,
+        capability=p.capability,
+        state=p.state,
+        as_of=p.as_of,
     )
 
 
@@ -92,14 +99,9 @@ class ListExpiring(Listing, kw_only=True, frozen=True):
 
 
 @operation("grant.expiring", title="List expiring grants", result=Page[Grant])
-def list_expiring(p: ListExpiring, at: Engines, _plan: Plan | None) -> Flow[Page[Grant]]:
+def list_expiring(p: ListExpiring, _plan: Plan | None) -> Flow[Page[Grant]]:
     """List the live grants that end soon, the soonest first: what to renew."""
-    return pages(
-        p,
-        lambda paging: at.grants.expiring(
-            paging, before=p.within, partner=p.partner, pilot=p.pilot
-        ),
-    )
+    return pages(GRANT_EXPIRING, p, before=p.within, partner=p.partner, pilot=p.pilot)
 
 
 class ListQuiet(Listing, kw_only=True, frozen=True):
@@ -114,12 +116,9 @@ class ListQuiet(Listing, kw_only=True, frozen=True):
 
 
 @operation("grant.quiet", title="List quiet grants", result=Page[QuietGrant])
-def list_quiet(p: ListQuiet, at: Engines, _plan: Plan | None) -> Flow[Page[QuietGrant]]:
+def list_quiet(p: ListQuiet, _plan: Plan | None) -> Flow[Page[QuietGrant]]:
     """List the open grants that nobody used for a while: what to reclaim."""
-    return pages(
-        p,
-        lambda paging: at.usage.quiet(paging, since=p.since, partner=p.partner, pilot=p.pilot),
-    )
+    return pages(GRANT_QUIET, p, since=p.since, partner=p.partner, pilot=p.pilot)
 
 
 class ShowGrant(msgspec.Struct, kw_only=True, frozen=True):
@@ -136,19 +135,19 @@ class CheckGrant(msgspec.Struct, kw_only=True, frozen=True):
 
 
 @operation("grant.show", title="Show grant", result=Grant, subject="grant")
-def show(p: ShowGrant, at: Engines, _plan: Plan | None) -> Flow[Grant]:
+def show(p: ShowGrant, _plan: Plan | None) -> Flow[Grant]:
     """Show a grant: what it opens, until when, and what is missing while it does not."""
-    return at.grants.show(p.grant, as_of=p.as_of)
+    return GRANT_SHOW(grant=p.grant, as_of=p.as_of)
 
 
 @operation("grant.check", title="Check grant", result=GrantPlan, subject="grant")
-def check(p: CheckGrant, at: Engines, _plan: Plan | None) -> Flow[GrantPlan]:
+def check(p: CheckGrant, _plan: Plan | None) -> Flow[GrantPlan]:
     """Decide a grant anew, and change nothing.
 
     Says what is missing, how to mend each of it, and what the policies decide now. With
     --exit-status, anything missing is exit 1.
     """
-    return at.decisions.of_grant(p.grant)
+    return GRANT_DECIDE(grant=p.grant)
 
 
 class CreateGrant(msgspec.Struct, kw_only=True, frozen=True):
@@ -245,9 +244,9 @@ def _networks(plan: GrantPlan) -> str:
     return f"{said}: {', '.join(plan.egress)}" if declared else said
 
 
-def plan_create(p: CreateGrant, at: Engines) -> Flow[Plan]:
+def plan_create(p: CreateGrant) -> Flow[Plan]:
     """Ask policy what the grant would be, and what is missing for it."""
-    plan = yield from at.grants.plan(_new(p))
+    plan = yield from GRANT_PLAN(_new(p))
     grant = plan.grant
     held = [
         f"{slug}: held by {count} other partner{'' if count == 1 else 's'}"
@@ -299,15 +298,15 @@ def plan_create(p: CreateGrant, at: Engines) -> Flow[Plan]:
     key="n",
     converges=True,
 )
-def create(p: CreateGrant, at: Engines, _plan: Plan | None) -> Flow[Grant]:
+def create(p: CreateGrant, _plan: Plan | None) -> Flow[Grant]:
     """Grant a partner access to capabilities.
 
     The plan says what is missing and how to mend it. Where something is, the grant is kept
     as a draft (exit 8), to be activated once it is mended. From tier 3 up it waits for
     approval (exit 8).
     """
-    grant = yield from at.grants.create(_new(p))
-    return (yield from until_taken(grant, at))
+    grant = yield from GRANT_CREATE(_new(p))
+    return (yield from until_taken(grant))
 
 
 class ActivateOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -317,10 +316,10 @@ class ActivateOne(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_activate(p: ActivateOne, at: Engines) -> Flow[Plan]:
+def plan_activate(p: ActivateOne) -> Flow[Plan]:
     """Decide the draft anew, on its present revision."""
-    grant = yield from at.grants.show(p.grant)
-    decided = yield from at.decisions.of_grant(p.grant)
+    grant = yield from GRANT_SHOW(grant=p.grant)
+    decided = yield from GRANT_DECIDE(grant=p.grant)
     new = decided.grant
     return Plan(
         title=f"Activate {grant.id} of {grant.partner}",
@@ -354,12 +353,14 @@ def plan_activate(p: ActivateOne, at: Engines) -> Flow[Plan]:
     subject="grant",
     converges=True,
 )
-def activate(p: ActivateOne, at: Engines, plan: Plan | None) -> Flow[Grant]:
+def activate(p: ActivateOne, plan: Plan | None) -> Flow[Grant]:
     """Let a draft go on, now that what it missed is mended."""
-    plan = plan or (yield from plan_activate(p, at))
+    plan = plan or (yield from plan_activate(p))
     assert plan.revision is not None
-    grant = yield from at.grants.activate(p.grant, ActivateGrant(reason=p.reason), plan.revision)
-    return (yield from until_taken(grant, at))
+    grant = yield from GRANT_ACTIVATE(
+        ActivateGrant(reason=p.reason), grant=p.grant, if_match=plan.revision
+    )
+    return (yield from until_taken(grant))
 
 
 class RevokeGrant(msgspec.Struct, kw_only=True, frozen=True):
@@ -369,12 +370,12 @@ class RevokeGrant(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_revoke(p: RevokeGrant, at: Engines) -> Flow[Plan]:
+def plan_revoke(p: RevokeGrant) -> Flow[Plan]:
     """Ask the gateway what ends. Only of a grant that it does not know is policy asked."""
-    blast = yield from at.locks.blast(LockTarget(kind=LockKind.GRANT, id=p.grant))
+    blast = yield from LOCK_BLAST(LockTarget(kind=LockKind.GRANT, id=p.grant))
     partner, grant = ", ".join(blast.partners), None
     if not partner:
-        grant, partner = yield from _whose(p.grant, at, known=bool(blast.grants))
+        grant, partner = yield from _whose(p.grant, known=bool(blast.grants))
     return Plan(
         title=f"Revoke {p.grant}{' of ' + partner if partner else ''}",
         sections=[
@@ -397,10 +398,10 @@ def plan_revoke(p: RevokeGrant, at: Engines) -> Flow[Plan]:
     )
 
 
-def _whose(grant: str, at: Engines, *, known: bool) -> Flow[tuple[Grant | None, str]]:
+def _whose(grant: str, *, known: bool) -> Flow[tuple[Grant | None, str]]:
     """Ask policy for a grant that the gateway has no keys of, and for its partner."""
     try:
-        found = yield from at.grants.show(grant)
+        found = yield from GRANT_SHOW(grant=grant)
     except PilotError as error:
         if error.exit is ExitCode.NOT_FOUND and not known:
             raise
@@ -420,7 +421,7 @@ def _whose(grant: str, at: Engines, *, known: bool) -> Flow[tuple[Grant | None, 
     subject="grant",
     converges=True,
 )
-def revoke(p: RevokeGrant, at: Engines, _plan: Plan | None) -> Flow[Receipt]:
+def revoke(p: RevokeGrant, _plan: Plan | None) -> Flow[Receipt]:
     """End a grant for ever, and prove it.
 
     The gateway refuses every key of it from the next call on, and cuts its streams. Each
@@ -428,10 +429,8 @@ def revoke(p: RevokeGrant, at: Engines, _plan: Plan | None) -> Flow[Receipt]:
     proven to be in the log. Short of that: unverified, why, and exit 9. It needs the
     gateway alone, and one person.
     """
-    receipt = yield from at.closings.revoke(
-        Revoke(kind=TombstoneKind.GRANT, id=p.grant, reason=p.reason)
-    )
-    return (yield from follow(receipt, at))
+    receipt = yield from REVOKE(Revoke(kind=TombstoneKind.GRANT, id=p.grant, reason=p.reason))
+    return (yield from follow(receipt))
 
 
 OPERATIONS: tuple[Operation, ...] = (

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import msgspec
 
-from console.api.engines import Engines
 from console.api.flow import Flow, Report
+from console.api.gateway import GRANT_SUSPEND, LOCK_BLAST
+from console.api.policy import GRANT_AMEND, GRANT_NARROW, GRANT_RENEW, GRANT_RESUME, GRANT_SHOW
 from console.errors import ExitCode, PilotError
 from console.model.access import StageKey
 from console.model.enforcement import LockKind, LockTarget, Receipt
@@ -40,7 +41,7 @@ LimitsOfAll = Annotated[Limits | None, Param(OF_ALL, kind=Kind.LIMITS)]
 LimitsOfEach = Annotated[Limits | None, Param(OF_EACH, kind=Kind.LIMITS)]
 
 
-def until_taken(grant: Grant, at: Engines) -> Flow[Grant]:
+def until_taken(grant: Grant) -> Flow[Grant]:
     """Wait until the gateway has taken a grant that is on its way there."""
     wait = FIRST_PAUSE
     yield Report(f"{grant.id} is {grant.state.replace('_', ' ')}", grant)
@@ -51,7 +52,7 @@ def until_taken(grant: Grant, at: Engines) -> Flow[Grant]:
             break
         wait = min(wait * 2, LONGEST_PAUSE)
         try:
-            grant = yield from at.grants.show(grant.id)
+            grant = yield from GRANT_SHOW(grant=grant.id)
         except PilotError as error:
             # It was created: not seeing it now is no reason to say that it was not.
             if error.exit is not ExitCode.UNAVAILABLE:
@@ -74,10 +75,10 @@ class RenewOne(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_renew(p: RenewOne, at: Engines) -> Flow[Plan]:
+def plan_renew(p: RenewOne) -> Flow[Plan]:
     """Let policy judge the successor without making it."""
-    old = yield from at.grants.show(p.grant)
-    new = yield from at.grants.renew(p.grant, _renewal(p), old.revision, validate=True)
+    old = yield from GRANT_SHOW(grant=p.grant)
+    new = yield from GRANT_RENEW(_renewal(p), grant=p.grant, if_match=old.revision, validate=True)
     opens = new.state == GrantState.PROVISIONING
     moves = "the keys go on under it, and calls in flight too: nobody changes a key"
     waits = f"it is {new.state.replace('_', ' ')}: the keys move when it opens"
@@ -143,7 +144,7 @@ def _renewal(p: RenewOne) -> RenewGrant:
     subject="grant",
     converges=True,
 )
-def renew(p: RenewOne, at: Engines, plan: Plan | None) -> Flow[Grant]:
+def renew(p: RenewOne, plan: Plan | None) -> Flow[Grant]:
     """Extend a grant by a successor that keeps its keys.
 
     The successor is judged anew. The gateway moves the keys in the change that opens it:
@@ -152,13 +153,13 @@ def renew(p: RenewOne, at: Engines, plan: Plan | None) -> Flow[Grant]:
     until then. A lock on the old grant holds the successor as well. The same renewal again
     is the successor that is there.
     """
-    plan = plan or (yield from plan_renew(p, at))
+    plan = plan or (yield from plan_renew(p))
     assert plan.revision is not None
-    grant = yield from at.grants.renew(p.grant, _renewal(p), plan.revision)
+    grant = yield from GRANT_RENEW(_renewal(p), grant=p.grant, if_match=plan.revision)
     if isinstance(plan.subject, Grant) and plan.subject.renewed_by == grant.id:
         yield Report(_already(plan.subject, grant), grant)
         return grant
-    return (yield from until_taken(grant, at))
+    return (yield from until_taken(grant))
 
 
 class AmendOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -241,10 +242,10 @@ def _networks(grant: Grant) -> list[str]:
     return shown_networks(grant.networks, grant.tier)
 
 
-def plan_amend(p: AmendOne, at: Engines) -> Flow[Plan]:
+def plan_amend(p: AmendOne) -> Flow[Plan]:
     """Let policy check the amendment without making it."""
-    old = yield from at.grants.show(p.grant)
-    new = yield from at.grants.amend(p.grant, _amendment(p), old.revision, validate=True)
+    old = yield from GRANT_SHOW(grant=p.grant)
+    new = yield from GRANT_AMEND(_amendment(p), grant=p.grant, if_match=old.revision, validate=True)
     return _compared("Amend", old, new)
 
 
@@ -258,22 +259,22 @@ def plan_amend(p: AmendOne, at: Engines) -> Flow[Plan]:
     plan=plan_amend,
     subject="grant",
 )
-def amend(p: AmendOne, at: Engines, plan: Plan | None) -> Flow[Grant]:
+def amend(p: AmendOne, plan: Plan | None) -> Flow[Grant]:
     """Change the limits, networks, principals or purpose of a live grant.
 
     What is changed is judged at every point from the next call on. It may widen the
     grant, so it is made on the revision that it was planned on; what only takes away is
     `grant narrow`, which nothing refuses.
     """
-    plan = plan or (yield from plan_amend(p, at))
+    plan = plan or (yield from plan_amend(p))
     assert plan.revision is not None
-    return (yield from at.grants.amend(p.grant, _amendment(p), plan.revision))
+    return (yield from GRANT_AMEND(_amendment(p), grant=p.grant, if_match=plan.revision))
 
 
-def plan_narrow(p: NarrowOne, at: Engines) -> Flow[Plan]:
+def plan_narrow(p: NarrowOne) -> Flow[Plan]:
     """Let policy check that it only takes away, without doing it."""
-    old = yield from at.grants.show(p.grant)
-    new = yield from at.grants.narrow(p.grant, _amendment(p), validate=True)
+    old = yield from GRANT_SHOW(grant=p.grant)
+    new = yield from GRANT_NARROW(_amendment(p), grant=p.grant, validate=True)
     return _compared("Narrow", old, new)
 
 
@@ -287,13 +288,13 @@ def plan_narrow(p: NarrowOne, at: Engines) -> Flow[Plan]:
     plan=plan_narrow,
     subject="grant",
 )
-def narrow(p: NarrowOne, at: Engines, _plan: Plan | None) -> Flow[Grant]:
+def narrow(p: NarrowOne, _plan: Plan | None) -> Flow[Grant]:
     """Take something away from a live grant: lower limits, fewer networks or principals.
 
     Refused where any of it would widen the grant. It closes, so it works where nothing may
     open: in a read-only profile, on old data, with a suspect log.
     """
-    return at.grants.narrow(p.grant, _amendment(p))
+    return GRANT_NARROW(_amendment(p), grant=p.grant)
 
 
 class SuspendOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -303,9 +304,9 @@ class SuspendOne(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_suspend(p: SuspendOne, at: Engines) -> Flow[Plan]:
+def plan_suspend(p: SuspendOne) -> Flow[Plan]:
     """Ask the gateway what stops."""
-    blast = yield from at.locks.blast(LockTarget(kind=LockKind.GRANT, id=p.grant))
+    blast = yield from LOCK_BLAST(LockTarget(kind=LockKind.GRANT, id=p.grant))
     partner = ", ".join(blast.partners)
     return Plan(
         title=f"Suspend {p.grant}{' of ' + partner if partner else ''}",
@@ -338,15 +339,15 @@ def plan_suspend(p: SuspendOne, at: Engines) -> Flow[Plan]:
     subject="grant",
     converges=True,
 )
-def suspend(p: SuspendOne, at: Engines, _plan: Plan | None) -> Flow[Receipt]:
+def suspend(p: SuspendOne, _plan: Plan | None) -> Flow[Receipt]:
     """Stop a grant until it is resumed, and prove it.
 
     One write at the gateway, by one person, with or without policy: every key is refused
     from the next call on, and streams in flight are cut. Policy takes it over when it is
     there.
     """
-    receipt = yield from at.closings.suspend_grant(p.grant, SuspendAccess(reason=p.reason))
-    return (yield from follow(receipt, at))
+    receipt = yield from GRANT_SUSPEND(SuspendAccess(reason=p.reason), grant=p.grant)
+    return (yield from follow(receipt))
 
 
 class ResumeOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -356,11 +357,11 @@ class ResumeOne(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_resume(p: ResumeOne, at: Engines) -> Flow[Plan]:
+def plan_resume(p: ResumeOne) -> Flow[Plan]:
     """Say who suspended it and why, and let policy check that it may open."""
-    grant = yield from at.grants.show(p.grant)
-    yield from at.grants.resume(
-        p.grant, ResumeGrant(reason=p.reason), grant.revision, validate=True
+    grant = yield from GRANT_SHOW(grant=p.grant)
+    yield from GRANT_RESUME(
+        ResumeGrant(reason=p.reason), grant=p.grant, if_match=grant.revision, validate=True
     )
     held = grant.suspension
     return Plan(
@@ -394,13 +395,15 @@ def plan_resume(p: ResumeOne, at: Engines) -> Flow[Plan]:
     subject="grant",
     converges=True,
 )
-def resume(p: ResumeOne, at: Engines, plan: Plan | None) -> Flow[Grant]:
+def resume(p: ResumeOne, plan: Plan | None) -> Flow[Grant]:
     """Open a suspended grant again.
 
     Everything is judged anew; the gateway lifts the suspension last. From tier 3 up it
     takes two other people.
     """
-    plan = plan or (yield from plan_resume(p, at))
+    plan = plan or (yield from plan_resume(p))
     assert plan.revision is not None
-    grant = yield from at.grants.resume(p.grant, ResumeGrant(reason=p.reason), plan.revision)
-    return (yield from until_taken(grant, at))
+    grant = yield from GRANT_RESUME(
+        ResumeGrant(reason=p.reason), grant=p.grant, if_match=plan.revision
+    )
+    return (yield from until_taken(grant))

@@ -7,8 +7,17 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from console.api.engines import Engines
 from console.api.flow import Flow, Report
+from console.api.gateway import (
+    KEY_ISSUE,
+    KEY_LIST,
+    KEY_ROTATE,
+    KEY_SHOW,
+    LOCK_BLAST,
+    RECEIPT_SHOW,
+    REVOKE,
+)
+from console.api.policy import GRANT_SHOW
 from console.errors import ExitCode, PilotError
 from console.model.enforcement import (
     MOST_GRACE_SECONDS,
@@ -51,14 +60,9 @@ class ListKeys(Listing, kw_only=True, frozen=True):
 
 
 @operation("key.list", title="List keys", result=Page[Credential])
-def list_keys(p: ListKeys, at: Engines, _plan: Plan | None) -> Flow[Page[Credential]]:
+def list_keys(p: ListKeys, _plan: Plan | None) -> Flow[Page[Credential]]:
     """List keys: who holds each, when it was last used, from where."""
-    return pages(
-        p,
-        lambda paging: at.keys.find(
-            paging, grant=p.grant, partner=p.partner, holder=p.holder, state=p.state
-        ),
-    )
+    return pages(KEY_LIST, p, grant=p.grant, partner=p.partner, holder=p.holder, state=p.state)
 
 
 class ShowKey(msgspec.Struct, kw_only=True, frozen=True):
@@ -68,9 +72,9 @@ class ShowKey(msgspec.Struct, kw_only=True, frozen=True):
 
 
 @operation("key.show", title="Show key", result=Credential, subject="credential")
-def show(p: ShowKey, at: Engines, _plan: Plan | None) -> Flow[Credential]:
+def show(p: ShowKey, _plan: Plan | None) -> Flow[Credential]:
     """Show what is known of a key. The key itself is nowhere: only its hash is stored."""
-    return at.keys.show(p.credential)
+    return KEY_SHOW(credential=p.credential)
 
 
 class IssueOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -91,9 +95,9 @@ class IssueOne(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_issue(p: IssueOne, at: Engines) -> Flow[Plan]:
+def plan_issue(p: IssueOne) -> Flow[Plan]:
     """Look at what the key would open."""
-    grant = yield from at.grants.show(p.grant)
+    grant = yield from GRANT_SHOW(grant=p.grant)
     return Plan(
         title=f"Issue a key of {grant.partner}",
         sections=[
@@ -134,9 +138,9 @@ def _not_yet(grant: Grant) -> list[str]:
     subject="grant",
     secret="secret",  # noqa: S106 - the name of the result's member
 )
-def issue(p: IssueOne, at: Engines, _plan: Plan | None) -> Flow[IssuedKey]:
+def issue(p: IssueOne, _plan: Plan | None) -> Flow[IssuedKey]:
     """Issue a key under a grant. It is shown once, and stored nowhere."""
-    return at.keys.issue(IssueKey(grant_id=p.grant, holder=p.holder, reason=p.reason))
+    return KEY_ISSUE(IssueKey(grant_id=p.grant, holder=p.holder, reason=p.reason))
 
 
 class RotateOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -150,9 +154,9 @@ class RotateOne(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_rotate(p: RotateOne, at: Engines) -> Flow[Plan]:
+def plan_rotate(p: RotateOne) -> Flow[Plan]:
     """Look at the key, and at who uses it."""
-    key = yield from at.keys.show(p.credential)
+    key = yield from KEY_SHOW(credential=p.credential)
     if p.grace:
         old = f"the old version (v{key.version}, …{key.hint}) works for {length(p.grace)} more"
         then = "then the gateway ends it by itself, verified at every point"
@@ -192,25 +196,25 @@ def plan_rotate(p: RotateOne, at: Engines) -> Flow[Plan]:
     converges=True,
     secret="secret",  # noqa: S106 - the name of the result's member
 )
-def rotate(p: RotateOne, at: Engines, plan: Plan | None) -> Flow[IssuedKey]:
+def rotate(p: RotateOne, plan: Plan | None) -> Flow[IssuedKey]:
     """Replace a key by its next version, which is shown once. Both work until the grace is over.
 
     `key show` tells who still uses the old version: its calls since, the last one, and from
     where. At the end of the grace the gateway ends it by itself, with a receipt. `--grace 0s`
     ends it at once; that is followed and proven as `key revoke` is.
     """
-    plan = plan or (yield from plan_rotate(p, at))
+    plan = plan or (yield from plan_rotate(p))
     assert plan.revision is not None
     change = RotateKey(grace_seconds=p.grace, reason=p.reason)
-    issued = yield from at.keys.rotate(p.credential, change, plan.revision)
+    issued = yield from KEY_ROTATE(change, credential=p.credential, if_match=plan.revision)
     if not issued.receipt_id:
         return issued
     yield Report("the new version is there; the old one ends", issued)
     try:
-        receipt = yield from at.receipts.show(issued.receipt_id)
+        receipt = yield from RECEIPT_SHOW(receipt=issued.receipt_id)
     except PilotError:
         return issued  # the key must be handed over, whatever became of the rest
-    return msgspec.structs.replace(issued, receipt=(yield from follow(receipt, at)))
+    return msgspec.structs.replace(issued, receipt=(yield from follow(receipt)))
 
 
 class RevokeKey(msgspec.Struct, kw_only=True, frozen=True):
@@ -220,12 +224,12 @@ class RevokeKey(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_revoke(p: RevokeKey, at: Engines) -> Flow[Plan]:
+def plan_revoke(p: RevokeKey) -> Flow[Plan]:
     """Ask the gateway what ends."""
-    blast = yield from at.locks.blast(LockTarget(kind=LockKind.CREDENTIAL, id=p.credential))
+    blast = yield from LOCK_BLAST(LockTarget(kind=LockKind.CREDENTIAL, id=p.credential))
     key: Credential | None = None
     try:
-        key = yield from at.keys.show(p.credential)
+        key = yield from KEY_SHOW(credential=p.credential)
     except PilotError as error:
         if error.exit is ExitCode.NOT_FOUND:
             raise
@@ -265,15 +269,15 @@ def plan_revoke(p: RevokeKey, at: Engines) -> Flow[Plan]:
     subject="credential",
     converges=True,
 )
-def revoke(p: RevokeKey, at: Engines, _plan: Plan | None) -> Flow[Receipt]:
+def revoke(p: RevokeKey, _plan: Plan | None) -> Flow[Receipt]:
     """End a key for ever, and prove it. The grant and its other keys go on.
 
     Followed and proven as `grant revoke` is; short of that: unverified, why, and exit 9.
     """
-    receipt = yield from at.closings.revoke(
+    receipt = yield from REVOKE(
         Revoke(kind=TombstoneKind.CREDENTIAL, id=p.credential, reason=p.reason)
     )
-    return (yield from follow(receipt, at))
+    return (yield from follow(receipt))
 
 
 OPERATIONS: tuple[Operation, ...] = (list_keys, show, issue, rotate, revoke)

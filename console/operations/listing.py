@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
-from console.api.engines import Paging
 from console.api.flow import Flow
+from console.api.route import Given, Route
 from console.model.stored import Page
 from console.operations.params import Listing
 
 T = TypeVar("T")
 
-MOST = 500
+MAX_PAGE_ROWS = 500
 """Rows that an API gives in one page."""
 
 
-def pages(p: Listing, ask: Callable[[Paging], Flow[Page[T]]]) -> Flow[Page[T]]:
+def pages(route: Route[Page[T]], p: Listing, /, **filters: Given) -> Flow[Page[T]]:
     """Return one page of `p.limit` rows (all of them for 0), from as many as it takes.
 
-    `as_of` is the oldest page's. What an API called partial stays partial.
+    `filters` are the route's; an empty one does not filter. `as_of` is the oldest page's.
+    What an API called partial stays partial.
     """
     items: list[T] = []
     warnings: list[str] = []
     cursor = p.cursor
     as_of, partial = None, False
     while True:
-        left = p.limit - len(items) if p.limit else MOST
-        page = yield from ask(Paging(cursor, min(left, MOST)))
+        left = p.limit - len(items) if p.limit else MAX_PAGE_ROWS
+        asked: dict[str, Any] = {**filters, "cursor": cursor, "limit": min(left, MAX_PAGE_ROWS)}
+        page = yield from route(**asked)
         items += page.items
         warnings += [each for each in page.warnings if each not in warnings]
         partial = partial or page.partial

@@ -6,8 +6,15 @@ from typing import Annotated
 
 import msgspec
 
-from console.api.engines import Engines
 from console.api.flow import Flow, Report
+from console.api.gateway import (
+    LOCK_ADD,
+    LOCK_BLAST,
+    LOCK_LIST,
+    LOCK_RELEASE,
+    LOCK_SHOW,
+    RECEIPT_SHOW,
+)
 from console.errors import ExitCode, PilotError
 from console.model.enforcement import (
     Blast,
@@ -46,9 +53,9 @@ class ListLocks(Listing, kw_only=True, frozen=True):
 
 
 @operation("lock.list", title="List locks", result=Page[Lock])
-def list_locks(p: ListLocks, at: Engines, _plan: Plan | None) -> Flow[Page[Lock]]:
+def list_locks(p: ListLocks, _plan: Plan | None) -> Flow[Page[Lock]]:
     """List locks, newest first."""
-    return pages(p, lambda paging: at.locks.find(paging, kind=p.kind, state=p.state))
+    return pages(LOCK_LIST, p, kind=p.kind, state=p.state)
 
 
 class ShowLock(msgspec.Struct, kw_only=True, frozen=True):
@@ -58,9 +65,9 @@ class ShowLock(msgspec.Struct, kw_only=True, frozen=True):
 
 
 @operation("lock.show", title="Show lock", result=Lock, subject="lock")
-def show(p: ShowLock, at: Engines, _plan: Plan | None) -> Flow[Lock]:
+def show(p: ShowLock, _plan: Plan | None) -> Flow[Lock]:
     """Show a lock: what it matches, why, and what the locked side is told."""
-    return at.locks.show(p.lock)
+    return LOCK_SHOW(lock=p.lock)
 
 
 class AddLock(msgspec.Struct, kw_only=True, frozen=True):
@@ -101,10 +108,10 @@ def _target(p: AddLock) -> LockTarget:
     return LockTarget(kind=p.kind, id=p.target)
 
 
-def plan_add(p: AddLock, at: Engines) -> Flow[Plan]:
+def plan_add(p: AddLock) -> Flow[Plan]:
     """Ask the gateway what the lock would end now."""
     target = _target(p)
-    blast = yield from at.locks.blast(target)
+    blast = yield from LOCK_BLAST(target)
     everything = p.kind == LockKind.EVERYTHING
     what = "everything" if everything else f"{p.kind} {p.target}"
     matching = _calls(p.kind, p.target)
@@ -181,24 +188,24 @@ def _of_principal(blast: Blast) -> Section:
     key="L",
     converges=True,
 )
-def add(p: AddLock, at: Engines, _plan: Plan | None) -> Flow[Receipt]:
+def add(p: AddLock, _plan: Plan | None) -> Flow[Receipt]:
     """Let nothing matching through from now on, and prove it.
 
     `lock add everything` stops all calls. Streams in flight are cut. A lock ends nothing
     for ever: `lock release` lifts it.
     """
-    lock = yield from at.locks.add(NewLock(target=_target(p), reason=p.reason, message=p.message))
+    lock = yield from LOCK_ADD(NewLock(target=_target(p), reason=p.reason, message=p.message))
     yield Report(f"locked: {lock.id}", lock)
-    receipt = yield from _receipt(lock, at)
-    return (yield from follow(msgspec.structs.replace(receipt, lock_id=lock.id), at))
+    receipt = yield from _receipt(lock)
+    return (yield from follow(msgspec.structs.replace(receipt, lock_id=lock.id)))
 
 
-def _receipt(lock: Lock, at: Engines) -> Flow[Receipt]:
+def _receipt(lock: Lock) -> Flow[Receipt]:
     """Return the receipt of a lock that was added, which nothing here may deny."""
     wait = FIRST_PAUSE
     while True:
         try:
-            return (yield from at.receipts.show(lock.receipt_id))
+            return (yield from RECEIPT_SHOW(receipt=lock.receipt_id))
         except PilotError as error:
             retry = error.exit is ExitCode.UNAVAILABLE and (yield from pause(wait)) > 0
             wait = min(wait * 2, LONGEST_PAUSE)
@@ -220,11 +227,11 @@ class ReleaseOne(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_release(p: ReleaseOne, at: Engines) -> Flow[Plan]:
+def plan_release(p: ReleaseOne) -> Flow[Plan]:
     """Look at what the lock holds back, on its present revision."""
-    lock = yield from at.locks.show(p.lock)
+    lock = yield from LOCK_SHOW(lock=p.lock)
     try:
-        blast = yield from at.locks.blast(LockTarget(kind=LockKind(lock.kind), id=lock.target))
+        blast = yield from LOCK_BLAST(LockTarget(kind=LockKind(lock.kind), id=lock.target))
         reach = [
             f"{len(blast.partners)} partners: {', '.join(blast.partners) or 'none'}",
             f"{blast.credentials} keys under {len(blast.grants)} grants",
@@ -258,11 +265,13 @@ def plan_release(p: ReleaseOne, at: Engines) -> Flow[Plan]:
     plan=plan_release,
     subject="lock",
 )
-def release(p: ReleaseOne, at: Engines, plan: Plan | None) -> Flow[Lock]:
+def release(p: ReleaseOne, plan: Plan | None) -> Flow[Lock]:
     """Lift a lock. That opens: what holds for opening access holds for it."""
-    plan = plan or (yield from plan_release(p, at))
+    plan = plan or (yield from plan_release(p))
     assert plan.revision is not None
-    return (yield from at.locks.release(p.lock, ReleaseLock(reason=p.reason), plan.revision))
+    return (
+        yield from LOCK_RELEASE(ReleaseLock(reason=p.reason), lock=p.lock, if_match=plan.revision)
+    )
 
 
 OPERATIONS: tuple[Operation, ...] = (list_locks, show, add, release)

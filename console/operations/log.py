@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from console.api.engines import Engines
-from console.api.flow import Flow
+from console.api.audit import HANDOVERS, HEAD, RESTART, ROTATE
+from console.api.flow import Flow, check_head, check_succession
 from console.model.audit import LogHead
 from console.model.log import LogHandover, LogSuccession, RestartLog, RotateLogKey
 from console.model.operator import Role
@@ -20,10 +20,10 @@ class OfLog(msgspec.Struct, kw_only=True, frozen=True):
 
 
 @operation("log.show", title="Show log head", result=LogHead)
-def show(p: OfLog, at: Engines, _plan: Plan | None) -> Flow[LogHead]:  # noqa: ARG001 - an operation's shape
+def show(p: OfLog, _plan: Plan | None) -> Flow[LogHead]:  # noqa: ARG001 - an operation's shape
     """Show the log's newest signed head, held to the pinned one."""
-    head = yield from at.log.head()
-    yield from at.log_trust.check(head.checkpoint)
+    head = yield from HEAD()
+    yield from check_head(head.checkpoint)
     return head
 
 
@@ -32,9 +32,9 @@ class ListHandovers(Listing, kw_only=True, frozen=True):
 
 
 @operation("log.list", title="List log handovers", result=Page[LogHandover])
-def list_handovers(p: ListHandovers, at: Engines, _plan: Plan | None) -> Flow[Page[LogHandover]]:
+def list_handovers(p: ListHandovers, _plan: Plan | None) -> Flow[Page[LogHandover]]:
     """List the rotations of the log's key, and the logs that ended, oldest first."""
-    return pages(p, lambda _paging: at.log.handovers())
+    return pages(HANDOVERS, p)
 
 
 class Because(msgspec.Struct, kw_only=True, frozen=True):
@@ -43,8 +43,8 @@ class Because(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def _rotation(p: Because, at: Engines) -> Flow[Plan]:  # noqa: ARG001 - a plan's shape
-    head = yield from at.log.head()
+def _rotation(p: Because) -> Flow[Plan]:  # noqa: ARG001 - a plan's shape
+    head = yield from HEAD()
     return Plan(
         title=f"Have another key sign {head.origin}",
         sections=[
@@ -72,17 +72,17 @@ def _rotation(p: Because, at: Engines) -> Flow[Plan]:  # noqa: ARG001 - a plan's
     "log.rotate-key", title="Rotate log key", result=LogHandover, effect=Effect.CHANGE,
     role=Role.ADMIN, plan=_rotation,
 )  # fmt: skip
-def rotate_key(p: Because, at: Engines, _plan: Plan | None) -> Flow[LogHandover]:
+def rotate_key(p: Because, _plan: Plan | None) -> Flow[LogHandover]:
     """Have another key sign the log, announced under the present one.
 
     For a key that is only old. One that somebody else may hold could announce a key of
     theirs: then begin a new log with `log restart`.
     """
-    return at.log.rotate_key(RotateLogKey(reason=p.reason))
+    return ROTATE(RotateLogKey(reason=p.reason))
 
 
-def _restart(p: Because, at: Engines) -> Flow[Plan]:  # noqa: ARG001 - a plan's shape
-    head = yield from at.log.head()
+def _restart(p: Because) -> Flow[Plan]:  # noqa: ARG001 - a plan's shape
+    head = yield from HEAD()
     return Plan(
         title=f"End {head.origin}, and begin a new log",
         sections=[
@@ -111,22 +111,22 @@ def _restart(p: Because, at: Engines) -> Flow[Plan]:  # noqa: ARG001 - a plan's 
     "log.restart", title="Begin a new log", result=LogHandover, effect=Effect.DESTRUCTIVE,
     role=Role.ADMIN, plan=_restart,
 )  # fmt: skip
-def restart(p: Because, at: Engines, _plan: Plan | None) -> Flow[LogHandover]:
+def restart(p: Because, _plan: Plan | None) -> Flow[LogHandover]:
     """End the log and begin a new one that names its head: for a key that is compromised.
 
     Nobody follows by themselves, as whoever has the key could do the same.
     """
-    return at.log.restart(RestartLog(reason=p.reason))
+    return RESTART(RestartLog(reason=p.reason))
 
 
 @operation("log.succession", title="Check new log", result=LogSuccession)
-def succession(p: OfLog, at: Engines, _plan: Plan | None) -> Flow[LogSuccession]:  # noqa: ARG001 - an operation's shape
+def succession(p: OfLog, _plan: Plan | None) -> Flow[LogSuccession]:  # noqa: ARG001 - an operation's shape
     """Check the log that took the place of the one that this console pinned.
 
     The whole of it is read: that its first entry names the pinned log, and whether it carries
     every entry that this console held to be true. Entries that were changed are exit 11.
     """
-    return (yield from at.log_trust.succession())
+    return (yield from check_succession())
 
 
 def takeover(found: LogSuccession) -> Plan:

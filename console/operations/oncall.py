@@ -7,7 +7,14 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from console.api.engines import Engines
+from console.api.audit import (
+    ONCALL_ADD,
+    ONCALL_DELIVERIES,
+    ONCALL_LIST,
+    ONCALL_REMOVE,
+    ONCALL_SHOW,
+    ONCALL_TEST,
+)
 from console.api.flow import Flow
 from console.model.audit import Severity
 from console.model.oncall import (
@@ -38,9 +45,9 @@ class ListOncall(Listing, kw_only=True, frozen=True):
 
 
 @operation("oncall.list", title="List who is on call", result=Page[OncallTarget])
-def list_oncall(p: ListOncall, at: Engines, _plan: Plan | None) -> Flow[Page[OncallTarget]]:
+def list_oncall(p: ListOncall, _plan: Plan | None) -> Flow[Page[OncallTarget]]:
     """List who is paged, by level and after how long, and whether they were reached."""
-    return pages(p, at.oncall.find)
+    return pages(ONCALL_LIST, p)
 
 
 class ShowOncall(msgspec.Struct, kw_only=True, frozen=True):
@@ -50,9 +57,9 @@ class ShowOncall(msgspec.Struct, kw_only=True, frozen=True):
 
 
 @operation("oncall.show", title="Show who is on call", result=OncallTarget, subject="oncall")
-def show(p: ShowOncall, at: Engines, _plan: Plan | None) -> Flow[OncallTarget]:
+def show(p: ShowOncall, _plan: Plan | None) -> Flow[OncallTarget]:
     """Show how somebody is paged. A webhook's secret is never shown."""
-    return at.oncall.show(p.oncall)
+    return ONCALL_SHOW(target=p.oncall)
 
 
 class ListDeliveries(Listing, kw_only=True, frozen=True):
@@ -65,9 +72,9 @@ class ListDeliveries(Listing, kw_only=True, frozen=True):
 
 
 @operation("oncall.deliveries", title="List pages", result=Page[Delivery])
-def deliveries(p: ListDeliveries, at: Engines, _plan: Plan | None) -> Flow[Page[Delivery]]:
+def deliveries(p: ListDeliveries, _plan: Plan | None) -> Flow[Page[Delivery]]:
     """List pages, newest first: delivered, tried again, given up, still waiting, or not sent."""
-    return pages(p, lambda paging: at.oncall.deliveries(paging, state=p.state, target=p.target))
+    return pages(ONCALL_DELIVERIES, p, state=p.state, target=p.target)
 
 
 class AddOncall(msgspec.Struct, kw_only=True, frozen=True):
@@ -126,9 +133,9 @@ def _new(p: AddOncall) -> NewOncall:
     )
 
 
-def plan_add(p: AddOncall, at: Engines) -> Flow[Plan]:
+def plan_add(p: AddOncall) -> Flow[Plan]:
     """Have it checked, and say who would be told of what."""
-    target = yield from at.oncall.add(_new(p), validate=True)
+    target = yield from ONCALL_ADD(_new(p), validate=True)
     how = f"a signed webhook to {target.url}" if target.url else " ".join(target.argv)
     when = "at once"
     if target.after_seconds:
@@ -156,7 +163,7 @@ def plan_add(p: AddOncall, at: Engines) -> Flow[Plan]:
     role=Role.ADMIN,
     plan=plan_add,
 )
-def add(p: AddOncall, at: Engines, _plan: Plan | None) -> Flow[OncallTarget]:
+def add(p: AddOncall, _plan: Plan | None) -> Flow[OncallTarget]:
     """Page somebody about alerts: by a signed webhook, or by a program on the services' machine.
 
     Without `--after` they are told at once, where their level is the alert's. With it they are
@@ -164,7 +171,7 @@ def add(p: AddOncall, at: Engines, _plan: Plan | None) -> Flow[OncallTarget]:
     it was made, or last escalated: acknowledging, closing, snoozing or silencing it before
     cancels the page.
     """
-    return at.oncall.add(_new(p))
+    return ONCALL_ADD(_new(p))
 
 
 class RemoveOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -174,9 +181,9 @@ class RemoveOne(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_remove(p: RemoveOne, at: Engines) -> Flow[Plan]:
+def plan_remove(p: RemoveOne) -> Flow[Plan]:
     """Look at who goes."""
-    target = yield from at.oncall.show(p.oncall)
+    target = yield from ONCALL_SHOW(target=p.oncall)
     return Plan(
         title=f"Page {target.slug} no more",
         sections=[
@@ -201,9 +208,9 @@ def plan_remove(p: RemoveOne, at: Engines) -> Flow[Plan]:
     plan=plan_remove,
     subject="oncall",
 )
-def remove(p: RemoveOne, at: Engines, _plan: Plan | None) -> Flow[OncallTarget]:
+def remove(p: RemoveOne, _plan: Plan | None) -> Flow[OncallTarget]:
     """Page somebody no more."""
-    return at.oncall.remove(p.oncall, RemoveOncall(reason=p.reason))
+    return ONCALL_REMOVE(RemoveOncall(reason=p.reason), target=p.oncall)
 
 
 class TryOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -213,9 +220,9 @@ class TryOne(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_try(p: TryOne, at: Engines) -> Flow[Plan]:
+def plan_try(p: TryOne) -> Flow[Plan]:
     """Look at who is told."""
-    target = yield from at.oncall.show(p.oncall)
+    target = yield from ONCALL_SHOW(target=p.oncall)
     return Plan(
         title=f"Send {target.slug} a test page",
         sections=[Section("What it does", ["one page that says that it is a test"])],
@@ -232,9 +239,9 @@ def plan_try(p: TryOne, at: Engines) -> Flow[Plan]:
     plan=plan_try,
     subject="oncall",
 )
-def attempt(p: TryOne, at: Engines, _plan: Plan | None) -> Flow[Delivery]:
+def attempt(p: TryOne, _plan: Plan | None) -> Flow[Delivery]:
     """Send a test page. `oncall deliveries` says whether it arrived."""
-    return at.oncall.test(p.oncall, TryOncall(reason=p.reason))
+    return ONCALL_TEST(TryOncall(reason=p.reason), target=p.oncall)
 
 
 OPERATIONS: tuple[Operation, ...] = (

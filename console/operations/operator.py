@@ -7,8 +7,18 @@ from typing import Annotated
 
 import msgspec
 
-from console.api.engines import Engines
 from console.api.flow import Flow
+from console.api.operators import (
+    CUT,
+    FREEZE,
+    OPERATOR_ADD,
+    OPERATOR_LIST,
+    OPERATOR_RESTORE,
+    OPERATOR_SET,
+    OPERATOR_SHOW,
+    OPERATOR_THAW,
+    OPERATOR_TOKEN,
+)
 from console.errors import PilotError
 from console.model.account import (
     AccountKind,
@@ -27,6 +37,7 @@ from console.model.account import (
 )
 from console.model.operator import Direction, Role
 from console.model.stored import Page
+from console.operations.every_service import at_every_service, sessions_of_services
 from console.operations.listing import pages
 from console.operations.params import Listing, Why
 from console.operations.spec import Effect, Kind, Operation, Param, Plan, Section, operation
@@ -63,14 +74,9 @@ class ListOperators(Listing, kw_only=True, frozen=True):
 
 
 @operation("operator.list", title="List operators", result=Page[OperatorAccount])
-def list_operators(
-    p: ListOperators, at: Engines, _plan: Plan | None
-) -> Flow[Page[OperatorAccount]]:
+def list_operators(p: ListOperators, _plan: Plan | None) -> Flow[Page[OperatorAccount]]:
     """List operators: roles, groups, tokens, and who was cut off."""
-    return pages(
-        p,
-        lambda paging: at.operators.find(paging, kind=p.kind, state=p.state, role=p.role),
-    )
+    return pages(OPERATOR_LIST, p, kind=p.kind, state=p.state, role=p.role)
 
 
 class OneOperator(msgspec.Struct, kw_only=True, frozen=True):
@@ -80,9 +86,9 @@ class OneOperator(msgspec.Struct, kw_only=True, frozen=True):
 
 
 @operation("operator.show", title="Show operator", result=OperatorAccount, subject="operator")
-def show(p: OneOperator, at: Engines, _plan: Plan | None) -> Flow[OperatorAccount]:
+def show(p: OneOperator, _plan: Plan | None) -> Flow[OperatorAccount]:
     """Show an operator: roles, groups, and the tokens by their last characters."""
-    return at.operators.show(p.operator)
+    return OPERATOR_SHOW(operator=p.operator)
 
 
 class Everyone(msgspec.Struct, kw_only=True, frozen=True):
@@ -92,9 +98,9 @@ class Everyone(msgspec.Struct, kw_only=True, frozen=True):
 @operation(
     "operator.sessions", title="List sessions", result=Page[OperatorSession], role=Role.AUDITOR
 )
-def sessions(_p: Everyone, at: Engines, _plan: Plan | None) -> Flow[Page[OperatorSession]]:
+def sessions(_p: Everyone, _plan: Plan | None) -> Flow[Page[OperatorSession]]:
     """List who has used each service since it started: by what, from where, how often."""
-    return at.operators.sessions()
+    return sessions_of_services()
 
 
 class AddOperator(msgspec.Struct, kw_only=True, frozen=True):
@@ -122,9 +128,9 @@ def _new(p: AddOperator) -> NewOperator:
     )
 
 
-def plan_add(p: AddOperator, at: Engines) -> Flow[Plan]:
+def plan_add(p: AddOperator) -> Flow[Plan]:
     """Ask policy whether it could be."""
-    account = yield from at.operators.add(_new(p), validate=True)
+    account = yield from OPERATOR_ADD(_new(p), validate=True)
     by = f"as the OS user {account.user}" if account.user else "by a token (operator token)"
     return Plan(
         title=f"Add operator {account.slug}",
@@ -151,9 +157,9 @@ def plan_add(p: AddOperator, at: Engines) -> Flow[Plan]:
     role=Role.ADMIN,
     plan=plan_add,
 )
-def add(p: AddOperator, at: Engines, _plan: Plan | None) -> Flow[OperatorAccount]:
+def add(p: AddOperator, _plan: Plan | None) -> Flow[OperatorAccount]:
     """Add an operator: an OS user of this machine, or one who signs in by a token."""
-    return at.operators.add(_new(p))
+    return OPERATOR_ADD(_new(p))
 
 
 class ChangeOperator(msgspec.Struct, kw_only=True, frozen=True):
@@ -173,10 +179,12 @@ def _listed(groups: list[str]) -> str:
     return ", ".join(groups) or "none"
 
 
-def plan_set(p: ChangeOperator, at: Engines) -> Flow[Plan]:
+def plan_set(p: ChangeOperator) -> Flow[Plan]:
     """Look at the present roles and groups."""
-    now = yield from at.operators.show(p.operator)
-    after = yield from at.operators.change(p.operator, _change(p), now.revision, validate=True)
+    now = yield from OPERATOR_SHOW(operator=p.operator)
+    after = yield from OPERATOR_SET(
+        _change(p), operator=p.operator, if_match=now.revision, validate=True
+    )
     return Plan(
         title=f"Change operator {now.slug}",
         sections=[
@@ -203,11 +211,11 @@ def plan_set(p: ChangeOperator, at: Engines) -> Flow[Plan]:
     plan=plan_set,
     subject="operator",
 )
-def change(p: ChangeOperator, at: Engines, plan: Plan | None) -> Flow[OperatorAccount]:
+def change(p: ChangeOperator, plan: Plan | None) -> Flow[OperatorAccount]:
     """Give an operator other roles or groups. What is left out stays."""
-    plan = plan or (yield from plan_set(p, at))
+    plan = plan or (yield from plan_set(p))
     assert plan.revision is not None
-    return (yield from at.operators.change(p.operator, _change(p), plan.revision))
+    return (yield from OPERATOR_SET(_change(p), operator=p.operator, if_match=plan.revision))
 
 
 class CutOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -217,10 +225,10 @@ class CutOne(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_cut(p: CutOne, at: Engines) -> Flow[Plan]:
+def plan_cut(p: CutOne) -> Flow[Plan]:
     """Look at their sessions, where that can be had: it must work while anything is down."""
     try:
-        found = yield from at.operators.sessions()
+        found = yield from sessions_of_services()
         theirs = [each for each in found.items if each.operator == p.operator]
     except PilotError:
         theirs = []
@@ -253,13 +261,13 @@ def plan_cut(p: CutOne, at: Engines) -> Flow[Plan]:
     plan=plan_cut,
     subject="operator",
 )
-def cut(p: CutOne, at: Engines, _plan: Plan | None) -> Flow[OperatorCut]:
+def cut(p: CutOne, _plan: Plan | None) -> Flow[OperatorCut]:
     """Cut an operator off, at every service, at once. Only an admin cuts an admin off.
 
     Each service refuses them from its own answer on. One that does not answer is named, and
     learns of it from the others; until then: exit 9.
     """
-    return at.operators.cut(p.operator, CutOperator(reason=p.reason))
+    return at_every_service(CUT, p.operator, CutOperator(reason=p.reason), "cut")
 
 
 class FreezeOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -269,10 +277,10 @@ class FreezeOne(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_freeze(p: FreezeOne, at: Engines) -> Flow[Plan]:
+def plan_freeze(p: FreezeOne) -> Flow[Plan]:
     """Look at their roles, where that can be had: it must work while anything is down."""
     try:
-        now = yield from at.operators.show(p.operator)
+        now = yield from OPERATOR_SHOW(operator=p.operator)
         stay = f"their roles, for a thaw: {', '.join(now.roles)}"
     except PilotError:
         stay = "their roles, for a thaw"
@@ -301,12 +309,12 @@ def plan_freeze(p: FreezeOne, at: Engines) -> Flow[Plan]:
     plan=plan_freeze,
     subject="operator",
 )
-def freeze(p: FreezeOne, at: Engines, _plan: Plan | None) -> Flow[OperatorCut]:
+def freeze(p: FreezeOne, _plan: Plan | None) -> Flow[OperatorCut]:
     """Freeze an operator, an admin too: they open nothing, at any service, and still close.
 
     One that does not answer is named, and learns of it from the others; until then: exit 9.
     """
-    return at.operators.freeze(p.operator, FreezeOperator(reason=p.reason))
+    return at_every_service(FREEZE, p.operator, FreezeOperator(reason=p.reason), "frozen")
 
 
 class ThawOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -316,9 +324,9 @@ class ThawOne(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_thaw(p: ThawOne, at: Engines) -> Flow[Plan]:
+def plan_thaw(p: ThawOne) -> Flow[Plan]:
     """Look at who was frozen, and why."""
-    now = yield from at.operators.show(p.operator)
+    now = yield from OPERATOR_SHOW(operator=p.operator)
     return Plan(
         title=f"Thaw operator {now.slug}",
         sections=[
@@ -346,11 +354,15 @@ def plan_thaw(p: ThawOne, at: Engines) -> Flow[Plan]:
     plan=plan_thaw,
     subject="operator",
 )
-def thaw(p: ThawOne, at: Engines, plan: Plan | None) -> Flow[OperatorAccount]:
+def thaw(p: ThawOne, plan: Plan | None) -> Flow[OperatorAccount]:
     """Let an operator who was frozen do everything again."""
-    plan = plan or (yield from plan_thaw(p, at))
+    plan = plan or (yield from plan_thaw(p))
     assert plan.revision is not None
-    return (yield from at.operators.thaw(p.operator, ThawOperator(reason=p.reason), plan.revision))
+    return (
+        yield from OPERATOR_THAW(
+            ThawOperator(reason=p.reason), operator=p.operator, if_match=plan.revision
+        )
+    )
 
 
 class RestoreOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -360,9 +372,9 @@ class RestoreOne(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_restore(p: RestoreOne, at: Engines) -> Flow[Plan]:
+def plan_restore(p: RestoreOne) -> Flow[Plan]:
     """Look at who was cut off, and why."""
-    now = yield from at.operators.show(p.operator)
+    now = yield from OPERATOR_SHOW(operator=p.operator)
     return Plan(
         title=f"Let operator {now.slug} in again",
         sections=[
@@ -390,12 +402,14 @@ def plan_restore(p: RestoreOne, at: Engines) -> Flow[Plan]:
     plan=plan_restore,
     subject="operator",
 )
-def restore(p: RestoreOne, at: Engines, plan: Plan | None) -> Flow[OperatorAccount]:
+def restore(p: RestoreOne, plan: Plan | None) -> Flow[OperatorAccount]:
     """Let an operator in again who was cut off. Their old tokens stay dead."""
-    plan = plan or (yield from plan_restore(p, at))
+    plan = plan or (yield from plan_restore(p))
     assert plan.revision is not None
     return (
-        yield from at.operators.restore(p.operator, RestoreOperator(reason=p.reason), plan.revision)
+        yield from OPERATOR_RESTORE(
+            RestoreOperator(reason=p.reason), operator=p.operator, if_match=plan.revision
+        )
     )
 
 
@@ -408,9 +422,9 @@ class IssueOne(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_token(p: IssueOne, at: Engines) -> Flow[Plan]:
+def plan_token(p: IssueOne) -> Flow[Plan]:
     """Look at whose token it would be."""
-    now = yield from at.operators.show(p.operator)
+    now = yield from OPERATOR_SHOW(operator=p.operator)
     others = len(now.tokens)
     stays = "they end at once" if p.replace else "they go on"
     return Plan(
@@ -440,10 +454,10 @@ def plan_token(p: IssueOne, at: Engines) -> Flow[Plan]:
     subject="operator",
     secret="secret",  # noqa: S106 - the name of the result's member
 )
-def token(p: IssueOne, at: Engines, _plan: Plan | None) -> Flow[IssuedToken]:
+def token(p: IssueOne, _plan: Plan | None) -> Flow[IssuedToken]:
     """Issue a bearer token of an operator. It is shown once, and stored nowhere."""
     new = IssueToken(ends_at=p.ends_at, replace=p.replace, reason=p.reason)
-    return at.operators.token(p.operator, new)
+    return OPERATOR_TOKEN(new, operator=p.operator)
 
 
 OPERATIONS: tuple[Operation, ...] = (

@@ -7,8 +7,14 @@ from typing import Annotated
 
 import msgspec
 
-from console.api.engines import Engines
 from console.api.flow import Flow
+from console.api.policy import (
+    PARTNER_CREATE,
+    PARTNER_DECLARE,
+    PARTNER_LIST,
+    PARTNER_SHOW,
+    PARTNER_VERIFY,
+)
 from console.model.access import DeclarePartner, NewPartner, Partner, PartnerState, VerifyPartner
 from console.model.operator import Direction, Role
 from console.model.stored import Page
@@ -45,9 +51,9 @@ class ListPartners(Listing, kw_only=True, frozen=True):
 
 
 @operation("partner.list", title="List partners", result=Page[Partner])
-def list_partners(p: ListPartners, at: Engines, _plan: Plan | None) -> Flow[Page[Partner]]:
+def list_partners(p: ListPartners, _plan: Plan | None) -> Flow[Page[Partner]]:
     """List the partners, as they are or with --as-of as they were."""
-    return pages(p, lambda paging: at.partners.find(paging, state=p.state, as_of=p.as_of))
+    return pages(PARTNER_LIST, p, state=p.state, as_of=p.as_of)
 
 
 class ShowPartner(msgspec.Struct, kw_only=True, frozen=True):
@@ -58,9 +64,9 @@ class ShowPartner(msgspec.Struct, kw_only=True, frozen=True):
 
 
 @operation("partner.show", title="Show partner", result=Partner, subject="partner")
-def show(p: ShowPartner, at: Engines, _plan: Plan | None) -> Flow[Partner]:
+def show(p: ShowPartner, _plan: Plan | None) -> Flow[Partner]:
     """Show a partner: its verification, its declared networks and subprocessors."""
-    return at.partners.show(p.partner, as_of=p.as_of)
+    return PARTNER_SHOW(partner=p.partner, as_of=p.as_of)
 
 
 class CreatePartner(msgspec.Struct, kw_only=True, frozen=True):
@@ -107,9 +113,9 @@ def _declared(egress: list[str], subprocessors: list[str]) -> list[str]:
     ]
 
 
-def plan_create(p: CreatePartner, at: Engines) -> Flow[Plan]:
+def plan_create(p: CreatePartner) -> Flow[Plan]:
     """Let policy check the partner without making it."""
-    made = yield from at.partners.create(_new(p), validate=True)
+    made = yield from PARTNER_CREATE(_new(p), validate=True)
     return Plan(
         title=f"Create partner {made.slug}",
         sections=[
@@ -135,9 +141,9 @@ def plan_create(p: CreatePartner, at: Engines) -> Flow[Plan]:
     role=Role.OPERATOR,
     plan=plan_create,
 )
-def create(p: CreatePartner, at: Engines, _plan: Plan | None) -> Flow[Partner]:
+def create(p: CreatePartner, _plan: Plan | None) -> Flow[Partner]:
     """Take up an organisation as a prospect. It is verified next."""
-    return at.partners.create(_new(p))
+    return PARTNER_CREATE(_new(p))
 
 
 class VerifyOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -149,9 +155,9 @@ class VerifyOne(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_verify(p: VerifyOne, at: Engines) -> Flow[Plan]:
+def plan_verify(p: VerifyOne) -> Flow[Plan]:
     """Compare with the verification that there is."""
-    partner = yield from at.partners.show(p.partner)
+    partner = yield from PARTNER_SHOW(partner=p.partner)
     before = partner.verified_until
     return Plan(
         title=f"Verify {partner.slug} until {to_the_second(p.until)}",
@@ -181,15 +187,15 @@ def plan_verify(p: VerifyOne, at: Engines) -> Flow[Plan]:
     plan=plan_verify,
     subject="partner",
 )
-def verify(p: VerifyOne, at: Engines, plan: Plan | None) -> Flow[Partner]:
+def verify(p: VerifyOne, plan: Plan | None) -> Flow[Partner]:
     """Record that a partner was verified, and until when that holds.
 
     When it ends, the partner's grants suspend by themselves.
     """
-    plan = plan or (yield from plan_verify(p, at))
+    plan = plan or (yield from plan_verify(p))
     assert plan.revision is not None
     change = VerifyPartner(until=p.until, evidence=p.evidence, reason=p.reason)
-    return (yield from at.partners.verify(p.partner, change, plan.revision))
+    return (yield from PARTNER_VERIFY(change, partner=p.partner, if_match=plan.revision))
 
 
 class DeclareOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -216,9 +222,9 @@ class DeclareOne(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_declare(p: DeclareOne, at: Engines) -> Flow[Plan]:
+def plan_declare(p: DeclareOne) -> Flow[Plan]:
     """Compare with what is declared now."""
-    partner = yield from at.partners.show(p.partner)
+    partner = yield from PARTNER_SHOW(partner=p.partner)
     egress = partner.egress if p.egress is None else p.egress
     held = partner.subprocessors if p.subprocessors is None else p.subprocessors
     return Plan(
@@ -243,12 +249,12 @@ def plan_declare(p: DeclareOne, at: Engines) -> Flow[Plan]:
     plan=plan_declare,
     subject="partner",
 )
-def declare(p: DeclareOne, at: Engines, plan: Plan | None) -> Flow[Partner]:
+def declare(p: DeclareOne, plan: Plan | None) -> Flow[Partner]:
     """Replace the networks that a partner calls from, and who may hold its keys."""
-    plan = plan or (yield from plan_declare(p, at))
+    plan = plan or (yield from plan_declare(p))
     assert plan.revision is not None
     change = DeclarePartner(egress=p.egress, subprocessors=p.subprocessors, reason=p.reason)
-    return (yield from at.partners.declare(p.partner, change, plan.revision))
+    return (yield from PARTNER_DECLARE(change, partner=p.partner, if_match=plan.revision))
 
 
 OPERATIONS: tuple[Operation, ...] = (

@@ -6,8 +6,16 @@ from typing import Annotated, Any
 
 import msgspec
 
-from console.api.engines import Engines
 from console.api.flow import Flow
+from console.api.policy import (
+    PARTNER_ADD_CONTACT,
+    PARTNER_ADD_NETWORK,
+    PARTNER_ADD_SUBPROCESSOR,
+    PARTNER_REMOVE_CONTACT,
+    PARTNER_REMOVE_NETWORK,
+    PARTNER_REMOVE_SUBPROCESSOR,
+    PARTNER_SHOW,
+)
 from console.model.access import (
     AddContact,
     ChangeNetwork,
@@ -60,10 +68,10 @@ def _contact(p: AddOneContact) -> AddContact:
     )
 
 
-def plan_add_contact(p: AddOneContact, at: Engines) -> Flow[Plan]:
+def plan_add_contact(p: AddOneContact) -> Flow[Plan]:
     """Let policy check the contact without adding it."""
-    old = yield from at.partners.show(p.partner)
-    new = yield from at.partners.add_contact(p.partner, _contact(p), validate=True)
+    old = yield from PARTNER_SHOW(partner=p.partner)
+    new = yield from PARTNER_ADD_CONTACT(_contact(p), partner=p.partner, validate=True)
     return _plan("Contacts", old, new, "contacts")
 
 
@@ -76,9 +84,9 @@ def plan_add_contact(p: AddOneContact, at: Engines) -> Flow[Plan]:
     plan=plan_add_contact,
     subject="partner",
 )
-def add_contact(p: AddOneContact, at: Engines, _plan: Plan | None) -> Flow[Partner]:
+def add_contact(p: AddOneContact, _plan: Plan | None) -> Flow[Partner]:
     """Add someone to reach at a partner, for its security or anything else."""
-    return at.partners.add_contact(p.partner, _contact(p))
+    return PARTNER_ADD_CONTACT(_contact(p), partner=p.partner)
 
 
 class RemoveOneContact(msgspec.Struct, kw_only=True, frozen=True):
@@ -89,11 +97,11 @@ class RemoveOneContact(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_remove_contact(p: RemoveOneContact, at: Engines) -> Flow[Plan]:
+def plan_remove_contact(p: RemoveOneContact) -> Flow[Plan]:
     """Let policy check that there is such a contact."""
-    old = yield from at.partners.show(p.partner)
+    old = yield from PARTNER_SHOW(partner=p.partner)
     change = RemoveContact(email=p.email, reason=p.reason)
-    new = yield from at.partners.remove_contact(p.partner, change, validate=True)
+    new = yield from PARTNER_REMOVE_CONTACT(change, partner=p.partner, validate=True)
     return _plan("Contacts", old, new, "contacts")
 
 
@@ -106,10 +114,10 @@ def plan_remove_contact(p: RemoveOneContact, at: Engines) -> Flow[Plan]:
     plan=plan_remove_contact,
     subject="partner",
 )
-def remove_contact(p: RemoveOneContact, at: Engines, _plan: Plan | None) -> Flow[Partner]:
+def remove_contact(p: RemoveOneContact, _plan: Plan | None) -> Flow[Partner]:
     """Remove a contact of a partner by its address."""
     change = RemoveContact(email=p.email, reason=p.reason)
-    return at.partners.remove_contact(p.partner, change)
+    return PARTNER_REMOVE_CONTACT(change, partner=p.partner)
 
 
 class OneNetwork(msgspec.Struct, kw_only=True, frozen=True):
@@ -122,11 +130,13 @@ class OneNetwork(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_add_network(p: OneNetwork, at: Engines) -> Flow[Plan]:
+def plan_add_network(p: OneNetwork) -> Flow[Plan]:
     """Let policy check the network without declaring it."""
-    old = yield from at.partners.show(p.partner)
+    old = yield from PARTNER_SHOW(partner=p.partner)
     change = ChangeNetwork(network=p.network, reason=p.reason)
-    new = yield from at.partners.add_network(p.partner, change, old.revision, validate=True)
+    new = yield from PARTNER_ADD_NETWORK(
+        change, partner=p.partner, if_match=old.revision, validate=True
+    )
     return _plan("Declared networks", old, new, "egress")
 
 
@@ -140,19 +150,19 @@ def plan_add_network(p: OneNetwork, at: Engines) -> Flow[Plan]:
     plan=plan_add_network,
     subject="partner",
 )
-def add_network(p: OneNetwork, at: Engines, plan: Plan | None) -> Flow[Partner]:
+def add_network(p: OneNetwork, plan: Plan | None) -> Flow[Partner]:
     """Declare one more network that a partner calls from: it raises no alert any more."""
-    plan = plan or (yield from plan_add_network(p, at))
+    plan = plan or (yield from plan_add_network(p))
     assert plan.revision is not None
     change = ChangeNetwork(network=p.network, reason=p.reason)
-    return (yield from at.partners.add_network(p.partner, change, plan.revision))
+    return (yield from PARTNER_ADD_NETWORK(change, partner=p.partner, if_match=plan.revision))
 
 
-def plan_remove_network(p: OneNetwork, at: Engines) -> Flow[Plan]:
+def plan_remove_network(p: OneNetwork) -> Flow[Plan]:
     """Let policy check that it is declared."""
-    old = yield from at.partners.show(p.partner)
+    old = yield from PARTNER_SHOW(partner=p.partner)
     change = ChangeNetwork(network=p.network, reason=p.reason)
-    new = yield from at.partners.remove_network(p.partner, change, validate=True)
+    new = yield from PARTNER_REMOVE_NETWORK(change, partner=p.partner, validate=True)
     return _plan("Declared networks", old, new, "egress")
 
 
@@ -166,10 +176,10 @@ def plan_remove_network(p: OneNetwork, at: Engines) -> Flow[Plan]:
     plan=plan_remove_network,
     subject="partner",
 )
-def remove_network(p: OneNetwork, at: Engines, _plan: Plan | None) -> Flow[Partner]:
+def remove_network(p: OneNetwork, _plan: Plan | None) -> Flow[Partner]:
     """Take a declared network back: calls from it raise an alert from now on."""
     change = ChangeNetwork(network=p.network, reason=p.reason)
-    return at.partners.remove_network(p.partner, change)
+    return PARTNER_REMOVE_NETWORK(change, partner=p.partner)
 
 
 class OneSubprocessor(msgspec.Struct, kw_only=True, frozen=True):
@@ -182,11 +192,13 @@ class OneSubprocessor(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_add_subprocessor(p: OneSubprocessor, at: Engines) -> Flow[Plan]:
+def plan_add_subprocessor(p: OneSubprocessor) -> Flow[Plan]:
     """Let policy check the subprocessor without declaring it."""
-    old = yield from at.partners.show(p.partner)
+    old = yield from PARTNER_SHOW(partner=p.partner)
     change = ChangeSubprocessor(subprocessor=p.subprocessor, reason=p.reason)
-    new = yield from at.partners.add_subprocessor(p.partner, change, old.revision, validate=True)
+    new = yield from PARTNER_ADD_SUBPROCESSOR(
+        change, partner=p.partner, if_match=old.revision, validate=True
+    )
     return _plan("Subprocessors", old, new, "subprocessors")
 
 
@@ -200,19 +212,19 @@ def plan_add_subprocessor(p: OneSubprocessor, at: Engines) -> Flow[Plan]:
     plan=plan_add_subprocessor,
     subject="partner",
 )
-def add_subprocessor(p: OneSubprocessor, at: Engines, plan: Plan | None) -> Flow[Partner]:
+def add_subprocessor(p: OneSubprocessor, plan: Plan | None) -> Flow[Partner]:
     """Let one more organisation hold a partner's keys."""
-    plan = plan or (yield from plan_add_subprocessor(p, at))
+    plan = plan or (yield from plan_add_subprocessor(p))
     assert plan.revision is not None
     change = ChangeSubprocessor(subprocessor=p.subprocessor, reason=p.reason)
-    return (yield from at.partners.add_subprocessor(p.partner, change, plan.revision))
+    return (yield from PARTNER_ADD_SUBPROCESSOR(change, partner=p.partner, if_match=plan.revision))
 
 
-def plan_remove_subprocessor(p: OneSubprocessor, at: Engines) -> Flow[Plan]:
+def plan_remove_subprocessor(p: OneSubprocessor) -> Flow[Plan]:
     """Let policy check that it is declared; say that its keys go on."""
-    old = yield from at.partners.show(p.partner)
+    old = yield from PARTNER_SHOW(partner=p.partner)
     change = ChangeSubprocessor(subprocessor=p.subprocessor, reason=p.reason)
-    new = yield from at.partners.remove_subprocessor(p.partner, change, validate=True)
+    new = yield from PARTNER_REMOVE_SUBPROCESSOR(change, partner=p.partner, validate=True)
     plan = _plan("Subprocessors", old, new, "subprocessors")
     keys = [
         "the keys it holds go on until they are revoked or locked:",
@@ -232,7 +244,7 @@ def plan_remove_subprocessor(p: OneSubprocessor, at: Engines) -> Flow[Plan]:
     plan=plan_remove_subprocessor,
     subject="partner",
 )
-def remove_subprocessor(p: OneSubprocessor, at: Engines, _plan: Plan | None) -> Flow[Partner]:
+def remove_subprocessor(p: OneSubprocessor, _plan: Plan | None) -> Flow[Partner]:
     """Let an organisation get no more keys of a partner. Those it has, are locked or revoked."""
     change = ChangeSubprocessor(subprocessor=p.subprocessor, reason=p.reason)
-    return at.partners.remove_subprocessor(p.partner, change)
+    return PARTNER_REMOVE_SUBPROCESSOR(change, partner=p.partner)

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import msgspec
 
-from console.api.engines import Engines
 from console.api.flow import Flow
+from console.api.gateway import PARTNER_OFFBOARD, PARTNER_SUSPEND
+from console.api.policy import PARTNER_RESTRICT, PARTNER_RESUME, PARTNER_SHOW, PARTNER_VET
 from console.model.access import ChangePartner, Partner
 from console.model.enforcement import LockKind, LockTarget, Receipt
 from console.model.grant import OffboardPartner, SuspendAccess
@@ -44,10 +45,10 @@ def _changed(title: str, partner: Partner, does: list[str]) -> Plan:
     )
 
 
-def plan_vet(p: OnePartner, at: Engines) -> Flow[Plan]:
+def plan_vet(p: OnePartner) -> Flow[Plan]:
     """Let policy check that it is a prospect."""
-    partner = yield from at.partners.show(p.partner)
-    yield from at.partners.vet(p.partner, ChangePartner(reason=p.reason), validate=True)
+    partner = yield from PARTNER_SHOW(partner=p.partner)
+    yield from PARTNER_VET(ChangePartner(reason=p.reason), partner=p.partner, validate=True)
     return _changed("Vet", partner, ["it is vetting: it becomes active when it is verified"])
 
 
@@ -60,15 +61,15 @@ def plan_vet(p: OnePartner, at: Engines) -> Flow[Plan]:
     plan=plan_vet,
     subject="partner",
 )
-def vet(p: OnePartner, at: Engines, _plan: Plan | None) -> Flow[Partner]:
+def vet(p: OnePartner, _plan: Plan | None) -> Flow[Partner]:
     """Begin to vet a prospect. `partner verify` makes it active."""
-    return at.partners.vet(p.partner, ChangePartner(reason=p.reason))
+    return PARTNER_VET(ChangePartner(reason=p.reason), partner=p.partner)
 
 
-def plan_restrict(p: OnePartner, at: Engines) -> Flow[Plan]:
+def plan_restrict(p: OnePartner) -> Flow[Plan]:
     """Let policy check that it is active."""
-    partner = yield from at.partners.show(p.partner)
-    yield from at.partners.restrict(p.partner, ChangePartner(reason=p.reason), validate=True)
+    partner = yield from PARTNER_SHOW(partner=p.partner)
+    yield from PARTNER_RESTRICT(ChangePartner(reason=p.reason), partner=p.partner, validate=True)
     does = ["nothing new opens for it: no grant, renewal or key", "what runs goes on"]
     return _changed("Restrict", partner, does)
 
@@ -83,14 +84,14 @@ def plan_restrict(p: OnePartner, at: Engines) -> Flow[Plan]:
     plan=plan_restrict,
     subject="partner",
 )
-def restrict(p: OnePartner, at: Engines, _plan: Plan | None) -> Flow[Partner]:
+def restrict(p: OnePartner, _plan: Plan | None) -> Flow[Partner]:
     """Let nothing new open for a partner; what it has goes on."""
-    return at.partners.restrict(p.partner, ChangePartner(reason=p.reason))
+    return PARTNER_RESTRICT(ChangePartner(reason=p.reason), partner=p.partner)
 
 
-def plan_suspend(p: OnePartner, at: Engines) -> Flow[Plan]:
+def plan_suspend(p: OnePartner) -> Flow[Plan]:
     """Ask the gateway what stops."""
-    blast = yield from reach(_target(p.partner), at)
+    blast = yield from reach(_target(p.partner))
     return Plan(
         title=f"Suspend partner {p.partner}",
         sections=[
@@ -121,20 +122,20 @@ def plan_suspend(p: OnePartner, at: Engines) -> Flow[Plan]:
     subject="partner",
     converges=True,
 )
-def suspend(p: OnePartner, at: Engines, _plan: Plan | None) -> Flow[Receipt]:
+def suspend(p: OnePartner, _plan: Plan | None) -> Flow[Receipt]:
     """Stop everything of a partner until it is resumed, and prove it.
 
     One write at the gateway, by one person, with or without policy.
     """
-    receipt = yield from at.closings.suspend_partner(p.partner, SuspendAccess(reason=p.reason))
-    return (yield from follow(receipt, at))
+    receipt = yield from PARTNER_SUSPEND(SuspendAccess(reason=p.reason), partner=p.partner)
+    return (yield from follow(receipt))
 
 
-def plan_resume(p: OnePartner, at: Engines) -> Flow[Plan]:
+def plan_resume(p: OnePartner) -> Flow[Plan]:
     """Say why it is stopped, and let policy check that it may open."""
-    partner = yield from at.partners.show(p.partner)
+    partner = yield from PARTNER_SHOW(partner=p.partner)
     change = ChangePartner(reason=p.reason)
-    yield from at.partners.resume(p.partner, change, partner.revision, validate=True)
+    yield from PARTNER_RESUME(change, partner=p.partner, if_match=partner.revision, validate=True)
     held = partner.suspension
     why = f"{held.by} suspended it at {to_the_second(held.at)}: {held.reason}" if held else ""
     does = [*([why] if why else []), "its grants below tier 3 resume where nothing is missing"]
@@ -151,17 +152,17 @@ def plan_resume(p: OnePartner, at: Engines) -> Flow[Plan]:
     plan=plan_resume,
     subject="partner",
 )
-def resume(p: OnePartner, at: Engines, plan: Plan | None) -> Flow[Partner]:
+def resume(p: OnePartner, plan: Plan | None) -> Flow[Partner]:
     """Let a suspended or restricted partner be served, and given grants, again."""
-    plan = plan or (yield from plan_resume(p, at))
+    plan = plan or (yield from plan_resume(p))
     assert plan.revision is not None
     change = ChangePartner(reason=p.reason)
-    return (yield from at.partners.resume(p.partner, change, plan.revision))
+    return (yield from PARTNER_RESUME(change, partner=p.partner, if_match=plan.revision))
 
 
-def plan_offboard(p: OnePartner, at: Engines) -> Flow[Plan]:
+def plan_offboard(p: OnePartner) -> Flow[Plan]:
     """Ask the gateway for everything that ends."""
-    blast = yield from reach(_target(p.partner), at)
+    blast = yield from reach(_target(p.partner))
     return Plan(
         title=f"Offboard {p.partner}",
         sections=[
@@ -194,11 +195,11 @@ def plan_offboard(p: OnePartner, at: Engines) -> Flow[Plan]:
     subject="partner",
     converges=True,
 )
-def offboard(p: OnePartner, at: Engines, _plan: Plan | None) -> Flow[Receipt]:
+def offboard(p: OnePartner, _plan: Plan | None) -> Flow[Receipt]:
     """End a partner for ever: all its grants and keys, and prove it.
 
     One write at the gateway, by one person, with or without policy. The partner is
     `offboarding` until every point has refused all of it, then `offboarded`.
     """
-    receipt = yield from at.closings.offboard(p.partner, OffboardPartner(reason=p.reason))
-    return (yield from follow(receipt, at))
+    receipt = yield from PARTNER_OFFBOARD(OffboardPartner(reason=p.reason), partner=p.partner)
+    return (yield from follow(receipt))

@@ -7,8 +7,16 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from console.api.engines import Engines
 from console.api.flow import Flow
+from console.api.gateway import PILOT_CLOSE
+from console.api.policy import (
+    PILOT_CREATE,
+    PILOT_EXPORT,
+    PILOT_IMPORT,
+    PILOT_LIST,
+    PILOT_SHOW,
+    PILOT_STAGE,
+)
 from console.errors import ExitCode, PilotError
 from console.model.access import (
     ClosePilot,
@@ -43,9 +51,9 @@ class ListPilots(Listing, kw_only=True, frozen=True):
 
 
 @operation("pilot.list", title="List pilots", result=Page[Pilot])
-def list_pilots(p: ListPilots, at: Engines, _plan: Plan | None) -> Flow[Page[Pilot]]:
+def list_pilots(p: ListPilots, _plan: Plan | None) -> Flow[Page[Pilot]]:
     """List the pilots."""
-    return pages(p, at.pilots.find)
+    return pages(PILOT_LIST, p)
 
 
 class ShowPilot(msgspec.Struct, kw_only=True, frozen=True):
@@ -55,9 +63,9 @@ class ShowPilot(msgspec.Struct, kw_only=True, frozen=True):
 
 
 @operation("pilot.show", title="Show pilot", result=Pilot, subject="pilot")
-def show(p: ShowPilot, at: Engines, _plan: Plan | None) -> Flow[Pilot]:
+def show(p: ShowPilot, _plan: Plan | None) -> Flow[Pilot]:
     """Show a pilot: its models, its stages and their bounds, the terms in force."""
-    return at.pilots.show(p.pilot)
+    return PILOT_SHOW(pilot=p.pilot)
 
 
 class CreatePilot(msgspec.Struct, kw_only=True, frozen=True):
@@ -127,9 +135,9 @@ def _bounds(stage: Stage) -> str:
     return f"stage {stage.key}: at most {count}, grants of {length(stage.longest_grant_seconds)}"
 
 
-def plan_create(p: CreatePilot, at: Engines) -> Flow[Plan]:
+def plan_create(p: CreatePilot) -> Flow[Plan]:
     """Let policy check the pilot without making it."""
-    pilot = yield from at.pilots.create(_new(p), validate=True)
+    pilot = yield from PILOT_CREATE(_new(p), validate=True)
     return Plan(
         title=f"Create pilot {pilot.slug}",
         sections=[
@@ -155,9 +163,9 @@ def plan_create(p: CreatePilot, at: Engines) -> Flow[Plan]:
     role=Role.ADMIN,
     plan=plan_create,
 )
-def create(p: CreatePilot, at: Engines, _plan: Plan | None) -> Flow[Pilot]:
+def create(p: CreatePilot, _plan: Plan | None) -> Flow[Pilot]:
     """Create a partner-only programme, with its models and stages."""
-    return at.pilots.create(_new(p))
+    return PILOT_CREATE(_new(p))
 
 
 class SetPilotStage(msgspec.Struct, kw_only=True, frozen=True):
@@ -206,9 +214,9 @@ def _merged(p: SetPilotStage, before: Stage | None) -> Stage:
     )
 
 
-def plan_stage(p: SetPilotStage, at: Engines) -> Flow[Plan]:
+def plan_stage(p: SetPilotStage) -> Flow[Plan]:
     """Compare the stage with what it is now."""
-    pilot = yield from at.pilots.show(p.pilot)
+    pilot = yield from PILOT_SHOW(pilot=p.pilot)
     before = _stage_of(pilot, p.stage.key)
     return Plan(
         title=f"Set stage {p.stage.key} of {pilot.slug}",
@@ -241,19 +249,19 @@ def _told(stage: Stage) -> list[str]:
     plan=plan_stage,
     subject="pilot",
 )
-def stage(p: SetPilotStage, at: Engines, plan: Plan | None) -> Flow[Pilot]:
+def stage(p: SetPilotStage, plan: Plan | None) -> Flow[Pilot]:
     """Add a stage to a pilot, or replace its bounds, criteria and limits."""
-    plan = plan or (yield from plan_stage(p, at))
+    plan = plan or (yield from plan_stage(p))
     assert plan.revision is not None
-    pilot = plan.subject or (yield from at.pilots.show(p.pilot))
+    pilot = plan.subject or (yield from PILOT_SHOW(pilot=p.pilot))
     change = SetStage(stage=_merged(p, _stage_of(pilot, p.stage.key)), reason=p.reason)
-    return (yield from at.pilots.stage(p.pilot, change, plan.revision))
+    return (yield from PILOT_STAGE(change, pilot=p.pilot, if_match=plan.revision))
 
 
 @operation("pilot.export", title="Export pilot", result=PilotFile, subject="pilot")
-def export(p: ShowPilot, at: Engines, _plan: Plan | None) -> Flow[PilotFile]:
+def export(p: ShowPilot, _plan: Plan | None) -> Flow[PilotFile]:
     """Print a pilot as TOML: its stages, limits and capabilities; no partner, no secret."""
-    text = yield from at.pilots.export(p.pilot)
+    text = yield from PILOT_EXPORT(pilot=p.pilot)
     return PilotFile(slug=text.slug, text=pilot_toml.write(text))
 
 
@@ -273,24 +281,24 @@ class ImportOne(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def _there(slug: str, at: Engines) -> Flow[tuple[Pilot | None, PilotText | None]]:
+def _there(slug: str) -> Flow[tuple[Pilot | None, PilotText | None]]:
     """Return the pilot of a slug, and its text, or nothing where there is none."""
     try:
-        pilot = yield from at.pilots.show(slug)
+        pilot = yield from PILOT_SHOW(pilot=slug)
     except PilotError as error:
         if error.exit is not ExitCode.NOT_FOUND:
             raise
         return None, None
-    text = yield from at.pilots.export(slug)
+    text = yield from PILOT_EXPORT(pilot=slug)
     return pilot, text
 
 
-def plan_import(p: ImportOne, at: Engines) -> Flow[Plan]:
+def plan_import(p: ImportOne) -> Flow[Plan]:
     """Read the file, compare it with the pilot, and let policy check the import."""
     new = pilot_toml.read(p.text)
-    pilot, old = yield from _there(new.slug, at)
+    pilot, old = yield from _there(new.slug)
     change = ImportPilot(pilot=new, revision=pilot.revision if pilot else None, reason=p.reason)
-    yield from at.pilots.take_in(change, validate=True)
+    yield from PILOT_IMPORT(change, validate=True)
     left = sorted(set(old.capabilities) - set(new.capabilities)) if old else []
     return Plan(
         title=f"{'Change' if pilot else 'Create'} pilot {new.slug}",
@@ -318,7 +326,7 @@ def plan_import(p: ImportOne, at: Engines) -> Flow[Plan]:
     role=Role.ADMIN,
     plan=plan_import,
 )
-def take_in(p: ImportOne, at: Engines, plan: Plan | None) -> Flow[Pilot]:
+def take_in(p: ImportOne, plan: Plan | None) -> Flow[Pilot]:
     """Make a pilot what a file says: made where there is none, changed where they differ.
 
     The plan shows each difference. Importing what was exported changes nothing. A key that
@@ -327,10 +335,10 @@ def take_in(p: ImportOne, at: Engines, plan: Plan | None) -> Flow[Pilot]:
     new = pilot_toml.read(p.text)
     revision = plan.revision if plan else None
     if plan is None:
-        pilot, _ = yield from _there(new.slug, at)
+        pilot, _ = yield from _there(new.slug)
         revision = pilot.revision if pilot else None
     change = ImportPilot(pilot=new, revision=revision, reason=p.reason)
-    return (yield from at.pilots.take_in(change))
+    return (yield from PILOT_IMPORT(change))
 
 
 class ClosePilotParams(msgspec.Struct, kw_only=True, frozen=True):
@@ -340,9 +348,9 @@ class ClosePilotParams(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_close(p: ClosePilotParams, at: Engines) -> Flow[Plan]:
+def plan_close(p: ClosePilotParams) -> Flow[Plan]:
     """Ask the gateway for everything that ends."""
-    blast = yield from reach(LockTarget(kind=LockKind.PILOT, id=p.pilot), at)
+    blast = yield from reach(LockTarget(kind=LockKind.PILOT, id=p.pilot))
     return Plan(
         title=f"Close pilot {p.pilot}",
         sections=[
@@ -375,14 +383,14 @@ def plan_close(p: ClosePilotParams, at: Engines) -> Flow[Plan]:
     subject="pilot",
     converges=True,
 )
-def close(p: ClosePilotParams, at: Engines, _plan: Plan | None) -> Flow[Receipt]:
+def close(p: ClosePilotParams, _plan: Plan | None) -> Flow[Receipt]:
     """End a pilot for ever: all its grants and keys, of every partner, and prove it.
 
     One write at the gateway, by one person, with or without policy and audit. The pilot is
     `closing` until every point has refused all of it, then `closed`.
     """
-    receipt = yield from at.closings.close_pilot(p.pilot, ClosePilot(reason=p.reason))
-    return (yield from follow(receipt, at))
+    receipt = yield from PILOT_CLOSE(ClosePilot(reason=p.reason), pilot=p.pilot)
+    return (yield from follow(receipt))
 
 
 OPERATIONS: tuple[Operation, ...] = (list_pilots, show, create, stage, export, take_in, close)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import msgspec
 
-from console.api.engines import Engines, Paging
 from console.api.flow import Flow
+from console.api.gateway import POINT_ADMIT, POINT_DEREGISTER, POINT_LIST
 from console.errors import ExitCode, PilotError
 from console.model.enforcement import AdmitPoint, DeregisterPoint, Point, PointState, Receipt
 from console.model.operator import Direction, Role
@@ -28,14 +28,14 @@ class ListPoints(Listing, kw_only=True, frozen=True):
 
 
 @operation("point.list", title="List points", result=Page[Point])
-def list_points(p: ListPoints, at: Engines, _plan: Plan | None) -> Flow[Page[Point]]:
+def list_points(p: ListPoints, _plan: Plan | None) -> Flow[Page[Point]]:
     """List the points: what each has applied, and whether it holds a lease."""
-    return pages(p, at.points.find)
+    return pages(POINT_LIST, p)
 
 
-def _named(at: Engines, name: str) -> Flow[Point]:
+def _named(name: str) -> Flow[Point]:
     """Return a point. Raises `PilotError` where there is none of that name."""
-    page = yield from at.points.find(Paging(limit=500))
+    page = yield from POINT_LIST(limit=500)
     for point in page.items:
         if point.name == name:
             return point
@@ -56,9 +56,9 @@ class Deregister(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_deregister(p: Deregister, at: Engines) -> Flow[Plan]:
+def plan_deregister(p: Deregister) -> Flow[Plan]:
     """Look at the point: what it serves now."""
-    point = yield from _named(at, p.point)
+    point = yield from _named(p.point)
     serves = point.state == PointState.SERVING
     ends = [f"{point.in_flight} calls in flight, cut"] if serves else ["nothing: it does not serve"]
     if serves and not p.serving:
@@ -92,15 +92,15 @@ def plan_deregister(p: Deregister, at: Engines) -> Flow[Plan]:
     subject="point",
     converges=True,
 )
-def deregister(p: Deregister, at: Engines, _plan: Plan | None) -> Flow[Receipt]:
+def deregister(p: Deregister, _plan: Plan | None) -> Flow[Receipt]:
     """Take a point out of service, and prove that it serves nothing.
 
     It is proven by its lease: control gives it no other, and the one it has lapses within
     seconds. A point that still serves is refused without --serving.
     """
     change = DeregisterPoint(serving=p.serving, reason=p.reason)
-    receipt = yield from at.points.deregister(p.point, change)
-    return (yield from follow(receipt, at))
+    receipt = yield from POINT_DEREGISTER(change, point=p.point)
+    return (yield from follow(receipt))
 
 
 class Admit(msgspec.Struct, kw_only=True, frozen=True):
@@ -110,9 +110,9 @@ class Admit(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_admit(p: Admit, at: Engines) -> Flow[Plan]:
+def plan_admit(p: Admit) -> Flow[Plan]:
     """Look at the point, as it was left."""
-    point = yield from _named(at, p.point)
+    point = yield from _named(p.point)
     return Plan(
         title=f"Admit {point.name}",
         sections=[
@@ -136,9 +136,9 @@ def plan_admit(p: Admit, at: Engines) -> Flow[Plan]:
     plan=plan_admit,
     subject="point",
 )
-def admit(p: Admit, at: Engines, _plan: Plan | None) -> Flow[Point]:
+def admit(p: Admit, _plan: Plan | None) -> Flow[Point]:
     """Let a deregistered point serve again. It registers by itself when its process runs."""
-    return at.points.admit(p.point, AdmitPoint(reason=p.reason))
+    return POINT_ADMIT(AdmitPoint(reason=p.reason), point=p.point)
 
 
 OPERATIONS: tuple[Operation, ...] = (list_points, deregister, admit)

@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 import msgspec
 
-from console.api.engines import Engines
+from console.api.authzen import EVALUATION
 from console.api.flow import Flow
+from console.api.gateway import CALL_CHECK
+from console.api.policy import BUNDLE_SHOW
 from console.errors import ExitCode, PilotError
 from console.model.policy import (
     Action,
@@ -28,9 +30,9 @@ class ShowBundle(msgspec.Struct, kw_only=True, frozen=True):
 
 
 @operation("policy.show", title="Show policies", result=Bundle)
-def show(p: ShowBundle, at: Engines, _plan: Plan | None) -> Flow[Bundle]:  # noqa: ARG001 - every operation takes its parameters
+def show(p: ShowBundle, _plan: Plan | None) -> Flow[Bundle]:  # noqa: ARG001 - every operation takes its parameters
     """Show the Cedar policies and schema that decide, with their revision."""
-    return at.decisions.bundle()
+    return BUNDLE_SHOW()
 
 
 class AskPolicy(msgspec.Struct, kw_only=True, frozen=True):
@@ -77,15 +79,15 @@ def _bad(message: str, example: str) -> PilotError:
 
 
 @operation("policy.check", title="Check policy", result=Checked)
-def check(p: AskPolicy, at: Engines, _plan: Plan | None) -> Flow[Checked]:
+def check(p: AskPolicy, _plan: Plan | None) -> Flow[Checked]:
     """Ask whether something is allowed now. With --exit-status, a no is exit 1.
 
     Policy answers; of a call under a grant the gateway is asked too, which knows the locks,
     suspensions and tombstones, and the answer says which of them refuses. A pilot's own
     entities are taken as they are stored, whatever the question says of them.
     """
-    answer = yield from at.decisions.evaluate(_question(p))
-    call = yield from _at_gateway(p, at, needed=answer.decision)
+    answer = yield from EVALUATION(_question(p))
+    call = yield from _at_gateway(p, needed=answer.decision)
     ways = {"policy": answer.decision, "gateway": call is None or call.allow}
     refused = [name for name, allows in ways.items() if not allows]
     return Checked(
@@ -97,7 +99,7 @@ def check(p: AskPolicy, at: Engines, _plan: Plan | None) -> Flow[Checked]:
     )
 
 
-def _at_gateway(p: AskPolicy, at: Engines, *, needed: bool) -> Flow[CallCheck | None]:
+def _at_gateway(p: AskPolicy, *, needed: bool) -> Flow[CallCheck | None]:
     """Ask the gateway about a call under a grant.
 
     Where policy says no already, the answer is known without it.
@@ -106,9 +108,9 @@ def _at_gateway(p: AskPolicy, at: Engines, *, needed: bool) -> Flow[CallCheck | 
     if p.action != "call" or kind.casefold() != "grant":
         return None
     facts = dict(fact.partition("=")[::2] for fact in p.context)
-    asked = {fact: facts[fact] for fact in _OF_A_CALL if fact in facts}
+    asked: dict[str, Any] = {fact: facts[fact] for fact in _OF_A_CALL if fact in facts}
     try:
-        return (yield from at.calls.check(name, asked))
+        return (yield from CALL_CHECK(grant=name, **asked))
     except PilotError:
         if needed:
             raise
@@ -120,10 +122,10 @@ _OF_A_CALL = ("model", "route", "capability", "address", "principal")
 
 
 @operation("policy.explain", title="Explain policy", result=Explained)
-def explain(p: AskPolicy, at: Engines, _plan: Plan | None) -> Flow[Explained]:
+def explain(p: AskPolicy, _plan: Plan | None) -> Flow[Explained]:
     """Ask policy, and show the very policies that decided."""
-    answer = yield from at.decisions.evaluate(_question(p))
-    bundle = yield from at.decisions.bundle()
+    answer = yield from EVALUATION(_question(p))
+    bundle = yield from BUNDLE_SHOW()
     reasons = _names(answer.context.get("reasons"))
     revision = str(answer.context.get("bundle_revision") or bundle.revision)
     # A bundle that was exchanged in between is not the one that decided.

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import msgspec
 
-from console.api.engines import Engines, Paging
 from console.api.flow import Flow
+from console.api.gateway import PRICE_LIST, PRICE_SET, PRICE_SHOW
 from console.model.operator import Role
 from console.model.price import USUAL_CONTEXT, USUAL_OUTPUT, Output, PerMillion, Price, SetPrice
 from console.model.stored import Page
@@ -26,9 +26,9 @@ class ListPrices(Listing, kw_only=True, frozen=True):
 
 
 @operation("price.list", title="List prices", result=Page[Price])
-def list_prices(p: ListPrices, at: Engines, _plan: Plan | None) -> Flow[Page[Price]]:
+def list_prices(p: ListPrices, _plan: Plan | None) -> Flow[Page[Price]]:
     """List prices by model, the newest first; those to come too."""
-    return pages(p, lambda paging: at.prices.find(paging, model=p.model))
+    return pages(PRICE_LIST, p, model=p.model)
 
 
 class ShowPrice(msgspec.Struct, kw_only=True, frozen=True):
@@ -40,9 +40,9 @@ class ShowPrice(msgspec.Struct, kw_only=True, frozen=True):
 
 
 @operation("price.show", title="Show price", result=Price)
-def show(p: ShowPrice, at: Engines, _plan: Plan | None) -> Flow[Price]:
+def show(p: ShowPrice, _plan: Plan | None) -> Flow[Price]:
     """Show what a model's tokens cost today, or from when on they will cost anything."""
-    return at.prices.show(p.model)
+    return PRICE_SHOW(model=p.model)
 
 
 class NewPrice(msgspec.Struct, kw_only=True, frozen=True):
@@ -87,10 +87,10 @@ def _new(p: NewPrice) -> SetPrice:
     )
 
 
-def plan_set(p: NewPrice, at: Engines) -> Flow[Plan]:
+def plan_set(p: NewPrice) -> Flow[Plan]:
     """Let the gateway check the price without setting it."""
-    new = yield from at.prices.set(_new(p), validate=True)
-    known = yield from at.prices.find(Paging(limit=500), model=p.model)
+    new = yield from PRICE_SET(_new(p), validate=True)
+    known = yield from PRICE_LIST(limit=500, model=p.model)
     before = [price for price in known.items if price.starts_on < new.starts_on]
     held = max(before, key=lambda price: price.starts_on, default=None)
     was = f", until then {_said(held)}" if held else ", the first price it has"
@@ -118,13 +118,13 @@ def _said(price: Price) -> str:
     role=Role.ADMIN,
     plan=plan_set,
 )
-def set_price(p: NewPrice, at: Engines, _plan: Plan | None) -> Flow[Price]:
+def set_price(p: NewPrice, _plan: Plan | None) -> Flow[Price]:
     """Set what a model's tokens cost from a day on. What was used before is never changed.
 
     A price for today holds from the moment at which it is set: calls of today that began
     before had no price, and cost nothing.
     """
-    return at.prices.set(_new(p))
+    return PRICE_SET(_new(p))
 
 
 OPERATIONS: tuple[Operation, ...] = (list_prices, show, set_price)

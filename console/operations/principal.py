@@ -6,8 +6,8 @@ from typing import Annotated
 
 import msgspec
 
-from console.api.engines import Engines
 from console.api.flow import Flow
+from console.api.policy import PRINCIPAL_CREATE, PRINCIPAL_LIST, PRINCIPAL_RETIRE, PRINCIPAL_SHOW
 from console.model.operator import Direction, Role
 from console.model.principal import (
     Identifier,
@@ -42,12 +42,9 @@ class ListPrincipals(Listing, kw_only=True, frozen=True):
 
 
 @operation("principal.list", title="List principals", result=Page[Principal])
-def list_principals(p: ListPrincipals, at: Engines, _plan: Plan | None) -> Flow[Page[Principal]]:
+def list_principals(p: ListPrincipals, _plan: Plan | None) -> Flow[Page[Principal]]:
     """List the partners' users that are known, newest first."""
-    return pages(
-        p,
-        lambda paging: at.principals.find(paging, partner=p.partner, state=p.state, kind=p.kind),
-    )
+    return pages(PRINCIPAL_LIST, p, partner=p.partner, state=p.state, kind=p.kind)
 
 
 class ShowPrincipal(msgspec.Struct, kw_only=True, frozen=True):
@@ -57,9 +54,9 @@ class ShowPrincipal(msgspec.Struct, kw_only=True, frozen=True):
 
 
 @operation("principal.show", title="Show principal", result=Principal, subject="principal")
-def show(p: ShowPrincipal, at: Engines, _plan: Plan | None) -> Flow[Principal]:
+def show(p: ShowPrincipal, _plan: Plan | None) -> Flow[Principal]:
     """Show a principal. What the partner calls it is nowhere: only its salted hash is kept."""
-    return at.principals.show(p.principal)
+    return PRINCIPAL_SHOW(principal=p.principal)
 
 
 class CreatePrincipal(msgspec.Struct, kw_only=True, frozen=True):
@@ -87,9 +84,9 @@ def _new(p: CreatePrincipal) -> NewPrincipal:
     )
 
 
-def plan_create(p: CreatePrincipal, at: Engines) -> Flow[Plan]:
+def plan_create(p: CreatePrincipal) -> Flow[Plan]:
     """Let policy hash the identifier and check it, without taking it in."""
-    made = yield from at.principals.create(_new(p), validate=True)
+    made = yield from PRINCIPAL_CREATE(_new(p), validate=True)
     return Plan(
         title=f"Create principal of {made.partner}",
         sections=[
@@ -114,14 +111,14 @@ def plan_create(p: CreatePrincipal, at: Engines) -> Flow[Plan]:
     role=Role.OPERATOR,
     plan=plan_create,
 )
-def create(p: CreatePrincipal, at: Engines, _plan: Plan | None) -> Flow[Principal]:
+def create(p: CreatePrincipal, _plan: Plan | None) -> Flow[Principal]:
     """Take in a user of a partner by what the partner calls it in its calls.
 
     That is `safety_identifier` or `user` in chat completions and responses, and
     `metadata.user_id` in messages. Only its salted hash is stored. To cut one off at once:
     `lock add principal ID`.
     """
-    return at.principals.create(_new(p))
+    return PRINCIPAL_CREATE(_new(p))
 
 
 class RetireOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -131,9 +128,9 @@ class RetireOne(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_retire(p: RetireOne, at: Engines) -> Flow[Plan]:
+def plan_retire(p: RetireOne) -> Flow[Plan]:
     """Say whose it is."""
-    principal = yield from at.principals.show(p.principal)
+    principal = yield from PRINCIPAL_SHOW(principal=p.principal)
     return Plan(
         title=f"Retire {principal.id} of {principal.partner}",
         sections=[
@@ -167,9 +164,9 @@ def plan_retire(p: RetireOne, at: Engines) -> Flow[Plan]:
     plan=plan_retire,
     subject="principal",
 )
-def retire(p: RetireOne, at: Engines, _plan: Plan | None) -> Flow[Principal]:
+def retire(p: RetireOne, _plan: Plan | None) -> Flow[Principal]:
     """Let a principal serve no more under the grants that name it."""
-    return at.principals.retire(p.principal, RetirePrincipal(reason=p.reason))
+    return PRINCIPAL_RETIRE(RetirePrincipal(reason=p.reason), principal=p.principal)
 
 
 OPERATIONS: tuple[Operation, ...] = (list_principals, show, create, retire)

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from console.api.engines import Engines, TrustedHead
-from console.api.flow import Flow, Wait
+from console.api.audit import HEAD, log_files
+from console.api.flow import Flow, TrustedHead, Wait, check_head
 from console.errors import ExitCode, PilotError
 from console.model.audit import Event
 from console.trust.merkle import inclusion_proof, leaf_hash, verify_inclusion
@@ -68,20 +68,20 @@ class Prover:
         self._head: TrustedHead | None = None
         self._files: OrderedDict[str, bytes] = OrderedDict()
 
-    def prove(self, events: Sequence[Event], at: Engines) -> Flow[list[str]]:
+    def prove(self, events: Sequence[Event]) -> Flow[list[str]]:
         """Return for each event why it is not proven, or an empty string."""
         try:
-            head = yield from self._covering(max(each.index for each in events), at)
+            head = yield from self._covering(max(each.index for each in events))
         except PilotError as error:
             if error.exit is ExitCode.LOG_FAILED:
                 self.failed = error.message
             return [f"unverified: {error.message}"] * len(events)
         found: list[str] = []
         for event in events:
-            found += [(yield from self._one(event, head, at))]
+            found += [(yield from self._one(event, head))]
         return found
 
-    def _one(self, event: Event, head: TrustedHead, at: Engines) -> Flow[str]:
+    def _one(self, event: Event, head: TrustedHead) -> Flow[str]:
         if event.index >= head.size:
             return "unverified: not under a checkpoint yet"
         wrong = event.fault or contradiction(event)
@@ -91,7 +91,7 @@ class Prover:
                 return ""
             except _MissingError as missing:
                 try:
-                    got = (yield from at.log.files([missing.path]))[0]
+                    got = (yield from log_files([missing.path]))[0]
                 except PilotError as error:
                     return f"unverified: {error.message}"
                 if got is None:
@@ -108,14 +108,14 @@ class Prover:
         hashed = leaf_hash(event.body.encode())
         verify_inclusion(hashed, event.index, head.size, path, head.root)
 
-    def _covering(self, index: int, at: Engines) -> Flow[TrustedHead]:
+    def _covering(self, index: int) -> Flow[TrustedHead]:
         """Return a checked head, one that holds the entry if that comes in time."""
         waited, pause = 0.0, 0.05
         while True:
             if self._head is not None and self._head.size > index:
                 return self._head
-            note = (yield from at.log.head()).checkpoint
-            self._head = yield from at.log_trust.check(note)
+            note = (yield from HEAD()).checkpoint
+            self._head = yield from check_head(note)
             if self._head.size > index or waited > PATIENCE:
                 return self._head
             yield Wait(pause)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import msgspec
 
-from console.api.engines import Engines
 from console.api.flow import Flow
+from console.api.gateway import RECEIPT_LIST, RECEIPT_SHOW
 from console.errors import PilotError
 from console.model.enforcement import Receipt
 from console.model.stored import Page
@@ -22,9 +22,9 @@ class ListReceipts(Listing, kw_only=True, frozen=True):
 
 
 @operation("receipt.list", title="List receipts", result=Page[Receipt])
-def list_receipts(p: ListReceipts, at: Engines, _plan: Plan | None) -> Flow[Page[Receipt]]:
+def list_receipts(p: ListReceipts, _plan: Plan | None) -> Flow[Page[Receipt]]:
     """List receipts, newest first. Whether each is in the log is proven by `receipt show`."""
-    page = yield from pages(p, at.receipts.find)
+    page = yield from pages(RECEIPT_LIST, p)
     return msgspec.structs.replace(page, items=[believed(each) for each in page.items])
 
 
@@ -38,11 +38,11 @@ class ShowReceipt(msgspec.Struct, kw_only=True, frozen=True):
 
 
 @operation("receipt.show", title="Show receipt", result=Receipt, subject="receipt")
-def show(p: ShowReceipt, at: Engines, _plan: Plan | None) -> Flow[Receipt]:
+def show(p: ShowReceipt, _plan: Plan | None) -> Flow[Receipt]:
     """Show a receipt as it stands: each point and how it was probed, and its place in the log."""
-    receipt = believed((yield from at.receipts.show(p.receipt)))
+    receipt = believed((yield from RECEIPT_SHOW(receipt=p.receipt)))
     try:
-        return (yield from proven(receipt, at))
+        return (yield from proven(receipt))
     except PilotError as error:
         why = f"not proven to be in the log: {error.message}"
         return msgspec.structs.replace(receipt, why="; ".join(filter(None, (receipt.why, why))))

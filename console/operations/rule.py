@@ -6,7 +6,16 @@ from typing import Annotated
 
 import msgspec
 
-from console.api.engines import Engines
+from console.api.audit import (
+    RULE_ADD,
+    RULE_DISABLE,
+    RULE_ENABLE,
+    RULE_LIST,
+    RULE_REMOVE,
+    RULE_SHOW,
+    RULE_TEST,
+    RULE_TUNE,
+)
 from console.api.flow import Flow
 from console.errors import ExitCode, PilotError
 from console.model.audit import Severity
@@ -55,9 +64,9 @@ class ListRules(Listing, kw_only=True, frozen=True):
 
 
 @operation("rule.list", title="List rules", result=Page[DetectionRule])
-def list_rules(p: ListRules, at: Engines, _plan: Plan | None) -> Flow[Page[DetectionRule]]:
+def list_rules(p: ListRules, _plan: Plan | None) -> Flow[Page[DetectionRule]]:
     """List detection rules by name, with how each is set."""
-    return pages(p, lambda paging: at.rules.find(paging, state=p.state, origin=p.origin))
+    return pages(RULE_LIST, p, state=p.state, origin=p.origin)
 
 
 class ShowRule(msgspec.Struct, kw_only=True, frozen=True):
@@ -67,9 +76,9 @@ class ShowRule(msgspec.Struct, kw_only=True, frozen=True):
 
 
 @operation("rule.show", title="Show rule", result=DetectionRule, subject="rule")
-def show(p: ShowRule, at: Engines, _plan: Plan | None) -> Flow[DetectionRule]:
+def show(p: ShowRule, _plan: Plan | None) -> Flow[DetectionRule]:
     """Show a rule: what it looks for, how it is tuned, and what to do when it fires."""
-    return at.rules.show(p.rule)
+    return RULE_SHOW(rule=p.rule)
 
 
 class TryRule(msgspec.Struct, kw_only=True, frozen=True):
@@ -84,14 +93,14 @@ class TryRule(msgspec.Struct, kw_only=True, frozen=True):
 
 
 @operation("rule.test", title="Try rule on the history", result=RuleTrial, subject="rule")
-def attempt(p: TryRule, at: Engines, _plan: Plan | None) -> Flow[RuleTrial]:
+def attempt(p: TryRule, _plan: Plan | None) -> Flow[RuleTrial]:
     """Say what a rule would have found, without alerting. Seven days where nothing is named."""
     least = None
     if p.threshold is not None:
-        least = _in_its_unit(p.threshold, (yield from at.rules.show(p.rule)))
+        least = _in_its_unit(p.threshold, (yield from RULE_SHOW(rule=p.rule)))
     return (
-        yield from at.rules.test(
-            p.rule,
+        yield from RULE_TEST(
+            rule=p.rule,
             since=p.since,
             until=p.until,
             threshold=least,
@@ -132,9 +141,9 @@ def _new(p: AddOne) -> AddRule:
     return AddRule(text=p.text, enabled=not p.off, reason=p.reason)
 
 
-def plan_add(p: AddOne, at: Engines) -> Flow[Plan]:
+def plan_add(p: AddOne) -> Flow[Plan]:
     """Have the file read, and say what it means."""
-    rule = yield from at.rules.add(_new(p), validate=True)
+    rule = yield from RULE_ADD(_new(p), validate=True)
     return Plan(
         title=f"Add the rule {rule.id}",
         sections=[
@@ -159,9 +168,9 @@ def plan_add(p: AddOne, at: Engines) -> Flow[Plan]:
     role=Role.OPERATOR,
     plan=plan_add,
 )
-def add(p: AddOne, at: Engines, _plan: Plan | None) -> Flow[DetectionRule]:
+def add(p: AddOne, _plan: Plan | None) -> Flow[DetectionRule]:
     """Add a rule of your own. A file that is wrong is refused, naming the line."""
-    return at.rules.add(_new(p))
+    return RULE_ADD(_new(p))
 
 
 class ChangeOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -186,8 +195,8 @@ _TOLD = "the alerts it made stay, and an alert says that less is watched for"
 """What a plan says of a rule that will look no more."""
 
 
-def _look(p: ChangeOne, at: Engines, verb: str, does: str) -> Flow[Plan]:
-    rule = yield from at.rules.show(p.rule)
+def _look(p: ChangeOne, verb: str, does: str) -> Flow[Plan]:
+    rule = yield from RULE_SHOW(rule=p.rule)
     return Plan(
         title=f"{verb} {rule.id}",
         sections=[Section("What it does", [*_says(rule), does])],
@@ -196,9 +205,9 @@ def _look(p: ChangeOne, at: Engines, verb: str, does: str) -> Flow[Plan]:
     )
 
 
-def plan_enable(p: ChangeOne, at: Engines) -> Flow[Plan]:
+def plan_enable(p: ChangeOne) -> Flow[Plan]:
     """Look at what is switched on."""
-    return _look(p, at, "Switch on", "it looks at what comes from now on")
+    return _look(p, "Switch on", "it looks at what comes from now on")
 
 
 @operation(
@@ -210,14 +219,14 @@ def plan_enable(p: ChangeOne, at: Engines) -> Flow[Plan]:
     plan=plan_enable,
     subject="rule",
 )
-def enable(p: ChangeOne, at: Engines, _plan: Plan | None) -> Flow[DetectionRule]:
+def enable(p: ChangeOne, _plan: Plan | None) -> Flow[DetectionRule]:
     """Switch a rule on."""
-    return at.rules.enable(p.rule, ChangeRule(reason=p.reason))
+    return RULE_ENABLE(ChangeRule(reason=p.reason), rule=p.rule)
 
 
-def plan_disable(p: ChangeOne, at: Engines) -> Flow[Plan]:
+def plan_disable(p: ChangeOne) -> Flow[Plan]:
     """Look at what is switched off."""
-    return _look(p, at, "Switch off", f"it finds nothing more; {_TOLD}")
+    return _look(p, "Switch off", f"it finds nothing more; {_TOLD}")
 
 
 @operation(
@@ -230,17 +239,17 @@ def plan_disable(p: ChangeOne, at: Engines) -> Flow[Plan]:
     plan=plan_disable,
     subject="rule",
 )
-def disable(p: ChangeOne, at: Engines, plan: Plan | None) -> Flow[DetectionRule]:
+def disable(p: ChangeOne, plan: Plan | None) -> Flow[DetectionRule]:
     """Switch a rule off, which raises an alert. One that guards an invariant stays on."""
-    revision = yield from _revision(p, at, plan)
-    return (yield from at.rules.disable(p.rule, ChangeRule(reason=p.reason), revision))
+    revision = yield from _revision(p, plan)
+    return (yield from RULE_DISABLE(ChangeRule(reason=p.reason), rule=p.rule, if_match=revision))
 
 
-def _revision(p: ChangeOne, at: Engines, plan: Plan | None) -> Flow[int]:
+def _revision(p: ChangeOne, plan: Plan | None) -> Flow[int]:
     """Return the revision of the rule that was planned on, or is there now."""
     if plan is not None and plan.revision is not None:
         return plan.revision
-    return (yield from at.rules.show(p.rule)).revision
+    return (yield from RULE_SHOW(rule=p.rule)).revision
 
 
 class TuneOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -267,11 +276,11 @@ def _tuning(p: TuneOne, rule: DetectionRule) -> TuneRule:
     )
 
 
-def plan_tune(p: TuneOne, at: Engines) -> Flow[Plan]:
+def plan_tune(p: TuneOne) -> Flow[Plan]:
     """Ask what the rule would be like."""
-    before = yield from at.rules.show(p.rule)
+    before = yield from RULE_SHOW(rule=p.rule)
     asked = _tuning(p, before)
-    after = yield from at.rules.tune(p.rule, asked, before.revision, validate=True)
+    after = yield from RULE_TUNE(asked, rule=p.rule, if_match=before.revision, validate=True)
     sections = [Section("Now", _says(before)), Section("Then", _says(after))]
     if after.weaker:
         told = "an alert says so"
@@ -291,20 +300,20 @@ def plan_tune(p: TuneOne, at: Engines) -> Flow[Plan]:
     plan=plan_tune,
     subject="rule",
 )
-def tune(p: TuneOne, at: Engines, plan: Plan | None) -> Flow[DetectionRule]:
+def tune(p: TuneOne, plan: Plan | None) -> Flow[DetectionRule]:
     """Set a rule's threshold, window, factor or severity; with nothing named, undo that.
 
     A lower threshold, a longer window or a higher severity makes it stricter. Anything else
     may make it weaker: that raises an alert, and a rule that guards an invariant refuses it.
     """
     known = plan.subject if plan else None
-    rule = known if isinstance(known, DetectionRule) else (yield from at.rules.show(p.rule))
-    return (yield from at.rules.tune(p.rule, _tuning(p, rule), rule.revision))
+    rule = known if isinstance(known, DetectionRule) else (yield from RULE_SHOW(rule=p.rule))
+    return (yield from RULE_TUNE(_tuning(p, rule), rule=p.rule, if_match=rule.revision))
 
 
-def plan_remove(p: ChangeOne, at: Engines) -> Flow[Plan]:
+def plan_remove(p: ChangeOne) -> Flow[Plan]:
     """Look at what is removed."""
-    return _look(p, at, "Remove", f"its file is deleted; {_TOLD}")
+    return _look(p, "Remove", f"its file is deleted; {_TOLD}")
 
 
 @operation(
@@ -317,10 +326,10 @@ def plan_remove(p: ChangeOne, at: Engines) -> Flow[Plan]:
     plan=plan_remove,
     subject="rule",
 )
-def remove(p: ChangeOne, at: Engines, plan: Plan | None) -> Flow[DetectionRule]:
+def remove(p: ChangeOne, plan: Plan | None) -> Flow[DetectionRule]:
     """Remove a rule of your own, and its file. Those that ship can be switched off."""
-    revision = yield from _revision(p, at, plan)
-    return (yield from at.rules.remove(p.rule, ChangeRule(reason=p.reason), revision))
+    revision = yield from _revision(p, plan)
+    return (yield from RULE_REMOVE(ChangeRule(reason=p.reason), rule=p.rule, if_match=revision))
 
 
 OPERATIONS: tuple[Operation, ...] = (

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from console.api.engines import Engines, Paging
+from console.api.audit import ALERT_LIST, SILENCE_ADD, SILENCE_END, SILENCE_LIST, SILENCE_SHOW
 from console.api.flow import Flow
 from console.errors import ExitCode, PilotError
 from console.model.audit import Severity
@@ -33,9 +33,9 @@ class ListSilences(Listing, kw_only=True, frozen=True):
 
 
 @operation("silence.list", title="List silences", result=Page[Silence])
-def list_silences(p: ListSilences, at: Engines, _plan: Plan | None) -> Flow[Page[Silence]]:
+def list_silences(p: ListSilences, _plan: Plan | None) -> Flow[Page[Silence]]:
     """List silences, newest first, with what each has muted."""
-    return pages(p, lambda paging: at.silences.find(paging, state=p.state))
+    return pages(SILENCE_LIST, p, state=p.state)
 
 
 class ShowSilence(msgspec.Struct, kw_only=True, frozen=True):
@@ -45,9 +45,9 @@ class ShowSilence(msgspec.Struct, kw_only=True, frozen=True):
 
 
 @operation("silence.show", title="Show silence", result=Silence, subject="silence")
-def show(p: ShowSilence, at: Engines, _plan: Plan | None) -> Flow[Silence]:
+def show(p: ShowSilence, _plan: Plan | None) -> Flow[Silence]:
     """Show a silence: what it matches, whose it is, when it ends, what it muted."""
-    return at.silences.show(p.silence)
+    return SILENCE_SHOW(silence=p.silence)
 
 
 class AddSilence(msgspec.Struct, kw_only=True, frozen=True):
@@ -86,9 +86,9 @@ def _new(p: AddSilence) -> NewSilence:
     return NewSilence(matchers=_matchers(p), ends_at=p.until, reason=p.reason)
 
 
-def plan_add(p: AddSilence, at: Engines) -> Flow[Plan]:
+def plan_add(p: AddSilence) -> Flow[Plan]:
     """Ask what it would mute now."""
-    silence = yield from at.silences.add(_new(p), validate=True)
+    silence = yield from SILENCE_ADD(_new(p), validate=True)
     says = " ".join(f"{each.field}={each.pattern}" for each in silence.matchers)
     return Plan(
         title=f"Silence {says}",
@@ -119,9 +119,9 @@ def plan_add(p: AddSilence, at: Engines) -> Flow[Plan]:
     role=Role.RESPONDER,
     plan=plan_add,
 )
-def add(p: AddSilence, at: Engines, _plan: Plan | None) -> Flow[Silence]:
+def add(p: AddSilence, _plan: Plan | None) -> Flow[Silence]:
     """Mute alerts for a day at most; never a critical one. They are counted all the same."""
-    return at.silences.add(_new(p))
+    return SILENCE_ADD(_new(p))
 
 
 class EndOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -131,10 +131,10 @@ class EndOne(msgspec.Struct, kw_only=True, frozen=True):
     reason: Why
 
 
-def plan_end(p: EndOne, at: Engines) -> Flow[Plan]:
+def plan_end(p: EndOne) -> Flow[Plan]:
     """Look at what is heard again."""
-    silence = yield from at.silences.show(p.silence)
-    page = yield from at.alerts.find(Paging(limit=500), state="open", silenced="yes")
+    silence = yield from SILENCE_SHOW(silence=p.silence)
+    page = yield from ALERT_LIST(limit=500, state="open", silenced="yes")
     heard = [each.title for each in page.items if each.silenced_by == [silence.id]]
     return Plan(
         title=f"End {silence.id}",
@@ -152,9 +152,9 @@ def plan_end(p: EndOne, at: Engines) -> Flow[Plan]:
     plan=plan_end,
     subject="silence",
 )
-def end(p: EndOne, at: Engines, _plan: Plan | None) -> Flow[Silence]:
+def end(p: EndOne, _plan: Plan | None) -> Flow[Silence]:
     """End a silence now. What it alone muted, and nobody has taken up, pages."""
-    return at.silences.end(p.silence, EndSilence(reason=p.reason))
+    return SILENCE_END(EndSilence(reason=p.reason), silence=p.silence)
 
 
 OPERATIONS: tuple[Operation, ...] = (list_silences, show, add, end)

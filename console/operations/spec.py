@@ -15,7 +15,6 @@ from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin, ge
 
 import msgspec
 
-from console.api.engines import Engines
 from console.api.flow import Flow
 from console.model.enforcement import Blast
 from console.model.grant import Gap
@@ -125,7 +124,7 @@ class Plan(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Operation(NamedTuple):
-    """One verb. `run` takes its parameters, the engines and the plan it was confirmed on."""
+    """One verb. `run` takes its parameters and the plan it was confirmed on."""
 
     id: str
     title: str
@@ -135,8 +134,8 @@ class Operation(NamedTuple):
     params: type[msgspec.Struct]
     result: Any
     """The result's type: a struct, or `Page[struct]` for a list."""
-    run: Callable[[Any, Engines, Plan | None], Flow[Any]]
-    plan: Callable[[Any, Engines], Flow[Plan]] | None
+    run: Callable[[Any, Plan | None], Flow[Any]]
+    plan: Callable[[Any], Flow[Plan]] | None
     summary: str
     """The first line of the docstring."""
     help: str
@@ -176,12 +175,12 @@ def operation(
     effect: Effect = Effect.READ,
     direction: Direction = Direction.NEUTRAL,
     role: Role = Role.VIEWER,
-    plan: Callable[[Any, Engines], Flow[Plan]] | None = None,
+    plan: Callable[[Any], Flow[Plan]] | None = None,
     key: str = "",
     subject: str = "",
     converges: bool = False,
     secret: str = "",
-) -> Callable[[Callable[[Any, Engines, Plan | None], Flow[Any]]], Operation]:
+) -> Callable[[Callable[[Any, Plan | None], Flow[Any]]], Operation]:
     """Make the decorated flow function the operation `id`.
 
     The function's first parameter is annotated with the name of the parameter struct, which
@@ -191,7 +190,7 @@ def operation(
     if effect is not Effect.READ and plan is None:
         raise ValueError(f"{id} changes things, so it needs a plan")
 
-    def made(run: Callable[[Any, Engines, Plan | None], Flow[Any]]) -> Operation:
+    def made(run: Callable[[Any, Plan | None], Flow[Any]]) -> Operation:
         text = inspect.cleandoc(run.__doc__ or "")
         # Looked up, and not evaluated: starting a command waits for this.
         params = getattr(run, "__globals__")[next(iter(run.__annotations__.values()))]  # noqa: B009

@@ -8,8 +8,14 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from console.api.engines import Engines
 from console.api.flow import Flow
+from console.api.policy import (
+    TERMS_ACCEPT,
+    TERMS_ACCEPTANCES,
+    TERMS_LIST,
+    TERMS_PUBLISH,
+    TERMS_SHOW,
+)
 from console.model.evidence import Acceptance, AcceptTerms, PublishTerms, UsageTerms
 from console.model.operator import Direction, Role
 from console.model.stored import Page
@@ -27,9 +33,9 @@ class ListTerms(Listing, kw_only=True, frozen=True):
 
 
 @operation("terms.list", title="List terms", result=Page[UsageTerms])
-def list_terms(p: ListTerms, at: Engines, _plan: Plan | None) -> Flow[Page[UsageTerms]]:
+def list_terms(p: ListTerms, _plan: Plan | None) -> Flow[Page[UsageTerms]]:
     """List the versions of the usage terms, and who accepted each."""
-    return pages(p, lambda paging: at.terms.find(paging, pilot=p.pilot))
+    return pages(TERMS_LIST, p, pilot=p.pilot)
 
 
 class ShowTerms(msgspec.Struct, kw_only=True, frozen=True):
@@ -41,9 +47,9 @@ class ShowTerms(msgspec.Struct, kw_only=True, frozen=True):
 
 
 @operation("terms.show", title="Show terms", result=UsageTerms, subject="terms")
-def show(p: ShowTerms, at: Engines, _plan: Plan | None) -> Flow[UsageTerms]:
+def show(p: ShowTerms, _plan: Plan | None) -> Flow[UsageTerms]:
     """Show one version of the terms: its text, its hash, and who accepted it."""
-    return at.terms.show(p.terms)
+    return TERMS_SHOW(terms=p.terms)
 
 
 class PublishOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -72,9 +78,9 @@ def _new(p: PublishOne) -> PublishTerms:
     )
 
 
-def plan_publish(p: PublishOne, at: Engines) -> Flow[Plan]:
+def plan_publish(p: PublishOne) -> Flow[Plan]:
     """Let policy check the new version without publishing it."""
-    made = yield from at.terms.publish(_new(p), validate=True)
+    made = yield from TERMS_PUBLISH(_new(p), validate=True)
     return Plan(
         title=f"Publish version {made.version} of the terms of {made.pilot}",
         sections=[
@@ -104,13 +110,13 @@ def plan_publish(p: PublishOne, at: Engines) -> Flow[Plan]:
     role=Role.OPERATOR,
     plan=plan_publish,
 )
-def publish(p: PublishOne, at: Engines, _plan: Plan | None) -> Flow[UsageTerms]:
+def publish(p: PublishOne, _plan: Plan | None) -> Flow[UsageTerms]:
     """Publish the next version of a pilot's usage terms.
 
     Grants of partners that have not accepted it by the end of the window suspend by
     themselves.
     """
-    return at.terms.publish(_new(p))
+    return TERMS_PUBLISH(_new(p))
 
 
 class AcceptOne(msgspec.Struct, kw_only=True, frozen=True):
@@ -147,9 +153,9 @@ def _acceptance(p: AcceptOne) -> AcceptTerms:
     )
 
 
-def plan_accept(p: AcceptOne, at: Engines) -> Flow[Plan]:
+def plan_accept(p: AcceptOne) -> Flow[Plan]:
     """Let policy check the acceptance without recording it."""
-    made = yield from at.terms.accept(p.pilot, _acceptance(p), validate=True)
+    made = yield from TERMS_ACCEPT(_acceptance(p), pilot=p.pilot, validate=True)
     return Plan(
         title=f"Record that {made.partner} accepted version {made.version}",
         sections=[
@@ -175,9 +181,9 @@ def plan_accept(p: AcceptOne, at: Engines) -> Flow[Plan]:
     role=Role.OPERATOR,
     plan=plan_accept,
 )
-def accept(p: AcceptOne, at: Engines, _plan: Plan | None) -> Flow[Acceptance]:
+def accept(p: AcceptOne, _plan: Plan | None) -> Flow[Acceptance]:
     """Record, on the partner's evidence, that it accepted the terms."""
-    return at.terms.accept(p.pilot, _acceptance(p))
+    return TERMS_ACCEPT(_acceptance(p), pilot=p.pilot)
 
 
 class ListAcceptances(Listing, kw_only=True, frozen=True):
@@ -188,9 +194,9 @@ class ListAcceptances(Listing, kw_only=True, frozen=True):
 
 
 @operation("terms.acceptances", title="List acceptances", result=Page[Acceptance])
-def acceptances(p: ListAcceptances, at: Engines, _plan: Plan | None) -> Flow[Page[Acceptance]]:
+def acceptances(p: ListAcceptances, _plan: Plan | None) -> Flow[Page[Acceptance]]:
     """List who accepted which version, newest first."""
-    return pages(p, lambda paging: at.terms.acceptances(paging, pilot=p.pilot, partner=p.partner))
+    return pages(TERMS_ACCEPTANCES, p, pilot=p.pilot, partner=p.partner)
 
 
 OPERATIONS: tuple[Operation, ...] = (list_terms, show, publish, accept, acceptances)

@@ -7,8 +7,9 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
-from console.api.engines import Engines, Paging
 from console.api.flow import Flow
+from console.api.gateway import BUDGETS, PRICE_LIST, USAGE, USAGE_EXPORT
+from console.api.policy import PILOT_LIST
 from console.model.focus import Charge
 from console.model.price import BudgetState, Forecast
 from console.model.stored import Page
@@ -57,14 +58,14 @@ class ShowUsage(msgspec.Struct, kw_only=True, frozen=True):
 
 
 @operation("usage.show", title="Show usage", result=Page[UsageRow])
-def show(p: ShowUsage, at: Engines, _plan: Plan | None) -> Flow[Page[UsageRow]]:
+def show(p: ShowUsage, _plan: Plan | None) -> Flow[Page[UsageRow]]:
     """Show calls, tokens and cost by partner, principal, key, model, capability, network or time.
 
     The norm beside the tokens is what the seven days before `--since` come to for a time as
     long. Each call costs what the price that held as it began makes of it.
     """
-    return at.usage.by(
-        p.by,
+    return USAGE(
+        by=p.by,
         also=p.also,
         since=p.since,
         until=p.until,
@@ -93,18 +94,18 @@ class PlotUsage(msgspec.Struct, kw_only=True, frozen=True):
 
 
 @operation("usage.plot", title="Plot usage", result=UsagePicture)
-def draw(p: PlotUsage, at: Engines, _plan: Plan | None) -> Flow[UsagePicture]:
+def draw(p: PlotUsage, _plan: Plan | None) -> Flow[UsagePicture]:
     """Plot usage: tokens by the hour, bars by group, and a heat map of the week's hours.
 
     Over the last seven days where `--since` is left out. It reads without colour.
     """
     until = p.until or now()
     since = p.since or until - timedelta(days=RATE_DAYS)
-    hours = yield from at.usage.by(
-        UsageBy.HOUR, since=since, until=until, partner=p.partner, model=p.model, pilot=p.pilot
+    hours = yield from USAGE(
+        by=UsageBy.HOUR, since=since, until=until, partner=p.partner, model=p.model, pilot=p.pilot
     )
-    groups = yield from at.usage.by(
-        p.by, since=since, until=until, partner=p.partner, model=p.model, pilot=p.pilot
+    groups = yield from USAGE(
+        by=p.by, since=since, until=until, partner=p.partner, model=p.model, pilot=p.pilot
     )
     return UsagePicture(
         as_of=groups.as_of,
@@ -123,21 +124,21 @@ class ListBudgets(msgspec.Struct, kw_only=True, frozen=True):
 
 
 @operation("usage.budgets", title="List budgets", result=Page[BudgetState])
-def budgets(p: ListBudgets, at: Engines, _plan: Plan | None) -> Flow[Page[BudgetState]]:
+def budgets(p: ListBudgets, _plan: Plan | None) -> Flow[Page[BudgetState]]:
     """List the budgets of active grants: spent, reserved by calls in flight, and left."""
-    return at.usage.budgets(partner=p.partner)
+    return BUDGETS(partner=p.partner)
 
 
 @operation("usage.forecast", title="Forecast usage", result=Page[Forecast])
-def forecast(p: ListBudgets, at: Engines, _plan: Plan | None) -> Flow[Page[Forecast]]:
+def forecast(p: ListBudgets, _plan: Plan | None) -> Flow[Page[Forecast]]:
     """Forecast when credit pools and budgets run out, at the rate of the last seven days."""
     moment = now()
     week = moment - timedelta(days=RATE_DAYS)
     items: list[Forecast] = []
     if not p.partner:
-        spent = yield from at.usage.by(UsageBy.PILOT)
-        lately = yield from at.usage.by(UsageBy.PILOT, since=week)
-        pilots = yield from at.pilots.find(Paging(limit=500))
+        spent = yield from USAGE(by=UsageBy.PILOT)
+        lately = yield from USAGE(by=UsageBy.PILOT, since=week)
+        pilots = yield from PILOT_LIST(limit=500)
         total = {row.group: row.cost_micros for row in spent.items}
         recent = {row.group: row.cost_micros for row in lately.items}
         for pilot in pilots.items:
@@ -146,9 +147,9 @@ def forecast(p: ListBudgets, at: Engines, _plan: Plan | None) -> Flow[Page[Forec
             used = total.get(pilot.slug, 0), recent.get(pilot.slug, 0)
             purse = _Purse(pilot.credit_micros, *used)
             items.append(_forecast("pilot", pilot.slug, "", purse, moment))
-    held = yield from at.usage.budgets(partner=p.partner)
-    grants = yield from at.usage.by(
-        UsageBy.GRANT, also=UsageBy.PRINCIPAL, since=week, partner=p.partner
+    held = yield from BUDGETS(partner=p.partner)
+    grants = yield from USAGE(
+        by=UsageBy.GRANT, also=UsageBy.PRINCIPAL, since=week, partner=p.partner
     )
     for budget in held.items:
         lately_spent = sum(
@@ -216,28 +217,26 @@ class ExportUsage(msgspec.Struct, kw_only=True, frozen=True):
 
 
 @operation("usage.export", title="Export usage", result=Page[Charge])
-def export(p: ExportUsage, at: Engines, _plan: Plan | None) -> Flow[Page[Charge]]:
+def export(p: ExportUsage, _plan: Plan | None) -> Flow[Page[Charge]]:
     """Export cost and usage as FOCUS 1.2 charges; `-o csv` writes the file that tools read.
 
     A charge is a day (UTC) of one partner and model, input and output apart. Who exported
     what is recorded.
     """
     since = _midnight(p.since)
-    whose = yield from at.usage.exported(
-        since=since, until=p.until, partner=p.partner, pilot=p.pilot
-    )
-    prices = yield from at.prices.find(Paging(limit=500))
+    whose = yield from USAGE_EXPORT(since=since, until=p.until, partner=p.partner, pilot=p.pilot)
+    prices = yield from PRICE_LIST(limit=500)
     known = list(prices.items)
     while prices.next_cursor:
-        prices = yield from at.prices.find(Paging(prices.next_cursor, 500))
+        prices = yield from PRICE_LIST(cursor=prices.next_cursor, limit=500)
         known += prices.items
     items: list[Charge] = []
     lost = 0
     for each in whose.items:
         if not each.cost_micros and not each.tokens:
             continue
-        rows = yield from at.usage.by(
-            UsageBy.DAY, also=UsageBy.MODEL, since=since, until=p.until, partner=each.second,
+        rows = yield from USAGE(
+            by=UsageBy.DAY, also=UsageBy.MODEL, since=since, until=p.until, partner=each.second,
             pilot=each.group,
         )  # fmt: skip
         items += charges(each.group, each.second, rows.items, known, p.currency)

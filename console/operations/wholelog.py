@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
-from console.api.engines import Engines
-from console.api.flow import Flow, Report
+from console.api.audit import HEAD, compared_from, log_files
+from console.api.flow import Flow, Report, check_head, pinned_key, signing_keys
 from console.errors import ExitCode, PilotError
 from console.model.audit import LogCheck, LogFinding
 from console.trust.checkpoint import Checkpoint, open_checkpoint
@@ -46,16 +46,18 @@ def in_folder(
     return _as_check(folder, key, report)
 
 
-def in_folder_of_ours(at: Engines, folder: str, known: str | None) -> Flow[LogCheck]:
+def in_folder_of_ours(folder: str, known: str | None) -> Flow[LogCheck]:
     """Verify a copy of the pinned log, held to whichever of its keys signed the copy."""
-    pinned = yield from at.log_trust.key()
-    signed = _signed_by(folder, at.log_trust.keys())
+    pinned = yield from pinned_key()
+    keys = yield from signing_keys()
+    signed = _signed_by(folder, keys)
     if not signed:
         # a key that nobody here has met may have followed: the log itself says so
         with suppress(PilotError):
-            yield from at.log_trust.check((yield from at.log.head()).checkpoint)
-        signed = _signed_by(folder, at.log_trust.keys())
-    return in_folder(folder, signed or pinned, known, at.log_trust.keys())
+            yield from check_head((yield from HEAD()).checkpoint)
+        keys = yield from signing_keys()
+        signed = _signed_by(folder, keys)
+    return in_folder(folder, signed or pinned, known, keys)
 
 
 def _signed_by(folder: str, keys: Sequence[str]) -> str:
@@ -68,18 +70,18 @@ def _signed_by(folder: str, keys: Sequence[str]) -> str:
     return ""
 
 
-def over_api(at: Engines, known: str | None) -> Flow[LogCheck]:
+def over_api(known: str | None) -> Flow[LogCheck]:
     """Verify our own log, read file by file, held to the pinned key and head.
 
     The files are kept in a folder of their own while it lasts, so that the memory needed
     does not grow with the log.
     """
-    key = VerifierKey.parse((yield from at.log_trust.key()))
-    head = yield from at.log.head()
+    key = VerifierKey.parse((yield from pinned_key()))
+    head = yield from HEAD()
     findings: list[LogFinding] = []
     size = 0
     try:
-        trusted = yield from at.log_trust.check(head.checkpoint)
+        trusted = yield from check_head(head.checkpoint)
         # checking may have followed a rotation, or found that an earlier key signed it
         size, key = trusted.size, VerifierKey.parse(trusted.key or str(key))
     except PilotError as error:
@@ -90,9 +92,10 @@ def over_api(at: Engines, known: str | None) -> Flow[LogCheck]:
     with TemporaryDirectory(prefix="pilotctl-log-") as name:
         folder = Path(name)
         (folder / CHECKPOINT).write_bytes(head.checkpoint.encode())
-        yield from _fetch(at, size, folder)
-        report = verify_folder(folder, key, known=_known(known, key, at.log_trust.keys()))
-    findings += yield from _compared(at, size)
+        yield from _fetch(size, folder)
+        keys = yield from signing_keys()
+        report = verify_folder(folder, key, known=_known(known, key, keys))
+    findings += yield from _compared(size)
     check = _as_check(head.origin, key, report)
     named = {finding.message for finding in check.findings}
     findings = [each for each in findings if each.message not in named]
@@ -112,7 +115,7 @@ def _claimed(note: str, key: VerifierKey) -> int | None:
         return None
 
 
-def _fetch(at: Engines, size: int, folder: Path) -> Flow[None]:
+def _fetch(size: int, folder: Path) -> Flow[None]:
     """Write every tile and bundle of a log of `size` entries below `folder`.
 
     What the log does not have is left out, for the verification to name.
@@ -120,17 +123,17 @@ def _fetch(at: Engines, size: int, folder: Path) -> Flow[None]:
     tiles = chain(tiles_of(size), bundles_of(size))
     done = 0
     while batch := list(islice(tiles, AT_ONCE)):
-        yield from _fetch_batch(at, batch, folder)
+        yield from _fetch_batch(batch, folder)
         done += sum(tile.width for tile in batch if tile.level is None)
         if done:
             yield Report(f"{done} of {size} entries read")
 
 
-def _fetch_batch(at: Engines, batch: list[Tile], folder: Path) -> Flow[None]:
-    got = yield from at.log.files([tile.path for tile in batch])
+def _fetch_batch(batch: list[Tile], folder: Path) -> Flow[None]:
+    got = yield from log_files([tile.path for tile in batch])
     # A log may have dropped a partial tile once it has the full one.
     grown = [tile for tile, raw in _missing(batch, got) if tile.width < WIDTH]
-    full = (yield from at.log.files([tile.full.path for tile in grown])) if grown else []
+    full = (yield from log_files([tile.full.path for tile in grown])) if grown else []
     files = [
         *zip((tile.path for tile in batch), got, strict=True),
         *zip((tile.full.path for tile in grown), full, strict=True),
@@ -146,12 +149,12 @@ def _missing(batch: list[Tile], got: list[bytes | None]) -> Iterator[tuple[Tile,
     return ((tile, raw) for tile, raw in zip(batch, got, strict=True) if raw is None)
 
 
-def _compared(at: Engines, size: int) -> Flow[list[LogFinding]]:
+def _compared(size: int) -> Flow[list[LogFinding]]:
     """Have the store compared with the log: what is listed is what was signed."""
     findings: list[LogFinding] = []
     done = 0
     while done < size:
-        part = yield from at.log.compare(done)
+        part = yield from compared_from(done)
         findings += part.findings
         if part.next <= done:  # the log that is served now is a shorter one
             break

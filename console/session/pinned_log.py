@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from console.api.engines import TrustedHead
-from console.api.flow import Flow
+from console.api.audit import GROWTH, HANDOVERS, HEAD, PROOF, log_files
+from console.api.flow import Flow, TrustedHead
 from console.config.paths import state_folder
 from console.config.profile import Profile
-from console.engines.native.audit import Log
 from console.errors import ExitCode, PilotError
 from console.model.log import LogHandover, LogSuccession
 from console.model.text import rfc3339
@@ -55,7 +54,7 @@ def _keeping(folder: Path) -> Iterator[None]:
 
 
 class PinnedLog:
-    """`facets.LogTrust` by the pins below one folder.
+    """`flow.LogTrust` by the pins below one folder.
 
     The key is the profile's `log_key`, else the one that the log showed at first contact.
     """
@@ -63,7 +62,6 @@ class PinnedLog:
     def __init__(self, folder: Path, key: str) -> None:
         self.folder = folder
         self._configured = key
-        self._log = Log()
 
     @property
     def key_file(self) -> Path:
@@ -102,7 +100,7 @@ class PinnedLog:
 
         from console.trust.note import VerifierKey  # noqa: PLC0415  # see `monitor`
 
-        head = yield from self._log.head()
+        head = yield from HEAD()
         try:
             key = str(VerifierKey.parse(head.key))
         except PilotError as error:
@@ -198,7 +196,7 @@ class PinnedLog:
         note = handover.old_head.encode()
         head = open_checkpoint(note, key, origin=key.name).checkpoint
         yield from self._hold(self.monitor.pinned(key.name), note, head.size, head.root, key)
-        proof = (yield from self._log.proof(handover.event_id, tree_size=head.size)).proof
+        proof = (yield from PROOF(event=handover.event_id, tree_size=head.size)).proof
         new = announced_key(
             b64decode(proof.leaf),
             index=proof.index,
@@ -213,7 +211,7 @@ class PinnedLog:
 
     def _handover(self, key: VerifierKey) -> Flow[LogHandover | None]:
         try:
-            found = yield from self._log.handovers(str(key))
+            found = yield from HANDOVERS(old_key=str(key))
         except PilotError as error:
             if error.exit in {ExitCode.UNAVAILABLE, ExitCode.SIGN_IN, ExitCode.REFUSED}:
                 raise
@@ -266,7 +264,7 @@ class PinnedLog:
                 exit=ExitCode.CONFLICT,
             )
         new = VerifierKey.parse(handover.new_key)
-        note = (yield from self._log.head()).checkpoint.encode()
+        note = (yield from HEAD()).checkpoint.encode()
         if later := (yield from self._handover(new)):
             note = later.old_head.encode()
         head = open_checkpoint(note, new, origin=new.name).checkpoint
@@ -276,10 +274,10 @@ class PinnedLog:
         bundles = list(bundles_of(head.size))
         for start in range(0, len(bundles), 16):
             batch = bundles[start : start + 16]
-            got = yield from self._log.files([each.path for each in batch])
+            got = yield from log_files([each.path for each in batch])
             for tile, raw in zip(batch, got, strict=True):
                 # a log may have dropped a partial bundle once it has the full one
-                full = [raw] if raw else (yield from self._log.files([tile.full.path]))
+                full = [raw] if raw else (yield from log_files([tile.full.path]))
                 carried.add(unpack_entries(full[0] or b"")[: tile.width])
         if (carried.whole.size, carried.whole.root) != (head.size, head.root):
             raise PilotError(
@@ -361,7 +359,7 @@ class PinnedLog:
         from base64 import b64decode  # noqa: PLC0415
 
         try:
-            growth = yield from self._log.growth(old, new)
+            growth = yield from GROWTH(old=old, new=new)
             return [b64decode(each, validate=True) for each in growth.hashes]
         except binascii.Error:
             return None

@@ -13,12 +13,11 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
-from console.api.engines import Engines
-from console.api.flow import Call, Flow, Report
+from console.api.flow import Flow, Report
+from console.api.route import Call
 from console.config.profile import Profile
 from console.credentials.secret import Secret
 from console.credentials.sources import Token, obtain
-from console.engines.native import native
 from console.model.operator import Direction
 from console.model.stored import Page
 from console.net.client import Apis
@@ -54,11 +53,6 @@ class Session:
         )
 
     @cached_property
-    def engines(self) -> Engines:
-        """Who answers each facet."""
-        return native(self.log_trust)
-
-    @cached_property
     def log_trust(self) -> PinnedLog:
         """What this console believes of the profile's log."""
         return PinnedLog(log_folder(self.profile, self._environ), self.profile.setting("log_key"))
@@ -92,6 +86,7 @@ class Session:
             on_report=on_report or (lambda _: None),
             on_exchange=self._on_exchange,
             permit=self._permit,
+            log_trust=self.log_trust,
             awaited_api=awaited_api,
             is_given_up=is_given_up,
         )

@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT / "tests" / "tui")]
 
 from fake_pilot import FakePilot, an_id  # noqa: E402  it lies beside the tests of the screen
 
-from console.api.flow import Call  # noqa: E402
+from console.api.route import Call  # noqa: E402
 from console.model.audit import Alert  # noqa: E402
 from console.model.enforcement import Credential  # noqa: E402
 from console.model.stored import Page  # noqa: E402

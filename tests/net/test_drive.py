@@ -11,7 +11,8 @@ import pytest
 from tiny_api import Told, tiny_api
 
 from console.api import audit, gateway
-from console.api.flow import Call, Many, Reply, Report, Wait
+from console.api.flow import Many, Report, Wait
+from console.api.route import Call, Reply
 from console.errors import ExitCode, PilotError
 from console.model.enforcement import LockKind, LockTarget, NewLock
 from console.model.operator import ServiceStatus

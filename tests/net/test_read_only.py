@@ -8,8 +8,8 @@ import pytest
 from tiny_api import tiny_api
 
 from console.api import audit, gateway, policy
-from console.api.flow import Call, Many
-from console.api.route import Route
+from console.api.flow import Many
+from console.api.route import Call, Route
 from console.config.profile import load_profile
 from console.errors import ExitCode, PilotError
 from console.model.operator import Direction

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from console.api.engines import TrustedHead
-from console.api.flow import Call, Many, Reply, Report, Wait
-from console.engines.native import native
+from console.api.flow import CheckHead, Many, PinnedKey, Report, SigningKeys, TrustedHead, Wait
+from console.api.route import Call, Reply
 from console.errors import ExitCode, PilotError
 from console.model.access import Stage, StageKey
 from console.model.enforcement import Blast, Lock, PointProof, Receipt
@@ -22,26 +21,13 @@ GRANT = "grt_01J9ZK00000000000000000000"
 KEY = "crd_01J9ZK00000000000000000000"
 
 
-class Trust:
-    """A console that believes one key, as the session's pinned log does."""
-
-    def __init__(self, vkey: str = "") -> None:
-        self.vkey = vkey
-
-    def key(self):
-        """Return the pinned key."""
-        yield from ()
-        return self.vkey
-
-    def keys(self):
-        """Return it alone: this log had no other."""
-        return [self.vkey]
-
-    def check(self, note):
-        """Open the note with the pinned key."""
-        yield from ()
-        head = open_checkpoint(note.encode(), VerifierKey.parse(self.vkey)).checkpoint
-        return TrustedHead(head.origin, head.size, head.root, AT + timedelta(seconds=3))
+def trusted(note: str, vkey: str) -> TrustedHead | PilotError:
+    """Open the note with the one key that is believed."""
+    try:
+        head = open_checkpoint(note.encode(), VerifierKey.parse(vkey)).checkpoint
+    except PilotError as error:
+        return error
+    return TrustedHead(head.origin, head.size, head.root, AT + timedelta(seconds=3))
 
 
 @dataclass
@@ -59,13 +45,8 @@ class Played:
         return found
 
 
-def engines(vkey: str = ""):
-    """Return our own engine, believing one log key."""
-    return native(Trust(vkey))
-
-
-def play(flow, answers, *, seconds=math.inf) -> Played:
-    """Drive `flow` with `seconds` until its deadline.
+def play(flow, answers, *, vkey="", seconds=math.inf) -> Played:
+    """Drive `flow` with `seconds` until its deadline, believing the one log key `vkey`.
 
     `answers` maps a route's id to a value, an error, a function of the call, or a list of
     these, of which the last is repeated.
@@ -108,6 +89,12 @@ def play(flow, answers, *, seconds=math.inf) -> Played:
             case Report():
                 played.reports.append(step)
                 answer = None
+            case CheckHead():
+                answer = trusted(step.note, vkey)
+            case PinnedKey():
+                answer = vkey
+            case SigningKeys():
+                answer = [vkey]
         assert len(played.calls) < 2000, "the flow asks for ever"
 
 

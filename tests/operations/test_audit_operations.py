@@ -10,7 +10,7 @@ from console.operations.outcome import outcome
 from console.trust.checkpoint import Checkpoint, sign_checkpoint
 from console.trust.note import SignerKey
 from console.trust.writer import TileWriter
-from tests.operations.replay import AT, absent, engines, play, unavailable
+from tests.operations.replay import AT, absent, play, unavailable
 from tests.operations.test_closing import VKEY, a_log
 
 VERIFY = find("audit.verify")
@@ -46,14 +46,15 @@ def over_api(folder, vkey, compared=StoreComparison(tree_size=600, next=600), **
             return absent()
 
     return play(
-        VERIFY.run(VERIFY.params(**given), engines(vkey), None),
+        VERIFY.run(VERIFY.params(**given), None),
         {"log.head": head, "log.tile": file, "log.compare": compared},
+        vkey=vkey,
     )
 
 
 def test_a_whole_log_verifies_in_a_folder_and_over_the_api(folder, signer):
     vkey = str(signer.verifier)
-    here = play(VERIFY.run(VERIFY.params(log=str(folder), vkey=vkey), engines(), None), {}).result
+    here = play(VERIFY.run(VERIFY.params(log=str(folder), vkey=vkey), None), {}).result
     there = over_api(folder, vkey)
     for check in (here, there.result):
         assert check.good
@@ -72,7 +73,7 @@ def test_an_altered_entry_is_found_and_is_exit_11(folder, signer, how):
     vkey = str(signer.verifier)
     given = {"log": str(folder), "vkey": vkey}
     check = (
-        play(VERIFY.run(VERIFY.params(**given), engines(), None), {}).result
+        play(VERIFY.run(VERIFY.params(**given), None), {}).result
         if how == "folder"
         else over_api(folder, vkey).result
     )
@@ -102,8 +103,9 @@ def test_an_api_that_does_not_answer_is_unavailable_and_not_a_damaged_log(folder
     head = LogHead(origin="o", key=vkey, tree_size=600, checkpoint=note, checkpointed_at=AT)
     with pytest.raises(PilotError) as caught:
         play(
-            VERIFY.run(VERIFY.params(), engines(vkey), None),
+            VERIFY.run(VERIFY.params(), None),
             {"log.head": head, "log.tile": unavailable()},
+            vkey=vkey,
         )
     assert caught.value.exit is ExitCode.UNAVAILABLE
 
@@ -113,7 +115,7 @@ def test_a_log_that_rolled_back_behind_a_known_note_is_found(folder, signer):
     (folder / "checkpoint").write_bytes((folder / "checkpoint.300").read_bytes())
     (folder / "checkpoint.600").unlink()
     p = VERIFY.params(log=str(folder), vkey=str(signer.verifier), known=known)
-    check = play(VERIFY.run(p, engines(), None), {}).result
+    check = play(VERIFY.run(p, None), {}).result
     assert [each.code for each in check.findings] == ["rollback"]
 
 
@@ -126,13 +128,13 @@ def test_a_log_that_rolled_back_behind_a_known_note_is_found(folder, signer):
 )
 def test_a_log_that_cannot_be_meant_is_refused(given, exit):
     with pytest.raises(PilotError) as caught:
-        play(VERIFY.run(VERIFY.params(**given), engines(VKEY), None), {})
+        play(VERIFY.run(VERIFY.params(**given), None), {}, vkey=VKEY)
     assert caught.value.exit is exit
 
 
 def test_an_event_is_proven_or_the_log_has_failed():
     event = a_log().event_id
-    good = play(PROOF.run(PROOF.params(event=event), engines(VKEY), None), {"log.proof": a_log()})
+    good = play(PROOF.run(PROOF.params(event=event), None), {"log.proof": a_log()}, vkey=VKEY)
     assert isinstance(good.result, EventProof)
     other = SignerKey.generate("log.example/audit")
     for answer, key, asked in (
@@ -141,7 +143,7 @@ def test_an_event_is_proven_or_the_log_has_failed():
         (a_log(), VKEY, "evt_else"),
     ):
         with pytest.raises(PilotError) as caught:
-            play(PROOF.run(PROOF.params(event=asked), engines(key), None), {"log.proof": answer})
+            play(PROOF.run(PROOF.params(event=asked), None), {"log.proof": answer}, vkey=key)
         assert caught.value.exit is ExitCode.LOG_FAILED
 
 
@@ -162,7 +164,7 @@ def test_an_explained_decision_shows_the_policies_that_decided():
     told = {"reasons": ["two"], "bundle_revision": "ab12", "error": {"message": "no model"}}
     answer = Answer(False, told)
     played = play(
-        explain.run(p, engines(), None),
+        explain.run(p, None),
         {"authzen.evaluation": answer, "policy.bundle": BUNDLE},
     )
     assert played.result.policies == [
@@ -176,7 +178,7 @@ def test_an_explained_decision_shows_the_policies_that_decided():
     assert (end.exit, end.negative) == (ExitCode.DONE, True), "a no is an answer"
     moved = Answer(False, {"reasons": ["two"], "bundle_revision": "older"})
     shown = play(
-        explain.run(p, engines(), None),
+        explain.run(p, None),
         {"authzen.evaluation": moved, "policy.bundle": BUNDLE},
     ).result
     assert shown.policies == [], "another bundle's policies are not why"
@@ -187,9 +189,7 @@ def test_a_question_about_nothing_is_refused_before_it_is_sent(subject):
     check = find("policy.check")
     with pytest.raises(PilotError) as caught:
         play(
-            check.run(
-                check.params(subject=subject, action="call", resource="grant:g"), engines(), None
-            ),
+            check.run(check.params(subject=subject, action="call", resource="grant:g"), None),
             {},
         )
     assert caught.value.exit is ExitCode.USAGE

@@ -25,7 +25,6 @@ from tests.operations.replay import (
     a_point,
     a_receipt,
     absent,
-    engines,
     play,
     unavailable,
 )
@@ -62,7 +61,7 @@ VKEY = str(SIGNER.verifier)
 
 def revoked(answers, **options):
     p = grants.RevokeGrant(grant=GRANT, reason="leaked")
-    return play(REVOKE.run(p, engines(VKEY), None), answers, **options)
+    return play(REVOKE.run(p, None), answers, vkey=VKEY, **options)
 
 
 def ending(result, **options):
@@ -307,7 +306,7 @@ def test_partial_is_never_success(states, state, enforced, log):
     ]
     receipt = a_receipt(state=state, points=points, enforced_at=AT if enforced else None)
     played = play(
-        follow(receipt, engines(VKEY)), {"receipt.show": receipt, "log.proof": log}, seconds=3
+        follow(receipt), {"receipt.show": receipt, "log.proof": log}, vkey=VKEY, seconds=3
     )
     proven = all(each in {"refused", "lapsed"} for each in states)
     whole = state == "verified" and proven and enforced and log == a_log_of(log)
@@ -327,8 +326,9 @@ def test_a_lock_is_followed_as_a_revoke_is():
     receipt = a_receipt(action="lock.add", kind="lock", target=lock.id)
     p = locks.AddLock(kind="partner", target="acme", reason="an incident")
     played = play(
-        locks.add.run(p, engines(VKEY), None),
+        locks.add.run(p, None),
         {"lock.add": lock, "receipt.show": receipt, "log.proof": a_log(code="lock.add")},
+        vkey=VKEY,
     )
     assert played.result.lock_id == lock.id
     assert outcome(locks.add, played.result).exit is ExitCode.DONE
@@ -338,8 +338,9 @@ def test_a_lock_whose_receipt_cannot_be_had_was_still_added():
     p = locks.AddLock(kind="partner", target="acme", reason="an incident")
     with pytest.raises(Exception, match="was added") as caught:
         play(
-            locks.add.run(p, engines(VKEY), None),
+            locks.add.run(p, None),
             {"lock.add": a_lock(), "receipt.show": absent()},
+            vkey=VKEY,
         )
     assert caught.value.exit is ExitCode.UNVERIFIED
 
@@ -347,14 +348,13 @@ def test_a_lock_whose_receipt_cannot_be_had_was_still_added():
 def test_a_receipt_shown_is_proven_anew_and_looking_is_done():
     show = RECEIPT_OPERATIONS[1]
     p = show.params(receipt=a_receipt().id)
-    proven = play(
-        show.run(p, engines(VKEY), None), {"receipt.show": a_receipt(), "log.proof": a_log()}
-    )
+    proven = play(show.run(p, None), {"receipt.show": a_receipt(), "log.proof": a_log()}, vkey=VKEY)
     assert proven.result.log is not None
     assert outcome(show, proven.result).exit is ExitCode.DONE
     alone = play(
-        show.run(p, engines(VKEY), None),
+        show.run(p, None),
         {"receipt.show": a_receipt(log=a_log().proof, logged_at=AT), "log.proof": unavailable()},
+        vkey=VKEY,
     )
     assert alone.result.log is None
     assert "not proven" in alone.result.why

@@ -6,7 +6,7 @@ from console.model.enforcement import Point
 from console.model.stored import Page
 from console.operations.index import find
 from console.operations.outcome import outcome
-from tests.operations.replay import AT, engines, play
+from tests.operations.replay import AT, play
 
 POINTS = find("point.list")
 
@@ -42,24 +42,24 @@ def served(total, page_size=500, **facts):
 @given(st.integers(0, 1200), st.integers(0, 1300), st.sampled_from([7, 100, 500]))
 def test_a_list_has_as_many_rows_as_were_asked_for_each_once(total, limit, page_size):
     p = POINTS.params(limit=limit)
-    page = play(POINTS.run(p, engines(), None), served(total, page_size)).result
+    page = play(POINTS.run(p, None), served(total, page_size)).result
     wanted = min(total, limit) if limit else total
     assert [point.name for point in page.items] == [f"gw-{at}" for at in range(wanted)]
     assert bool(page.next_cursor) == (wanted < total)
     rest = POINTS.params(limit=0, cursor=page.next_cursor)
     if page.next_cursor:
-        more = play(POINTS.run(rest, engines(), None), served(total)).result
+        more = play(POINTS.run(rest, None), served(total)).result
         assert len(page.items) + len(more.items) == total
 
 
 def test_no_page_is_asked_for_beyond_what_an_api_gives():
-    played = play(POINTS.run(POINTS.params(limit=900), engines(), None), served(2000))
+    played = play(POINTS.run(POINTS.params(limit=900), None), served(2000))
     assert [call.query["limit"] for call in played.calls] == ["500", "400"]
 
 
 def test_a_partial_page_makes_a_partial_list_and_partial_is_not_done():
     answers = served(900, partial=True, warnings=["one source is down"])
-    page = play(POINTS.run(POINTS.params(limit=0), engines(), None), answers).result
+    page = play(POINTS.run(POINTS.params(limit=0), None), answers).result
     assert page.partial
     assert page.warnings == ["one source is down"]
     end = outcome(POINTS, page)
@@ -70,4 +70,4 @@ def test_a_partial_page_makes_a_partial_list_and_partial_is_not_done():
 def test_a_cursor_that_leads_back_to_itself_ends_the_list():
     page = Page(as_of=AT, source="", items=[a_point(0)], next_cursor="same")
     p = POINTS.params(limit=0, cursor="same")
-    assert len(play(POINTS.run(p, engines(), None), {"point.list": page}).result.items) == 1
+    assert len(play(POINTS.run(p, None), {"point.list": page}).result.items) == 1

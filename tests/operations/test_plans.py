@@ -19,7 +19,6 @@ from tests.operations.replay import (
     a_grant,
     a_lock,
     absent,
-    engines,
     play,
     stored,
     unavailable,
@@ -70,7 +69,7 @@ def params(op, **given):
 
 
 def planned(op, p, answers):
-    return play(op.plan(p, engines()), answers).result
+    return play(op.plan(p), answers).result
 
 
 def lines(plan):
@@ -105,7 +104,7 @@ def test_what_opens_is_sent_on_the_revision_that_was_planned_on(
     assert plan.subject is not None, "a conflict can show the difference"
     stale = plan.__class__(title="", revision=revision - 1)
     for used, sent in ((plan, revision), (stale, revision - 1), (None, revision)):
-        played = play(op.run(p, engines(), used), {**answers, write: a_grant()})
+        played = play(op.run(p, used), {**answers, write: a_grant()})
         assert played.call(write).if_match == sent
         assert played.call(write).body.reason == "planned"
 
@@ -116,14 +115,14 @@ def test_the_plan_of_a_grant_says_what_is_missing_and_how_to_mend_it():
         op, partner="acme", pilot="aurora", stage="sandbox", capabilities=["c"],
         purpose="research", expires_at=AT, reason="asked for",
     )  # fmt: skip
-    played = play(op.plan(p, engines()), {"grant.plan": PLAN})
+    played = play(op.plan(p), {"grant.plan": PLAN})
     assert [call.route.id for call in played.calls] == ["grant.plan"], "nothing is created"
     plan = played.result
     assert plan.gaps == PLAN.gaps
     assert "networks: declared egress" in lines(plan)
     assert "held by 3 other partners" in lines(plan)
     assert "grt_other goes on" in lines(plan)
-    created = play(op.run(p, engines(), plan), {"grant.create": a_grant(state="draft")})
+    created = play(op.run(p, plan), {"grant.create": a_grant(state="draft")})
     assert created.call("grant.create").body.purpose == "research"
     assert outcome(op, created.result).exit is ExitCode.PENDING
 
@@ -138,10 +137,10 @@ def test_a_grant_on_its_way_is_followed_until_the_gateway_has_it():
     going = a_grant(state="provisioning")
     p = params(op, grant=GRANT, reason="mended")
     answers = {"grant.activate": going, "grant.show": [going, unavailable(), a_grant()]}
-    assert play(op.run(p, engines(), plan), answers).result.state == "active"
-    late = play(op.run(p, engines(), plan), {**answers, "grant.show": going}, seconds=1).result
+    assert play(op.run(p, plan), answers).result.state == "active"
+    late = play(op.run(p, plan), {**answers, "grant.show": going}, seconds=1).result
     assert outcome(op, late).exit is ExitCode.UNVERIFIED
-    at_once = play(op.run(p, engines(), plan), answers, seconds=0).result
+    at_once = play(op.run(p, plan), answers, seconds=0).result
     assert outcome(op, at_once, waited=False).exit is ExitCode.PENDING
     waiting = a_grant(state="pending_approval")
     assert outcome(op, waiting).exit is ExitCode.PENDING
@@ -169,7 +168,7 @@ def test_a_revoke_wants_the_partners_name_and_says_what_ends_and_stays(id, given
 def test_a_revoke_needs_the_gateway_alone():
     op = find("grant.revoke")
     p = params(op, grant=GRANT, reason="leaked")
-    played = play(op.plan(p, engines()), {"lock.blast": a_blast()})
+    played = play(op.plan(p), {"lock.blast": a_blast()})
     assert [call.route.api for call in played.calls] == ["gateway"]
     assert played.result.name == "acme"
     draft = planned(op, p, {"lock.blast": a_blast(()), "grant.show": a_grant(state="draft")})
@@ -206,9 +205,7 @@ def test_a_lock_says_what_it_is_on():
         with pytest.raises(PilotError) as caught:
             planned(op, params(op, reason="r", **given), {})
         assert caught.value.exit is ExitCode.USAGE
-    played = play(
-        op.plan(params(op, kind="everything", reason="r"), engines()), {"lock.blast": a_blast()}
-    )
+    played = play(op.plan(params(op, kind="everything", reason="r")), {"lock.blast": a_blast()})
     assert played.call("lock.blast").body.id == "*"
 
 
@@ -255,9 +252,9 @@ def test_releasing_is_planned_even_when_its_reach_cannot_be_counted():
 def test_planning_a_creation_only_validates_it(id, given, route, answer):
     op = find(id)
     p = params(op, **given)
-    planning = play(op.plan(p, engines()), {route: answer})
+    planning = play(op.plan(p), {route: answer})
     assert [call.validate_only for call in planning.calls] == [True]
-    doing = play(op.run(p, engines(), planning.result), {route: answer})
+    doing = play(op.run(p, planning.result), {route: answer})
     assert [call.validate_only for call in doing.calls] == [False]
     assert planning.calls[0].body == doing.calls[0].body
 

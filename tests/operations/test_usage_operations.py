@@ -14,7 +14,7 @@ from console.model.traffic import UsageRow
 from console.operations import usage
 from console.operations.index import find
 from console.operations.usage import ExportUsage, ListBudgets, PlotUsage
-from tests.operations.replay import AT, engines, play
+from tests.operations.replay import AT, play
 
 
 def row(group: str, cost: int = 0, **more: Any) -> UsageRow:
@@ -44,7 +44,7 @@ def at_a_known_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def forecasts(answers: dict[str, Any], **typed: Any) -> dict[str, Any]:
-    flow = find("usage.forecast").run(ListBudgets(**typed), engines(), None)
+    flow = find("usage.forecast").run(ListBudgets(**typed), None)
     played = play(flow, answers)
     return {each.name: each for each in played.result.items}
 
@@ -80,7 +80,7 @@ def test_a_pool_runs_out_at_the_rate_of_the_last_seven_days() -> None:
 
 
 def test_a_forecast_of_one_partner_leaves_the_pools_out() -> None:
-    flow = find("usage.forecast").run(ListBudgets(partner="acme"), engines(), None)
+    flow = find("usage.forecast").run(ListBudgets(partner="acme"), None)
     played = play(flow, {"usage.list": page(), "usage.budgets": page()})
     assert {call.route.id for call in played.calls} == {"usage.list", "usage.budgets"}
     assert all(call.query["partner"] == "acme" for call in played.calls)
@@ -104,7 +104,7 @@ def test_an_export_prices_each_day_by_its_own_price() -> None:
 
     prices = page(price(date(2026, 1, 1), 1, 2), price(date(2026, 2, 28), 9, 18))
     since = datetime(2026, 2, 27, 15, tzinfo=UTC)
-    flow = find("usage.export").run(ExportUsage(since=since), engines(), None)
+    flow = find("usage.export").run(ExportUsage(since=since), None)
     played = play(flow, {"usage.export": used, "usage.list": used, "price.list": prices})
     told = [
         (each.charge_period_start[:10], each.sku_meter, each.billed_cost, each.list_unit_price)
@@ -124,14 +124,14 @@ def test_a_row_that_names_no_day_makes_the_export_a_part() -> None:
         name = "once" if "by" in call.query else "aurora"
         return page(row(name, 5, second="acme"))
 
-    flow = find("usage.export").run(ExportUsage(), engines(), None)
+    flow = find("usage.export").run(ExportUsage(), None)
     found = play(flow, {"usage.export": used, "usage.list": used, "price.list": page()}).result
     assert found.partial
     assert found.warnings == ["1 rows name no day: left out"]
 
 
 def test_a_plot_is_of_the_last_seven_days_where_nothing_is_said() -> None:
-    flow = find("usage.plot").run(PlotUsage(by="model"), engines(), None)
+    flow = find("usage.plot").run(PlotUsage(by="model"), None)
     played = play(flow, {"usage.list": page()})
     assert played.result.since == AT - timedelta(days=7)
     assert [call.query["by"] for call in played.calls] == ["hour", "model"]

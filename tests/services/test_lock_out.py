@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from console.api.status import STATUS
 from console.errors import ExitCode, PilotError
 from console.services import supervisor
 from tests.services.test_operators import WHY, added, do, known, signed_in
@@ -84,7 +85,7 @@ def test_a_freeze_is_taken_while_policy_is_down_and_a_cut_of_that_time_outlives_
         frozen = rig.do("operator.freeze", operator="both", reason=WHY)
         assert frozen.state == "partial"
         with signed_in(rig, token) as session:
-            assert session.run(session.engines.statuses.gateway()).operator.frozen
+            assert session.run(STATUS["gateway"]()).operator.frozen
     finally:
         supervisor.start_one(rig.home, "policy")
     rig.until(lambda: rig.do("operator.show", operator="both").state == "frozen")
@@ -130,7 +131,7 @@ def test_the_owner_acts_while_every_service_is_down(rig: Rig) -> None:
         # each decides alone, before any other tells it
         rig.start("gateway")
         with signed_in(rig, token) as session:
-            assert not session.run(session.engines.statuses.gateway()).operator.frozen
+            assert not session.run(STATUS["gateway"]()).operator.frozen
         with signed_in(rig, old) as session:
             assert not known(session, "gateway")
         rig.start("audit", "policy")

@@ -79,7 +79,7 @@ def signs_in(rig: Rig, token: str) -> bool:
     session = Session(load_profile(environ), environ)
     op = find("lock.list")
     try:
-        session.run(op.run(build(op, {}, now=now()), session.engines, None))
+        session.run(op.run(build(op, {}, now=now()), None))
     except PilotError as error:
         if error.exit != ExitCode.SIGN_IN:
             raise

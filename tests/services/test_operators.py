@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from console.api.audit import ALERT_ACKNOWLEDGE
-from console.api.flow import Call, Flow
+from console.api.flow import Flow
 from console.api.operators import CUT
-from console.api.route import Route
+from console.api.route import Call, Route
+from console.api.status import STATUS
 from console.config.profile import load_profile
 from console.errors import ExitCode, PilotError
 from console.model.account import CutOperator
@@ -50,8 +51,8 @@ def signed_in(rig: Rig, token: str) -> Iterator[Session]:
 def do(session: Session, operation: str, **typed: Any) -> Any:
     op = find(operation)
     params = build(op, typed, now=now())
-    plan = session.run(op.plan(params, session.engines)) if op.plan else None
-    return session.run(op.run(params, session.engines, plan))
+    plan = session.run(op.plan(params)) if op.plan else None
+    return session.run(op.run(params, plan))
 
 
 def added(rig: Rig, name: str, *roles: str, **more: Any) -> str:
@@ -68,7 +69,7 @@ def one_cut(route: Route, operator: str) -> Flow[Any]:
 
 def known(session: Session, api: str) -> bool:
     try:
-        session.run(getattr(session.engines.statuses, api)())
+        session.run(STATUS[api]())
     except PilotError as error:
         assert error.code == "not-an-operator"  # noqa: PT017 - any other is a failure
         return False
@@ -77,7 +78,7 @@ def known(session: Session, api: str) -> bool:
 
 def refused(session: Session, api: str) -> str:
     with pytest.raises(PilotError) as caught:
-        session.run(getattr(session.engines.statuses, api)())
+        session.run(STATUS[api]())
     assert caught.value.code == "not-an-operator"
     return caught.value.message
 
@@ -85,7 +86,7 @@ def refused(session: Session, api: str) -> str:
 def test_an_operator_signs_in_by_a_token_that_is_stored_nowhere(rig: Rig) -> None:
     token = added(rig, "mara", "operator", groups=["east"])
     with signed_in(rig, token) as session:
-        said = session.run(session.engines.statuses.gateway())
+        said = session.run(STATUS["gateway"]())
         assert known(session, "policy")
     assert (said.operator.name, said.operator.roles) == ("mara", ["operator"])
     for store in rig.home.rglob("*"):

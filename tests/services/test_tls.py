@@ -12,6 +12,7 @@ import httpx
 import pytest
 from cryptography import x509
 
+from console.api.status import STATUS
 from console.config.profile import load_profile
 from console.errors import PilotError
 from console.services import supervisor, tls
@@ -106,8 +107,8 @@ def test_an_operator_far_away_signs_in_over_tls_and_a_lock_is_verified_through_i
 
 def _known(session: Session) -> bool:
     try:
-        session.run(session.engines.statuses.gateway())
-        session.run(session.engines.statuses.audit())
+        session.run(STATUS["gateway"]())
+        session.run(STATUS["audit"]())
     except PilotError as error:
         if error.code != "not-an-operator":
             raise

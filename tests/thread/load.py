@@ -36,8 +36,8 @@ class Change:
         session = rig.session()
         try:
             if self.plan is None and self.operation.plan is not None:
-                self.plan = session.run(self.operation.plan(self.params, session.engines))
-            flow = self.operation.run(self.params, session.engines, self.plan)
+                self.plan = session.run(self.operation.plan(self.params))
+            flow = self.operation.run(self.params, self.plan)
             drive = session.drive(seconds=seconds, idempotency_key=self.key)
             self.result = session.run(flow, drive)
         except PilotError as error:

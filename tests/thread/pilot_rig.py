@@ -192,7 +192,7 @@ class Rig:
         """Plan an operation as its fronts do: nothing is changed."""
         session, op = self.session(), find(operation)
         assert op.plan is not None
-        return session.run(op.plan(build(op, typed, now=now()), session.engines))
+        return session.run(op.plan(build(op, typed, now=now())))
 
     def do(self, operation: str, *, seconds: float = 60.0, key: str = "", **typed: Any) -> Any:
         """Plan and run an operation as its fronts do, at most `seconds` long."""
@@ -202,8 +202,8 @@ class Rig:
             return session.run(flow, session.drive(seconds=seconds, idempotency_key=key))
 
         params = build(op, typed, now=now())
-        plan = run(op.plan(params, session.engines)) if op.plan else None
-        return run(op.run(params, session.engines, plan))
+        plan = run(op.plan(params)) if op.plan else None
+        return run(op.run(params, plan))
 
     def do_as_second(self, operation: str, **typed: Any) -> Any:
         """The same as a second operator, who is added where they are not there yet."""
@@ -214,8 +214,8 @@ class Rig:
         session, op = Session(load_profile(env), env), find(operation)
         try:
             params = build(op, typed, now=now())
-            plan = session.run(op.plan(params, session.engines)) if op.plan else None
-            return session.run(op.run(params, session.engines, plan))
+            plan = session.run(op.plan(params)) if op.plan else None
+            return session.run(op.run(params, plan))
         finally:
             session.close()
 

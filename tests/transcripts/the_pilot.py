@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from console.api.status import STATUS
 from console.config.profile import load_profile
 from console.errors import PilotError
 from console.session.session import Session
@@ -78,10 +79,9 @@ def sign_in(rig: Rig, name: str, folder: Path) -> None:
 
 
 def _known(session: Session) -> bool:
-    statuses = session.engines.statuses
     try:
-        for ask in (statuses.policy, statuses.gateway, statuses.audit):
-            session.run(ask())
+        for route in STATUS.values():
+            session.run(route())
     except PilotError:
         return False
     return True

@@ -13,9 +13,8 @@ from typing import Any
 
 import msgspec
 
-from console.api.engines import TrustedHead
-from console.api.flow import Call, Many, Reply, Report, Wait
-from console.engines.native import native
+from console.api.flow import CheckHead, Many, Report, TrustedHead, Wait
+from console.api.route import Call, Reply
 from console.errors import ExitCode, PilotError
 from console.model.access import Capability, Partner, Pilot, Stage, StageKey
 from console.model.audit import Alert, Comment, Event, Evidence, LogHead
@@ -104,7 +103,6 @@ class FakePilot:
         self.profile = SimpleNamespace(
             name="prod", setting=lambda name: settings.get(name, ""), bindings=()
         )
-        self.engines = native(_Trust(self))
         self.receipts: dict[str, list[Receipt]] = {}
         self._make()
 
@@ -263,6 +261,14 @@ class FakePilot:
                 case Report():
                     drive.on_report(step)
                     answer = None
+                case CheckHead():
+                    answer = self.trusted_head()
+
+    def trusted_head(self) -> TrustedHead | PilotError:
+        """Believe every head of the log, unless the pilot says that it does not hold."""
+        if self.suspect:
+            return PilotError("log-shrank", "the log has another past", exit=ExitCode.LOG_FAILED)
+        return TrustedHead("fake", 4182, b"", datetime.now(UTC))
 
     async def aclose(self) -> None:
         self.closed = True
@@ -488,20 +494,3 @@ class FakePilot:
 
 def route_words(call: Call) -> str:
     return f"{call.route.method} {call.route.path}"
-
-
-class _Trust:
-    """A log that holds, unless the pilot says that it does not."""
-
-    def __init__(self, pilot: FakePilot) -> None:
-        self._pilot = pilot
-
-    def key(self) -> Any:
-        yield from ()
-        return "key"
-
-    def check(self, note: str) -> Any:
-        yield from ()
-        if self._pilot.suspect:
-            raise PilotError("log-shrank", "the log has another past", exit=ExitCode.LOG_FAILED)
-        return TrustedHead("fake", 4182, b"", datetime.now(UTC))

@@ -12,8 +12,7 @@ import msgspec
 from fake_pilot import FakePilot, an_id
 
 import console.tui.link.api_link
-from console.api.engines import TrustedHead
-from console.engines.native import native
+from console.api.flow import TrustedHead
 from console.errors import ExitCode, PilotError
 from console.model.audit import Event, EventProof, LogHead
 from console.model.enforcement import Credential, LogProof, PointProof, Receipt
@@ -67,7 +66,6 @@ class StillPilot(FakePilot):
         super().__post_init__()
         self.now = NOW
         self._make()
-        self.engines = native(_Log(self))
         self._sharpen()
 
     def set_clock(self, patch: Any) -> None:
@@ -251,20 +249,9 @@ class StillPilot(FakePilot):
                          checkpoint=f"still\n{EVENTS}\n")  # fmt: skip
         return EventProof(event_id=found[0].id, proof=proof)
 
+    def trusted_head(self) -> TrustedHead:
+        """Believe every head of the log: it is the one root."""
+        return TrustedHead("still", EVENTS, self.root, NOW)
+
     def _node(self, level: int, index: int) -> bytes:
         return root_of(self.hashes[index << level : (index + 1) << level])
-
-
-class _Log:
-    """A log that holds: every head of it is the one root."""
-
-    def __init__(self, pilot: StillPilot) -> None:
-        self._pilot = pilot
-
-    def key(self) -> Any:
-        yield from ()
-        return "key"
-
-    def check(self, note: str) -> Any:
-        yield from ()
-        return TrustedHead("still", EVENTS, self._pilot.root, NOW)

@@ -15,8 +15,8 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from console.api.contract import ROUTES
-from console.api.flow import Call, Flow
-from console.api.route import Route
+from console.api.flow import Flow
+from console.api.route import Call, Route
 from console.cli.execute import check_permitted, command_line
 from console.cli.parser import Parser, add_common, common_of, no_such, usage
 from console.errors import ExitCode, PilotError
@@ -115,7 +115,7 @@ def _ask(call: Call) -> Flow[Any]:
     return reply.value
 
 
-def _find(method: str, text: str) -> tuple[Route, dict[str, str], dict[str, str]]:
+def _find(method: str, text: str) -> tuple[Route[Any], dict[str, str], dict[str, str]]:
     target, _, query = text.lstrip("/").partition("?")
     api, _, rest = target.partition("/")
     if api not in {"policy", "gateway", "audit"}:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from console.api import audit, gateway, policy
-from console.api.flow import Call, Flow, Many, Reply
+from console.api.flow import Flow, Many
+from console.api.route import Call, Reply
 from console.cli.parser import Parser, add_common, common_of, usage
 from console.credentials.sources import describe
 from console.errors import ExitCode, PilotError

@@ -20,7 +20,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from console import __version__
-from console.api.engines import Paging
+from console.api.audit import compared_from
+from console.api.gateway import POINT_LIST
+from console.api.policy import GRANT_LIST, PARTNER_LIST
+from console.api.status import STATUS
 from console.cli.parser import Parser, add_common, common_of
 from console.errors import ExitCode, PilotError
 from console.model.scope import open_scope
@@ -119,7 +122,7 @@ def _findings(common: Common, context: Context) -> Iterator[Finding]:
 def _upstreams(session: Session) -> Iterator[Finding]:
     """Say of each model API behind the points how it is, by the calls that went there."""
     try:
-        points = session.run(session.engines.points.find(Paging(limit=500))).items
+        points = session.run(POINT_LIST(limit=500)).items
     except PilotError:
         return  # the gateway was asked above
     for point in points:
@@ -146,18 +149,15 @@ def _apis(session: Session, profile: Profile) -> Iterator[Finding]:
     """Ask each API how it is, by its address, TLS and token as every command does."""
     from console.net.tls import certificate_end, clear_fault  # noqa: PLC0415  # as a session
 
-    statuses = session.engines.statuses
     ca_file = str(profile.setting("ca_file"))
-    for api, ask in (
-        ("policy", statuses.policy), ("gateway", statuses.gateway), ("audit", statuses.audit),
-    ):  # fmt: skip
+    for api, route in STATUS.items():
         address = str(profile.setting(api))
         found = _address(api, address)
         if found.state == "bad":
             yield found
             continue
         try:
-            status = session.run(ask())
+            status = session.run(route())
         except PilotError as error:
             fault = clear_fault(address)
             message = f"{address} {fault.why}" if fault else error.message
@@ -184,13 +184,12 @@ def _log_store(session: Session) -> Finding:
 
     Audit itself compares everything, now and then, and says in its status what it found.
     """
-    log = session.engines.log
     try:
-        part = session.run(log.compare(0))
+        part = session.run(compared_from(0))
         findings, compared, size = [*part.findings], part.next, part.tree_size
         if part.next < size:
             start = max(part.next, size - part.next)
-            part = session.run(log.compare(start))
+            part = session.run(compared_from(start))
             findings += part.findings
             compared += part.next - start
     except PilotError as error:
@@ -256,10 +255,9 @@ _MOST_GRANTS = 20
 
 def _open_scopes(session: Session) -> Iterator[Finding]:
     """Name the grants of tier 2 and above whose scope stands open, as it once could."""
-    engines = session.engines
     try:
-        grants = session.run(engines.grants.find(Paging(limit=500), state="active")).items
-        partners = session.run(engines.partners.find(Paging(limit=500))).items
+        grants = session.run(GRANT_LIST(limit=500, state="active")).items
+        partners = session.run(PARTNER_LIST(limit=500)).items
     except PilotError:
         return  # policy was asked above
     egress = {each.slug: each.egress for each in partners}

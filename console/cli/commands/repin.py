@@ -30,7 +30,7 @@ def run(argv: list[str], context: Context) -> int:
         return ExitCode.DONE
     session = context.session(common, context.profile(common))
     try:
-        found = session.run(session.engines.log_trust.succession())
+        found = session.run(session.log_trust.succession())
         if namespace.dry_run:
             output.result(found, LogSuccession)
             return ExitCode.DONE
@@ -46,7 +46,7 @@ def run(argv: list[str], context: Context) -> int:
             )
         look = "pilotctl log show (exit 11 while the old log is pinned)"
         with changing(f"holding this console to {found.origin}", f"look with: {look}"):
-            output.result(session.run(session.engines.log_trust.repin()), LogSuccession)
+            output.result(session.run(session.log_trust.repin()), LogSuccession)
         return ExitCode.DONE
     finally:
         session.close()

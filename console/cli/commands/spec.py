@@ -28,7 +28,7 @@ _ABOUT = (
 _ASTRAL = re.compile("[\U00010000-\U0010ffff](-[\U00010000-\U0010ffff])?")
 _TITLES = {op.id: op.summary for op in all_operations()}
 
-_APIS: dict[str, tuple[Route, ...]] = {str(api): routes for api, routes in CONTRACT.items()}
+_APIS: dict[str, tuple[Route[Any], ...]] = {str(api): routes for api, routes in CONTRACT.items()}
 
 
 def run(argv: list[str], context: Context) -> int:
@@ -121,7 +121,7 @@ def _operation(op: Operation) -> dict[str, Any]:
     }
 
 
-def _path_item(route: Route, by_kind: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _path_item(route: Route[Any], by_kind: dict[str, dict[str, Any]]) -> dict[str, Any]:
     named = re.findall(r"\{(\w+)\}", route.path)
     parameters = [_parameter(name, "path", required=True) for name in named]
     parameters += [_parameter(name, "query") for name in route.query]
@@ -158,12 +158,12 @@ def _path_item(route: Route, by_kind: dict[str, dict[str, Any]]) -> dict[str, An
     return item
 
 
-def _tag(route: Route) -> str:
+def _tag(route: Route[Any]) -> str:
     """Return the noun that a route is about."""
     return route.id.partition(".")[0]
 
 
-def _description(route: Route) -> str:
+def _description(route: Route[Any]) -> str:
     """Say what a route does, where an operation says it, and who may ask for it."""
     does = {"opens": " Opens access.", "closes": " Closes access."}.get(route.direction, "")
     title = f"{_TITLES[route.id].rstrip('.')}. " if route.id in _TITLES else ""

@@ -100,13 +100,13 @@ def parser_of(name: str) -> Parser:
     return parser
 
 
-def _route(what: str) -> Route:
+def _route(what: str) -> Route[Any]:
     from console.api import audit, gateway  # noqa: PLC0415  # see `run`
 
     return audit.EVENT_TAIL if what == "events" else gateway.CALL_TAIL
 
 
-def _query(route: Route, given: dict[str, Any]) -> dict[str, str]:
+def _query(route: Route[Any], given: dict[str, Any]) -> dict[str, str]:
     """Return the filters that the stream takes; one that it does not is refused."""
     names = {"key": "credential"}
     query = {}
@@ -147,7 +147,7 @@ class _Rows:
             rows = rows[: self._left]
         prover, whys = self._prover, [_NO_PROOF] * len(rows)
         if prover is not None:
-            whys = self._session.run(prover.prove(rows, self._session.engines))
+            whys = self._session.run(prover.prove(rows))
         lines = []
         for row, why in zip(rows, whys, strict=True):
             if self._jsonl:

@@ -20,7 +20,6 @@ from console.errors import ExitCode, PilotError
 from console.model.stored import Page
 
 if TYPE_CHECKING:
-    from console.api.engines import Engines
     from console.api.flow import Flow
     from console.cli.context import Context
     from console.operations.spec import Operation
@@ -77,7 +76,7 @@ def run(argv: list[str], context: Context) -> int:
     try:
         drive = session.drive(seconds=limit)
         try:
-            found = session.run(_until(op, name, wanted, session.engines), drive)
+            found = session.run(_until(op, name, wanted), drive)
         except PilotError as error:
             if error.code != "deadline":
                 raise
@@ -187,7 +186,7 @@ def _shown(noun: str) -> Operation:
     return found
 
 
-def _until(op: Operation, name: str, wanted: Sequence[_Wanted], at: Engines) -> Flow[Any]:
+def _until(op: Operation, name: str, wanted: Sequence[_Wanted]) -> Flow[Any]:
     """Look until every condition holds. Raises `deadline`, or `never` where none can any more."""
     from console.api.flow import Wait  # noqa: PLC0415  # see `run`
 
@@ -195,7 +194,7 @@ def _until(op: Operation, name: str, wanted: Sequence[_Wanted], at: Engines) -> 
     ended = _ENDED.get(op.noun, set())
     while True:
         try:
-            found = yield from _look(op, name, at)
+            found = yield from _look(op, name)
         except PilotError as error:
             later = op.id == "audit.proof" and error.exit is ExitCode.NOT_FOUND
             if error.exit is not ExitCode.UNAVAILABLE and not later:
@@ -222,20 +221,20 @@ def _until(op: Operation, name: str, wanted: Sequence[_Wanted], at: Engines) -> 
         pause = min(LONGEST_PAUSE, pause * 1.5)
 
 
-def _look(op: Operation, name: str, at: Engines) -> Flow[Any]:
+def _look(op: Operation, name: str) -> Flow[Any]:
     from console.model.text import now  # noqa: PLC0415  # see `run`
     from console.operations.spec import fields  # noqa: PLC0415
     from console.operations.values import build  # noqa: PLC0415
 
     if op.verb == "list":
-        page = yield from op.run(build(op, {"limit": "0"}, now=now()), at, None)
+        page = yield from op.run(build(op, {"limit": "0"}, now=now()), None)
         names = ("name", "slug", "id")
         return next(
             (row for row in page.items if name in {getattr(row, each, None) for each in names}),
             None,
         )
     subject = next(each.name for each in fields(op) if each.param.positional)
-    return (yield from op.run(build(op, {subject: name}, now=now()), at, None))
+    return (yield from op.run(build(op, {subject: name}, now=now()), None))
 
 
 def _text(value: Any) -> str:

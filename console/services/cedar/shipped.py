@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from console.engines.cedar import CedarBundle
+from console.services.cedar.engine import CedarBundle
 
 SHIPPED = Path(__file__).parent / "policies"
 """The pilot's own policies and schema, package data."""

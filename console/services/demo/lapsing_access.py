@@ -59,6 +59,6 @@ async def open_access(home: Home, token: str) -> str:
     return issued.secret or ""
 
 
-async def _send(client: Client, token: str, route: Route, body: msgspec.Struct) -> Any:
+async def _send(client: Client, token: str, route: Route[Any], body: msgspec.Struct) -> Any:
     headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": f'"{ulid()}"'}
     return await client.send(route.method, route.path, body, route.answer, headers=headers)

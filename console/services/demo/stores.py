@@ -18,12 +18,12 @@ from aiohttp import web
 from sqlalchemy import Connection, func, select
 
 from console.api.route import Route
-from console.engines.cedar import CedarBundle
 from console.model.enforcement import CredentialState, PointProof, Receipt
 from console.model.ids import new_id
 from console.model.operator import Operator, Role
 from console.services.audit.state.schema import STEPS as AT_AUDIT
 from console.services.background import BackgroundTasks
+from console.services.cedar.engine import CedarBundle
 from console.services.cedar.shipped import bundle_in
 from console.services.failures import FailureLog
 from console.services.gateway.control import projection_intake
@@ -64,11 +64,11 @@ class Handlers:
         self.tasks = BackgroundTasks(FailureLog("demo"))
         """None: everything happens in turn here."""
 
-    def mount(self, route: Route, handler: Callable[[Connection, Ask], Any]) -> None:
+    def mount(self, route: Route[Any], handler: Callable[[Connection, Ask], Any]) -> None:
         """Keep a handler."""
         self.by_route[route.id] = handler
 
-    def mount_async(self, route: Route, handler: Any) -> None:
+    def mount_async(self, route: Route[Any], handler: Any) -> None:
         """Pass over what only a server can answer."""
 
     def internal(self, *_words: Any, **_more: Any) -> None:
@@ -121,7 +121,12 @@ class Books:
         self.sync(at)
 
     def do(
-        self, route: Route, who: str, at: datetime, body: msgspec.Struct | None = None, **path: str
+        self,
+        route: Route[Any],
+        who: str,
+        at: datetime,
+        body: msgspec.Struct | None = None,
+        **path: str,
     ) -> Any:
         """Do what `route` does, as `who` at `at`, and hand over what follows from it.
 
@@ -214,7 +219,7 @@ _CODES = {
 
 
 def asked(
-    route: Route, who: str, at: datetime, body: msgspec.Struct | None, path: dict[str, str]
+    route: Route[Any], who: str, at: datetime, body: msgspec.Struct | None, path: dict[str, str]
 ) -> Ask:
     """Return the request of `who` for `route`, as it would have arrived at `at`."""
     return Ask(

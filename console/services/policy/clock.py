@@ -9,9 +9,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, select
 
-from console.engines.cedar import CedarBundle
 from console.errors import PilotError
 from console.model.text import now
+from console.services.cedar.engine import CedarBundle
 from console.services.events import SYSTEM
 from console.services.policy.evidence.terms import any_ended, expire_assessments
 from console.services.policy.judging.settle import settle_each

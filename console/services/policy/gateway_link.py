@@ -16,11 +16,11 @@ import msgspec
 from sqlalchemy import Connection, Select, func, select
 
 from console.api.problems import refusal
-from console.engines.cedar import CedarBundle
 from console.errors import PilotError
 from console.model.access import Suspension
 from console.model.grant import Grant, GrantState
 from console.model.text import now
+from console.services.cedar.engine import CedarBundle
 from console.services.client import Client, is_unreached
 from console.services.events import SYSTEM
 from console.services.policy.grants.renewal import successors, superseded

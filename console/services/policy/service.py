@@ -12,10 +12,10 @@ from sqlalchemy import Connection, func, select
 
 from console import __version__
 from console.api import policy as routes
-from console.engines.cedar import CedarBundle
 from console.model.operator import ServiceStatus
 from console.model.policy import Bundle
 from console.model.text import now
+from console.services.cedar.engine import CedarBundle
 from console.services.cedar.shipped import bundle_in
 from console.services.client import Client
 from console.services.events import SYSTEM

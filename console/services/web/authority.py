@@ -37,7 +37,7 @@ from console.services.web.request_context import Ask
 class Claim(NamedTuple):
     """What a request asks for, by what its caller is known, and who that was as it arrived."""
 
-    route: Route
+    route: Route[Any]
     uid: int | None
     token_sha256: str
     """Of the bearer token; empty where none was sent."""
@@ -52,7 +52,7 @@ class Authority:
         self._in_progress: dict[asyncio.Task[Any], Claim] = {}
         self._refused: set[asyncio.Task[Any]] = set()
 
-    def claim(self, route: Route, uid: int | None, bearer: str) -> Claim:
+    def claim(self, route: Route[Any], uid: int | None, bearer: str) -> Claim:
         """Judge a request as it arrives. Raises `not-an-operator`, `role-missing` or `refused`."""
         token_sha256 = hash_of(bearer) if bearer else ""
         caller = _judge(self._identities.directory, route, uid, token_sha256, now())
@@ -144,7 +144,7 @@ def _lost(claim: Claim, how: str) -> PilotError:
 
 
 def _judge(
-    directory: Directory, route: Route, uid: int | None, token_sha256: str, at: datetime
+    directory: Directory, route: Route[Any], uid: int | None, token_sha256: str, at: datetime
 ) -> Caller:
     caller = directory.caller(uid, token_sha256, at)
     _refuse_without_role(caller.operator, route)
@@ -152,7 +152,7 @@ def _judge(
     return caller
 
 
-def _refuse_without_role(operator: Operator, route: Route) -> None:
+def _refuse_without_role(operator: Operator, route: Route[Any]) -> None:
     if may(operator.roles, route.role):
         return
     raise refusal(
@@ -165,7 +165,7 @@ def _refuse_without_role(operator: Operator, route: Route) -> None:
     )
 
 
-def _refuse_opening(operator: Operator, route: Route) -> None:
+def _refuse_opening(operator: Operator, route: Route[Any]) -> None:
     """Refuse what closes nothing, and is no look, of someone who may only look and close."""
     if not closes_only(operator):
         return

@@ -29,7 +29,7 @@ class Ask:
     """One request, checked: who asks, for what, and on which revision."""
 
     service: str
-    route: Route | None
+    route: Route[Any] | None
     """None on internal paths."""
     operator: Operator
     """Who asks. On internal paths the service user, with no roles."""

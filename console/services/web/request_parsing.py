@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from aiohttp import web
 
@@ -84,7 +85,7 @@ def json(request: web.Request, raw: bytes) -> bytes:
     return raw
 
 
-def query(request: web.Request, route: Route) -> tuple[dict[str, str], bool]:
+def query(request: web.Request, route: Route[Any]) -> tuple[dict[str, str], bool]:
     """Return the query parameters and whether `validate_only` is set.
 
     An unknown or repeated parameter is refused: a mistyped filter must not show more.
@@ -106,7 +107,7 @@ def query(request: web.Request, route: Route) -> tuple[dict[str, str], bool]:
     return found, only == "true"
 
 
-def revision(request: web.Request, route: Route, *, validate_only: bool) -> int | None:
+def revision(request: web.Request, route: Route[Any], *, validate_only: bool) -> int | None:
     """Return the revision in `If-Match`; refuse its absence where the route needs it (428)."""
     said = request.headers.get("If-Match")
     if said is None:

@@ -24,7 +24,7 @@ def etag_of(answer: Any) -> str:
     return f'"{revision}"' if isinstance(revision, int) else ""
 
 
-def answered(answer: Any, route: Route | None) -> web.StreamResponse:
+def answered(answer: Any, route: Route[Any] | None) -> web.StreamResponse:
     """Return the response for what a handler returned (see `Web.mount`)."""
     if isinstance(answer, web.StreamResponse):
         return answer

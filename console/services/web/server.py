@@ -92,7 +92,7 @@ class Web:
         self._socket: Path | None = None
         self.internal("GET", "/internal/v1/outbox", self._outbox)
 
-    def mount(self, route: Route, handler: Handler) -> None:
+    def mount(self, route: Route[Any], handler: Handler) -> None:
         """Serve `route` by `handler`, run inside a transaction.
 
         A read (GET, or a POST for viewers) runs on a snapshot. A write runs in the
@@ -101,7 +101,7 @@ class Web:
         """
         self._add(route, partial(self._write if _changes(route) else self._read, handler))
 
-    def mount_async(self, route: Route, handler: AsyncHandler) -> None:
+    def mount_async(self, route: Route[Any], handler: AsyncHandler) -> None:
         """Serve `route` by a handler on the event loop, which takes its own transactions.
 
         For reads that wait, streams, and foreign protocols: no idempotency key is asked.
@@ -192,7 +192,7 @@ class Web:
         """End every request and stream of whoever was cut off, replaced or demoted by now."""
         self._authority.end_refused()
 
-    def _add(self, route: Route, do: Do) -> None:
+    def _add(self, route: Route[Any], do: Do) -> None:
         async def handle(request: web.Request) -> web.StreamResponse:
             return await self._contract(route, do, request)
 
@@ -232,7 +232,9 @@ class Web:
             answer.headers["Server"] = "pilotctl"
         return answer
 
-    async def _contract(self, route: Route, do: Do, request: web.Request) -> web.StreamResponse:
+    async def _contract(
+        self, route: Route[Any], do: Do, request: web.Request
+    ) -> web.StreamResponse:
         claim = self._authority.claim(route, peer_uid(request), request_parsing.bearer(request))
         operator = claim.caller.operator
         listening.mark_known(request, operator.name)
@@ -440,7 +442,7 @@ def _address_peer(listener: Listener, listen: Listen) -> Callable[[socket.socket
     return peer
 
 
-def _changes(route: Route) -> bool:
+def _changes(route: Route[Any]) -> bool:
     """Whether it changes anything: a POST for viewers asks a question too long for a URL."""
     return route.writes and route.role is not Role.VIEWER
 

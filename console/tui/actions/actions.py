@@ -196,9 +196,7 @@ class Acting(Keyed):
         op = confirmed.op
         self.say(f"{op.title} …")
         try:
-            result = await self.link.read(
-                op.run(confirmed.params, self.link.session.engines, None), quiet=False
-            )
+            result = await self.link.read(op.run(confirmed.params, None), quiet=False)
         except PilotError as error:
             self.say(error.message + (f": {error.hint}" if error.hint else ""), "bad")
             return
@@ -211,7 +209,7 @@ class Acting(Keyed):
         op = confirmed.op
         key = ""
         while True:
-            flow = op.run(confirmed.params, self.link.session.engines, confirmed.plan)
+            flow = op.run(confirmed.params, confirmed.plan)
             try:
                 result = await self.link.write(
                     flow,

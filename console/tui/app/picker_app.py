@@ -82,7 +82,7 @@ class Picker(Small, inherit_bindings=False):
         self.fault = None
         try:
             params = params_of(self._op, self._view.sources[0].raw, datetime.now(UTC))
-            flow = self._op.run(params, self._session.engines, None)
+            flow = self._op.run(params, None)
             page = await self._session.arun(flow)
         except PilotError as error:
             self.fault = error

@@ -204,7 +204,7 @@ class Bulk(Dialogue):
             params = line_of(self.op, item, typed, datetime.now(UTC))
             if self.op.plan is None:
                 return Prepared(item)
-            flow = self.op.plan(params, self._link.session.engines)
+            flow = self.op.plan(params)
             return Prepared(item, await self._link.read(flow, awaited_api=self.op.awaited_api))
         except PilotError as error:
             if self.op.direction is Direction.CLOSES and error.exit is ExitCode.UNAVAILABLE:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
+from console.api.status import STATUS
 from console.config.profile import Profile, Value
 from console.config.profile_settings import BY_NAME, SETTINGS, Tier
 from console.config.write import create_config
@@ -249,7 +250,7 @@ class Connect(Dialogue):
 async def answered(session: Session, api: str) -> str:
     """Ask one API how it is; return why that failed, or an empty text."""
     try:
-        flow = getattr(session.engines.statuses, api)()
+        flow = STATUS[api]()
         await asyncio.wait_for(session.arun(flow), PATIENCE)
     except PilotError as error:
         # the address stands in the form: what is said of it is worth the room

@@ -277,7 +277,7 @@ class Act(Dialogue):
             return
         try:
             params = params_of(op, {"limit": "200"}, datetime.now(UTC))
-            page = await self._link.read(op.run(params, self._link.session.engines, None))
+            page = await self._link.read(op.run(params, None))
         except PilotError:
             return
         self._choices[id] = [name_of(row) for row in page.items]
@@ -369,7 +369,7 @@ class Act(Dialogue):
         assert self.op.plan is not None
         try:
             plan = await self._link.read(
-                self.op.plan(params, self._link.session.engines),
+                self.op.plan(params),
                 awaited_api=self.op.awaited_api,
                 on_report=self._plan_waits,
             )

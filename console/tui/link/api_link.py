@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from console.api.engines import Engines, TrustedHead
-from console.api.flow import Flow, Report
+from console.api.audit import HEAD
+from console.api.flow import Flow, Report, TrustedHead, check_head
+from console.api.status import STATUS
 from console.errors import ExitCode, PilotError
 from console.model.operator import Operator, ServiceStatus
 from console.tui.widgets.strips import Ink, Line
@@ -56,10 +57,6 @@ class Place(Protocol):
     @property
     def profile(self) -> ProfileFacts:
         """The profile in use: see `ProfileFacts`."""
-
-    @property
-    def engines(self) -> Engines:
-        """Who answers each facet."""
 
     def drive(
         self,
@@ -257,7 +254,7 @@ class Link:
     async def _prove(self, health: Health) -> None:
         """Hold the log's head to what this console has pinned of it."""
         try:
-            head = await asyncio.wait_for(self.read(_trusted(self.session.engines)), PATIENCE)
+            head = await asyncio.wait_for(self.read(_trusted()), PATIENCE)
         except PilotError as error:
             if error.exit is ExitCode.LOG_FAILED:
                 if not health.suspect:
@@ -277,9 +274,7 @@ class Link:
         while True:
             began = time.monotonic()
             try:
-                status = await asyncio.wait_for(
-                    self.read(getattr(self.session.engines.statuses, api)()), PATIENCE
-                )
+                status = await asyncio.wait_for(self.read(STATUS[api]()), PATIENCE)
             except PilotError as error:
                 health.miss(error)
                 missed += 1
@@ -300,9 +295,9 @@ class Link:
             await asyncio.sleep(pause * random.uniform(0.9, 1.1))  # noqa: S311  jitter
 
 
-def _trusted(at: Engines) -> Flow[TrustedHead]:
-    head = yield from at.log.head()
-    return (yield from at.log_trust.check(head.checkpoint))
+def _trusted() -> Flow[TrustedHead]:
+    head = yield from HEAD()
+    return (yield from check_head(head.checkpoint))
 
 
 def _unheard(_: Any) -> None:

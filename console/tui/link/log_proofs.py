@@ -13,7 +13,8 @@ from base64 import b64decode
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from console.api.engines import TrustedHead
+from console.api.audit import PROOF
+from console.api.flow import TrustedHead, check_head
 from console.errors import ExitCode, PilotError
 from console.model.audit import Event, EventProof
 from console.operations.closing import check_proof
@@ -73,8 +74,7 @@ class Proofs:
     async def _trusted(self, note: str) -> TrustedHead:
         known = self._heads.get(note)
         if known is None:
-            trust = self._link.session.engines.log_trust
-            known = await self._link.read(trust.check(note))
+            known = await self._link.read(check_head(note))
             if len(self._heads) > 64:
                 self._heads.clear()
             self._heads[note] = known
@@ -98,9 +98,8 @@ class Proofs:
         return changed
 
     async def _one(self, event: Event) -> bool:
-        engines = self._link.session.engines
         try:
-            answer: EventProof = await self._link.read(engines.log.proof(event.id))
+            answer: EventProof = await self._link.read(PROOF(event=event.id))
             head = await self._trusted(answer.proof.checkpoint)
             check_proof(answer.proof, size=head.size, root=head.root)
         except PilotError as error:

@@ -102,9 +102,7 @@ class Reads(Dressed, inherit_bindings=False):
         before = place.raw
         try:
             params = params_of(source.op, raw, now)
-            page = await self._await_page(
-                place, index, source.op.run(params, self.link.session.engines, None)
-            )
+            page = await self._await_page(place, index, source.op.run(params, None))
         except PilotError as error:
             place.miss(index, error.message)
         else:

@@ -354,7 +354,7 @@ async def story(
     if op is not None and not (glance and told.fixed and value is not None):
         name = next(iter(msgspec.structs.fields(op.params))).name
         params = params_of(op, {name: subject.id}, datetime.now(UTC))
-        value = await link.read(op.run(params, link.session.engines, None))
+        value = await link.read(op.run(params, None))
     here = subject._replace(value=value)
     asks = [each for each in told.asks if each.op in registry.by_id]
     answers = await asyncio.gather(*(_asked(each, here, registry, link) for each in asks))
@@ -417,7 +417,7 @@ async def _asked(beside: Beside, subject: Subject, registry: Registry, link: Lin
 async def _answer(op: Operation, raw: Mapping[str, str], link: Link) -> Any:
     try:
         params = params_of(op, raw, datetime.now(UTC))
-        return await link.read(op.run(params, link.session.engines, None))
+        return await link.read(op.run(params, None))
     except PilotError as error:
         return error
 

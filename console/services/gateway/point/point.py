@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from console.engines.cedar import CedarBundle, decide_call
 from console.errors import PilotError
 from console.model.access import RouteName
 from console.model.grant import Decision, GrantProjection
+from console.services.cedar.engine import CedarBundle, decide_call
 from console.services.gateway.decision.decide import Asked, Moment, Verdict, decide, models_of
 from console.services.gateway.decision.refusal_codes import CODES
 from console.services.gateway.decision.snapshot import EMPTY, Snapshot

@@ -15,10 +15,10 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from console.engines.cedar import ENTITIES_FILE, CedarBundle, Uid, entities_of
 from console.errors import PilotError
 from console.model.access import Partner
 from console.model.grant import Grant, GrantState
+from console.services.cedar.engine import ENTITIES_FILE, CedarBundle, Uid, entities_of
 from console.services.policy.judging.facts import Reader, projection
 from console.services.policy.judging.gates import grant_gaps
 from console.services.policy.state.tables import GRANTS, PARTNERS

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-from console.engines.cedar import ActionShape, Question, Uid
 from console.model.grant import Decision
 from console.model.policy import Action, Answer, Evaluation, Resource, Subject
+from console.services.cedar.engine import ActionShape, Question, Uid
 from console.services.policy.decisions.directory import Directory, Entities
 from console.services.policy.judging.facts import Reader
 

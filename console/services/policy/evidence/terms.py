@@ -12,7 +12,6 @@ from sqlalchemy import Connection, Select, select, update
 
 from console.api.policy import ASSESSMENT_ACCEPT
 from console.api.problems import refusal
-from console.engines.cedar import CedarBundle
 from console.model.evidence import (
     Acceptance,
     AcceptTerms,
@@ -26,6 +25,7 @@ from console.model.evidence import (
 from console.model.ids import new_id
 from console.model.stored import Page
 from console.model.text import rfc3339
+from console.services.cedar.engine import CedarBundle
 from console.services.operators import accounts
 from console.services.policy.judging.settle import settle_all
 from console.services.policy.state import lookup

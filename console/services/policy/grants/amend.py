@@ -15,11 +15,11 @@ import msgspec
 from sqlalchemy import Connection
 
 from console.api.problems import refusal
-from console.engines.cedar import CedarBundle
 from console.model.access import Capability, Partner, PartnerState
 from console.model.grant import AmendGrant, Grant
 from console.model.limits import Limits, Period
 from console.model.scope import SCOPED_TIER, networks_of, wildcard
+from console.services.cedar.engine import CedarBundle
 from console.services.policy.grants import reach
 from console.services.policy.grants.proposal import named, principals_of
 from console.services.policy.grants.proposal import networks_of as wanted_networks

@@ -7,9 +7,9 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import Connection, select
 
-from console.engines.cedar import CedarBundle
 from console.model.grant import ActivateGrant, Gap, Grant, GrantPlan, GrantState
 from console.model.stored import Page
+from console.services.cedar.engine import CedarBundle
 from console.services.policy.grants.proposal import (
     at_reached_tier,
     holders,

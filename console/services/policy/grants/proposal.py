@@ -10,13 +10,13 @@ import msgspec
 from sqlalchemy import Connection, func, select
 
 from console.api.problems import refusal
-from console.engines.cedar import CedarBundle
 from console.model.access import Capability, Category, Partner, PartnerState, Pilot, Stage
 from console.model.grant import Gap, Grant, GrantPlan, GrantState, NewGrant
 from console.model.ids import new_id
 from console.model.principal import PrincipalState
 from console.model.scope import SCOPED_TIER, SERVICE, wildcard
 from console.model.text import is_slug, rfc3339
+from console.services.cedar.engine import CedarBundle
 from console.services.policy.grants import reach
 from console.services.policy.grants.reach import ReachedTier
 from console.services.policy.judging.facts import Reader

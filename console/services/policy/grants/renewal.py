@@ -12,10 +12,10 @@ import msgspec
 from sqlalchemy import Connection, select
 
 from console.api.problems import refusal
-from console.engines.cedar import CedarBundle
 from console.model.access import StageKey
 from console.model.grant import Grant, GrantState, NewGrant, RenewGrant
 from console.model.text import rfc3339
+from console.services.cedar.engine import CedarBundle
 from console.services.policy.grants.proposal import propose
 from console.services.policy.judging.facts import Reader
 from console.services.policy.judging.grant_states import ENDED, may_become

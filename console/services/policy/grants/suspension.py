@@ -6,9 +6,9 @@ import msgspec
 from sqlalchemy import Connection
 
 from console.api.problems import refusal
-from console.engines.cedar import CedarBundle
 from console.model.access import Partner, PartnerState, Suspension
 from console.model.grant import Grant, GrantState, ResumeGrant
+from console.services.cedar.engine import CedarBundle
 from console.services.policy.grants.amend import opens
 from console.services.policy.grants.renewal import successors
 from console.services.policy.judging.facts import Reader

@@ -14,9 +14,9 @@ import msgspec
 from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from console.engines.cedar import CedarBundle, decide_hold
 from console.model.grant import Gap, Grant, GrantProjection, GrantState
 from console.model.text import rfc3339
+from console.services.cedar.engine import CedarBundle, decide_hold
 from console.services.policy.judging.facts import Reader, projection
 from console.services.policy.judging.gates import (
     Facts,

@@ -8,7 +8,6 @@ import msgspec
 from sqlalchemy import Connection, select
 
 from console.api.problems import refusal
-from console.engines.cedar import CedarBundle
 from console.model.access import (
     AddContact,
     ChangeNetwork,
@@ -20,6 +19,7 @@ from console.model.access import (
     RemoveContact,
 )
 from console.model.scope import SCOPED_TIER, wildcard
+from console.services.cedar.engine import CedarBundle
 from console.services.policy.grants.amend import may_widen, within_any
 from console.services.policy.judging.facts import Reader
 from console.services.policy.judging.grant_states import LIVE

@@ -8,7 +8,6 @@ import msgspec
 from sqlalchemy import Connection, select, update
 
 from console.api.problems import refusal
-from console.engines.cedar import CedarBundle
 from console.model.access import (
     NewPartner,
     Partner,
@@ -18,6 +17,7 @@ from console.model.access import (
 )
 from console.model.ids import new_id
 from console.model.stored import Page
+from console.services.cedar.engine import CedarBundle
 from console.services.policy.judging.settle import settle_all, tell
 from console.services.policy.state import lookup
 from console.services.policy.state.event_record import Actor, record

@@ -6,7 +6,6 @@ import msgspec
 from sqlalchemy import Connection, select, update
 
 from console.api.problems import refusal
-from console.engines.cedar import CedarBundle
 from console.model.ids import new_id
 from console.model.principal import (
     NewPrincipal,
@@ -17,6 +16,7 @@ from console.model.principal import (
     RetirePrincipal,
 )
 from console.model.stored import Page
+from console.services.cedar.engine import CedarBundle
 from console.services.policy.judging.settle import settle_all, tell
 from console.services.policy.state import lookup
 from console.services.policy.state.event_record import Actor, record

@@ -11,8 +11,8 @@ import msgspec
 from sqlalchemy import Connection, select
 
 from console.api.problems import refusal
-from console.engines.cedar import CedarBundle
 from console.model.access import Partner, PartnerState
+from console.services.cedar.engine import CedarBundle
 from console.services.policy.judging.gates import APPROVAL_TIER
 from console.services.policy.judging.grant_states import WATCHED
 from console.services.policy.judging.settle import settle_all

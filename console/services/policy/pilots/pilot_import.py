@@ -9,7 +9,6 @@ import msgspec
 from sqlalchemy import Connection, select, update
 
 from console.api.problems import refusal
-from console.engines.cedar import CedarBundle
 from console.model.access import (
     Capability,
     CapabilityText,
@@ -23,6 +22,7 @@ from console.model.access import (
 from console.model.grant import Grant, GrantProjection, GrantState
 from console.model.ids import new_id
 from console.model.scope import SCOPED_TIER
+from console.services.cedar.engine import CedarBundle
 from console.services.policy.grants import reach
 from console.services.policy.grants.amend import needs_approval, needs_scope
 from console.services.policy.grants.proposal import takes_new

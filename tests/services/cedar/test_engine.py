@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from console.engines.cedar import CedarBundle, Uid, decide_call, decide_hold, entities_of
 from console.errors import PilotError
 from console.model.grant import GrantedCapability, GrantProjection
+from console.services.cedar.engine import CedarBundle, Uid, decide_call, decide_hold, entities_of
 from console.services.cedar.shipped import SHIPPED, bundle_in
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
