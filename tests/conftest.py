@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from xdist.scheduler import LoadFileScheduling
+
+ROOT = Path(__file__).parents[1]
 
 # Hundreds of processes start in a run: compiling the program anew in each is a third of its time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -29,9 +38,27 @@ def _no_configuration_of_the_machine(
     monkeypatch.delenv("NO_COLOR", raising=False)
 
 
-LONGEST_FIRST = ("tests/thread", "tests/services/demo", "tests/services", "tests/tui", "tests/cli")
-"""Folders whose files run longest. A worker takes a whole file, so those come first: what is
-short fills up the end."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[object]:
+    """Read the tests without looking for garbage, and never look for it among them.
+
+    They are half a million objects that stay: each look at them costs half a second.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+LONGEST_FIRST = (
+    "tests/services/gateway/test_gateway_sdks", "tests/test_style", "tests/test_readme",
+    "tests/tui/test_unknown", "tests/thread/test_outages", "tests/tui/test_slow_link",
+    "tests/thread", "tests/services/demo", "tests/services", "tests/tui", "tests/cli",
+)  # fmt: skip
+"""What runs longest, files before folders. A worker takes a whole file, so those come first: what
+is short fills up the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -43,6 +70,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next(found, len(LONGEST_FIRST))
 
     items.sort(key=rank)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    """Give each worker a whole file, and one worker all files that use the official SDKs."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return "the SDKs" if _uses_the_sdks(file) else file
+
+    return Scheduling(config, log)
+
+
+@cache
+def _uses_the_sdks(file: str) -> bool:
+    return "\nfrom tests.sdks import " in (ROOT / file).read_text()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

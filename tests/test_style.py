@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -31,3 +32,10 @@ def test_no_two_test_files_have_one_name() -> None:
     """Each is imported by its name alone: the second of a name would not run."""
     names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
     assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_the_sdks_are_imported_in_one_place() -> None:
+    """Reading a test must not take the seconds that importing an SDK takes."""
+    importing = re.compile(r"^\s*(import|from) (anthropic|openai)\b", re.MULTILINE)
+    found = [p.name for p in (ROOT / "tests").rglob("*.py") if importing.search(p.read_text())]
+    assert found == ["sdks.py"]
