@@ -83,6 +83,8 @@ def test_every_call_in_the_program_fits_its_route():
         named = set(re.findall(r"{(\w+)}", route.path))
         paged = isinstance(node.func, ast.Name) and node.func.id == "pages"
         body = len(node.args) - paged * 2
+        if paged and not {"cursor", "limit"} <= set(route.query):
+            wrong.append(f"{place}: {route.id} has no pages")
         if extra := given - {*named, *route.query, *OF_EVERY_CALL}:
             wrong.append(f"{place}: {route.id} takes no {extra}")
         if missing := named - given:

@@ -109,7 +109,7 @@ def _about_alerts(rig: Rig) -> None:
     rig.do("rule.disable", rule="off-hours-use", reason="r")
     rig.do("rule.enable", rule="off-hours-use", reason="r")
     rig.do("rule.tune", rule="denial-burst", threshold="50", reason="r")
-    shipped = ROOT / "console/services/audit/rules/denial-burst.toml"
+    shipped = ROOT / "console/services/audit/rules/shipped/denial-burst.toml"
     mine = rig.home / "mine.toml"
     mine.write_text(shipped.read_text().replace('id = "denial-burst"', 'id = "mine"'))
     rig.do("rule.add", text=str(mine), reason="r")
