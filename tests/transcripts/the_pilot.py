@@ -8,7 +8,7 @@ from console.api.status import STATUS
 from console.config.profile import load_profile
 from console.errors import PilotError
 from console.session.session import Session
-from tests.thread.pilot_rig import CAPABILITY, Rig, granted, key_of, programme
+from tests.thread.pilot_rig import CAPABILITY, Rig, granted, programme
 
 ROLES = {
     "operator": ["operator"],
@@ -32,17 +32,20 @@ def prepare(rig: Rig) -> None:
     )
     programme(rig, partners=("acme", "halcyon", "northwind"))
     acme = granted(rig, "acme", CAPABILITY, limits="requests=600,parallel=8")
-    leaked, old = key_of(rig, acme.id, holder="datawharf")
-    _, key = key_of(rig, acme.id)
+    leaked, old = _key_of(rig, acme.id, holder="datawharf")
+    _, key = _key_of(rig, acme.id)
     north = granted(rig, "northwind", CAPABILITY, expires_at="5d", networks=["127.0.0.0/24"])
-    _, other = key_of(rig, north.id)
+    _, other = _key_of(rig, north.id)
     granted(rig, "halcyon", CAPABILITY, purpose="triage of reports")
     for raw in (old, key, key):
         assert rig.call(raw, words="find the flaw in this parser").status_code == 200
+    before = _decided(rig)
     rig.do(
         "partner.declare", partner="northwind", egress=["192.0.2.0/24"],
         reason="moved to another provider",
     )  # fmt: skip
+    rig.until(lambda: _decided(rig) > before, what="the gateway hears of the networks")
+    _points_hear(rig)
     assert rig.call(other).status_code == 200
     rig.do("key.revoke", credential=leaked, reason="seen in a paste")
     for _ in range(3):
@@ -52,6 +55,28 @@ def prepare(rig: Rig) -> None:
         lambda: sum(each.count for each in rig.do("alert.list").items) == ALERTED,
         what="two alerts",
     )  # fmt: skip
+
+
+def _decided(rig: Rig) -> int:
+    """Return how many changes there are of what decides calls."""
+    return int(rig.json("api", "GET", "gateway/v1/status")["sequence"])
+
+
+def _points_hear(rig: Rig) -> None:
+    """Wait until the points have applied all of it: a call shows nothing that is older."""
+    decided = _decided(rig)
+    rig.until(
+        lambda: all(each.applied_sequence >= decided for each in rig.do("point.list").items),
+        what="the points hear of it",
+    )
+
+
+def _key_of(rig: Rig, grant: str, **more: str) -> tuple[str, str]:
+    """A key under the grant: its id, and the raw key, which served its first call."""
+    issued = rig.do("key.issue", grant=grant, reason="first key", **more)
+    _points_hear(rig)
+    assert rig.call(issued.secret).status_code == 200
+    return issued.credential.id, issued.secret
 
 
 def sign_in(rig: Rig, name: str, folder: Path) -> None:
