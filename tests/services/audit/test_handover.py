@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import closing, suppress
 from itertools import pairwise
@@ -16,8 +17,10 @@ import pytest
 
 from console.errors import PilotError
 from console.model.log import LogHandover
+from console.services.audit import proofs, publisher
 from console.trust.note import VerifierKey
 from console.trust.succession import announced_key, restart_of
+from console.trust.tiles import folder_reader
 from console.trust.verify import verify_folder
 from tests.services.audit.audit_rig import Rig, running, short_folder, spawn, until
 
@@ -38,6 +41,22 @@ async def signed_by(rig: Rig, key: str) -> None:
         return bool((await rig.get("/v1/log/head"))["key"] == key)
 
     await until(there)
+
+
+QUESTIONS = (
+    "/v1/log/head",
+    "/v1/log/growth?old=3",
+    "/v1/log/proofs/7",
+    "/v1/log/proofs/7?tree_size=20",
+    "/v1/log/files/checkpoint",
+    "/v1/log/files/tile/0/000.p/30",
+)
+
+
+async def status_of(rig: Rig, path: str) -> int:
+    async with rig.client.session.get(f"http://localhost{path}") as response:
+        await response.read()
+        return response.status
 
 
 def handovers(home: Path) -> list[LogHandover]:
@@ -143,3 +162,70 @@ def test_killed_at_any_moment_the_log_is_under_one_of_its_keys_and_verifies() ->
 
     with short_folder() as home:
         asyncio.run(check(home, 7))
+
+
+@pytest.mark.parametrize("moment", ["before the files move", "while they are written"])
+def test_between_two_logs_nothing_is_answered_rather_than_half_of_each(
+    moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+
+    def waiting(do: Callable[..., Any], *, first: bool) -> Callable[..., Any]:
+        def held(*told: Any) -> Any:
+            done = None if first else do(*told)
+            assert go_on.wait(60)
+            return do(*told) if first else done
+
+        return held
+
+    async def check(rig: Rig) -> None:
+        rig.policy.record(30)
+        await rig.logged(30)
+        assert [await status_of(rig, each) for each in QUESTIONS] == [200] * len(QUESTIONS)
+        assert rig.audit is not None
+        if moment == "before the files move":
+            held = waiting(rig.audit.publisher.publish, first=True)
+            monkeypatch.setattr(rig.audit.publisher, "publish", held)
+        else:
+            monkeypatch.setattr(publisher, "_put_aside", waiting(publisher._put_aside, first=False))
+        made = await rig.post("/v1/log/restart", WHY)
+        if moment == "while they are written":
+            await until(lambda: asyncio.to_thread((rig.home.path / "log.ended").is_dir))
+        try:
+            assert [await status_of(rig, each) for each in QUESTIONS] == [503] * len(QUESTIONS)
+            assert (await rig.get("/v1/log/handovers"))["items"][0]["new_key"] == made["new_key"]
+        finally:
+            go_on.set()
+        await signed_by(rig, made["new_key"])
+        assert [await status_of(rig, each) for each in QUESTIONS[:5]] == [200] * 5
+        assert rig.verify().ok
+
+    check_in_rig(check)
+
+
+@pytest.mark.parametrize("path", ["/v1/log/growth?old=3&new=512", "/v1/log/proofs/7?tree_size=512"])
+def test_an_answer_that_was_begun_in_a_log_that_ended_is_not_given(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def reader_of(folder: Path) -> Callable[[str], bytes]:
+        begun.set()
+        assert go_on.wait(60)
+        return folder_reader(folder)
+
+    async def check(rig: Rig) -> None:
+        rig.policy.record(600)
+        await rig.logged(600)
+        monkeypatch.setattr(proofs, "folder_reader", reader_of)
+        asked = asyncio.create_task(status_of(rig, path))
+        await asyncio.to_thread(begun.wait, 60)
+        try:
+            made = await rig.post("/v1/log/restart", WHY)
+            await signed_by(rig, made["new_key"])
+        finally:
+            go_on.set()
+        assert await asked == 503
+        assert await status_of(rig, path) == 200
+
+    check_in_rig(check)

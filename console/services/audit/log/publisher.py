@@ -24,6 +24,7 @@ from typing import NamedTuple, TypeAlias
 from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects.sqlite import insert
 
+from console.api.problems import refusal
 from console.errors import ExitCode, PilotError
 from console.model.text import now
 from console.services.audit.log import handover, ledger
@@ -52,8 +53,13 @@ class Head(NamedTuple):
     root: bytes
     note: bytes
     signed_at: datetime
-    key: VerifierKey
-    """Of the signature: another one may be about to follow."""
+    signer: SignerKey
+    """What signed it: another key may be about to follow."""
+
+    @property
+    def key(self) -> VerifierKey:
+        """The key of the signature."""
+        return self.signer.verifier
 
 
 class Publisher:
@@ -75,6 +81,8 @@ class Publisher:
         self._store = store
         self._writer = writer
         self._lock = threading.Lock()
+        self._moving = False
+        """Whether the files of a log that ended make way for a new log's."""
         self._head = self._sign()
 
     @classmethod
@@ -119,6 +127,23 @@ class Publisher:
         """The newest head whose files are on the disk."""
         return self._head
 
+    def head_in(self, conn: Connection) -> Head:
+        """Return the newest head, of the log that this snapshot of the store is of.
+
+        Raises the problem `unavailable` where a log has ended and the one that takes its place
+        is not published yet: the store numbers the entries as the new log does.
+        """
+        head = self._head
+        key = str(conn.execute(select(TREE.c.key)).scalar_one())
+        if key != str(head.key) and VerifierKey.parse(key).name != head.key.name:
+            raise _not_yet()
+        return head
+
+    def settle(self, head: Head) -> None:
+        """Raise the problem `unavailable` if files read for `head` may be another log's."""
+        if self._moving or self._head.key.name != head.key.name:
+            raise _not_yet()
+
     def is_current(self, head: Head) -> bool:
         """Tell whether the log of `head` is still the one that is published, once settled."""
         with self._lock:
@@ -147,6 +172,7 @@ class Publisher:
             if head.note != _noted(self.folder):
                 self._writer.publish(head.note)
             self._head = head
+            self._moving = False
             return head
 
     async def run(self) -> None:
@@ -174,6 +200,7 @@ class Publisher:
                 exit=ExitCode.LOG_FAILED,
             )
         if signer.verifier.name != self.signer.verifier.name:
+            self._moving = True
             _put_aside(self.folder, [], [self.signer.verifier])
             self._writer = TileWriter(self.folder, 0)
         else:
@@ -188,7 +215,15 @@ class Publisher:
         state = self._writer.state
         checkpoint = Checkpoint(self.signer.verifier.name, state.size, state.root)
         note = sign_checkpoint(checkpoint, self.signer)
-        return Head(state.size, state.root, note, now(), self.signer.verifier)
+        return Head(state.size, state.root, note, now(), self.signer)
+
+
+def _not_yet() -> PilotError:
+    return refusal(
+        "unavailable",
+        "the log has ended, and the one that takes its place is not published yet",
+        mend="ask again in a moment",
+    )
 
 
 def claimed(conn: Connection, key: str) -> CompactRange:

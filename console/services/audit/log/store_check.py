@@ -228,8 +228,8 @@ class StoreCheck:
             same = leaf_hash(body) == log.hash_of(event.index)
         except (OSError, PilotError):
             same = False
-            if not self._publisher.is_current(log.head):
-                return ""  # the log was handed over while this was read
+        if not same and not self._publisher.is_current(log.head):
+            return ""  # the log was handed over while this was read
         if same and event == _event(event.index, body):
             return ""
         if not same and log.entry(event.index) is None:
