@@ -89,11 +89,11 @@ def test_a_log_is_verified_by_several_processes_without_the_working_directory(po
     # as the `pilotctl` script does it: without -P in this process
     script = tmp_path / "script.py"
     script.write_text(
-        "import sys\nfrom pathlib import Path\nfrom console.trust import shared\n"
+        "import sys\nfrom pathlib import Path\nfrom console.trust import parallel_hashing\n"
         "if __name__ == '__main__':\n"
-        "    shared.WORTH_SHARING, shared.RANGE = 100, 2\n"
-        "    shared.usable_processors = lambda: 2\n"
-        "    roots = list(shared.bundle_roots(Path(sys.argv[1]), 4 * 256))\n"
+        "    parallel_hashing.WORTH_SHARING, parallel_hashing.RANGE = 100, 2\n"
+        "    parallel_hashing.usable_processors = lambda: 2\n"
+        "    roots = list(parallel_hashing.bundle_roots(Path(sys.argv[1]), 4 * 256))\n"
         "    assert len(roots) == 4 and all(roots), roots\n"
     )
     done = run(poisoned, sys.executable, script, log)

@@ -10,7 +10,6 @@ from console.model.audit import LogHead
 from console.model.log import LogHandover, LogSuccession, RestartLog, RotateLogKey
 from console.model.operator import Role
 from console.model.stored import Page
-from console.operations.listing import pages
 from console.operations.params import Listing, Why
 from console.operations.spec import Effect, Operation, Plan, Section, operation
 
@@ -32,7 +31,7 @@ class ListHandovers(Listing, kw_only=True, frozen=True):
 
 
 @operation("log.list", title="List log handovers", result=Page[LogHandover])
-def list_handovers(p: ListHandovers, _plan: Plan | None) -> Flow[Page[LogHandover]]:
+def list_handovers(_p: ListHandovers, _plan: Plan | None) -> Flow[Page[LogHandover]]:
     """List the rotations of the log's key, and the logs that ended, oldest first."""
     return HANDOVERS()
 
