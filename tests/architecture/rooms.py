@@ -100,17 +100,8 @@ CROSSINGS_LEFT: dict[str, set[str]] = {
     "services/backup/restore.py": {
         "services/supervisor/keeper.py",
     },
-    "services/gateway/control/calls/budgets.py": {
-        "services/gateway/point/lease.py",
-    },
     "services/gateway/control/calls/content_store.py": {
         "services/gateway/point/content_capture.py",
-    },
-    "services/gateway/control/closing/verifier.py": {
-        "services/gateway/point/lease.py",
-    },
-    "services/gateway/control/state/point_registry.py": {
-        "services/gateway/point/lease.py",
     },
     "services/gateway/control/state/schema.py": {
         "services/gateway/control/calls/call_search.py",

@@ -18,7 +18,8 @@ import msgspec
 import pytest
 
 from console.errors import PilotError
-from console.services.gateway.point.lease import LeaseHeld, boottime
+from console.services.gateway.decision.boot_clock import boottime
+from console.services.gateway.point.lease import LeaseHeld
 from console.services.gateway.point.upstream.upstream_key import UpstreamKey
 from tests.services.gateway.conftest import Lab
 from tests.services.gateway.rig import RefusedError, Rig, projection

@@ -16,7 +16,7 @@ import msgspec
 from console.errors import PilotError
 from console.services.background import EndServiceError
 from console.services.client import Client
-from console.services.gateway.point.lease import boottime
+from console.services.gateway.decision.boot_clock import boottime
 from console.services.gateway.point.limiter import Limiter
 from console.services.gateway.point.point import Point
 from console.services.gateway.point.spool import Spool

@@ -6,12 +6,7 @@ a stopped process, a suspended machine nor a changed wall clock can stretch it.
 
 from __future__ import annotations
 
-import time
-
-
-def boottime() -> float:
-    """Return seconds since boot, counting those in which the machine was suspended."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+from console.services.gateway.decision.boot_clock import boottime
 
 
 class LeaseHeld:

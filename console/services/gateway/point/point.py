@@ -10,11 +10,12 @@ from console.errors import PilotError
 from console.model.access import RouteName
 from console.model.grant import Decision, GrantProjection
 from console.services.cedar.engine import CedarBundle, decide_call
+from console.services.gateway.decision.boot_clock import boottime
 from console.services.gateway.decision.decide import Asked, Moment, Verdict, decide, models_of
 from console.services.gateway.decision.refusal_codes import CODES
 from console.services.gateway.decision.snapshot import EMPTY, Snapshot
 from console.services.gateway.point.calls_in_flight import InFlight, Running
-from console.services.gateway.point.lease import LeaseHeld, boottime
+from console.services.gateway.point.lease import LeaseHeld
 from console.services.wire.changes import BundleFact, Change, State, StoppedCall
 
 _JUDGED_ONE_BY_ONE = 64

@@ -40,8 +40,8 @@ from console.services.gateway.control.calls.spending import (
 from console.services.gateway.control.state.change_log import Views
 from console.services.gateway.control.state.point_registry import Points
 from console.services.gateway.control.state.schema import HOLDS, POINTS
+from console.services.gateway.decision.boot_clock import boottime
 from console.services.gateway.decision.snapshot import Snapshot
-from console.services.gateway.point.lease import boottime
 from console.services.store import Store
 from console.services.web import Ask
 from console.services.wire.changes import Done, LimitAsk, LimitSaid, Take, Taken

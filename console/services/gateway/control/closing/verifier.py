@@ -33,10 +33,10 @@ from console.services.gateway.control.state.change_log import Views
 from console.services.gateway.control.state.point_registry import Points
 from console.services.gateway.control.state.schema import RECEIPTS
 from console.services.gateway.decision import probe_token
+from console.services.gateway.decision.boot_clock import boottime
 from console.services.gateway.decision.decide import address_of, models_of
 from console.services.gateway.decision.refusal_codes import CODES
 from console.services.gateway.decision.snapshot import Snapshot
-from console.services.gateway.point.lease import boottime
 from console.services.store import Store, emit, signal
 from console.services.tls import Certificate
 from console.services.wire.changes import KeyFact

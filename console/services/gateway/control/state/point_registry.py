@@ -22,7 +22,7 @@ from console.model.stored import Page
 from console.services.events import SYSTEM, event
 from console.services.gateway.control.state import change_log, upstream_health
 from console.services.gateway.control.state.schema import MARKS, POINTS
-from console.services.gateway.point.lease import boottime
+from console.services.gateway.decision.boot_clock import boottime
 from console.services.store import Store, emit
 from console.services.web import Ask, page
 from console.services.wire.changes import Lease, LeaseAsk, Register, Registered, StoppedCall
