@@ -177,10 +177,6 @@ CIRCLES_LEFT: set[frozenset[str]] = {
         "services/gateway/control/state/schema.py",
     }),
     frozenset({
-        "services/gateway/control/calls/call_store.py",
-        "services/gateway/control/calls/usage_sums.py",
-    }),
-    frozenset({
         "services/policy/state/history.py",
         "services/policy/state/tables.py",
     }),

@@ -26,6 +26,7 @@ from console.services.gateway.control.access.keys import Keys
 from console.services.gateway.control.calls import (
     call_search,
     call_store,
+    call_times,
     explain,
     prices,
     usage_sums,
@@ -275,7 +276,7 @@ class Control:
         await self._reads.note(ask, "calls", "tail", sort="call")
         return await self._streams.serve(
             ask,
-            lambda conn, after: call_search.tail(conn, ask.query, call_store.moment, after),
+            lambda conn, after: call_search.tail(conn, ask.query, call_times.moment, after),
             call_search.last_row,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -12,12 +12,12 @@ from sqlalchemy import Connection, func, select
 from console.api.problems import refusal
 from console.model.enforcement import Credential, CredentialState
 from console.model.stored import Page
-from console.model.text import rfc3339
 from console.model.traffic import CallRecord
 from console.services.events import SYSTEM, event
 from console.services.gateway.control.access import keys
 from console.services.gateway.control.calls import call_search, usage_sums
 from console.services.gateway.control.calls.budgets import Counters
+from console.services.gateway.control.calls.call_times import moment, stored_time
 from console.services.gateway.control.state.schema import CALLS, CREDENTIALS, POINTS
 from console.services.store import Store, emit, outbox, signal
 from console.services.web import Ask
@@ -35,11 +35,6 @@ _INSERT = (
     "outcome, code, started_at, leaf, body, capability, principal, network) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-
-
-def stored_time(moment: datetime) -> str:
-    """Return a moment as the `Instant` column keeps it, for statements made by hand."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 class Intake:
@@ -233,15 +228,3 @@ def digest(conn: Connection, at: datetime) -> int:
         )
         made += 1
     return made
-
-
-def moment(text: str, name: str) -> datetime:
-    """Read a time of a query. Raises the problem `invalid`."""
-    try:
-        read = datetime.fromisoformat(text)
-        if read.tzinfo is not None:
-            return read.astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass  # one answer for every way of being no time
-    now = rfc3339(datetime.now(UTC))
-    raise refusal("invalid", f"{name}: {text[:60]!r} is no RFC 3339 time like {now}")

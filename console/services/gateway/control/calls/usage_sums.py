@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Connection, func, select
 from console.api.problems import refusal
 from console.model.stored import Page
 from console.model.traffic import SERVED, CallRecord, Outcome, UsageBy, UsageRow
-from console.services.gateway.control.calls import call_store
+from console.services.gateway.control.calls.call_times import moment, stored_time
 from console.services.gateway.control.state.schema import USAGE
 from console.services.web import Ask
 
@@ -127,11 +127,11 @@ def add(conn: Connection, records: Iterable[CallRecord]) -> None:
         _ADD,
         [
             (
-                call_store.stored_time(key[0]),
+                stored_time(key[0]),
                 *key[1:],
                 *held.counts,
-                call_store.stored_time(held.first),
-                call_store.stored_time(held.last),
+                stored_time(held.first),
+                stored_time(held.last),
             )
             for key, held in sums.items()
         ],
@@ -187,7 +187,7 @@ def _by(ask: Ask, name: str) -> UsageBy | None:
 
 def _moment(ask: Ask, name: str) -> datetime | None:
     said = ask.query.get(name)
-    return call_store.moment(said, name) if said else None
+    return moment(said, name) if said else None
 
 
 def _between(since: datetime | None, until: datetime | None) -> list[ColumnElement[bool]]:
@@ -260,4 +260,4 @@ def _row(row: Any, whole: int, norms: _Norms | None) -> UsageRow:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else call_store.stored_time(value)
+    return value if isinstance(value, str) else stored_time(value)
