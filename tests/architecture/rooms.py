@@ -58,9 +58,9 @@ ROOMS: dict[str, set[str]] = {
     f"{_AUDIT}/alerts": {*_KEEPING, f"{_AUDIT}/rules", f"{_AUDIT}/paging"},
     _AUDIT: {*_KEEPING, f"{_AUDIT}/rules", f"{_AUDIT}/paging", f"{_AUDIT}/alerts"},
     "services/backup": {
-        *SERVING, _DECISION, f"{_CONTROL}/state", f"{_CONTROL}/access", f"{_CONTROL}/closing",
-        f"{_CONTROL}/calls", f"{_POLICY}/state", f"{_POLICY}/judging", f"{_POLICY}/evidence",
-        f"{_POLICY}/partners", f"{_AUDIT}/state", f"{_AUDIT}/log",
+        *SERVING, _DECISION, _CONTROL, f"{_CONTROL}/state", f"{_CONTROL}/access",
+        f"{_CONTROL}/closing", f"{_CONTROL}/calls", f"{_POLICY}/state", f"{_POLICY}/judging",
+        f"{_POLICY}/evidence", f"{_POLICY}/partners", f"{_AUDIT}/state", f"{_AUDIT}/log",
     },
     "services/supervisor": {*BASE, "services/web", "services/backup"},
     "services/demo": {
@@ -103,9 +103,6 @@ CROSSINGS_LEFT: dict[str, set[str]] = {
     "services/gateway/control/calls/content_store.py": {
         "services/gateway/point/content_capture.py",
     },
-    "services/gateway/control/state/schema.py": {
-        "services/gateway/control/calls/call_search.py",
-    },
     "services/gateway/point/dialect/stream_passage.py": {
         "services/gateway/point/upstream/upstream.py",
     },
@@ -114,7 +111,7 @@ CROSSINGS_LEFT: dict[str, set[str]] = {
     },
     "services/operators/owner_acts.py": {
         "services/audit/state/schema.py",
-        "services/gateway/control/state/schema.py",
+        "services/gateway/control/migrations.py",
         "services/policy/state/tables.py",
     },
     "services/policy/grants/suspension.py": {
@@ -171,10 +168,6 @@ CIRCLES_LEFT: set[frozenset[str]] = {
         "services/demo/chronicle.py",
         "services/demo/incidents.py",
         "services/demo/partner_events.py",
-    }),
-    frozenset({
-        "services/gateway/control/calls/call_search.py",
-        "services/gateway/control/state/schema.py",
     }),
     frozenset({
         "services/policy/state/history.py",

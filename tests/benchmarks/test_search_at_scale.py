@@ -22,7 +22,7 @@ from sqlalchemy import Connection
 from console.model.text import now
 from console.model.traffic import CallRecord
 from console.services.gateway.control.calls import call_search, call_store
-from console.services.gateway.control.state.schema import STEPS
+from console.services.gateway.control.migrations import STEPS
 from console.services.home import prepare
 from console.services.store import Store
 from console.services.web import Ask

@@ -34,9 +34,9 @@ from console.services.backup.replay import Kept, Stores
 from console.services.backup.swap import exchange, finish
 from console.services.events import event
 from console.services.gateway.control.closing.locks import Locks
+from console.services.gateway.control.migrations import STEPS as GATEWAY_STEPS
 from console.services.gateway.control.state import change_log
 from console.services.gateway.control.state.point_registry import Points
-from console.services.gateway.control.state.schema import STEPS as GATEWAY_STEPS
 from console.services.home import Home, prepare
 from console.services.operators import break_glass
 from console.services.policy.state.tables import STEPS as POLICY_STEPS

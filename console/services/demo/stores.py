@@ -30,9 +30,9 @@ from console.services.gateway.control import projection_intake
 from console.services.gateway.control.closing import tombstones as ends
 from console.services.gateway.control.closing import verifier
 from console.services.gateway.control.closing.suspensions import notices
+from console.services.gateway.control.migrations import STEPS as AT_GATEWAY
 from console.services.gateway.control.service import Control
 from console.services.gateway.control.state.schema import CREDENTIALS, POINTS, RECEIPTS
-from console.services.gateway.control.state.schema import STEPS as AT_GATEWAY
 from console.services.gateway.decision.content_crypto import ContentKeys
 from console.services.operators import accounts
 from console.services.operators.configured import sync_configured_operators

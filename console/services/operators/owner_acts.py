@@ -21,7 +21,7 @@ from console.model.text import now
 from console.services import settings
 from console.services.audit.state.schema import STEPS as AUDIT_STEPS
 from console.services.client import Client
-from console.services.gateway.control.state.schema import STEPS as GATEWAY_STEPS
+from console.services.gateway.control.migrations import STEPS as GATEWAY_STEPS
 from console.services.operators import accounts, owner, roster_store
 from console.services.operators.cutoff import ROSTER_PATH, Learn, Restrictions
 from console.services.operators.roster import Identities, Roster

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from console.services.audit.log.leaf import Leaf
 from console.services.backup.closings import in_force
 from console.services.backup.history import History
-from console.services.gateway.control.state.schema import STEPS
+from console.services.gateway.control.migrations import STEPS
 from console.services.store import Store
 
 BEGAN = datetime(2026, 11, 1, tzinfo=UTC)

@@ -17,7 +17,8 @@ from console.model.ids import new_id
 from console.model.traffic import CallRecord
 from console.services.gateway.control.calls import call_search, call_store
 from console.services.gateway.control.calls.retention import forget
-from console.services.gateway.control.state.schema import CALL_HOURS, CALLS, POINTS, STEPS
+from console.services.gateway.control.migrations import STEPS
+from console.services.gateway.control.state.schema import CALL_HOURS, CALLS, POINTS
 from console.services.store import Store, outbox
 from console.services.web import Ask
 

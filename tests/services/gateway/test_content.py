@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from console.services.gateway.control.calls.content_store import Contents
-from console.services.gateway.control.state.schema import CONTENTS, STEPS
+from console.services.gateway.control.migrations import STEPS
+from console.services.gateway.control.state.schema import CONTENTS
 from console.services.gateway.decision.content_crypto import (
     ContentKeys,
     UnsealableError,

@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import Connection, select
 
 from console.model.enforcement import UpstreamHealth, UpstreamState
+from console.services.gateway.control.migrations import STEPS
 from console.services.gateway.control.state import upstream_health
-from console.services.gateway.control.state.schema import STEPS
 from console.services.store import Store
 from console.services.store.outbox import OUTBOX
 

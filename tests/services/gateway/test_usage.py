@@ -21,7 +21,7 @@ from console.model.price import Price, SetPrice, price_of
 from console.model.traffic import CallRecord, Outcome, UsageBy, UsageRow
 from console.operations.focus import charges
 from console.services.gateway.control.calls import prices, usage_sums
-from console.services.gateway.control.state.schema import STEPS
+from console.services.gateway.control.migrations import STEPS
 from console.services.store import Store
 from console.services.web import Ask
 

@@ -43,9 +43,9 @@ from console.services.gateway.control.closing.point_lifecycle import Leaving
 from console.services.gateway.control.closing.suspensions import Suspensions
 from console.services.gateway.control.closing.tombstones import Tombstones
 from console.services.gateway.control.closing.verifier import Verifier
+from console.services.gateway.control.migrations import STEPS
 from console.services.gateway.control.state import change_log
 from console.services.gateway.control.state.point_registry import Points
-from console.services.gateway.control.state.schema import STEPS
 from console.services.gateway.decision.content_crypto import ContentKeys
 from console.services.gateway.decision.decide import STALE_SECONDS
 from console.services.gateway.decision.probe_token import new_key

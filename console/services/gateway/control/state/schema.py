@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from sqlalchemy import (
     Column,
-    Connection,
     Index,
     Integer,
     LargeBinary,
@@ -21,20 +20,19 @@ from console.model.enforcement import Credential, Lock, Receipt, Tombstone
 from console.model.grant import GrantProjection
 from console.model.price import Price
 from console.model.principal import PrincipalProjection
-from console.services.operators.tables import EVERYWHERE
-from console.services.store import SHARED, Document, Instant, grown, tables
+from console.services.store import Document, Instant
 from console.services.wire.changes import BundleFact, Notice
 
-_META = MetaData()
+META = MetaData()
 
 MARKS = Table(
-    "marks", _META, Column("name", Text, primary_key=True), Column("value", Text, nullable=False)
+    "marks", META, Column("name", Text, primary_key=True), Column("value", Text, nullable=False)
 )
 """Small facts: how far the projection came, when policy was last heard of."""
 
 CHANGES = Table(
     "changes",
-    _META,
+    META,
     Column("seq", Integer, primary_key=True),
     Column("mark", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),
@@ -44,20 +42,20 @@ CHANGES = Table(
 
 GRANTS = Table(
     "grants",
-    _META,
+    META,
     Column("id", Text, primary_key=True),
     Column("revision", Integer, nullable=False),
     Column("body", Document(GrantProjection), nullable=False),
 )
 BUNDLES = Table(
     "bundles",
-    _META,
+    META,
     Column("id", Integer, primary_key=True),
     Column("body", Document(BundleFact), nullable=False),
 )
 CREDENTIALS = Table(
     "credentials",
-    _META,
+    META,
     Column("id", Text, primary_key=True),
     Column("sha256", Text, nullable=False, unique=True),
     Column("grant_id", Text, nullable=False, index=True),
@@ -70,14 +68,14 @@ CREDENTIALS = Table(
 )
 PRINCIPALS = Table(
     "principals",
-    _META,
+    META,
     Column("id", Text, primary_key=True),
     Column("revision", Integer, nullable=False),
     Column("body", Document(PrincipalProjection), nullable=False),
 )
 CONTENTS = Table(
     "contents",
-    _META,
+    META,
     Column("call", Text, primary_key=True),
     Column("pilot", Text, nullable=False),
     Column("partner", Text, nullable=False),
@@ -94,7 +92,7 @@ CONTENTS = Table(
 
 LOCKS = Table(
     "locks",
-    _META,
+    META,
     Column("id", Text, primary_key=True),
     Column("kind", Text, nullable=False),
     Column("target", Text, nullable=False),
@@ -111,7 +109,7 @@ Index(
 )
 TOMBSTONES = Table(
     "tombstones",
-    _META,
+    META,
     Column("seq", Integer, primary_key=True),
     Column("kind", Text, nullable=False),
     Column("id", Text, nullable=False),
@@ -123,19 +121,19 @@ TOMBSTONES = Table(
 )
 PARTNERS = Table(
     "partners",
-    _META,
+    META,
     Column("slug", Text, primary_key=True),
     Column("revision", Integer, nullable=False),
     Column("state", Text, nullable=False),
 )
 """Where policy says that each partner stands."""
 
-PILOTS = Table("pilots", _META, Column("slug", Text, primary_key=True))
+PILOTS = Table("pilots", META, Column("slug", Text, primary_key=True))
 """The pilots that policy told of."""
 
 SUSPENSIONS = Table(
     "suspensions",
-    _META,
+    META,
     Column("id", Text, primary_key=True),
     Column("kind", Text, nullable=False),
     Column("target", Text, nullable=False),
@@ -147,7 +145,7 @@ SUSPENSIONS = Table(
 
 NOTICES = Table(
     "notices",
-    _META,
+    META,
     Column("seq", Integer, primary_key=True),
     Column("body", Document(Notice), nullable=False),
 )
@@ -155,7 +153,7 @@ NOTICES = Table(
 
 POINTS = Table(
     "points",
-    _META,
+    META,
     Column("name", Text, primary_key=True),
     Column("url", Text, nullable=False),
     Column("version", Text, nullable=False),
@@ -167,7 +165,7 @@ POINTS = Table(
 )
 RECEIPTS = Table(
     "receipts",
-    _META,
+    META,
     Column("id", Text, primary_key=True),
     Column("state", Text, nullable=False, index=True),
     Column("requested_at", Instant, nullable=False),
@@ -175,7 +173,7 @@ RECEIPTS = Table(
 )
 CALLS = Table(
     "calls",
-    _META,
+    META,
     Column("row", Integer, primary_key=True),
     Column("id", Text, nullable=False, unique=True),
     Column("point", Text, nullable=False),
@@ -209,7 +207,7 @@ _COUNTS = (
 )  # fmt: skip
 USAGE = Table(
     "used",
-    _META,
+    META,
     Column("hour", Instant, primary_key=True),
     Column("pilot", Text, primary_key=True),
     Column("partner", Text, primary_key=True),
@@ -229,7 +227,7 @@ USAGE = Table(
 
 PRICES = Table(
     "prices",
-    _META,
+    META,
     Column("id", Text, primary_key=True),
     Column("model", Text, nullable=False),
     Column("starts_on", Text, nullable=False),
@@ -240,7 +238,7 @@ PRICES = Table(
 
 HOLDS = Table(
     "holds",
-    _META,
+    META,
     Column("call", Text, primary_key=True),
     Column("point", Text, nullable=False),
     Column("incarnation", Text, nullable=False),
@@ -263,7 +261,7 @@ until the budget's period is over.
 
 CALL_HOURS = Table(
     "call_hours",
-    _META,
+    META,
     Column("hour", Integer, primary_key=True),
     Column("first", Integer, nullable=False),
     Column("last", Integer, nullable=False),
@@ -271,43 +269,4 @@ CALL_HOURS = Table(
 """Hours since 1970, and the lowest and highest row of a call that began in them."""
 
 CALL_SEARCH = table("call_search", column("rowid", Integer), column("tokens", Text))
-"""FTS5 over the facets and words of calls (`callsearch.py`); `rowid` is the call's row."""
-
-
-def _calls_are_searched(conn: Connection) -> None:
-    """Make the calls that are there findable."""
-    from console.services.gateway.control.calls.call_search import reindex  # noqa: PLC0415  # it reads this module
-
-    conn.exec_driver_sql(
-        "CREATE VIRTUAL TABLE call_search USING fts5("
-        "tokens, content='', detail=none, columnsize=0, tokenize=\"ascii tokenchars '_'\")"
-    )
-    reindex(conn)
-
-
-def _usage_was_narrower(conn: Connection) -> None:
-    """Take over what was counted before principals, networks and costs were."""
-    if not conn.exec_driver_sql("PRAGMA table_info('usage')").all():
-        return
-    conn.exec_driver_sql(
-        "INSERT INTO used (hour, pilot, partner, grant_id, credential_id, model, capability, "
-        "principal, network, calls, allowed, denied, blocked, errors, input_tokens, "
-        "output_tokens, estimated_calls, cost_micros, first_at, last_at) "
-        "SELECT hour, '', partner, grant_id, credential_id, model, capability, '', '', calls, "
-        "allowed, denied, 0, errors, input_tokens, output_tokens, estimated_calls, 0, first_at, "
-        "last_at FROM usage"
-    )
-    conn.exec_driver_sql("DROP TABLE usage")
-
-
-STEPS = (
-    SHARED,
-    tables(*_META.sorted_tables),
-    grown(*_META.sorted_tables),
-    _usage_was_narrower,
-    tables(*EVERYWHERE),
-    grown(CALL_HOURS),
-    _calls_are_searched,
-    grown(PILOTS),
-    grown(HOLDS),
-)
+"""FTS5 over the facets and words of calls (`calls/call_search.py`); `rowid` is the call's row."""
