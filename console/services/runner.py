@@ -19,9 +19,9 @@ import msgspec
 
 from console.errors import ExitCode, PilotError
 from console.services import settings
+from console.services.descriptor_limit import raise_descriptor_limit
 from console.services.failures import FailureLog, SafeHandler, place_of, report_unhandled
 from console.services.home import restrict_umask
-from console.services.listening import raise_descriptor_limit
 from console.services.settings import Settings
 
 Serve: TypeAlias = Callable[[Settings, argparse.Namespace, asyncio.Event], Awaitable[None]]

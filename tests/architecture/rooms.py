@@ -117,9 +117,6 @@ CROSSINGS_LEFT: dict[str, set[str]] = {
     "services/policy/grants/suspension.py": {
         "services/policy/partners/partners.py",
     },
-    "services/runner.py": {
-        "services/listening/__init__.py",
-    },
     "services/supervisor/launch.py": {
         "services/demo/personas.py",
     },

@@ -6,7 +6,7 @@ before a handler sees it is counted, in `Connections.counts`.
 """
 
 from console.services.listening.acceptor import Acceptor
-from console.services.listening.bounds import Bounds, bounds_here, raise_descriptor_limit
+from console.services.listening.bounds import Bounds, bounds_here
 from console.services.listening.connections import Connection, Connections, Peer, TooSlowError
 from console.services.listening.listener import Listener, invite_body, no_invitation
 from console.services.listening.protocol import BrokenBodyError, connection_of, mark_known
@@ -25,5 +25,4 @@ __all__ = [
     "invite_body",
     "mark_known",
     "no_invitation",
-    "raise_descriptor_limit",
 ]

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import resource
-from contextlib import suppress
 from typing import NamedTuple
 
 KEPT_DESCRIPTORS = 256
 """Descriptors that no caller may take: the store's files, the log's, and our own calls."""
-WANTED_DESCRIPTORS = 16_384
 MOST_CONNECTIONS = 4_096
 FEWEST_CONNECTIONS = 32
 NETWORK_RESERVE = 128
@@ -56,18 +54,6 @@ class Bounds(NamedTuple):
     def requests(self) -> int:
         """Requests answered at once, but for operators' and probes'."""
         return max(self.total - REQUEST_RESERVE, self.total // 2)
-
-
-def raise_descriptor_limit() -> int:
-    """Raise the soft limit of open files as far as is useful and allowed; return it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = WANTED_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, WANTED_DESCRIPTORS)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return wanted if soft == resource.RLIM_INFINITY else soft
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        return wanted
-    return soft
 
 
 def bounds_here(*, descriptors_each: int = 1) -> Bounds:
