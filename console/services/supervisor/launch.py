@@ -23,17 +23,12 @@ from console.programs import module_command, module_environment
 from console.services import settings
 from console.services.backup.swap import finish
 from console.services.demo import personas
+from console.services.home_lock import Lock, lock_file
 from console.services.listening.sockets import refuse_long_path
 from console.services.settings import DataPlane, Home, Settings
 from console.services.supervisor.admins import refuse_without_admin
 from console.services.supervisor.child import PATIENCE, as_error
-from console.services.supervisor.keeper import (
-    START_SECONDS,
-    Keeper,
-    Lock,
-    control_socket,
-    lock_file,
-)
+from console.services.supervisor.keeper import START_SECONDS, Keeper, control_socket
 from console.services.supervisor.processes import Spec, points_of, processes, refuse_taken_ports
 from console.services.supervisor.report import Order, Reply, Status
 
