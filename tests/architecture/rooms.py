@@ -114,9 +114,6 @@ CROSSINGS_LEFT: dict[str, set[str]] = {
     "services/policy/grants/suspension.py": {
         "services/policy/partners/partners.py",
     },
-    "services/supervisor/launch.py": {
-        "services/demo/personas.py",
-    },
     "services/web/authority.py": {
         "services/operators/roster.py",
         "services/operators/roster_store.py",

@@ -1,23 +1,18 @@
-"""The demo's operators: their tokens in 0600 files of its home, and nowhere else.
-
-A store with personas in it is marked as one, for good: `up` never serves it.
-"""
+"""The demo's operators: their tokens in 0600 files of its home, and nowhere else."""
 
 from __future__ import annotations
 
 import os
 import socket
-import sqlite3
 import tempfile
 from collections.abc import Mapping
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from console.errors import ExitCode, PilotError
+from console.services.demo_mark import day_of
 from console.services.home import Home
 
-MARK = "demo_day"
-"""In policy's store: the day of the demo that it holds."""
 DAYS = 90
 """Days of history that the demo has."""
 FOLDER_PREFIX = "pilotctl-demo-"
@@ -65,17 +60,6 @@ def token(home: Path, name: str) -> str:
         ) from None
 
 
-def day_of(home: Path) -> int:
-    """Return the day of the demo that a home's store holds; 0 for a store that is no demo's."""
-    store = Home(home).store("policy")
-    if not store.exists():
-        return 0
-    with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as db:
-        row = db.execute("SELECT value FROM marks WHERE name = ?", (MARK,)).fetchone()
-        return int(row[0]) if row else 0
-    return 0
-
-
 def told(home: Path) -> str:
     """Return what a demo's home is, in words; nothing for any other."""
     day = day_of(home)
@@ -85,14 +69,3 @@ def told(home: Path) -> str:
         f"a demo, day {day} of {DAYS}: its history ended when it was started, and its times "
         "are those of this machine's clock"
     )
-
-
-def refuse(home: Path) -> None:
-    """Refuse to serve a home whose store holds personas (exit 5)."""
-    if day_of(home) or (home / "personas").is_dir():
-        raise PilotError(
-            "demo-store",
-            f"{home} holds a demo: its operators are personas, with tokens that lie in files",
-            exit=ExitCode.REFUSED,
-            hint="run `pilotctl up` with another --home; `pilotctl demo` makes its own",
-        )

@@ -20,9 +20,8 @@ from console.errors import ExitCode, PilotError
 from console.model.enforcement import Point
 from console.model.text import now, rfc3339
 from console.programs import module_command, module_environment
-from console.services import settings
+from console.services import demo_mark, settings
 from console.services.backup.swap import finish
-from console.services.demo import personas
 from console.services.home_lock import Lock, lock_file
 from console.services.listening.sockets import refuse_long_path
 from console.services.settings import DataPlane, Home, Settings
@@ -58,7 +57,7 @@ def start(
     """
     refuse_long_path(control_socket(Home(home.absolute())))
     if not demo:
-        personas.refuse(home.absolute())
+        demo_mark.refuse(home.absolute())
     finish(Home(home.absolute()))
     read = settings.load(home)
     lock = Lock(read.home)
