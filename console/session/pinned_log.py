@@ -250,9 +250,8 @@ class PinnedLog:
         return replace(found, repinned=True)
 
     def _succession(self) -> Flow[tuple[LogSuccession, bytes, str]]:
-        from console.trust.checkpoint import open_checkpoint  # noqa: PLC0415  # see `monitor`
-        from console.trust.note import VerifierKey  # noqa: PLC0415
-        from console.trust.succession import Carried, restart_of  # noqa: PLC0415
+        from console.trust.note import VerifierKey  # noqa: PLC0415  # see `monitor`
+        from console.trust.succession import Carried, restart_of, successor_head  # noqa: PLC0415
         from console.trust.tiles import bundles_of, unpack_entries  # noqa: PLC0415
 
         key = VerifierKey.parse((yield from self.key()))
@@ -267,7 +266,7 @@ class PinnedLog:
         note = (yield from HEAD()).checkpoint.encode()
         if later := (yield from self._handover(new)):
             note = later.old_head.encode()
-        head = open_checkpoint(note, new, origin=new.name).checkpoint
+        head = successor_head(note, old=key, new=new)
         pin = self.monitor.pinned(key.name)
         size = pin.size if pin else 0
         carried = Carried(size)
@@ -280,6 +279,7 @@ class PinnedLog:
                 full = [raw] if raw else (yield from log_files([tile.full.path]))
                 carried.add(unpack_entries(full[0] or b"")[: tile.width])
         if (carried.whole.size, carried.whole.root) != (head.size, head.root):
+            yield from self._expect_served(new)
             raise PilotError(
                 "log-inconsistent",
                 f"the entries of {new.name!a} are not those that its head signs",
@@ -311,6 +311,22 @@ class PinnedLog:
             at=datetime.fromisoformat(said.at),
         )
         return found, note, str(key)
+
+    def _expect_served(self, key: VerifierKey) -> Flow[None]:
+        """Raise `log-ended` (exit 9) if the log of `key` ended, and proves it by its last head."""
+        from console.trust.checkpoint import open_checkpoint  # noqa: PLC0415  # see `monitor`
+
+        handover = yield from self._handover(key)
+        if handover is None or handover.kind != "restart":
+            return
+        open_checkpoint(handover.old_head.encode(), key, origin=key.name)
+        raise PilotError(
+            "log-ended",
+            f"{key.name!a} has ended as well: its entries are no longer served, and could not "
+            "be checked",
+            exit=ExitCode.UNVERIFIED,
+            hint="look at who took whose place with: pilotctl log list",
+        )
 
     def keys(self) -> list[str]:
         """Return the pinned key and those that followed it, oldest first."""

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from console.errors import ExitCode, PilotError
+from console.trust.checkpoint import Checkpoint, open_checkpoint
 from console.trust.merkle import CompactRange, leaf_hash, leaf_hashes, verify_inclusion
 from console.trust.note import VerifierKey
 
@@ -73,6 +74,26 @@ def restart_of(leaf: bytes, old: VerifierKey, new: str) -> Restarted:
         raise _wrong("the first entry of the new log is not understood") from None
 
 
+def successor_head(note: bytes, *, old: VerifierKey, new: VerifierKey) -> Checkpoint:
+    """Return the head that `note` signs for the log of `new`, which follows that of `old`.
+
+    Raises `PilotError` (`log-not-served`, exit 9) while the head is still the old log's; any
+    other is exit 11, as `open_checkpoint` says.
+    """
+    try:
+        return open_checkpoint(note, new, origin=new.name).checkpoint
+    except PilotError:
+        if not _is_head(note, old):
+            raise
+    raise PilotError(
+        "log-not-served",
+        f"{old.name!a} has ended, and the head of {new.name!a}, which takes its place, "
+        "is not served yet",
+        exit=ExitCode.UNVERIFIED,
+        hint="ask again in a moment",
+    )
+
+
 class Carried:
     """Adds up a new log entry by entry, and the old entries among them."""
 
@@ -95,6 +116,14 @@ class Carried:
             self.first = taken[0]
         past = hashes[1:] if start == 0 else hashes
         self.old.extend(past[: max(0, self._pinned - self.old.size)])
+
+
+def _is_head(note: bytes, key: VerifierKey) -> bool:
+    try:
+        open_checkpoint(note, key, origin=key.name)
+    except PilotError:
+        return False
+    return True
 
 
 def _facts(leaf: bytes, action: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from console.session.session import Session, log_folder
 from console.trust.checkpoint import Checkpoint, sign_checkpoint
 from console.trust.merkle import consistency_proof, leaf_hashes, root_of
 from console.trust.note import SignerKey
+from console.trust.tiles import pack_entries
 
 ORIGIN = "log.example/audit"
 LEAVES = leaf_hashes([b"entry %d" % at for at in range(64)])
@@ -143,6 +144,90 @@ def test_another_key_is_refused_whether_it_was_pinned_or_configured(
         check(note_of(signer, 5), PILOTCTL_CONFIG=str(config))
     assert caught.value.exit is ExitCode.LOG_FAILED
     assert [each.path for each in log.asked].count("/v1/log/head") == 1
+
+
+def hand_over(log, *pairs):
+    """Have the log tell of restarts: each the key that ended, its last head, and the next key."""
+    told = {
+        "kind": "restart", "event_id": "evt_a", "index": 0, "carried": 64, "by": "operator-a",
+        "reason": "the key leaked", "at": "2026-03-01T12:00:00Z",
+    }  # fmt: skip
+    items = [
+        {**told, "old_key": str(old.verifier), "old_head": head, "new_key": str(new.verifier)}
+        for old, head, new in pairs
+    ]
+
+    def answer(asked):
+        named = [each for each in items if each["old_key"] == asked.query["old_key"]]
+        return Told({"items": named, "as_of": "2026-03-01T12:00:00Z", "source": "audit"})
+
+    log.on("GET /v1/log/handovers", answer)
+
+
+def serve_head(log, by, size):
+    """Have the log serve a head that `by` signed; return the note."""
+    name = by.verifier.name
+    note = sign_checkpoint(Checkpoint(name, size, root_of(LEAVES[:size])), by).decode()
+    log.on(
+        "GET /v1/log/head",
+        {
+            "origin": name, "tree_size": size, "checkpoint": note, "key": str(by.verifier),
+            "checkpointed_at": "2026-03-01T12:00:00Z",
+        },
+    )  # fmt: skip
+    return note
+
+
+def succession_fails(environ):
+    """Check the successor of the pinned log, and return the exit code and the error's code."""
+    with (
+        closing(Session(load_profile(environ), environ)) as session,
+        pytest.raises(PilotError) as caught,
+    ):
+        session.run(session.log_trust.succession())
+    return caught.value.exit, caught.value.code
+
+
+@pytest.mark.parametrize(
+    "served_by", ["the log that ended", "a stranger", "a stranger in its name"]
+)
+def test_a_successor_is_not_served_yet_while_the_log_that_ended_is_and_unknown_otherwise(
+    served_by, check, environ, log, signer
+):
+    keys = {
+        "the log that ended": signer,
+        "a stranger": SignerKey.generate("log.example/third"),
+        "a stranger in its name": SignerKey.generate(ORIGIN),
+    }
+    check(note_of(signer, 40))
+    successor = SignerKey.generate("log.example/second")
+    hand_over(log, (signer, note_of(signer, 64), successor))
+    serve_head(log, keys[served_by], 64)
+    assert succession_fails(environ) == (
+        (ExitCode.UNVERIFIED, "log-not-served")
+        if served_by == "the log that ended"
+        else (ExitCode.LOG_FAILED, "log-key-unknown")
+    )
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_entries_that_do_not_fit_a_successor_are_a_failure_unless_it_ended_as_well(
+    ended, check, environ, log, signer
+):
+    check(note_of(signer, 40))
+    successor, third = (SignerKey.generate(f"log.example/{each}") for each in ("two", "three"))
+    note = serve_head(log, successor, 3)
+    handovers = [(signer, note_of(signer, 64), successor)]
+    if ended:
+        handovers.append((successor, note, third))
+        serve_head(log, third, 4)
+    hand_over(log, *handovers)
+    bundle = pack_entries([b"another's"] * 3)
+    length = f"HTTP/1.1 200 OK\r\nContent-Length: {len(bundle)}\r\n\r\n".encode()
+    log.on("GET /v1/log/files/tile/entries/000.p/3", Told(raw=length + bundle))
+    assert succession_fails(environ) == (
+        (ExitCode.UNVERIFIED, "log-ended") if ended else (ExitCode.LOG_FAILED, "log-inconsistent")
+    )
 
 
 def test_another_address_is_another_log(environ, signer, check, tmp_path):
