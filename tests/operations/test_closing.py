@@ -192,7 +192,7 @@ def test_a_lapsed_lease_and_a_key_less_grant_are_proof_enough():
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 def test_a_tampered_proof_is_never_logged(data):
     good = a_log()
     raw = msgspec.to_builtins(good.proof)
@@ -298,7 +298,7 @@ def test_the_proof_of_something_else_is_not_the_proof_of_this(proof):
     enforced=st.booleans(),
     log=st.sampled_from([a_log(), unavailable(), absent(), a_log(code="key.revoke")]),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_partial_is_never_success(states, state, enforced, log):
     points = [
         a_point(point=f"gw-{at}", state=each, method={"lapsed": "lease"}.get(each, "probe"))

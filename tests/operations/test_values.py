@@ -142,7 +142,7 @@ def test_a_distance_goes_ahead_or_back_and_a_bare_date_is_utc():
 
 
 @given(text=st.text(max_size=60), kind=st.sampled_from([*Kind]))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_text_gives_a_value_or_a_usage_error(text, kind):
     field = fields(find("grant.show"))[0]
     param = msgspec.structs.replace(field.param, kind=kind, choices=("open", "closed"))

@@ -44,7 +44,7 @@ def table(rows: list[Row], room: int | None) -> list[str]:
     return table_lines(rows, COLUMNS, datetime.now(UTC), room)[0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ROWS, st.integers(0, 2))
 @example([Row("\u1112\u1161\u11ab", 1, "no"), Row("🇩🇪", 22, "VERIFIED")], 2)
 def test_every_fact_stands_under_its_head_in_every_terminal(rows, odd):

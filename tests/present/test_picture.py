@@ -104,7 +104,7 @@ NAMES = st.text(max_size=40)
 TOKENS = st.integers(0, 10**12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(TOKENS, max_size=169),
     st.lists(st.tuples(NAMES, TOKENS), max_size=30),

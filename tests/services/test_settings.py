@@ -136,7 +136,7 @@ def test_what_is_no_toml_is_named_with_its_line(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-@bounds(max_examples=60, suppress_health_check=list(HealthCheck), deadline=None)
+@bounds(max_examples=60, suppress_health_check=list(HealthCheck))
 @example("[[operators]]\n[operators.x]")
 @example("operators = [1]")
 @example("[upstreams]\na = 1")

@@ -116,7 +116,7 @@ def test_what_the_writer_leaves_is_byte_for_byte_what_the_specification_builds(t
     shutil.rmtree(tmp_path)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=6), st.data())
 def test_a_log_grown_in_batches_by_writers_that_restart_proves_everything(steps, data):
     entries = numbered(sum(steps))

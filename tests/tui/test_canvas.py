@@ -24,7 +24,7 @@ def wanted(canvas: Canvas) -> list[list[str]]:
     return [[unicodedata.normalize("NFC", text) for text, _ in row] for row in canvas._want]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.lists(PUT, max_size=4), max_size=6))
 def test_painting_differences_shows_what_is_wanted(frames):
     canvas, screen = Canvas(WIDTH, HEIGHT), pyte.Screen(WIDTH, HEIGHT)
@@ -81,7 +81,7 @@ def test_after_forgetting_everything_is_drawn_again():
 ROW = st.tuples(st.text("abc 漢", max_size=WIDTH // 2), STYLE)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(ROW, min_size=20, max_size=20),
     st.lists(st.tuples(st.integers(-9, 9), st.integers(0, 11)), max_size=6),

@@ -225,7 +225,7 @@ def test_a_profile_has_its_own_over_those_of_every_profile(tmp_path):
     assert settled(tmp_path, text, "local").hotkeys["f5"].value == "alerts"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.dictionaries(st.sampled_from(list(BY_ID)), st.sampled_from([*"abcnxXKLZ?", "f5", ""])),
     st.dictionaries(st.sampled_from([*"abcnxXKLZ?", "f5", "ctrl+g"]), st.just("alerts")),

@@ -53,7 +53,7 @@ def plainly(rows: list[Row], least: int, *, descending: bool) -> list[Row]:
 SIZES = st.lists(st.none() | st.integers(0, 20), max_size=400)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SIZES, st.integers(0, 20), st.booleans(), st.sets(st.integers(0, 400), max_size=5))
 def test_rows_arranged_bit_by_bit_are_the_rows_arranged_at_once(sizes, least, descending, sought):
     rows = made(sizes)
@@ -76,7 +76,7 @@ def test_runs_are_merged_into_one_order_and_equal_rows_stay_as_they_came():
         assert found == plainly(rows, 0, descending=descending)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(SIZES.filter(len), st.integers(1, 50), st.randoms(use_true_random=False))
 def test_rows_that_change_in_between_do_not_disturb_an_order_that_has_begun(sizes, steps, chance):
     rows = made(sizes)

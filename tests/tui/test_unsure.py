@@ -61,7 +61,7 @@ def as_wanted(terminal: OddTerminal, canvas: Canvas) -> None:
             assert got[1] == sgr, (x, y)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(FRAME, min_size=1, max_size=5), st.dictionaries(st.sampled_from(ODD),
        st.integers(0, 2)), st.integers(0, 2), st.booleans())  # fmt: skip
 def test_whatever_cells_a_terminal_gives_them_every_other_cell_is_as_wanted(
@@ -78,7 +78,7 @@ def test_whatever_cells_a_terminal_gives_them_every_other_cell_is_as_wanted(
         assert canvas.paint() == ""
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(FRAME, st.lists(st.tuples(st.integers(-3, WIDTH), st.integers(0, HEIGHT - 1), NAME,
                                  STYLE), max_size=6), st.integers(0, 2))  # fmt: skip
 def test_what_is_put_over_part_of_a_name_leaves_the_rest_as_wanted(rows, puts, otherwise):

@@ -274,7 +274,7 @@ def loose() -> OutboxItem:
         st.lists(st.tuples(st.integers(1, 9), st.booleans()), max_size=8).map(tuple), max_size=12
     )
 )
-@bounded(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@bounded(max_examples=15, suppress_health_check=list(HealthCheck))
 def test_whatever_a_source_offers_the_log_holds_a_prefix_of_its_true_events_once(
     tmp_path_factory: pytest.TempPathFactory, pages: list[tuple[tuple[int, bool], ...]]
 ) -> None:

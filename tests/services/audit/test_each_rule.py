@@ -350,7 +350,7 @@ def _in_batches(
 
 
 @given(_CALLS, st.sampled_from([1, 60, 3600, 86_400]), st.lists(st.integers(1, 20), max_size=12))
-@bounded(max_examples=60, deadline=None)
+@bounded(max_examples=60)
 def test_no_split_of_the_feed_loses_or_doubles_a_count(
     drawn: list[tuple[int, str, str, str, bool, int]], close: int, sizes: list[int]
 ) -> None:
@@ -360,7 +360,7 @@ def test_no_split_of_the_feed_loses_or_doubles_a_count(
 
 
 @given(_CALLS, st.sampled_from([1, 3600]))
-@bounded(max_examples=60, deadline=None)
+@bounded(max_examples=60)
 def test_alerts_never_count_more_than_matched_and_one_match_rules_count_each(
     drawn: list[tuple[int, str, str, str, bool, int]], close: int
 ) -> None:

@@ -336,7 +336,7 @@ def test_a_rule_over_events_is_tried_on_the_log_from_a_time_on() -> None:
 @example(datetime(1991, 1, 1, tzinfo=ZONES[2]), "until", "off-hours-use")
 @example(datetime(8999, 12, 31, tzinfo=ZONES[1]), "since", "volume-spike")
 @example(datetime(9999, 12, 31, tzinfo=ZONES[1]), "since", "expiring-soon")
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_trial_of_any_period_is_led_up_to_or_refused_with_its_reason(
     moment: datetime, name: str, rule: str
 ) -> None:

@@ -118,7 +118,7 @@ def test_a_rule_matches_only_where_every_condition_holds(tmp_path: Path) -> None
 
 
 @given(st.lists(st.integers(0, 120), max_size=60), st.integers(1, 7), st.integers(1, 30), st.data())
-@bounded(max_examples=150, deadline=None)
+@bounded(max_examples=150)
 def test_a_match_counts_exactly_once_however_the_batches_fall(
     tmp_path_factory: pytest.TempPathFactory,
     seconds: list[int],

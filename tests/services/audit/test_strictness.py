@@ -94,7 +94,7 @@ def history(rng: random.Random) -> list[Any]:
 
 
 @given(change=changes(), rng=st.randoms(use_true_random=False))
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 def test_what_is_not_weaker_alerts_on_every_history_that_alerted(
     change: tuple[Rule, Rule], rng: random.Random
 ) -> None:

@@ -60,7 +60,7 @@ def test_a_closing_is_kept_if_nothing_lifted_it_since(tmp_path: Path) -> None:
     gateway = Store.open(tmp_path / "gateway.db", STEPS, readers=1)
 
     @given(HISTORIES, st.integers(0, 99))
-    @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(suppress_health_check=[HealthCheck.too_slow])
     def check(history: list[tuple[str, str]], seed: int) -> None:
         events = [leaf(number, *each) for number, each in enumerate(history)]
         shuffled = Random(seed).sample(events, len(events))

@@ -26,7 +26,7 @@ def test_the_passphrase_opens_it_and_another_does_not() -> None:
     assert caught.value.exit is ExitCode.REFUSED
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(at=st.deferred(lambda: st.integers(0, len(sealed()) - 1)), bit=st.integers(0, 7))
 def test_a_changed_bit_or_a_cut_end_is_refused(at: int, bit: int) -> None:
     changed = bytearray(sealed())

@@ -80,7 +80,7 @@ few = st.sampled_from(["", "a", "b", "c-1"])
 texts = st.sampled_from(["", "Aurora-1", "curl/8 Python", "q_beef", "Ünïcode wörd", "x\x1b[31my"])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(
     rows=st.lists(
         st.fixed_dictionaries(

@@ -252,7 +252,7 @@ def test_keys_are_their_owners_alone(home: Home) -> None:
     assert path.parent.stat().st_mode & 0o777 == 0o700
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(max_size=400), st.integers(0, 10_000), st.integers(1, 255))
 def test_sealed_content_opens_whole_for_its_call_or_not_at_all(
     plain: bytes, place: int, change: int

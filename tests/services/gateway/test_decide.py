@@ -263,7 +263,7 @@ MOMENTS = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     held=GRANTS,
     ask=ASKS,
@@ -289,7 +289,7 @@ def test_adding_a_lock_or_a_tombstone_never_lets_a_refused_call_through(
     assert not after.allow or after.code == ""
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     order=st.randoms(use_true_random=False),
     extra=st.lists(TARGETS, max_size=3),
@@ -320,7 +320,7 @@ def test_a_tombstone_holds_in_whatever_order_changes_are_read(
     assert decide(again, asked(), FRESH, allows).code == "key_revoked"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(order=st.permutations([1, 2, 3, 4]))
 def test_the_newest_projection_of_a_grant_stands_whatever_comes_late(order: list[int]) -> None:
     states = {1: "active", 2: "active", 3: "active", 4: "suspended"}
@@ -360,7 +360,7 @@ def test_a_snapshot_is_a_value() -> None:
     TARGETS.filter(lambda target: target[0] != "network"),
     st.sampled_from(["delta", "acme", "gamma"]),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_plan_counts_a_key_if_and_only_if_the_point_would_refuse_a_call_of_it(
     held: GrantProjection, target: tuple[str, str], holder: str
 ) -> None:

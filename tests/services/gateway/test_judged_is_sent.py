@@ -84,7 +84,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(JSON)
 def test_a_value_that_is_read_is_written_as_the_same_value(value: Any) -> None:
     try:
@@ -96,7 +96,7 @@ def test_a_value_that_is_read_is_written_as_the_same_value(value: Any) -> None:
     assert json.loads(again) == json.loads(raw)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=60) | st.text(alphabet='{}[]":,01.eE+-NaInfity \\u', max_size=60))
 def test_no_bytes_crash_the_strict_reader(raw: bytes | str) -> None:
     encoded = raw if isinstance(raw, bytes) else raw.encode()

@@ -96,7 +96,7 @@ def test_a_stream_that_echoes_the_key_comes_without_it_also_where_chunks_split_i
     assert OURS not in failing.body
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(
         st.sampled_from(["sk-up/secret", "sk-up", "/secret", "s", "x", "-", "\n"]), max_size=8

@@ -87,7 +87,7 @@ class World:
         )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(STEPS)
 def test_no_order_of_events_passes_a_limit_or_loses_a_micro(steps: list[Step]) -> None:
     ledger, world = Ledger(), World()
@@ -129,7 +129,7 @@ def test_no_order_of_events_passes_a_limit_or_loses_a_micro(steps: list[Step]) -
         assert len(account.requests) == world.requests() <= 5
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(STEPS)
 def test_a_ledger_read_from_its_holds_counts_the_same(steps: list[Step]) -> None:
     ledger = Ledger()

@@ -116,7 +116,7 @@ chunks = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(chunks)
 def test_metering_never_falls_and_is_never_below_what_was_passed(
     said: list[tuple[str, tuple[Any, Any] | None]],

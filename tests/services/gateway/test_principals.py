@@ -204,7 +204,7 @@ def test_anthropics_sdk_is_told_in_its_own_shape(gateway: Rig) -> None:
 USERS = ["u1", "u2", "u3"]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.sets(st.sampled_from(USERS)),
     st.sampled_from(["", *USERS, "stranger"]),

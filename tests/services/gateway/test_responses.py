@@ -266,7 +266,7 @@ def test_many_streams_at_once_keep_their_own_answers(gateway: Rig, key: str) -> 
     assert got == {n: n for n in range(3, 11)}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=80), st.text(max_size=40), st.text(max_size=40), st.binary(max_size=40))
 def test_only_what_was_sealed_for_a_grant_is_opened_for_it(
     there: str, grant_id: str, other: str, noise: bytes

@@ -105,7 +105,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Any:
 SUMS = ("input_tokens", "output_tokens", "cost_micros")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(RECORDS, GROUPS, GROUPS)
 def test_the_sums_of_any_grouping_are_the_sums_of_the_records(
     asked: Asked, records: list[CallRecord], by: UsageBy, also: UsageBy

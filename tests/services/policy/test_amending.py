@@ -281,7 +281,7 @@ ACCESS = st.tuples(LIMITS, NETWORKS, PRINCIPALS)
 
 
 @given(was=ACCESS, now=ACCESS, egress=NETWORKS, tier=st.integers(0, 4))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_what_is_called_narrower_lets_nothing_through_that_was_not(
     was: tuple[Limits, list[str], list[str]],
     now: tuple[Limits, list[str], list[str]],

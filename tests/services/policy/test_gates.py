@@ -175,7 +175,7 @@ def test_the_assessment_that_holds_longest_counts() -> None:
     expires=st.floats(0.1, 99),
     at=st.floats(0, 100),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_gap_appears_exactly_when_a_lapse_is_reached(
     verified: float, assessed: float, window: float, expires: float, at: float
 ) -> None:
@@ -261,7 +261,7 @@ STEPS = st.lists(
 
 
 @given(tier=st.integers(0, 4), missing=st.booleans(), steps=STEPS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_path_opens_a_grant_that_misses_something_or_brings_one_back(
     tier: int, missing: bool, steps: list[tuple[str, bool, float]]
 ) -> None:

@@ -379,7 +379,6 @@ def _follows(before: str, states: list[str]) -> None:
 Policy.TestCase.settings = settings(
     max_examples=12,
     stateful_step_count=25,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
 TestEveryGrantIsWhatItsEvidenceAllows = Policy.TestCase

@@ -101,7 +101,7 @@ def test_a_broken_constraint_is_the_callers_error(store: Store) -> None:
     assert store.read_now(names) == ["one", "two"]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(plan=st.lists(st.lists(st.booleans(), min_size=1, max_size=4), max_size=12))
 def test_outbox_numbers_have_no_gaps_whatever_fails(
     tmp_path_factory: pytest.TempPathFactory, plan: list[list[bool]]

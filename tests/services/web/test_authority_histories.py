@@ -114,9 +114,7 @@ def keep(conn: Connection, name: str, person: Person) -> None:
     steps=st.lists(st.sampled_from(STEPS_OF_HISTORY), max_size=6),
     heard=st.booleans(),
 )
-@settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_request_is_carried_out_exactly_if_its_caller_may_as_it_arrives_and_as_it_commits(
     store: Store, monkeypatch: pytest.MonkeyPatch, first: Role, steps: list[str], heard: bool
 ) -> None:

@@ -42,7 +42,7 @@ def asked(**query: str) -> Ask:
     )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(
     rows=st.lists(
         st.tuples(st.sampled_from(["", "a", "b", "é\n"]), st.integers(0, 3)), max_size=20

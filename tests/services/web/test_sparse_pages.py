@@ -35,7 +35,7 @@ def asked(**query: str) -> Ask:
     )  # fmt: skip
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, suppress_health_check=list(HealthCheck))
 @given(
     ids=st.sets(st.integers(1, 200), max_size=25),
     limit=st.integers(1, 6),
