@@ -12,6 +12,7 @@ from test_console import OPERATIONS, PALETTES, Hands, run
 
 from console.model.access import Partner
 from console.model.enforcement import Point, UpstreamHealth, UpstreamState
+from console.services.operators.break_glass import SEAL
 from console.tui.app.console_app import Console
 from console.tui.link import api_link
 from console.tui.places import reader
@@ -175,6 +176,20 @@ def test_what_a_service_lacks_of_another_is_a_note_and_does_not_make_it_sick():
     async def story(hands):
         await hands.see("NOTE", "gateway: policy unheard of", "gw ok")
         assert "SICK" not in hands.text
+
+    run(pilot, story, (104, 30))
+
+
+def test_where_no_break_glass_account_can_be_used_now_says_so_until_one_is_sealed():
+    newest = "the newest, break-glass-2: a restore lost its token"
+    told = f"no break-glass account can be used ({newest}): {SEAL}"
+    pilot = FakePilot(lacks={"policy": [told]})
+
+    async def story(hands):
+        await hands.see("NOTE", "policy: no break-glass account can be used", "policy ok")
+        assert "SICK" not in hands.text
+        pilot.lacks.clear()
+        await hands.until(lambda: "break-glass" not in hands.text)
 
     run(pilot, story, (104, 30))
 
