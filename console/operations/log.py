@@ -6,10 +6,12 @@ import msgspec
 
 from console.api.audit import HANDOVERS, HEAD, RESTART, ROTATE
 from console.api.flow import Flow, check_head, check_succession
+from console.errors import ExitCode, PilotError
 from console.model.audit import LogHead
 from console.model.log import LogHandover, LogSuccession, RestartLog, RotateLogKey
 from console.model.operator import Role
 from console.model.stored import Page
+from console.operations.closing import FIRST_PAUSE, LOG_PATIENCE, LONGEST_PAUSE, pause
 from console.operations.params import Listing, Why
 from console.operations.spec import Effect, Operation, Plan, Section, operation
 
@@ -77,7 +79,8 @@ def rotate_key(p: Because, _plan: Plan | None) -> Flow[LogHandover]:
     For a key that is only old. One that somebody else may hold could announce a key of
     theirs: then begin a new log with `log restart`.
     """
-    return ROTATE(RotateLogKey(reason=p.reason))
+    made = yield from ROTATE(RotateLogKey(reason=p.reason))
+    return (yield from _served(made))
 
 
 def _restart(p: Because) -> Flow[Plan]:  # noqa: ARG001 - a plan's shape
@@ -115,7 +118,34 @@ def restart(p: Because, _plan: Plan | None) -> Flow[LogHandover]:
 
     Nobody follows by themselves, as whoever has the key could do the same.
     """
-    return RESTART(RestartLog(reason=p.reason))
+    made = yield from RESTART(RestartLog(reason=p.reason))
+    return (yield from _served(made))
+
+
+def _served(made: LogHandover) -> Flow[LogHandover]:
+    """Return `made` once the log's head is no longer the old key's: what is read next is new.
+
+    Raises `PilotError` (`log-not-served`, exit 9) when patience or the time is over.
+    """
+    wait, waited = FIRST_PAUSE, 0.0
+    while True:
+        try:
+            if (yield from HEAD()).key != made.old_key:
+                return made
+        except PilotError as error:
+            if error.exit is not ExitCode.UNAVAILABLE:
+                raise
+        if waited >= LOG_PATIENCE or (yield from pause(wait)) <= 0:
+            break
+        waited += wait
+        wait = min(wait * 2, LONGEST_PAUSE)
+    raise PilotError(
+        "log-not-served",
+        f"event {made.event_id} hands the log to the key {made.new_key}, and no head that it "
+        "signed is served yet",
+        exit=ExitCode.UNVERIFIED,
+        hint="look at it with: pilotctl log show",
+    )
 
 
 @operation("log.succession", title="Check new log", result=LogSuccession)

@@ -5,17 +5,21 @@ import stat
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
+import msgspec
 import pytest
 from tiny_api import Told, tiny_api
 
+from console.api.audit import HANDOVERS
 from console.config.profile import load_profile
 from console.errors import ExitCode, PilotError
+from console.operations.index import find
 from console.session.session import Session, log_folder
 from console.trust.checkpoint import Checkpoint, sign_checkpoint
 from console.trust.merkle import consistency_proof, leaf_hashes, root_of
 from console.trust.note import SignerKey
 from console.trust.tiles import pack_entries
 
+RESTART = find("log.restart")
 ORIGIN = "log.example/audit"
 LEAVES = leaf_hashes([b"entry %d" % at for at in range(64)])
 OTHERS = leaf_hashes([b"other %d" % at for at in range(64)])
@@ -228,6 +232,30 @@ def test_entries_that_do_not_fit_a_successor_are_a_failure_unless_it_ended_as_we
     assert succession_fails(environ) == (
         (ExitCode.UNVERIFIED, "log-ended") if ended else (ExitCode.LOG_FAILED, "log-inconsistent")
     )
+
+
+@pytest.mark.parametrize("before", ["the old head", "none"])
+def test_a_log_is_handed_over_once_its_head_is_no_longer_the_old_keys(before, environ, log, signer):
+    new = SignerKey.generate("log.example/second")
+    hand_over(log, (signer, note_of(signer, 64), new))
+    with closing(Session(load_profile(environ), environ)) as session:
+        handovers = session.run(HANDOVERS(old_key=str(signer.verifier)))
+        log.on("POST /v1/log/restart", msgspec.to_builtins(handovers.items[0]))
+        serve_head(log, new, 64)
+        later = log.routes["GET /v1/log/head"]
+        serve_head(log, signer, 64)
+        if before == "none":
+            log.problem("GET /v1/log/head", "unavailable", 503, "not published yet")
+        early, asked = log.routes["GET /v1/log/head"], []
+
+        def head(request):
+            asked.append(request)
+            return (early if len(asked) < 5 else later)(request)
+
+        log.on("GET /v1/log/head", head)
+        made = session.run(RESTART.run(RESTART.params(reason="it leaked"), None))
+    assert made.new_key == str(new.verifier)
+    assert len(asked) == 5
 
 
 def test_another_address_is_another_log(environ, signer, check, tmp_path):
