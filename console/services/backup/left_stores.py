@@ -25,7 +25,7 @@ from console.services.events import SYSTEM
 from console.services.gateway.control.closing.offboarding import PARTNER, PILOT
 from console.services.home import Home
 from console.services.operators.roster import Mark
-from console.services.wire.changes import Notice
+from console.services.wire.projections import Notice
 
 _ACTIONS = {
     PILOT: "pilot.close",

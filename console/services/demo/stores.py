@@ -48,7 +48,7 @@ from console.services.safety_identifier import salt_of
 from console.services.settings import Settings
 from console.services.store import Store
 from console.services.web import Ask, Web
-from console.services.wire.changes import Projection, ProjectionItem
+from console.services.wire.projections import Projection, ProjectionItem
 
 T = TypeVar("T")
 

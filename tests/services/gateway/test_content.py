@@ -31,7 +31,7 @@ from console.services.gateway.decision.content_crypto import (
 from console.services.gateway.point.content_capture import Said
 from console.services.home import Home, prepare
 from console.services.store import Store
-from console.services.wire.changes import KeptContent
+from console.services.wire.points import KeptContent
 from tests.services.gateway.rig import RefusedError, Rig, projection
 
 WORDS = "swordfish 12 words"

@@ -25,14 +25,8 @@ from console.services.gateway.control.state.schema import (
 )
 from console.services.store import Store
 from console.services.web import Ask
-from console.services.wire.changes import (
-    Applied,
-    BundleChange,
-    BundleFact,
-    GrantChange,
-    PrincipalChange,
-    Projection,
-)
+from console.services.wire.changes import BundleChange, GrantChange, PrincipalChange
+from console.services.wire.projections import Applied, BundleFact, Projection
 
 _APPLIED = "projection_applied"
 _NOTED_EVERY_SECONDS = 5.0

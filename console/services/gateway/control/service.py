@@ -55,19 +55,10 @@ from console.services.settings import Settings
 from console.services.store import Store, emit
 from console.services.tls import Certificate
 from console.services.web import Ask, Reads, Streams, Web
-from console.services.wire.changes import (
-    CallBatch,
-    CallFeed,
-    Changes,
-    Closings,
-    ContentBatch,
-    LeaseAsk,
-    LimitAsk,
-    Notices,
-    Projection,
-    Register,
-    State,
-)
+from console.services.wire.call_feed import CallFeed
+from console.services.wire.changes import Changes, State
+from console.services.wire.points import CallBatch, ContentBatch, LeaseAsk, LimitAsk, Register
+from console.services.wire.projections import Closings, Notices, Projection
 
 DIGEST_SECONDS = 10.0
 FORGET_SECONDS = 3600.0

@@ -21,7 +21,6 @@ from console.model.price import Price, price_of
 from console.model.principal import PrincipalProjection
 from console.services.wire.changes import (
     BundleChange,
-    BundleFact,
     Change,
     GrantChange,
     KeyChange,
@@ -40,6 +39,7 @@ from console.services.wire.changes import (
     TombstoneChange,
     TombstoneFact,
 )
+from console.services.wire.projections import BundleFact
 
 
 class Snapshot:

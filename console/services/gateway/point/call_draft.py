@@ -17,7 +17,8 @@ from console.services.gateway.decision.snapshot import Snapshot
 from console.services.gateway.point.content_capture import Kept
 from console.services.gateway.point.dialect.dialects import Dialect
 from console.services.gateway.point.dialect.usage_meter import Meter
-from console.services.wire.changes import Gauge, KeyFact
+from console.services.wire.changes import KeyFact
+from console.services.wire.points import Gauge
 
 
 class Draft:

@@ -21,17 +21,16 @@ from console.services.gateway.point.limiter import Limiter
 from console.services.gateway.point.point import Point
 from console.services.gateway.point.spool import Spool
 from console.services.gateway.point.upstream.upstream_watch import UpstreamWatch, look_at_idle
-from console.services.wire.changes import (
+from console.services.wire.changes import Changes, State
+from console.services.wire.points import (
     CallAck,
     CallBatch,
-    Changes,
     ContentBatch,
     KeptContent,
     Lease,
     LeaseAsk,
     Register,
     Registered,
-    State,
     StoppedCall,
 )
 

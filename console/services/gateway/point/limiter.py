@@ -24,7 +24,7 @@ from console.services.gateway.decision.refusal_codes import CODES
 from console.services.gateway.point.call_draft import Draft
 from console.services.gateway.point.dialect.request_body import Body
 from console.services.gateway.point.point import Point
-from console.services.wire.changes import Done, Gauge, LimitAsk, LimitSaid, Take, Taken
+from console.services.wire.points import Done, Gauge, LimitAsk, LimitSaid, Take, Taken
 
 _TIMEOUT = 1.0
 _RETRY_SECONDS = 0.2

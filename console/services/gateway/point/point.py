@@ -16,7 +16,9 @@ from console.services.gateway.decision.refusal_codes import CODES
 from console.services.gateway.decision.snapshot import EMPTY, Snapshot
 from console.services.gateway.point.calls_in_flight import InFlight, Running
 from console.services.gateway.point.lease import LeaseHeld
-from console.services.wire.changes import BundleFact, Change, State, StoppedCall
+from console.services.wire.changes import Change, State
+from console.services.wire.points import StoppedCall
+from console.services.wire.projections import BundleFact
 
 _JUDGED_ONE_BY_ONE = 64
 """Up to so many changes at once, each is told apart by the calls that it ended."""

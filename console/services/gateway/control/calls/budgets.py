@@ -44,7 +44,7 @@ from console.services.gateway.decision.boot_clock import boottime
 from console.services.gateway.decision.snapshot import Snapshot
 from console.services.store import Store
 from console.services.web import Ask
-from console.services.wire.changes import Done, LimitAsk, LimitSaid, Take, Taken
+from console.services.wire.points import Done, LimitAsk, LimitSaid, Take, Taken
 
 _LOG = logging.getLogger(__name__)
 _SWEEP_SECONDS = 1.0

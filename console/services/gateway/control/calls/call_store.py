@@ -21,7 +21,8 @@ from console.services.gateway.control.calls.call_times import moment, stored_tim
 from console.services.gateway.control.state.schema import CALLS, CREDENTIALS, POINTS
 from console.services.store import Store, emit, outbox, signal
 from console.services.web import Ask
-from console.services.wire.changes import CallAck, CallBatch, CallFeed, CallRow
+from console.services.wire.call_feed import CallFeed, CallRow
+from console.services.wire.points import CallAck, CallBatch
 from console.trust.merkle import leaf_hash, root_of
 
 TOPIC = "calls"

@@ -26,7 +26,7 @@ from console.services.gateway.decision.content_crypto import (
 from console.services.gateway.point.content_capture import Said
 from console.services.store import Store, emit
 from console.services.web import Ask
-from console.services.wire.changes import CallAck, ContentBatch, KeptContent
+from console.services.wire.points import CallAck, ContentBatch, KeptContent
 
 LOOKS_EVERY_SECONDS = 5.0
 _MOST_AT_ONCE = 500

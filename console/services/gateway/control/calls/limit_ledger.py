@@ -21,7 +21,7 @@ from typing import NamedTuple
 import msgspec
 
 from console.model.limits import Limits, Period
-from console.services.wire.changes import Gauge, Taken
+from console.services.wire.points import Gauge, Taken
 
 WINDOW = 60.0
 _BUSY_SECONDS = 1

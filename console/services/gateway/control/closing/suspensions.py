@@ -25,7 +25,8 @@ from console.services.gateway.control.state.schema import NOTICES, PARTNERS, SUS
 from console.services.gateway.decision.snapshot import Snapshot
 from console.services.store import emit, signal
 from console.services.web import Ask
-from console.services.wire.changes import LiftChange, Notice, Notices, SuspendChange, SuspensionFact
+from console.services.wire.changes import LiftChange, SuspendChange, SuspensionFact
+from console.services.wire.projections import Notice, Notices
 
 TOPIC = "notices"
 _PROVEN = {"partner.offboard": "partner-offboarded", "pilot.close": "pilot-closed"}

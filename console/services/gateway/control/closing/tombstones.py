@@ -22,7 +22,8 @@ from console.services.gateway.control.state.schema import TOMBSTONES
 from console.services.gateway.decision.snapshot import Snapshot
 from console.services.store import emit, signal
 from console.services.web import Ask, page
-from console.services.wire.changes import Closing, Closings, KeyFact, TombstoneChange, TombstoneFact
+from console.services.wire.changes import KeyFact, TombstoneChange, TombstoneFact
+from console.services.wire.projections import Closing, Closings
 
 TOPIC = "closings"
 _MOST_AT_ONCE = 500

@@ -25,7 +25,7 @@ from console.services.gateway.control.state.schema import MARKS, POINTS
 from console.services.gateway.decision.boot_clock import boottime
 from console.services.store import Store, emit
 from console.services.web import Ask, page
-from console.services.wire.changes import Lease, LeaseAsk, Register, Registered, StoppedCall
+from console.services.wire.points import Lease, LeaseAsk, Register, Registered, StoppedCall
 
 LEASE_SECONDS = 3.0
 POLICY_AS_OF = "policy_as_of"

@@ -21,7 +21,7 @@ from console.model.grant import GrantProjection
 from console.model.price import Price
 from console.model.principal import PrincipalProjection
 from console.services.store import Document, Instant
-from console.services.wire.changes import BundleFact, Notice
+from console.services.wire.projections import BundleFact, Notice
 
 META = MetaData()
 
