@@ -138,6 +138,13 @@ class CallBatch(msgspec.Struct, kw_only=True, frozen=True):
     items: list[msgspec.Raw]
 
 
+class Said(msgspec.Struct, kw_only=True, frozen=True):
+    """What one call said, before it is sealed."""
+
+    request: bytes
+    answer: bytes
+
+
 class KeptContent(msgspec.Struct, kw_only=True, frozen=True):
     """What one call said, sealed to the key of the day on which it expires."""
 

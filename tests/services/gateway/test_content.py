@@ -28,10 +28,9 @@ from console.services.gateway.decision.content_crypto import (
     seal,
     unseal,
 )
-from console.services.gateway.point.content_capture import Said
 from console.services.home import Home, prepare
 from console.services.store import Store
-from console.services.wire.points import KeptContent
+from console.services.wire.points import KeptContent, Said
 from tests.services.gateway.rig import RefusedError, Rig, projection
 
 WORDS = "swordfish 12 words"

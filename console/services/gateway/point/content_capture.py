@@ -11,17 +11,10 @@ from console.model.access import ContentKeeping
 from console.model.grant import GrantProjection
 from console.services.gateway.decision.content_crypto import ContentKeys, day_of, seal
 from console.services.gateway.point.dialect.request_body import Body
-from console.services.wire.points import KeptContent
+from console.services.wire.points import KeptContent, Said
 
 MOST_KEPT_BYTES = 1024 * 1024
 """Of each, the request and the answer. The hashes are of the whole."""
-
-
-class Said(msgspec.Struct, kw_only=True, frozen=True):
-    """What is sealed, before it is."""
-
-    request: bytes
-    answer: bytes
 
 
 class Kept:

@@ -23,10 +23,9 @@ from console.services.gateway.decision.content_crypto import (
     day_of,
     unseal,
 )
-from console.services.gateway.point.content_capture import Said
 from console.services.store import Store, emit
 from console.services.web import Ask
-from console.services.wire.points import CallAck, ContentBatch, KeptContent
+from console.services.wire.points import CallAck, ContentBatch, KeptContent, Said
 
 LOOKS_EVERY_SECONDS = 5.0
 _MOST_AT_ONCE = 500
