@@ -97,9 +97,6 @@ CROSSINGS_LEFT: dict[str, set[str]] = {
         "services/audit/log/event_search.py",
         "services/audit/rules/closing_store.py",
     },
-    "services/gateway/point/dialect/stream_passage.py": {
-        "services/gateway/point/upstream/upstream.py",
-    },
     "services/gateway/point/intake/refusals.py": {
         "services/gateway/point/caller_responses.py",
     },

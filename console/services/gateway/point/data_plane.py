@@ -31,7 +31,6 @@ from console.services.gateway.point.content_capture import keeping
 from console.services.gateway.point.dialect import dialects, responses_api
 from console.services.gateway.point.dialect.request_body import PATHS, Body, RefusedError
 from console.services.gateway.point.dialect.sse import TooLongError
-from console.services.gateway.point.dialect.stream_passage import REST_SECONDS, Passage
 from console.services.gateway.point.dialect.usage_meter import (
     Meter,
     NotAnAnswerError,
@@ -41,6 +40,7 @@ from console.services.gateway.point.intake.caller_address import Callers
 from console.services.gateway.point.point import Point
 from console.services.gateway.point.request_intake import body_of, earlier_of, naming_of
 from console.services.gateway.point.spool import Spool
+from console.services.gateway.point.upstream.stream_passage import REST_SECONDS, Passage
 from console.services.gateway.point.upstream.upstream import (
     Reply,
     UpstreamFailedError,
