@@ -97,9 +97,6 @@ CROSSINGS_LEFT: dict[str, set[str]] = {
         "services/audit/log/event_search.py",
         "services/audit/rules/closing_store.py",
     },
-    "services/gateway/point/intake/refusals.py": {
-        "services/gateway/point/caller_responses.py",
-    },
     "services/operators/owner_acts.py": {
         "services/audit/state/schema.py",
         "services/gateway/control/migrations.py",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 
 from aiohttp import web
@@ -13,8 +13,6 @@ from console.services.gateway.decision.refusal_codes import CODES
 from console.services.gateway.point import limiter
 from console.services.gateway.point.call_draft import Draft
 from console.services.gateway.point.dialect import dialects
-
-JSON = "application/json"
 
 
 def clean(text: str, most: int) -> str:
@@ -50,14 +48,6 @@ def dropper(request: web.BaseRequest) -> Callable[[], None]:
     return drop
 
 
-def token_of(headers: Mapping[str, str]) -> str:
-    """Return the caller's key: the bearer token, or else `x-api-key`."""
-    scheme, _, token = headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token.strip():
-        return token.strip()
-    return headers.get("x-api-key", "").strip()
-
-
 def ids(request_id: str) -> dict[str, str]:
     """Return the headers that name a call, under both SDKs' names."""
     return {"x-request-id": request_id, "request-id": request_id}
@@ -66,7 +56,7 @@ def ids(request_id: str) -> dict[str, str]:
 def whole(draft: Draft, body: bytes) -> web.Response:
     """Return a JSON answer with the call's id, and how its limits stand."""
     headers = {**ids(draft.id), **limiter.headers(draft.gauges)}
-    return web.Response(body=body, content_type=JSON, headers=headers)
+    return web.Response(body=body, content_type=dialects.JSON, headers=headers)
 
 
 def refusal(draft: Draft, verdict: Verdict) -> web.Response:
@@ -84,6 +74,6 @@ def error(
     return web.Response(
         body=body,
         status=status,
-        content_type=JSON,
+        content_type=dialects.JSON,
         headers=dialects.error_headers(code, draft.id, retry=retry),
     )

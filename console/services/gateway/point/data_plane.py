@@ -115,7 +115,7 @@ class Listener:
 
     async def _answer(self, request: web.BaseRequest, draft: Draft) -> web.StreamResponse:
         """Decide about one request, and serve it or refuse it."""
-        token = caller_responses.token_of(request.headers).encode("utf-8", "replace").decode()
+        token = dialects.token_of(request.headers).encode("utf-8", "replace").decode()
         if token.startswith(probe_token.PREFIX):
             question = probe_token.read(self._keys.probe, token, time.time())
             if question is not None and PATHS.get(request.path) == question.route:

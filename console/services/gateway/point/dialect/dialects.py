@@ -1,4 +1,4 @@
-"""The SDK dialects: how a refusal, a stream's error and a model list are written.
+"""The SDK dialects: where the key stands, how a refusal, a stream's error and a list are written.
 
 OpenAI: `{"error": {"message", "type", "param", "code"}}`; in a stream of its Responses API
 that and the members of its `error` event. Anthropic:
@@ -15,6 +15,8 @@ from typing import Any
 import msgspec
 
 from console.services.gateway.decision.refusal_codes import error_type
+
+JSON = "application/json"
 
 
 class Dialect(Enum):
@@ -34,6 +36,14 @@ def dialect_of(path: str, headers: Mapping[str, str]) -> Dialect:
     if path.startswith("/v1/chat"):
         return Dialect.OPENAI
     return Dialect.ANTHROPIC if "anthropic-version" in headers else Dialect.OPENAI
+
+
+def token_of(headers: Mapping[str, str]) -> str:
+    """Return the caller's key: the bearer token, or else `x-api-key`."""
+    scheme, _, token = headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    return headers.get("x-api-key", "").strip()
 
 
 def error_body(dialect: Dialect, *, status: int, code: str, message: str, request_id: str) -> bytes:

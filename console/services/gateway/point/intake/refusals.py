@@ -8,7 +8,6 @@ from aiohttp import web
 
 from console.model.ids import new_id
 from console.services.gateway.decision import probe_token
-from console.services.gateway.point import caller_responses
 from console.services.gateway.point.dialect import dialects
 
 _CODES = {
@@ -30,11 +29,9 @@ def refuse(
     )
     busy = status is HTTPStatus.SERVICE_UNAVAILABLE
     headers = dialects.error_headers(code, request_id, retry=busy)
-    return web.Response(
-        body=body, status=status, content_type=caller_responses.JSON, headers=headers
-    )
+    return web.Response(body=body, status=status, content_type=dialects.JSON, headers=headers)
 
 
 def is_probe(request: web.BaseRequest) -> bool:
     """Tell whether a request says that it is gateway control's probe; its handler finds out."""
-    return caller_responses.token_of(request.headers).startswith(probe_token.PREFIX)
+    return dialects.token_of(request.headers).startswith(probe_token.PREFIX)
