@@ -39,7 +39,6 @@ from console.services.operators.configured import sync_configured_operators
 from console.services.operators.roster import Identities
 from console.services.policy import clock, service
 from console.services.policy import gateway_link as line
-from console.services.policy.gateway_link import Closing, Notice
 from console.services.policy.partners import partners
 from console.services.policy.state.marks import mark
 from console.services.policy.state.tables import GRANTS
@@ -48,7 +47,6 @@ from console.services.safety_identifier import salt_of
 from console.services.settings import Settings
 from console.services.store import Store
 from console.services.web import Ask, Web
-from console.services.wire.projections import Projection, ProjectionItem
 
 T = TypeVar("T")
 
@@ -144,27 +142,15 @@ class Books:
         while True:
             batch, _, waiting = line.pending(self.at_policy)
             if batch.items or waiting:
-                projected = Projection(
-                    from_=batch.after,
-                    items=[
-                        ProjectionItem(seq=i.seq, kind=i.kind, body=i.body) for i in batch.items
-                    ],
-                    as_of=at,
-                )
-                taken = projection_intake.apply_batch(self.at_gateway, projected, at)
+                told = msgspec.structs.replace(batch, as_of=at)
+                taken = projection_intake.apply_batch(self.at_gateway, told, at)
                 line.acknowledge(self.at_policy, taken, at)
             closed = ends.closings(self.at_gateway, mark(self.at_policy, "closings_seen")).items
             said = notices(self.at_gateway, mark(self.at_policy, "notices_seen")).items
             if closed:
-                line.close(
-                    self.at_policy, msgspec.convert(closed, list[Closing], from_attributes=True), at
-                )
+                line.close(self.at_policy, closed, at)
             if said:
-                line.note(
-                    self.at_policy,
-                    self.bundle,
-                    msgspec.convert(said, list[Notice], from_attributes=True),
-                )
+                line.note(self.at_policy, self.bundle, said)
             if not (self._prove() or closed or said or batch.items):
                 return
 

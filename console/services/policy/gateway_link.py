@@ -35,6 +35,15 @@ from console.services.policy.state.event_record import Actor, record
 from console.services.policy.state.marks import mark, set_mark
 from console.services.policy.state.tables import GRANTS, PROJECTION
 from console.services.store import Store
+from console.services.wire.projections import (
+    Applied,
+    Closing,
+    Closings,
+    Notice,
+    Notices,
+    Projection,
+    ProjectionItem,
+)
 
 HEARTBEAT_SECONDS = 1.0
 """The gateway hears from policy at least this often: its staleness counts from there."""
@@ -46,75 +55,6 @@ BETWEEN_SECONDS = 0.05
 BATCH = 500
 
 _LOG = logging.getLogger(__name__)
-
-
-class ProjectionItem(msgspec.Struct, frozen=True):
-    """One thing for the gateway to know. `seq` grows; a number that it has is ignored."""
-
-    seq: int
-    kind: str
-    body: msgspec.Raw
-
-
-class BundleFact(msgspec.Struct, frozen=True):
-    """The policies by which every point decides from now on."""
-
-    revision: str
-    policies: str
-    schema: str
-
-
-class ProjectionBatch(msgspec.Struct, frozen=True, rename={"after": "from"}):
-    """Everything after number `from`, in order; empty is a heartbeat."""
-
-    after: int
-    items: list[ProjectionItem]
-    as_of: datetime
-
-
-class Applied(msgspec.Struct, frozen=True):
-    """The number up to which the gateway has taken the projection."""
-
-    applied: int
-
-
-class Closing(msgspec.Struct, frozen=True):
-    """A tombstone, as the gateway tells it."""
-
-    seq: int
-    kind: str
-    id: str
-    reason: str = ""
-    by: str = ""
-    at: datetime | None = None
-    event_id: str = ""
-
-
-class Closings(msgspec.Struct, frozen=True):
-    """Tombstones, in order."""
-
-    items: list[Closing]
-
-
-class Notice(msgspec.Struct, frozen=True):
-    """Something that the gateway did or proved by itself, other than a tombstone."""
-
-    seq: int
-    kind: str
-    """`grant-suspended`, `partner-suspended`; `partner-offboarded`, `pilot-closed` (proven)."""
-    id: str
-    """The suspension, or the receipt."""
-    target: str
-    """A grant's id, or the slug of a partner or a pilot."""
-    reason: str
-    by: str
-    at: datetime
-
-
-class Notices(msgspec.Struct, frozen=True):
-    """Notices, in order."""
-
-    items: list[Notice]
 
 
 class Link(NamedTuple):
@@ -156,12 +96,12 @@ class Gateway:
         answer = await self._client.send(
             "PUT", "/internal/v1/projection", msgspec.structs.replace(batch, as_of=now()), Applied
         )
-        last = batch.items[-1].seq if batch.items else batch.after
+        last = batch.items[-1].seq if batch.items else batch.from_
         taken = min(answer.applied, last)
         self.link = Link(ahead=answer.applied > head)
-        if waiting or taken != batch.after:
+        if waiting or taken != batch.from_:
             await self._store.write(lambda conn: acknowledge(conn, taken, now()))
-        if taken <= batch.after:
+        if taken <= batch.from_:
             await self._store.signalled(PROJECTED, HEARTBEAT_SECONDS)
 
     async def _take_over(self) -> None:
@@ -254,10 +194,10 @@ def close(conn: Connection, closings: list[Closing], at: datetime) -> None:
             for grant in successors(conn, closing.id):
                 _revoke(conn, closing, grant, reader, at)
         elif closing.kind == "partner":
-            actor = Actor(closing.by or SYSTEM, closing.at or at)
+            actor = Actor(closing.by or SYSTEM, closing.at)
             offboarding.begin(conn, closing.id, actor, _why(closing))
         elif closing.kind == "pilot":
-            actor = Actor(closing.by or SYSTEM, closing.at or at)
+            actor = Actor(closing.by or SYSTEM, closing.at)
             pilot_closing.begin(conn, closing.id, actor, _why(closing))
         set_mark(conn, "closings_seen", closing.seq)
 
@@ -266,7 +206,7 @@ def _revoke(conn: Connection, closing: Closing, grant: Grant, reader: Reader, at
     if not may_become(grant.state, GrantState.REVOKED):
         return
     facts = reader.of_grant(grant)
-    actor = Actor(closing.by or SYSTEM, closing.at or at)
+    actor = Actor(closing.by or SYSTEM, closing.at)
     # projected too: a gateway that lost its store must not be told of it as it once was
     save(conn, moved(grant, GrantState.REVOKED, _why(closing), actor, facts), facts, at)
 
@@ -277,7 +217,7 @@ def _why(closing: Closing) -> str:
     return f"{closing.reason} [{closing.event_id}]" if closing.reason else closing.event_id
 
 
-def pending(conn: Connection) -> tuple[ProjectionBatch, int, bool]:
+def pending(conn: Connection) -> tuple[Projection, int, bool]:
     """Return what the gateway has not taken, the newest number, and whether a grant waits.
 
     A grant can wait with everything taken: its evidence lapsed and was mended meanwhile.
@@ -289,10 +229,12 @@ def pending(conn: Connection) -> tuple[ProjectionBatch, int, bool]:
         .order_by(PROJECTION.c.seq)
         .limit(BATCH)
     )
-    items = [ProjectionItem(*row) for row in conn.execute(asked)]
+    items = [
+        ProjectionItem(seq=seq, kind=kind, body=body) for seq, kind, body in conn.execute(asked)
+    ]
     head = conn.execute(select(func.coalesce(func.max(PROJECTION.c.seq), 0))).scalar_one()
     waiting = conn.execute(_opened_there(done).limit(1)).first() is not None
-    return ProjectionBatch(done, items, now()), head, waiting
+    return Projection(from_=done, items=items, as_of=now()), head, waiting
 
 
 async def _forever(

@@ -27,7 +27,7 @@ from console.services.policy.clock import tick_for_ever
 from console.services.policy.decisions.authzen import Api
 from console.services.policy.decisions.directory import Directory
 from console.services.policy.evidence import terms
-from console.services.policy.gateway_link import BundleFact, Gateway
+from console.services.policy.gateway_link import Gateway
 from console.services.policy.grants import amend, grants, renewal, suspension
 from console.services.policy.judging.settle import settle_all, tell
 from console.services.policy.partners import declarations, partners, principals, standing
@@ -38,6 +38,7 @@ from console.services.safety_identifier import salt_of
 from console.services.settings import Settings
 from console.services.store import Store
 from console.services.web import Ask, Reads, Web
+from console.services.wire.projections import BundleFact
 
 
 async def serve(settings: Settings, _args: argparse.Namespace, stop: asyncio.Event) -> None:
@@ -225,6 +226,6 @@ def put_in_force(conn: Connection, bundle: CedarBundle, at: datetime | None = No
         before={"revision": before} if before else None,
         after={"revision": bundle.revision},
     )
-    fact = BundleFact(bundle.revision, bundle.policies, bundle.schema)
+    fact = BundleFact(revision=bundle.revision, policies=bundle.policies, schema=bundle.schema)
     tell(conn, "bundle", bundle.revision, fact)
     settle_all(conn, bundle, actor)

@@ -20,7 +20,10 @@ class BundleFact(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class ProjectionItem(msgspec.Struct, kw_only=True, frozen=True):
-    """One projected object. `kind` is `grant`, `principal` or `bundle`."""
+    """One thing for the gateway to know. `seq` grows; a number that it has is ignored.
+
+    `kind` is `grant`, `principal`, `partner`, `pilot` or `bundle`.
+    """
 
     seq: int
     kind: str
@@ -28,11 +31,11 @@ class ProjectionItem(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Projection(msgspec.Struct, kw_only=True, frozen=True, rename={"from_": "from"}):
-    """What policy pushes: objects in order, or none as a sign of life."""
+    """What policy pushes: everything after number `from`, in order, or none as a sign of life."""
 
-    items: list[ProjectionItem] = []
+    from_: int
+    items: list[ProjectionItem]
     as_of: datetime
-    from_: int = 0
 
 
 class Applied(msgspec.Struct, kw_only=True, frozen=True):
@@ -69,6 +72,7 @@ class Notice(msgspec.Struct, kw_only=True, frozen=True):
     id: str
     """The suspension, or the receipt."""
     target: str
+    """A grant's id, or the slug of a partner or a pilot."""
     reason: str
     by: str
     at: datetime

@@ -279,19 +279,23 @@ class FakeGateway:
         return web.json_response({"applied": self.applied})
 
     async def _closings(self, request: web.Request) -> web.Response:
-        return await self._after(request, self.closings)
+        new = await self._after(request, self.closings)
+        head = max((each["seq"] for each in self.closings), default=0)
+        return web.json_response({"items": new, "head": head})
 
     async def _notices(self, request: web.Request) -> web.Response:
-        return await self._after(request, self.notices)
+        return web.json_response({"items": await self._after(request, self.notices)})
 
-    async def _after(self, request: web.Request, kept: list[dict[str, Any]]) -> web.Response:
+    async def _after(
+        self, request: web.Request, kept: list[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
         after = int(request.query["after"])
         for _ in range(10):
             new = [each for each in kept if each["seq"] > after]
             if new:
                 break
             await asyncio.sleep(0.02)
-        return web.json_response({"items": new})
+        return new
 
     def says(self, kind: str, target: str, id: str = "sus_1") -> None:
         """Tell a notice, as the gateway does."""

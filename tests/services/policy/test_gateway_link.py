@@ -77,10 +77,10 @@ def test_what_the_gateway_ended_is_revoked_here_without_a_second_event(tmp_path:
         grant = (await api.post("/v1/grants", wanted()))["id"]
         draft = (await api.post("/v1/grants", wanted(partner="acme")))["id"]
         await api.until(grant, "active")
-        told = {"reason": "leak", "by": "oncall", "at": ahead()}
+        told = {"reason": "leak", "by": "oncall", "at": ahead(), "event_id": ""}
         rig.gateway.closings += [
             {"seq": 4, "kind": "credential", "id": "crd_1", **told},
-            {"seq": 7, "kind": "grant", "id": grant, "event_id": "evt_9", **told},
+            {"seq": 7, "kind": "grant", "id": grant, **told, "event_id": "evt_9"},
             {"seq": 8, "kind": "grant", "id": "grt_unknown", **told},
             {"seq": 9, "kind": "grant", "id": draft, **told},
         ]

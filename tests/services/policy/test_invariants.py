@@ -53,7 +53,7 @@ from console.model.operator import Operator
 from console.services.cedar.shipped import bundle_in
 from console.services.policy.clock import due, tick
 from console.services.policy.evidence import terms
-from console.services.policy.gateway_link import Closing, acknowledge, close
+from console.services.policy.gateway_link import acknowledge, close
 from console.services.policy.grants import amend, grants, renewal, suspension
 from console.services.policy.judging.facts import Reader
 from console.services.policy.judging.gates import gaps
@@ -66,6 +66,7 @@ from console.services.policy.state.tables import ASSESSMENTS, GRANTS, PROJECTION
 from console.services.store import Store
 from console.services.store.outbox import after
 from console.services.web import Ask
+from console.services.wire.projections import Closing
 
 BUNDLE = bundle_in()
 ROOT = Operator(name="root", uid=0, roles=["admin"])
@@ -292,7 +293,15 @@ class Policy(RuleBasedStateMachine):
     def gateway_ends(self, pick: int) -> None:
         if pick < len(names := sorted(self.seen)):
             self.closings += 1
-            told = Closing(self.closings, "grant", names[pick], "leak", "oncall")
+            told = Closing(
+                seq=self.closings,
+                kind="grant",
+                id=names[pick],
+                reason="leak",
+                by="oncall",
+                at=self.at,
+                event_id="",
+            )
             self.store.write_now(lambda conn: close(conn, [told], self.at))
 
     @rule(days=st.floats(0.01, 9), taken=st.sampled_from([True, True, False]))
