@@ -16,7 +16,6 @@ from sqlalchemy import Connection
 
 from console.model.text import now
 from console.services.audit.alerts import detections
-from console.services.audit.alerts.detections import CallItem, CallPage
 from console.services.audit.log import event_search, ledger
 from console.services.audit.log.leaf import Leaf, read_leaf
 from console.services.audit.log.signing_keys import log_key
@@ -25,6 +24,7 @@ from console.services.audit.state.schema import CURSORS, STEPS, TREE
 from console.services.home import prepare
 from console.services.store import OutboxPage, Store
 from console.services.web import Ask
+from console.services.wire.call_feed import CallFeed, CallRow
 from console.trust.merkle import CompactRange
 from tests.benchmarks.service_process import resident, serving
 from tests.services.audit.audit_rig import START, denials, item
@@ -114,8 +114,8 @@ def test_calls_are_judged_at_this_rate(tmp_path: Path) -> None:
     rules, calls = load_rules(), denials(50_000)
     start = time.perf_counter()
     for at in range(0, 50_000, 1000):
-        items = [CallItem(at + n, each) for n, each in enumerate(calls[at : at + 1000], 1)]
-        page = CallPage(items, 50_000)
+        items = [CallRow(seq=at + n, call=each) for n, each in enumerate(calls[at : at + 1000], 1)]
+        page = CallFeed(items=items, head=50_000)
         store.write_now(lambda conn: detections.take_calls(conn, rules, page))  # noqa: B023
     took = time.perf_counter() - start
     store.close()

@@ -14,12 +14,13 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from console.errors import PilotError
+from console.model.traffic import CallRecord
 from console.services.audit.alerts import detections
-from console.services.audit.alerts.detections import CallPage
 from console.services.audit.log import ledger
 from console.services.audit.rules.rule_book import RuleBook
 from console.services.client import Client, is_unreached
 from console.services.store import OutboxPage, Store, outbox
+from console.services.wire.call_feed import CallFeed
 
 PAGE = 1000
 """Events asked for at once: an outbox gives fewer if it likes."""
@@ -119,7 +120,7 @@ async def follow_calls(store: Store, book: RuleBook, follower: Follower) -> None
         try:
             offered = await follower.client.get(
                 "/internal/v1/calls",
-                CallPage,
+                CallFeed[CallRecord],
                 query={"after": last, "limit": detections.BATCH, "wait": wait},
                 timeout=HOLD_SECONDS + 10.0,
             )

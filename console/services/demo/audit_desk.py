@@ -14,8 +14,6 @@ from console.model.audit import AcknowledgeAlert, Alert, AlertState, CloseAlert,
 from console.model.traffic import CallRecord
 from console.services.audit.alerts import triage
 from console.services.audit.alerts.detections import (
-    CallItem,
-    CallPage,
     events_waiting,
     position,
     take_calls,
@@ -32,6 +30,7 @@ from console.services.demo.stores import Books, asked
 from console.services.gateway.control.calls import call_store
 from console.services.settings import Settings
 from console.services.store import outbox
+from console.services.wire.call_feed import CallFeed, CallRow
 
 TOLD_AFTER = timedelta(seconds=3)
 TAKEN_ON_AFTER = timedelta(minutes=4)
@@ -96,13 +95,13 @@ class Desk:
         what is judged together is judged by its time.
         """
         last = position(self.conn, "calls")
-        items: list[CallItem] = []
+        items: list[CallRow[CallRecord]] = []
         while fed := call_store.feed(
             books.at_gateway, items[-1].seq if items else last, _PAGE
         ).items:
-            items += (CallItem(each.seq, _record(each.call)) for each in fed)
+            items += (CallRow(seq=each.seq, call=_record(each.call)) for each in fed)
         if items:
-            take_calls(self.conn, self._rules, CallPage(items, items[-1].seq), _when)
+            take_calls(self.conn, self._rules, CallFeed(items=items, head=items[-1].seq), _when)
 
     def size(self) -> int:
         """Return how many events are in the log."""

@@ -20,13 +20,7 @@ from sqlalchemy import Connection, create_engine, select
 
 from console.model.enforcement import LockKind
 from console.model.traffic import CallRecord
-from console.services.audit.alerts.detections import (
-    CallItem,
-    CallPage,
-    has_read,
-    take_calls,
-    take_events,
-)
+from console.services.audit.alerts.detections import has_read, take_calls, take_events
 from console.services.audit.log import ledger
 from console.services.audit.log.leaf import read_leaf
 from console.services.audit.log.publisher import claimed
@@ -35,6 +29,7 @@ from console.services.audit.rules.closings import COVERS, POINT, Known
 from console.services.audit.rules.rule_file import load_rules
 from console.services.audit.state.schema import ALERTS, ALIASES, CLOSINGS, STEPS
 from console.services.store import OutboxPage, Store
+from console.services.wire.call_feed import CallFeed, CallRow
 from tests.services.audit.audit_rig import START, call, item
 
 RULES = [each for each in load_rules() if each.id == "admitted-after-revoke"]
@@ -193,8 +188,8 @@ class History:
         head = len(self.outboxes["gateway"])
         while head and not has_read("gateway", head, self.conn):
             self.log("gateway")
-        items = [CallItem(seq, each) for seq, each in enumerate(self.calls, 1)]
-        take_calls(self.conn, RULES, CallPage(items, len(items), head))
+        items = [CallRow(seq=seq, call=each) for seq, each in enumerate(self.calls, 1)]
+        take_calls(self.conn, RULES, CallFeed(items=items, head=len(items), events=head))
 
     def run(self, steps: int) -> None:
         acts = [self.close, self.prove, self.lift, self.serve, self.read_calls]
@@ -295,7 +290,9 @@ def test_a_suspension_that_policy_resumed_before_there_were_events_of_it_is_over
             at = START + timedelta(minutes=minutes)
             made = call(grant_id="grt_a1", credential_id="crd_a1", started_at=at)
             history.calls.append(made)
-            take_calls(conn, RULES, CallPage([CallItem(int(minutes) + 1, made)], 3))
+            take_calls(
+                conn, RULES, CallFeed(items=[CallRow(seq=int(minutes) + 1, call=made)], head=3)
+            )
             assert sum(history.alerts().values()) == expected
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Annotated, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 from sqlalchemy import Connection, delete, func, select
@@ -30,6 +30,7 @@ from console.services.audit.rules.rule_inputs import seen_call, seen_event
 from console.services.audit.state.schema import ADMITTED, CURSORS, LEAVES, STATES
 from console.services.events import SYSTEM, event
 from console.services.store import emit, signal
+from console.services.wire.call_feed import CallFeed
 
 BATCH = 2000
 """Calls or events taken in one transaction."""
@@ -43,22 +44,6 @@ KEPT = {"norm": timedelta(days=8), "ratio": timedelta(days=8), "hours": timedelt
 """How long what a rule of a kind remembers matters, where that is more than its window."""
 
 encode = msgspec.json.Encoder().encode
-
-
-class CallItem(msgspec.Struct, frozen=True):
-    """A call record and its number in the gateway's feed."""
-
-    seq: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
-    call: CallRecord
-
-
-class CallPage(msgspec.Struct, frozen=True):
-    """Calls in the order in which the gateway got them, and the newest number there is."""
-
-    items: list[CallItem]
-    head: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-    events: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
-    """The gateway's newest event as the page was read: what lifted a closing came before it."""
 
 
 def position(conn: Connection, feed: str) -> int:
@@ -78,7 +63,7 @@ def at_once(_finding: Finding) -> datetime:
 
 
 def take_calls(
-    conn: Connection, rules: Sequence[Rule], offered: CallPage, when: When = at_once
+    conn: Connection, rules: Sequence[Rule], offered: CallFeed[CallRecord], when: When = at_once
 ) -> int:
     """Run the rules over the calls that were not read yet, and return the new position."""
     last = position(conn, "calls")

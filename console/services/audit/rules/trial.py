@@ -17,7 +17,8 @@ from sqlalchemy import Connection, func, select
 from console.api.problems import refusal
 from console.errors import PilotError
 from console.model.rule import RuleTrial, TuneRule, Tuning
-from console.services.audit.alerts.detections import KEPT, UNHEARD, CallPage
+from console.model.traffic import CallRecord
+from console.services.audit.alerts.detections import KEPT, UNHEARD
 from console.services.audit.log.leaf import read_leaf
 from console.services.audit.rules.closing_store import admitted_against
 from console.services.audit.rules.judge import InMemory, judge
@@ -30,6 +31,7 @@ from console.services.audit.state.schema import HOURS, LEAVES
 from console.services.client import Client
 from console.services.store import Store
 from console.services.web import Ask
+from console.services.wire.call_feed import CallFeed
 
 MOST_READ = 150_000
 """Calls or events that a trial reads at most: the newest."""
@@ -126,9 +128,9 @@ class Trials:
             return head - MOST_READ, f"only the newest {MOST_READ:,} calls were read"
         return low, ""
 
-    async def _feed(self, after: int, limit: int) -> CallPage:
+    async def _feed(self, after: int, limit: int) -> CallFeed[CallRecord]:
         query = {"after": after, "limit": limit, "wait": 0}
-        return await self._gateway.get("/internal/v1/calls", CallPage, query=query)
+        return await self._gateway.get("/internal/v1/calls", CallFeed[CallRecord], query=query)
 
 
 def period(

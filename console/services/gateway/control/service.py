@@ -271,11 +271,11 @@ class Control:
             call_search.last_row,
         )
 
-    async def feed(self, ask: Ask) -> CallFeed:
+    async def feed(self, ask: Ask) -> CallFeed[msgspec.Raw]:
         """Answer call records after a row, waiting for one where asked to."""
         after, limit = _number(ask, "after"), _number(ask, "limit", 1000)
 
-        def ready(conn: Connection) -> CallFeed | None:
+        def ready(conn: Connection) -> CallFeed[msgspec.Raw] | None:
             found = call_store.feed(conn, after, limit)
             return found if found.items else None
 

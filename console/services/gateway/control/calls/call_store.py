@@ -170,7 +170,7 @@ def show(conn: Connection, ask: Ask) -> CallRecord:
     return find(conn, ask.path["call"])
 
 
-def feed(conn: Connection, after: int, limit: int) -> CallFeed:
+def feed(conn: Connection, after: int, limit: int) -> CallFeed[msgspec.Raw]:
     """Return call records after a row, oldest first, for detections."""
     rows = conn.execute(
         select(CALLS.c.row, CALLS.c.body)
