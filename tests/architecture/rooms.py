@@ -147,11 +147,6 @@ CIRCLES_LEFT: set[frozenset[str]] = {
         "services/audit/state/schema.py",
     }),
     frozenset({
-        "services/demo/chronicle.py",
-        "services/demo/incidents.py",
-        "services/demo/partner_events.py",
-    }),
-    frozenset({
         "services/policy/state/history.py",
         "services/policy/state/tables.py",
     }),

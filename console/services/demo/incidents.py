@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from console.api import gateway as gw
 from console.api import operators as op
@@ -28,15 +28,13 @@ from console.model.grant import GrantState
 from console.services.demo.audit_desk import Judged
 from console.services.demo.cast import BY_SLUG, DUTY, NIGHT, OWNER
 from console.services.demo.ground_truth import Planted
+from console.services.demo.story import Story
 from console.services.demo.synthetic_calls import Sent
 from console.services.events import event
 from console.services.gateway.control.state import upstream_health
 from console.services.operators import accounts
 from console.services.operators.roster import Mark
 from console.services.store import emit
-
-if TYPE_CHECKING:
-    from console.services.demo.chronicle import Story
 
 QUIET_WEEK = (45, 52)
 """Days of the history, from and to, in which nothing was planted."""

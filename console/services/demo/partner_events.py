@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
 
 from console.api import gateway as gw
 from console.api import policy as po
@@ -20,9 +19,7 @@ from console.model.price import MICROS
 from console.model.principal import NewPrincipal, Principal, PrincipalKind
 from console.services.demo import cast, lapsing_access
 from console.services.demo.cast import BY_SLUG, DUTY, OWNER, SEATS, Seat
-
-if TYPE_CHECKING:
-    from console.services.demo.chronicle import Story
+from console.services.demo.story import Story
 
 TERMS_LAPSE_AFTER = timedelta(minutes=4)
 """After the end of the history: when the terms that one partner accepted count no more."""
@@ -95,7 +92,7 @@ def knocking(story: Story, slug: str, name: str, third: int) -> Callable[[dateti
 
 
 def plan(story: Story) -> None:
-    """Plan what happened to single partners over the months, apart from incidents."""
+    """Plan how partners join, and what happened to single ones, apart from incidents."""
     end = story.end
 
     def borealis(at: datetime) -> None:
@@ -156,6 +153,10 @@ def plan(story: Story) -> None:
                 )
                 story.on(when, partial(story.accept, seat))
 
+    for number, seat in enumerate(SEATS):
+        story.on(story.day(seat.joins) + timedelta(minutes=7 * number), joining(story, seat))
+    for slug, name, third in cast.WAITING:
+        story.on(story.day(11), knocking(story, slug, name, third))
     story.on(max(story.day(0.5), end - timedelta(days=20)), new_terms)
     story.on(max(story.day(0.3), end - timedelta(days=20)), borealis)
     story.on(end - timedelta(hours=4), exploit("northwind"))
