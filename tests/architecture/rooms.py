@@ -105,13 +105,6 @@ CROSSINGS_LEFT: dict[str, set[str]] = {
     "services/policy/grants/suspension.py": {
         "services/policy/partners/partners.py",
     },
-    "services/web/authority.py": {
-        "services/operators/roster.py",
-        "services/operators/roster_store.py",
-    },
-    "services/web/server.py": {
-        "services/operators/roster.py",
-    },
     "tui/actions/actions.py": {
         "tui/app/key_queue.py",
     },

@@ -18,7 +18,8 @@ from console.model.text import now
 from console.services import settings
 from console.services.operators import accounts, roster_store
 from console.services.operators.configured import REMOVED, sync_configured_operators
-from console.services.operators.roster import Identities, Mark
+from console.services.operators.identities import Identities
+from console.services.operators.roster import Mark
 from console.services.policy.state.tables import STEPS
 from console.services.store import Store
 from console.services.store.outbox import after
@@ -52,7 +53,7 @@ class File:
         self.store.write_now(
             lambda conn: sync_configured_operators(conn, operators, now(), by_default=by_default)
         )
-        self.store.read_now(lambda conn: roster_store.refresh(conn, self.identities))
+        self.store.read_now(self.identities.refresh)
         page = self.store.read_now(lambda conn: after(conn, self.told, 100))
         self.told = page.head
         return [_action(each.body) for each in page.items]

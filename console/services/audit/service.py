@@ -37,8 +37,8 @@ from console.services.audit.rules.rule_book import RuleBook
 from console.services.audit.rules.rule_file import load_rules
 from console.services.audit.rules.trial import Trials
 from console.services.audit.state.schema import STEPS
-from console.services.operators import cutoff, roster_store
-from console.services.operators.roster import Identities
+from console.services.operators import cutoff
+from console.services.operators.identities import Identities
 from console.services.settings import Settings
 from console.services.store import Store
 from console.services.web import Ask, Reads, Streams, Web
@@ -85,7 +85,7 @@ class Audit:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set."""
-        await self.store.read(lambda conn: roster_store.refresh(conn, self._identities))
+        await self.store.read(self._identities.refresh)
         await self.web.start(socket=self._socket, listen=self._listen)
         add, store, book = self.web.tasks.add, self.store, self.book
         add("publishing the log", self.publisher.run)

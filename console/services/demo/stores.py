@@ -36,7 +36,7 @@ from console.services.gateway.control.state.schema import CREDENTIALS, POINTS, R
 from console.services.gateway.decision.content_crypto import ContentKeys
 from console.services.operators import accounts
 from console.services.operators.configured import sync_configured_operators
-from console.services.operators.roster import Identities
+from console.services.operators.identities import Identities
 from console.services.policy import clock, service
 from console.services.policy import gateway_link as line
 from console.services.policy.partners import partners

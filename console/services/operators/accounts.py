@@ -33,18 +33,18 @@ from console.model.operator import Role, may
 from console.model.stored import Page
 from console.services.events import event
 from console.services.operators import owner, roster_store
+from console.services.operators.identities import Identities
 from console.services.operators.roster import (
     Entry,
-    Identities,
     Mark,
     Roster,
     RosterToken,
-    hash_of,
     roles_of_break_glass,
 )
 from console.services.operators.tables import ACCOUNTS, TOKENS
 from console.services.store import emit
 from console.services.web import Ask, Web, fresh, page
+from console.services.web.callers import hash_of
 
 USED_EVERY = timedelta(minutes=1)
 """An account that is used all the time is written this often, and not at each call."""

@@ -17,7 +17,8 @@ from console.model.operator import Role
 from console.model.stored import Page
 from console.services.events import event
 from console.services.operators import owner, roster_store
-from console.services.operators.roster import Entry, Identities, Mark, Roster
+from console.services.operators.identities import Identities
+from console.services.operators.roster import Entry, Mark, Roster
 from console.services.operators.tables import MARKS
 from console.services.store import Store, emit
 from console.services.web import Ask, Web
@@ -44,7 +45,7 @@ def mount(
     async def told(ask: Ask) -> Roster:
         """Take policy's roster; answer with the marks that were made here."""
         await store.write(lambda conn: roster_store.keep(conn, ask.body))
-        await store.read(lambda conn: roster_store.refresh(conn, identities))
+        await store.read(identities.refresh)
         web.end_refused()
         found = await store.read(roster_store.marks)
         return Roster(sequence=ask.body.sequence, entries=[], marks=[*found, *identities.uses()])
@@ -108,7 +109,7 @@ class Restrictions:
 
         Where another service told of it before it was asked for here, it is recorded here too.
         """
-        directory = roster_store.directory(conn, self._identities)
+        directory = self._identities.directory_in(conn)
         entry = directory.entry(ask.path["operator"])
         if entry is None:
             names = ", ".join(directory.names())

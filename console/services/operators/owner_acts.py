@@ -24,7 +24,8 @@ from console.services.client import Client
 from console.services.gateway.control.migrations import STEPS as GATEWAY_STEPS
 from console.services.operators import accounts, owner, roster_store
 from console.services.operators.cutoff import ROSTER_PATH, Learn, Restrictions
-from console.services.operators.roster import Identities, Roster
+from console.services.operators.identities import Identities
+from console.services.operators.roster import Roster
 from console.services.operators.roster_push import whole
 from console.services.operators.tables import ACCOUNTS
 from console.services.policy.state.tables import STEPS as POLICY_STEPS

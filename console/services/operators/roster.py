@@ -6,20 +6,16 @@ whoever was cut off here stays so whatever policy says later.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
 
 import msgspec
 
 from console.api.problems import refusal
 from console.errors import PilotError
-from console.model.account import AccountKind, OperatorSession
+from console.model.account import AccountKind
 from console.model.operator import Operator, Role
-
-LONGEST_AGENT = 120
-MOST_SESSIONS = 5000
+from console.services.web.callers import Caller
 
 
 class RosterToken(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,18 +67,6 @@ class Roster(msgspec.Struct, frozen=True, kw_only=True):
     sequence: int
     entries: list[Entry]
     marks: list[Mark] = []
-
-
-class Caller(NamedTuple):
-    """Someone who was let in, and by what."""
-
-    operator: Operator
-    by: str
-    token_id: str = ""
-    generation: int = 0
-    """Of the account: whoever was cut off and let in again is another caller."""
-    ends_at: datetime | None = None
-    """When the token ends."""
 
 
 class Directory:
@@ -163,99 +147,6 @@ class Directory:
             name=entry.name, uid=uid, roles=entry.roles, groups=entry.groups, kind=entry.kind,
             frozen=self.is_frozen(entry),
         )  # fmt: skip
-
-
-class Identities:
-    """Who may use one service now. Kept in memory; `take` follows each change of what is kept."""
-
-    def __init__(self, service: str, standing: Sequence[Operator]) -> None:
-        self.service = service
-        self.standing = tuple(standing)
-        self._sessions: dict[tuple[str, str, str, str], OperatorSession] = {}
-        self._marks: set[Mark] = set()
-        self._roster = Roster(sequence=0, entries=[])
-        self.take(self._roster, ())
-        self._built: tuple[object, Directory] = (None, self.directory)
-
-    def take(self, roster: Roster, marks: Iterable[Mark]) -> None:
-        """Decide by this roster and these marks from now on; a mark that is known stays."""
-        self._marks |= set(marks)
-        if roster.sequence >= self._roster.sequence:
-            self._roster = roster
-        self.directory = Directory(self.standing, self._roster, self._marks)
-
-    def add(self, mark: Mark) -> None:
-        """Decide by this mark, too, from now on."""
-        self.take(self._roster, [mark])
-
-    def built(
-        self, version: object, read: Callable[[], tuple[Roster, Iterable[Mark]]]
-    ) -> Directory:
-        """Return who may use this service by what `read` returns, as of this `version`.
-
-        Only another version is read. Called from the threads of the store, too.
-        """
-        known = self._built
-        if known[0] != version:
-            known = (version, Directory(self.standing, *read()))
-            self._built = known
-        return known[1]
-
-    def entry(self, name: str) -> Entry | None:
-        """Return an account as this service knows it."""
-        return self.directory.entry(name)
-
-    def names(self) -> list[str]:
-        """Return the names of everybody who is not cut off, break-glass accounts apart."""
-        return self.directory.names()
-
-    def saw(self, caller: Caller, source: str, agent: str, at: datetime) -> bool:
-        """Count a request; tell whether it is the first of a session."""
-        key = (caller.operator.name, caller.by, source, agent[:LONGEST_AGENT])
-        known = self._sessions.get(key)
-        if known is None and len(self._sessions) >= MOST_SESSIONS:
-            del self._sessions[next(iter(self._sessions))]
-        self._sessions[key] = OperatorSession(
-            operator=key[0], by=key[1], source=key[2], agent=key[3], service=self.service,
-            first_at=known.first_at if known else at, last_at=at,
-            requests=known.requests + 1 if known else 1,
-        )  # fmt: skip
-        return known is None
-
-    def sessions(self) -> list[OperatorSession]:
-        """Return who has used this service since it started, the newest use first."""
-        return sorted(self._sessions.values(), key=lambda each: each.last_at, reverse=True)
-
-    def uses(self) -> list[Mark]:
-        """Return when each account was last used here: what policy learns of the others."""
-        last: dict[str, datetime] = {}
-        for each in self._sessions.values():
-            last[each.operator] = max(each.last_at, last.get(each.operator, each.last_at))
-        return [
-            Mark(
-                name=name, generation=entry.generation, kind="used", at=at, by=name, reason=""
-            )
-            for name, at in last.items()
-            if (entry := self.entry(name)) is not None
-            and entry.kind != AccountKind.BREAK_GLASS
-        ]  # fmt: skip
-
-    def end_sessions(self, name: str) -> int:
-        """Forget the sessions of someone who was cut off; return how many there were."""
-        theirs = [key for key in self._sessions if key[0] == name]
-        for key in theirs:
-            del self._sessions[key]
-        return len(theirs)
-
-
-def hash_of(raw: str) -> str:
-    """Return what is stored of a token: its SHA-256, hex."""
-    return hashlib.sha256(raw.encode()).hexdigest()
-
-
-def closes_only(operator: Operator) -> bool:
-    """Tell whether someone may look and close, and nothing else."""
-    return operator.frozen or operator.kind == AccountKind.BREAK_GLASS
 
 
 def roles_of_break_glass() -> list[str]:

@@ -13,7 +13,8 @@ from console.errors import PilotError
 from console.services.client import Client
 from console.services.operators import accounts, roster_store
 from console.services.operators.cutoff import ROSTER_PATH
-from console.services.operators.roster import Identities, Roster
+from console.services.operators.identities import Identities
+from console.services.operators.roster import Roster
 from console.services.store import Store
 
 EVERY_SECONDS = 2.0

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from sqlalchemy import Connection, select
 from sqlalchemy.dialects.sqlite import insert
 
-from console.services.operators.roster import Directory, Identities, Mark, Roster
+from console.services.operators.roster import Mark, Roster
 from console.services.operators.tables import MARKS, ROSTER
 from console.services.store import signal
 
@@ -89,13 +89,7 @@ def add_all(conn: Connection, new: Iterable[Mark]) -> None:
     add(conn, new)
 
 
-def refresh(conn: Connection, identities: Identities) -> None:
-    """Let `identities` decide by what is kept."""
-    identities.take(roster(conn), marks(conn))
-
-
-def directory(conn: Connection, identities: Identities) -> Directory:
-    """Return who may use the service by what is kept in this very transaction."""
+def version(conn: Connection) -> tuple[object, ...]:
+    """Return what is another value after each change of the roster or the marks."""
     raw = conn.exec_driver_sql(_RAW_ROSTER).scalar_one_or_none()
-    keys = [tuple(row) for row in conn.exec_driver_sql(_MARK_KEYS)]
-    return identities.built((raw, keys), lambda: (roster(conn), marks(conn)))
+    return raw, [tuple(row) for row in conn.exec_driver_sql(_MARK_KEYS)]

@@ -19,9 +19,9 @@ from console.services.cedar.engine import CedarBundle
 from console.services.cedar.shipped import bundle_in
 from console.services.client import Client
 from console.services.events import SYSTEM
-from console.services.operators import accounts, break_glass, cutoff, owner, roster_store
+from console.services.operators import accounts, break_glass, cutoff, owner
 from console.services.operators.configured import sync_configured_operators
-from console.services.operators.roster import Identities
+from console.services.operators.identities import Identities
 from console.services.operators.roster_push import spread, tell_all
 from console.services.policy.clock import tick_for_ever
 from console.services.policy.decisions.authzen import Api
@@ -59,7 +59,7 @@ async def serve(settings: Settings, _args: argparse.Namespace, stop: asyncio.Eve
 
     async def known_everywhere() -> list[str]:
         """Make operators known here and at every other service; return where they are not."""
-        await store.read(lambda conn: roster_store.refresh(conn, identities))
+        await store.read(identities.refresh)
         web.end_refused()
         return await tell_all(store, peers)
 
@@ -72,7 +72,7 @@ async def serve(settings: Settings, _args: argparse.Namespace, stop: asyncio.Eve
             )
         )
         await store.write(pilot_closing.tell_every_pilot)
-        await store.read(lambda conn: roster_store.refresh(conn, identities))
+        await store.read(identities.refresh)
         mount(web, bundle, gateway, identities.names, salt_of(settings.home))
         reads = Reads(SERVICE, store)
         web.mount_async(routes.PILOT_EXPORT, reads.of(pilot_import.export_pilot, "pilot", "pilot"))

@@ -22,15 +22,8 @@ from console.api.route import Route
 from console.errors import PilotError
 from console.model.operator import Direction, Operator, Role, may
 from console.model.text import now
-from console.services.operators import roster_store
-from console.services.operators.roster import (
-    Caller,
-    Directory,
-    Identities,
-    closes_only,
-    hash_of,
-)
 from console.services.store import checked_by
+from console.services.web.callers import Authenticator, Caller, closes_only, hash_of
 from console.services.web.request_context import Ask
 
 
@@ -47,20 +40,21 @@ class Claim(NamedTuple):
 class Authority:
     """Judges the requests of one service, and ends those whose caller is refused meanwhile."""
 
-    def __init__(self, identities: Identities) -> None:
-        self._identities = identities
+    def __init__(self, operators: Authenticator) -> None:
+        self._operators = operators
         self._in_progress: dict[asyncio.Task[Any], Claim] = {}
         self._refused: set[asyncio.Task[Any]] = set()
 
     def claim(self, route: Route[Any], uid: int | None, bearer: str) -> Claim:
         """Judge a request as it arrives. Raises `not-an-operator`, `role-missing` or `refused`."""
         token_sha256 = hash_of(bearer) if bearer else ""
-        caller = _judge(self._identities.directory, route, uid, token_sha256, now())
+        caller = self._operators.caller(uid, token_sha256, now())
+        _judge(caller.operator, route)
         return Claim(route, uid, token_sha256, caller)
 
     def judge(self, claim: Claim) -> None:
         """Judge a request again, by what this process knows now."""
-        _judge_again(self._identities.directory, claim, now())
+        self._judge_again(claim)
 
     @contextmanager
     def in_transactions(self, claim: Claim) -> Iterator[Callable[[Ask], Ask]]:
@@ -72,9 +66,7 @@ class Authority:
 
         def check(conn: Connection) -> None:
             nonlocal found
-            found = _judge_again(
-                roster_store.directory(conn, self._identities), claim, now()
-            ).operator
+            found = self._judge_again(claim, conn)
 
         with checked_by(check):
             yield lambda ask: replace(ask, operator=found)
@@ -121,18 +113,18 @@ class Authority:
                     self._refused.add(task)
                     task.cancel()
 
+    def _judge_again(self, claim: Claim, conn: Connection | None = None) -> Operator:
+        caller = self._operators.caller(claim.uid, claim.token_sha256, now(), conn)
+        _judge(caller.operator, claim.route)
+        was = claim.caller
+        if (caller.operator.name, caller.generation) != (was.operator.name, was.generation):
+            raise _lost(claim, "was cut off")
+        return caller.operator
+
     def _at_end(self, ends_at: datetime) -> asyncio.TimerHandle:
         # a little late rather than early: then the token has ended
         seconds = max(0.0, (ends_at - now()).total_seconds()) + 0.01
         return asyncio.get_running_loop().call_later(seconds, self.end_refused)
-
-
-def _judge_again(directory: Directory, claim: Claim, at: datetime) -> Caller:
-    caller = _judge(directory, claim.route, claim.uid, claim.token_sha256, at)
-    was = claim.caller
-    if (caller.operator.name, caller.generation) != (was.operator.name, was.generation):
-        raise _lost(claim, "was cut off")
-    return caller
 
 
 def _lost(claim: Claim, how: str) -> PilotError:
@@ -143,13 +135,9 @@ def _lost(claim: Claim, how: str) -> PilotError:
     )
 
 
-def _judge(
-    directory: Directory, route: Route[Any], uid: int | None, token_sha256: str, at: datetime
-) -> Caller:
-    caller = directory.caller(uid, token_sha256, at)
-    _refuse_without_role(caller.operator, route)
-    _refuse_opening(caller.operator, route)
-    return caller
+def _judge(operator: Operator, route: Route[Any]) -> None:
+    _refuse_without_role(operator, route)
+    _refuse_opening(operator, route)
 
 
 def _refuse_without_role(operator: Operator, route: Route[Any]) -> None:

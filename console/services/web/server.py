@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import os
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
@@ -33,11 +33,11 @@ from console.services.background import BackgroundTasks
 from console.services.failures import FailureLog
 from console.services.listening import Acceptor, Bounds, Connections, Listener, Peer
 from console.services.listening.sockets import peer_uid, tcp_listener, uid_of, unix_listener
-from console.services.operators.roster import Identities
 from console.services.settings import Listen
 from console.services.store import Store, idempotency, outbox
 from console.services.web import request_parsing
 from console.services.web.authority import Authority, Claim
+from console.services.web.callers import Authenticator
 from console.services.web.request_context import Answer, Ask
 from console.services.web.responses import answered, encode, etag_of, linked, of_http, problem
 from console.services.web.strict_decoding import loosely, strictly
@@ -70,17 +70,13 @@ READY_SECONDS = 2.0
 class Web:
     """One service's HTTP server on a Unix socket, and on loopback TCP where asked."""
 
-    def __init__(
-        self, service: str, store: Store, operators: Sequence[Operator] | Identities
-    ) -> None:
+    def __init__(self, service: str, store: Store, operators: Authenticator) -> None:
         self.service = service
         self.port: int | None = None
         """The TCP port that was bound, where one was asked for."""
         self._store = store
-        self._identities = (
-            operators if isinstance(operators, Identities) else Identities(service, operators)
-        )
-        self._authority = Authority(self._identities)
+        self._operators = operators
+        self._authority = Authority(operators)
         self._waiting: set[asyncio.Task[Any]] = set()
         self._first_use: Callable[[Ask, str], Awaitable[None]] | None = None
         self.log = FailureLog(service)
@@ -266,7 +262,7 @@ class Web:
         caller = claim.caller
         source = ask.request.remote or "this machine"
         agent = ask.request.headers.get("User-Agent", "")
-        if self._identities.saw(caller, source, agent, ask.now) and (
+        if self._operators.saw(caller, source, agent, ask.now) and (
             caller.token_id and self._first_use is not None
         ):
             with self._authority.in_transactions(claim):
@@ -396,7 +392,7 @@ class Web:
         assert self._listener is not None
         uid = uid_of(sock)
         return self._listener.connections.of_user(
-            uid, is_own=uid == os.geteuid(), is_operator=self._identities.directory.is_operator(uid)
+            uid, is_own=uid == os.geteuid(), is_operator=self._operators.is_operator(uid)
         )
 
     async def _unready(self) -> str:

@@ -18,7 +18,7 @@ from console.model.ids import new_id
 from console.model.operator import Operator, ServiceStatus
 from console.model.stored import Page
 from console.services.events import event
-from console.services.operators.roster import Identities
+from console.services.operators.identities import Identities
 from console.services.operators.tables import EVERYWHERE
 from console.services.runner import run
 from console.services.settings import Settings
@@ -114,7 +114,8 @@ def told(action: str, ask: Ask, partner: Partner) -> dict[str, Any]:
 
 def mounted(store: Store, operators: Sequence[Operator] | Identities) -> Web:
     """The service, ready to start."""
-    web = Web("policy", store, operators)
+    known = operators if isinstance(operators, Identities) else Identities("policy", operators)
+    web = Web("policy", store, known)
 
     def status(_conn: Connection, ask: Ask) -> ServiceStatus:
         return ServiceStatus(

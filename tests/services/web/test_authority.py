@@ -25,17 +25,17 @@ from console.model.text import now
 from console.services import settings
 from console.services.client import Client
 from console.services.operators import roster_store
+from console.services.operators.identities import Identities
 from console.services.operators.roster import (
     Entry,
-    Identities,
     Mark,
     Roster,
     RosterToken,
-    hash_of,
 )
 from console.services.store import Store, emit
 from console.services.store.outbox import OUTBOX
 from console.services.web import Ask, Streams, Web, authority
+from console.services.web.callers import hash_of
 from console.services.web.event_stream import Found
 from tests.services.web import sample
 from tests.services.web.serving import exchange
@@ -110,7 +110,7 @@ class Rig:
 
     async def know(self) -> None:
         """Let the service decide by what is kept, as it does after each change of it."""
-        await self.store.read(lambda conn: roster_store.refresh(conn, self.identities))
+        await self.store.read(self.identities.refresh)
         self.web.end_refused()
 
     def events(self) -> int:
@@ -126,7 +126,7 @@ async def running(
     store = Store.open(place.store("policy"), sample.STEPS, durable=False)
     store.write_now(lambda conn: roster_store.keep(conn, roster(1)))
     identities = Identities("policy", settings.load(home).operators)
-    store.read_now(lambda conn: roster_store.refresh(conn, identities))
+    store.read_now(identities.refresh)
     web = sample.mounted(store, identities)
     also(web, store)
     try:

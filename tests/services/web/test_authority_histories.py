@@ -21,17 +21,17 @@ from console.model.account import AccountKind
 from console.model.operator import Direction, Operator, Role, may
 from console.services.demo.stores import asked
 from console.services.operators import roster_store
+from console.services.operators.identities import Identities
 from console.services.operators.roster import (
     Entry,
-    Identities,
     Mark,
     Roster,
     RosterToken,
-    hash_of,
 )
 from console.services.store import Store
 from console.services.web import authority
 from console.services.web.authority import Authority, Claim
+from console.services.web.callers import hash_of
 from tests.services.web.sample import STEPS
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -124,14 +124,14 @@ def test_a_request_is_carried_out_exactly_if_its_caller_may_as_it_arrives_and_as
     judges = Authority(identities)
     monkeypatch.setattr(authority, "now", lambda: START + timedelta(hours=person.hours))
     store.write_now(lambda conn: keep(conn, name, person))
-    store.read_now(lambda conn: roster_store.refresh(conn, identities))
+    store.read_now(identities.refresh)
     arrived: list[tuple[Claim, Person]] = []
     for step in ["", *steps]:
         if step:
             person = after(person, step)
             store.write_now(lambda conn, now=person: keep(conn, name, now))  # type: ignore[misc]
             if heard:
-                store.read_now(lambda conn: roster_store.refresh(conn, identities))
+                store.read_now(identities.refresh)
         for route in ROUTES:
             bearer = f"{name}-{person.token}"
             try:

@@ -49,8 +49,8 @@ from console.services.gateway.control.state.point_registry import Points
 from console.services.gateway.decision.content_crypto import ContentKeys
 from console.services.gateway.decision.decide import STALE_SECONDS
 from console.services.gateway.decision.probe_token import new_key
-from console.services.operators import cutoff, roster_store
-from console.services.operators.roster import Identities
+from console.services.operators import cutoff
+from console.services.operators.identities import Identities
 from console.services.settings import Settings
 from console.services.store import Store, emit
 from console.services.tls import Certificate
@@ -347,7 +347,7 @@ async def serve(read: Settings, _args: argparse.Namespace, stop: asyncio.Event) 
     control.mount(web)
     try:
         await store.write(_started)
-        await store.read(lambda conn: roster_store.refresh(conn, identities))
+        await store.read(identities.refresh)
         await web.start(socket=read.home.socket("gateway"), listen=read.listen.get("gateway"))
         web.tasks.add("verifying receipts", control.verifier.run)
         web.tasks.add("committing to call records", control.digest_regularly)
