@@ -60,13 +60,14 @@ ROOMS: dict[str, set[str]] = {
     "services/backup": {
         *SERVING, _DECISION, _CONTROL, f"{_CONTROL}/state", f"{_CONTROL}/access",
         f"{_CONTROL}/closing", f"{_CONTROL}/calls", f"{_POLICY}/state", f"{_POLICY}/judging",
-        f"{_POLICY}/evidence", f"{_POLICY}/partners", f"{_AUDIT}/state", f"{_AUDIT}/log",
+        f"{_POLICY}/evidence", f"{_POLICY}/partners", _AUDIT, f"{_AUDIT}/state",
+        f"{_AUDIT}/log",
     },
     "services/supervisor": {*BASE, "services/web", "services/backup"},
     "services/demo": {
         *SERVING, "services/cedar", "services/supervisor", _DECISION, _CONTROL,
         f"{_CONTROL}/state", f"{_CONTROL}/closing", f"{_CONTROL}/calls", _POLICY,
-        f"{_POLICY}/state", f"{_POLICY}/partners", f"{_AUDIT}/state", f"{_AUDIT}/log",
+        f"{_POLICY}/state", f"{_POLICY}/partners", _AUDIT, f"{_AUDIT}/state", f"{_AUDIT}/log",
         f"{_AUDIT}/rules", f"{_AUDIT}/alerts",
     },
     "tui/theme": set(),
@@ -93,12 +94,8 @@ CROSSINGS_LEFT: dict[str, set[str]] = {
     "services/audit/rules/trial.py": {
         "services/audit/alerts/detections.py",
     },
-    "services/audit/state/schema.py": {
-        "services/audit/log/event_search.py",
-        "services/audit/rules/closing_store.py",
-    },
     "services/operators/owner_acts.py": {
-        "services/audit/state/schema.py",
+        "services/audit/migrations.py",
         "services/gateway/control/migrations.py",
         "services/policy/state/tables.py",
     },
@@ -134,11 +131,6 @@ CROSSINGS_LEFT: dict[str, set[str]] = {
 """File to files that it imports against the diagram, still: this only gets shorter."""
 
 CIRCLES_LEFT: set[frozenset[str]] = {
-    frozenset({
-        "services/audit/log/event_search.py",
-        "services/audit/rules/closing_store.py",
-        "services/audit/state/schema.py",
-    }),
     frozenset({
         "services/policy/state/history.py",
         "services/policy/state/tables.py",

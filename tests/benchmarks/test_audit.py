@@ -19,8 +19,9 @@ from console.services.audit.alerts import detections
 from console.services.audit.log import event_search, ledger
 from console.services.audit.log.leaf import Leaf, read_leaf
 from console.services.audit.log.signing_keys import log_key
+from console.services.audit.migrations import STEPS
 from console.services.audit.rules.rule_file import load_rules
-from console.services.audit.state.schema import CURSORS, STEPS, TREE
+from console.services.audit.state.schema import CURSORS, TREE
 from console.services.home import prepare
 from console.services.store import OutboxPage, Store
 from console.services.web import Ask

@@ -30,13 +30,13 @@ from console.services.audit.log.proofs import Proofs
 from console.services.audit.log.publisher import REFRESH_SECONDS, Publisher
 from console.services.audit.log.signing_keys import forget_shelved, log_key, promote
 from console.services.audit.log.store_check import StoreCheck
+from console.services.audit.migrations import STEPS
 from console.services.audit.paging import oncall
 from console.services.audit.paging.delivery import Pager
 from console.services.audit.rules.rule import Rule
 from console.services.audit.rules.rule_book import RuleBook
 from console.services.audit.rules.rule_file import load_rules
 from console.services.audit.rules.trial import Trials
-from console.services.audit.state.schema import STEPS
 from console.services.operators import cutoff
 from console.services.operators.identities import Identities
 from console.services.settings import Settings

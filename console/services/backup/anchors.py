@@ -15,7 +15,7 @@ from pathlib import Path
 
 from console.errors import ExitCode, PilotError
 from console.services.audit.log import handover
-from console.services.audit.state.schema import STEPS as AUDIT_STEPS
+from console.services.audit.migrations import STEPS as AUDIT_STEPS
 from console.services.backup.seal import unseal
 from console.services.home import Home
 from console.services.store import Step, Store

@@ -25,7 +25,7 @@ from console.model.text import now
 from console.services import settings
 from console.services.audit.log import handover, ledger
 from console.services.audit.log.signing_keys import new_signer
-from console.services.audit.state.schema import STEPS as AUDIT_STEPS
+from console.services.audit.migrations import STEPS as AUDIT_STEPS
 from console.services.audit.state.schema import TREE
 from console.services.backup import anchors, newest_state, replay
 from console.services.backup.anchors import opened

@@ -20,7 +20,7 @@ from console.errors import ExitCode, PilotError
 from console.model.backup import FORMAT, Backup, Manifest
 from console.model.text import now
 from console.services.audit.log.signing_keys import log_key
-from console.services.audit.state.schema import STEPS
+from console.services.audit.migrations import STEPS
 from console.services.backup.archive import member_of, write
 from console.services.backup.seal import seal
 from console.services.events import event

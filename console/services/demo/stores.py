@@ -21,7 +21,7 @@ from console.api.route import Route
 from console.model.enforcement import CredentialState, PointProof, Receipt
 from console.model.ids import new_id
 from console.model.operator import Operator, Role
-from console.services.audit.state.schema import STEPS as AT_AUDIT
+from console.services.audit.migrations import STEPS as AT_AUDIT
 from console.services.background import BackgroundTasks
 from console.services.cedar.engine import CedarBundle
 from console.services.cedar.shipped import bundle_in

@@ -19,7 +19,7 @@ from console.model.account import OperatorAccount, OperatorCut, ServiceCut
 from console.model.ids import new_id
 from console.model.text import now
 from console.services import settings
-from console.services.audit.state.schema import STEPS as AUDIT_STEPS
+from console.services.audit.migrations import STEPS as AUDIT_STEPS
 from console.services.client import Client
 from console.services.gateway.control.migrations import STEPS as GATEWAY_STEPS
 from console.services.operators import accounts, owner, roster_store

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from console.errors import PilotError
 from console.services import settings
 from console.services.audit.log import ledger
+from console.services.audit.migrations import STEPS
 from console.services.audit.service import Audit
-from console.services.audit.state.schema import STEPS
 from console.services.store import OutboxItem, OutboxPage, Store
 from console.trust.checkpoint import open_checkpoint
 from console.trust.merkle import leaf_hash, verify_consistency, verify_inclusion

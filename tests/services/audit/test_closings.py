@@ -24,10 +24,11 @@ from console.services.audit.alerts.detections import has_read, take_calls, take_
 from console.services.audit.log import ledger
 from console.services.audit.log.leaf import read_leaf
 from console.services.audit.log.publisher import claimed
+from console.services.audit.migrations import STEPS
 from console.services.audit.rules.closing_store import learn_all
 from console.services.audit.rules.closings import COVERS, POINT, Known
 from console.services.audit.rules.rule_file import load_rules
-from console.services.audit.state.schema import ALERTS, ALIASES, CLOSINGS, STEPS
+from console.services.audit.state.schema import ALERTS, ALIASES, CLOSINGS
 from console.services.store import OutboxPage, Store
 from console.services.wire.call_feed import CallFeed, CallRow
 from tests.services.audit.audit_rig import START, call, item

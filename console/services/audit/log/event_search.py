@@ -146,7 +146,7 @@ def _words_of(leaf: Leaf) -> Iterator[str]:
 
 
 def reindex(conn: Connection) -> None:
-    """Index every event anew."""
+    """Index every event of the log by what is now indexed of an event."""
     conn.execute(text("INSERT INTO search(search) VALUES ('delete-all')"))
     conn.execute(HOURS.delete())
     for rows in chunks(conn):

@@ -10,7 +10,6 @@ from __future__ import annotations
 from sqlalchemy import (
     Boolean,
     Column,
-    Connection,
     Index,
     Integer,
     LargeBinary,
@@ -29,8 +28,7 @@ from console.model.oncall import Delivery, OncallTarget
 from console.model.rule import DetectionRule
 from console.model.silence import Silence
 from console.model.traffic import CallRecord
-from console.services.operators.tables import EVERYWHERE
-from console.services.store import SHARED, Document, Instant, Step, sql, tables
+from console.services.store import Document, Instant
 
 _META = MetaData()
 
@@ -89,7 +87,7 @@ HOURS = Table(
 """Hours since 1970, and the lowest and highest index of an event that happened in them."""
 
 SEARCH = table("search", column("rowid", Integer), column("tokens", Text))
-"""FTS5 over words and facets (`search.py`); `rowid` is the leaf's index."""
+"""FTS5 over words and facets (`event_search`); `rowid` is the leaf's index."""
 
 CURSORS = Table(
     "cursors",
@@ -243,45 +241,3 @@ DELIVERIES = Table(
 
 PAGED_ALERT = "json_extract(CAST(deliveries.body AS TEXT), '$.alert_id')"
 """The alert that a page is about, as its index writes it."""
-
-
-def _closings_learned(conn: Connection) -> None:
-    """Learn from the log which closings were verified, and which of them were lifted."""
-    from console.services.audit.rules.closing_store import learn_all  # noqa: PLC0415  # it reads this module
-
-    learn_all(conn)
-
-
-def _searched_anew(conn: Connection) -> None:
-    """Index the events that are there by what is now indexed of an event."""
-    from console.services.audit.log.event_search import reindex  # noqa: PLC0415  # it reads this module
-
-    reindex(conn)
-
-
-STEPS: tuple[Step, ...] = (
-    SHARED,
-    tables(LEAVES, TREE, SOURCES, ACTIONS, HOURS, CURSORS, WINDOWS, ALERTS, REVOKED, ADMITTED),
-    # The index keeps no copy of the text, no positions and no lengths: only who has a token.
-    sql(
-        "CREATE VIRTUAL TABLE search USING fts5("
-        "tokens, content='', detail=none, columnsize=0, tokenize=\"ascii tokenchars '_'\")"
-    ),
-    tables(HANDOVERS),
-    tables(STATES, SILENCES, MUTED, RULES, ONCALL, DELIVERIES),
-    sql(
-        "INSERT INTO states SELECT fingerprint, rule, strftime('%Y-%m-%dT%H:%M:%S.000000Z'), "
-        "CAST('{\"recent\":' || CAST(times AS TEXT) || ',\"pending\":' || pending || '}' AS BLOB) "
-        "FROM windows",
-        "DROP TABLE windows",
-        "CREATE INDEX alerts_state ON alerts (state)",
-        "UPDATE alerts SET rank = rank + 10 WHERE state != 'resolved'",
-    ),
-    tables(*EVERYWHERE),
-    _searched_anew,
-    _searched_anew,
-    sql(f"CREATE INDEX deliveries_alert ON deliveries ({PAGED_ALERT.replace('deliveries.', '')})"),
-    tables(CLOSINGS, ALIASES),
-    _closings_learned,
-    sql("DROP TABLE revoked"),
-)
