@@ -59,9 +59,9 @@ ROOMS: dict[str, set[str]] = {
     _AUDIT: {*_KEEPING, f"{_AUDIT}/rules", f"{_AUDIT}/paging", f"{_AUDIT}/alerts"},
     "services/backup": {
         *SERVING, _DECISION, _CONTROL, f"{_CONTROL}/state", f"{_CONTROL}/access",
-        f"{_CONTROL}/closing", f"{_CONTROL}/calls", f"{_POLICY}/state", f"{_POLICY}/judging",
-        f"{_POLICY}/evidence", f"{_POLICY}/partners", _AUDIT, f"{_AUDIT}/state",
-        f"{_AUDIT}/log",
+        f"{_CONTROL}/closing", f"{_CONTROL}/calls", _POLICY, f"{_POLICY}/state",
+        f"{_POLICY}/judging", f"{_POLICY}/evidence", f"{_POLICY}/partners", _AUDIT,
+        f"{_AUDIT}/state", f"{_AUDIT}/log",
     },
     "services/supervisor": {*BASE, "services/web", "services/backup"},
     "services/demo": {
@@ -97,7 +97,7 @@ CROSSINGS_LEFT: dict[str, set[str]] = {
     "services/operators/owner_acts.py": {
         "services/audit/migrations.py",
         "services/gateway/control/migrations.py",
-        "services/policy/state/tables.py",
+        "services/policy/migrations.py",
     },
     "services/policy/grants/suspension.py": {
         "services/policy/partners/partners.py",
@@ -131,10 +131,6 @@ CROSSINGS_LEFT: dict[str, set[str]] = {
 """File to files that it imports against the diagram, still: this only gets shorter."""
 
 CIRCLES_LEFT: set[frozenset[str]] = {
-    frozenset({
-        "services/policy/state/history.py",
-        "services/policy/state/tables.py",
-    }),
     frozenset({
         "tui/actions/actions.py",
         "tui/actions/exporter.py",

@@ -20,7 +20,7 @@ from console.services.operators import accounts, roster_store
 from console.services.operators.configured import REMOVED, sync_configured_operators
 from console.services.operators.identities import Identities
 from console.services.operators.roster import Mark
-from console.services.policy.state.tables import STEPS
+from console.services.policy.migrations import STEPS
 from console.services.store import Store
 from console.services.store.outbox import after
 from console.services.supervisor import start

@@ -40,7 +40,7 @@ from console.services.gateway.control.state.point_registry import Points
 from console.services.home import Home, prepare
 from console.services.home_lock import Lock
 from console.services.operators import break_glass
-from console.services.policy.state.tables import STEPS as POLICY_STEPS
+from console.services.policy.migrations import STEPS as POLICY_STEPS
 from console.services.store import Store, emit
 from console.trust.checkpoint import Checkpoint, open_checkpoint
 from console.trust.note import SignerKey, VerifierKey

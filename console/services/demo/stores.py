@@ -39,10 +39,10 @@ from console.services.operators.configured import sync_configured_operators
 from console.services.operators.identities import Identities
 from console.services.policy import clock, service
 from console.services.policy import gateway_link as line
+from console.services.policy.migrations import STEPS as AT_POLICY
 from console.services.policy.partners import partners
 from console.services.policy.state.marks import mark
 from console.services.policy.state.tables import GRANTS
-from console.services.policy.state.tables import STEPS as AT_POLICY
 from console.services.safety_identifier import salt_of
 from console.services.settings import Settings
 from console.services.store import Store

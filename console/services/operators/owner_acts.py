@@ -28,7 +28,7 @@ from console.services.operators.identities import Identities
 from console.services.operators.roster import Roster
 from console.services.operators.roster_push import whole
 from console.services.operators.tables import ACCOUNTS
-from console.services.policy.state.tables import STEPS as POLICY_STEPS
+from console.services.policy.migrations import STEPS as POLICY_STEPS
 from console.services.settings import Home, Settings
 from console.services.store import Step, Store
 from console.services.web import Ask

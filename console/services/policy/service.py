@@ -30,10 +30,11 @@ from console.services.policy.evidence import terms
 from console.services.policy.gateway_link import Gateway
 from console.services.policy.grants import amend, grants, renewal, suspension
 from console.services.policy.judging.settle import settle_all, tell
+from console.services.policy.migrations import STEPS
 from console.services.policy.partners import declarations, partners, principals, standing
 from console.services.policy.pilots import pilot_closing, pilot_import, pilots
 from console.services.policy.state.event_record import SERVICE, Actor, record
-from console.services.policy.state.tables import BUNDLES, PROJECTION, STEPS
+from console.services.policy.state.tables import BUNDLES, PROJECTION
 from console.services.safety_identifier import salt_of
 from console.services.settings import Settings
 from console.services.store import Store

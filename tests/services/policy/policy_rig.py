@@ -28,8 +28,8 @@ from console.services import settings
 from console.services.cedar.shipped import bundle_in
 from console.services.policy import clock, gateway_link, service
 from console.services.policy.clock import due, tick
+from console.services.policy.migrations import STEPS
 from console.services.policy.service import serve
-from console.services.policy.state.tables import STEPS
 from console.services.store import Store
 from console.services.web import server
 from tests import nursery

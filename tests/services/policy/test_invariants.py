@@ -57,12 +57,13 @@ from console.services.policy.gateway_link import acknowledge, close
 from console.services.policy.grants import amend, grants, renewal, suspension
 from console.services.policy.judging.facts import Reader
 from console.services.policy.judging.gates import gaps
+from console.services.policy.migrations import STEPS
 from console.services.policy.partners import offboarding, partners, standing
 from console.services.policy.pilots import pilots
 from console.services.policy.service import put_in_force
 from console.services.policy.state import history, lookup
 from console.services.policy.state.event_record import Actor
-from console.services.policy.state.tables import ASSESSMENTS, GRANTS, PROJECTION, STEPS
+from console.services.policy.state.tables import ASSESSMENTS, GRANTS, PROJECTION
 from console.services.store import Store
 from console.services.store.outbox import after
 from console.services.web import Ask

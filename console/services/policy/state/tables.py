@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import Column, Connection, Index, Integer, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy import Column, Index, Integer, MetaData, Table, Text, UniqueConstraint
 
 from console.model.access import Capability, Partner, Pilot
 from console.model.evidence import Acceptance, Assessment, UsageTerms
 from console.model.grant import Grant
 from console.model.principal import Principal
-from console.services.operators.tables import AT_POLICY, EVERYWHERE
-from console.services.store import SHARED, Document, Instant, grown, sql, tables
+from console.services.store import Document, Instant
 
 _META = MetaData()
 
@@ -196,41 +195,3 @@ CLOSED_PILOTS = Table(
     Column("why", Text, nullable=False),
 )
 """The slugs of pilots that were closed, also of those that a restore lost: none is used again."""
-
-_FIRST = (
-    PILOTS,
-    CAPABILITIES,
-    PARTNERS,
-    TERMS,
-    ACCEPTANCES,
-    ASSESSMENTS,
-    GRANTS,
-    GRANT_CAPABILITIES,
-    WARNINGS,
-    PROJECTION,
-    MARKS,
-    BUNDLES,
-)
-_LATER = (PRINCIPALS, PAST_GRANTS, PAST_PARTNERS)
-
-
-def _history(conn: Connection) -> None:
-    """Fill the history of a store that had none."""
-    from console.services.policy.state.history import backfill  # noqa: PLC0415 - it stands on this module
-
-    backfill(conn)
-
-
-STEPS = (
-    SHARED,
-    tables(*_FIRST),
-    grown(*_FIRST, *_LATER),
-    sql(
-        "UPDATE grants SET expires_at = strftime('%Y-%m-%dT%H:%M:%f000Z', "
-        "json_extract(CAST(body AS TEXT), '$.expires_at')) WHERE expires_at IS NULL"
-    ),
-    _history,
-    tables(*EVERYWHERE, *AT_POLICY),
-    tables(CLOSED_PILOTS),
-)
-"""The store's migrations, in order. Only ever appended to."""
