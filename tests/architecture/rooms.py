@@ -99,9 +99,6 @@ CROSSINGS_LEFT: dict[str, set[str]] = {
         "services/gateway/control/migrations.py",
         "services/policy/migrations.py",
     },
-    "services/policy/grants/suspension.py": {
-        "services/policy/partners/partners.py",
-    },
     "tui/actions/actions.py": {
         "tui/app/key_queue.py",
     },

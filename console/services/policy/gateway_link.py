@@ -24,12 +24,13 @@ from console.services.cedar.engine import CedarBundle
 from console.services.client import Client, is_unreached
 from console.services.events import SYSTEM
 from console.services.policy.grants.renewal import successors, superseded
-from console.services.policy.grants.suspension import suspend_grant, suspend_partner
+from console.services.policy.grants.suspension import suspend_grant
 from console.services.policy.judging.facts import Reader
 from console.services.policy.judging.gates import grant_gaps
 from console.services.policy.judging.grant_states import may_become
 from console.services.policy.judging.settle import PROJECTED, moved, save, stored, warn
 from console.services.policy.partners import offboarding
+from console.services.policy.partners.standing import suspend_partner
 from console.services.policy.pilots import pilot_closing
 from console.services.policy.state.event_record import Actor, record
 from console.services.policy.state.marks import mark, set_mark

@@ -266,9 +266,7 @@ class Policy(RuleBasedStateMachine):
         held = Suspension(id=new_id("suspension"), at=self.at, by="oncall", reason="odd")
         body = ChangePartner(reason="r")
         if pick == 0:
-            self.store.write_now(
-                lambda conn: suspension.suspend_partner(conn, BUNDLE, "acme", held)
-            )
+            self.store.write_now(lambda conn: standing.suspend_partner(conn, BUNDLE, "acme", held))
         elif pick == 1:
             self.do(self.judged(standing.restrict_partner), body, partner="acme")
         else:

@@ -1,4 +1,4 @@
-"""Suspensions: made at the gateway, taken over here, and lifted by a verb of their own."""
+"""A grant's suspension: made at the gateway, taken over here, and lifted by a verb of its own."""
 
 from __future__ import annotations
 
@@ -6,21 +6,17 @@ import msgspec
 from sqlalchemy import Connection
 
 from console.api.problems import refusal
-from console.model.access import Partner, PartnerState, Suspension
+from console.model.access import Suspension
 from console.model.grant import Grant, GrantState, ResumeGrant
 from console.services.cedar.engine import CedarBundle
 from console.services.policy.grants.amend import opens
 from console.services.policy.grants.renewal import successors
 from console.services.policy.judging.facts import Reader
 from console.services.policy.judging.grant_states import OPENED, SUSPENDED_BY, WATCHED, activates
-from console.services.policy.judging.settle import judged, moved, save, settle_all
-from console.services.policy.partners.partners import keep
+from console.services.policy.judging.settle import judged, moved, save
 from console.services.policy.state import lookup
 from console.services.policy.state.event_record import Actor, record
-from console.services.policy.state.tables import PARTNERS
 from console.services.web import Ask, fresh
-
-_GONE = frozenset({PartnerState.OFFBOARDING, PartnerState.OFFBOARDED})
 
 
 def suspend_grant(conn: Connection, id: str, suspension: Suspension) -> None:
@@ -40,21 +36,6 @@ def suspend_grant(conn: Connection, id: str, suspension: Suspension) -> None:
             held = msgspec.structs.replace(grant, **actor.touch(grant))
         held = msgspec.structs.replace(held, suspension=suspension)
         save(conn, held, facts, actor.at)
-
-
-def suspend_partner(
-    conn: Connection, bundle: CedarBundle, slug: str, suspension: Suspension
-) -> None:
-    """Take over that a partner was suspended at the gateway: its grants close with it."""
-    partner: Partner | None = lookup.by_slug(conn, PARTNERS, slug)
-    if partner is None or partner.state in _GONE or partner.suspension == suspension:
-        return
-    actor = Actor(suspension.by, suspension.at)
-    held = msgspec.structs.replace(
-        partner, state=PartnerState.SUSPENDED, suspension=suspension, **actor.touch(partner)
-    )
-    keep(conn, held)
-    settle_all(conn, bundle, actor, partner=slug)
 
 
 def resume_grant(bundle: CedarBundle, conn: Connection, ask: Ask) -> Grant:

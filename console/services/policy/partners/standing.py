@@ -1,6 +1,6 @@
-"""A partner's life between its first word and its end: vetted, restricted, resumed.
+"""A partner's life between its first word and its end: vetted, restricted, suspended, resumed.
 
-It is suspended and offboarded at the gateway: see `suspension` and `offboarding`.
+It is suspended at the gateway, which is taken over here, and offboarded there: see `offboarding`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import Connection, select
 
 from console.api.problems import refusal
-from console.model.access import Partner, PartnerState
+from console.model.access import Partner, PartnerState, Suspension
 from console.services.cedar.engine import CedarBundle
 from console.services.policy.judging.gates import APPROVAL_TIER
 from console.services.policy.judging.grant_states import WATCHED
@@ -19,8 +19,10 @@ from console.services.policy.judging.settle import settle_all
 from console.services.policy.partners.partners import keep
 from console.services.policy.state import lookup
 from console.services.policy.state.event_record import Actor, record
-from console.services.policy.state.tables import GRANTS
+from console.services.policy.state.tables import GRANTS, PARTNERS
 from console.services.web import Ask, fresh
+
+_GONE = frozenset({PartnerState.OFFBOARDING, PartnerState.OFFBOARDED})
 
 
 def vet_partner(conn: Connection, ask: Ask) -> Partner:
@@ -41,6 +43,21 @@ def restrict_partner(bundle: CedarBundle, conn: Connection, ask: Ask) -> Partner
     changed = _move(conn, ask, partner, "partner.restrict", PartnerState.RESTRICTED)
     settle_all(conn, bundle, Actor.of(ask), partner=partner.slug)
     return changed
+
+
+def suspend_partner(
+    conn: Connection, bundle: CedarBundle, slug: str, suspension: Suspension
+) -> None:
+    """Take over that a partner was suspended at the gateway: its grants close with it."""
+    partner: Partner | None = lookup.by_slug(conn, PARTNERS, slug)
+    if partner is None or partner.state in _GONE or partner.suspension == suspension:
+        return
+    actor = Actor(suspension.by, suspension.at)
+    held = msgspec.structs.replace(
+        partner, state=PartnerState.SUSPENDED, suspension=suspension, **actor.touch(partner)
+    )
+    keep(conn, held)
+    settle_all(conn, bundle, actor, partner=slug)
 
 
 def resume_partner(bundle: CedarBundle, conn: Connection, ask: Ask) -> Partner:
