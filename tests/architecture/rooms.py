@@ -57,6 +57,7 @@ ROOMS: dict[str, set[str]] = {
     f"{_AUDIT}/paging": {*_KEEPING, f"{_AUDIT}/rules"},
     f"{_AUDIT}/alerts": {*_KEEPING, f"{_AUDIT}/rules", f"{_AUDIT}/paging"},
     _AUDIT: {*_KEEPING, f"{_AUDIT}/rules", f"{_AUDIT}/paging", f"{_AUDIT}/alerts"},
+    "services/owner": {*SERVING, _CONTROL, _POLICY, _AUDIT},
     "services/backup": {
         *SERVING, _DECISION, _CONTROL, f"{_CONTROL}/state", f"{_CONTROL}/access",
         f"{_CONTROL}/closing", f"{_CONTROL}/calls", _POLICY, f"{_POLICY}/state",
@@ -93,11 +94,6 @@ CROSSINGS_LEFT: dict[str, set[str]] = {
     },
     "services/audit/rules/trial.py": {
         "services/audit/alerts/detections.py",
-    },
-    "services/operators/owner_acts.py": {
-        "services/audit/migrations.py",
-        "services/gateway/control/migrations.py",
-        "services/policy/migrations.py",
     },
     "tui/actions/actions.py": {
         "tui/app/key_queue.py",

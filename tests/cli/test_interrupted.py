@@ -186,7 +186,7 @@ def test_what_the_owner_does_at_the_machine_is_not_said_to_be_undone(
         home: object
         cut: Any = interrupted
 
-    monkeypatch.setattr("console.services.operators.owner_acts.Owner", Owner)
+    monkeypatch.setattr("console.services.owner.owner_acts.Owner", Owner)
     told = rig("owner", "cut", "mhr", "--reason", "r", "--yes", "--home", str(tmp_path))
     assert told.exit == 9
     assert "owner cut mhr may have been done" in told.err

@@ -75,7 +75,7 @@ def parser_of(_name: str = "owner") -> Parser:
 def _list(home: Path, output: Output) -> int:
     from console.model.account import OperatorAccount  # noqa: PLC0415  # help needs none of this
     from console.services.home import Home  # noqa: PLC0415
-    from console.services.operators.owner_acts import Owner  # noqa: PLC0415
+    from console.services.owner.owner_acts import Owner  # noqa: PLC0415
 
     found = Owner(Home(home)).accounts()
     page = Page(as_of=now(), source=str(home), items=found)
@@ -86,7 +86,7 @@ def _list(home: Path, output: Output) -> int:
 def _change(flags: argparse.Namespace, home: Path, output: Output, stderr: Stderr) -> int:
     from console.model.account import OperatorAccount, OperatorCut  # noqa: PLC0415  # as above
     from console.services.home import Home  # noqa: PLC0415
-    from console.services.operators.owner_acts import Owner  # noqa: PLC0415
+    from console.services.owner.owner_acts import Owner  # noqa: PLC0415
 
     at = Owner(Home(home))
     name, reason = flags.operator, flags.reason
