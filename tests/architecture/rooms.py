@@ -89,12 +89,6 @@ ROOMS: dict[str, set[str]] = {
 """Room to the rooms of `services` and `tui` that it may import, beside itself."""
 
 CROSSINGS_LEFT: dict[str, set[str]] = {
-    "services/audit/rules/replay.py": {
-        "services/audit/alerts/detections.py",
-    },
-    "services/audit/rules/trial.py": {
-        "services/audit/alerts/detections.py",
-    },
     "tui/actions/actions.py": {
         "tui/app/key_queue.py",
     },

@@ -17,6 +17,7 @@ from console.errors import PilotError
 from console.model.traffic import CallRecord
 from console.services.audit.alerts import detections
 from console.services.audit.log import ledger
+from console.services.audit.rules.feeds import BATCH
 from console.services.audit.rules.rule_book import RuleBook
 from console.services.client import Client, is_unreached
 from console.services.store import OutboxPage, Store, outbox
@@ -121,7 +122,7 @@ async def follow_calls(store: Store, book: RuleBook, follower: Follower) -> None
             offered = await follower.client.get(
                 "/internal/v1/calls",
                 CallFeed[CallRecord],
-                query={"after": last, "limit": detections.BATCH, "wait": wait},
+                query={"after": last, "limit": BATCH, "wait": wait},
                 timeout=HOLD_SECONDS + 10.0,
             )
             if not behind_events or await _has_read(store, offered.events, 0.0):

@@ -23,6 +23,7 @@ from console.services.audit.alerts import alerts
 from console.services.audit.log.leaf import Leaf, read_leaf
 from console.services.audit.rules.closing_store import admitted_against, learn
 from console.services.audit.rules.closings import ACTIONS, VERIFIED, Closing
+from console.services.audit.rules.feeds import BATCH, KEPT, UNHEARD
 from console.services.audit.rules.judge import KINDS, judge
 from console.services.audit.rules.prior_approval import BackedState
 from console.services.audit.rules.rule import Finding, Rule, Seen
@@ -32,16 +33,8 @@ from console.services.events import SYSTEM, event
 from console.services.store import emit, signal
 from console.services.wire.call_feed import CallFeed
 
-BATCH = 2000
-"""Calls or events taken in one transaction."""
-
 EVENTS_READ = "events read"
 """What is signalled when the rules have read more of the log."""
-
-UNHEARD = ("alert.", "silence.")
-"""An alert about alerts would feed itself."""
-KEPT = {"norm": timedelta(days=8), "ratio": timedelta(days=8), "hours": timedelta(days=15)}
-"""How long what a rule of a kind remembers matters, where that is more than its window."""
 
 encode = msgspec.json.Encoder().encode
 

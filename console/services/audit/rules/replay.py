@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 
 from console.model.rule import Found
 from console.model.traffic import SERVED, CallRecord
-from console.services.audit.alerts.detections import BATCH, UNHEARD
 from console.services.audit.log.leaf import Leaf
 from console.services.audit.rules.closings import Known
+from console.services.audit.rules.feeds import BATCH, UNHEARD
 from console.services.audit.rules.judge import InMemory, judge
 from console.services.audit.rules.rule import Finding, Rule, Seen
 from console.services.audit.rules.rule_inputs import seen_call, seen_event

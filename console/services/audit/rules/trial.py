@@ -18,9 +18,9 @@ from console.api.problems import refusal
 from console.errors import PilotError
 from console.model.rule import RuleTrial, TuneRule, Tuning
 from console.model.traffic import CallRecord
-from console.services.audit.alerts.detections import KEPT, UNHEARD
 from console.services.audit.log.leaf import read_leaf
 from console.services.audit.rules.closing_store import admitted_against
+from console.services.audit.rules.feeds import KEPT, UNHEARD
 from console.services.audit.rules.judge import InMemory, judge
 from console.services.audit.rules.replay import Results
 from console.services.audit.rules.rule import Rule, Seen
