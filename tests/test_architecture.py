@@ -28,6 +28,7 @@ RULES: dict[str, set[str]] = {
     "errors": set(),
     "programs": set(),
     "streams": set(),
+    "parsing": set(),
     "model": {"errors"},
     "api": {"errors", "model"},
     "trust": {"errors", "model", "programs"},
@@ -46,8 +47,8 @@ RULES: dict[str, set[str]] = {
         "session", "services", "programs", "streams",
     },
     "tui": {
-        "errors", "model", "api", "operations", "present", "config", "credentials", "net",
-        "session",
+        "errors", "parsing", "model", "api", "operations", "present", "config", "credentials",
+        "net", "session",
     },
     "__main__": {"cli", "tui", "session", "config", "streams"},
 }  # fmt: skip

@@ -24,10 +24,10 @@ from console.operations.index import all_operations
 from console.operations.pilot_toml import read as read_pilot
 from console.operations.spec import Kind, fields
 from console.operations.values import moment, parse, seconds, stage
+from console.parsing.filters import matcher
 from console.services.web.strict_decoding import strictly
 from console.trust.proof import parse_proof
 from console.trust.tiles import parse_tile_path
-from console.tui.places.typed_command import matcher
 
 CONSOLE = Path(__file__).parents[1] / "console"
 NOW = datetime(2026, 11, 30, tzinfo=UTC)

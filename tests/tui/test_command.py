@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.tui.places.typed_command import Command, matcher, nearest, parse, terms, write
+from console.parsing.filters import matcher, terms
+from console.tui.places.typed_command import Command, nearest, parse, write
 
 
 def test_a_command_has_words_options_and_a_filter():

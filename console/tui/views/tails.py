@@ -8,12 +8,12 @@ from typing import Any
 
 from console.model.audit import Event
 from console.operations.spec import Operation
+from console.parsing.filters import terms
 from console.present.amounts import amount, milliseconds, percent
 from console.present.cells import width
 from console.present.columns import short
 from console.present.table_columns import TableColumn
 from console.tui.link.log_proofs import Proofs, verified
-from console.tui.places.typed_command import terms
 from console.tui.views.list_views import Sight, View, ViewKey, view_of
 from console.tui.widgets.strips import Ink, Line
 

@@ -14,8 +14,8 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from console.parsing.filters import matcher
 from console.present.table_columns import TableColumn
-from console.tui.places.typed_command import matcher
 from console.tui.widgets.background import begin
 from console.tui.widgets.cached_lines import Drawn
 from console.tui.widgets.idle import Quiet, at_once

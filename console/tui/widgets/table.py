@@ -90,7 +90,7 @@ class Table(Rows, can_focus=True):
     # what the operator does
 
     def set_filter(self, text: str) -> None:
-        """Show only what matches; see `console.tui.places.typed_command`."""
+        """Show only what matches; see `console.parsing.filters`."""
         self.state.filter = text
         self._arrange()
         self._draw()
