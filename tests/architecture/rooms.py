@@ -95,9 +95,6 @@ CROSSINGS_LEFT: dict[str, set[str]] = {
     "tui/dialogs/theme_dialog.py": {
         "tui/app/console_app.py",
     },
-    "tui/link/form_values.py": {
-        "tui/views/list_views.py",
-    },
     "tui/places/reader.py": {
         "tui/terminal/crash_report.py",
         "tui/terminal/terminal_app.py",

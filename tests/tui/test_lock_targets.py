@@ -6,7 +6,7 @@ from fake_pilot import FakePilot
 from test_console import run
 
 from console.model.principal import Principal
-from console.tui.link.form_values import lock_target
+from console.tui.link.subjects import lock_target
 from console.tui.widgets.text_lines import Subject
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

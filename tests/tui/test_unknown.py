@@ -15,8 +15,8 @@ from console.model.enforcement import Point, UpstreamHealth, UpstreamState
 from console.services.operators.break_glass import SEAL
 from console.tui.app.console_app import Console
 from console.tui.link import api_link
+from console.tui.link.subjects import API_OF
 from console.tui.places import reader
-from console.tui.views.list_views import API_OF
 from console.tui.views.read_parts import Part, count_words
 
 APIS = {"gateway": "gw DOWN", "policy": "policy DOWN", "audit": "audit DOWN"}

@@ -18,11 +18,12 @@ from console.tui.actions.exporter import Carrying
 from console.tui.app.screen_commands import KEYS, LOCK_WORDS, MOVES, OWN, TABLE_MOVES
 from console.tui.app.user_bindings import settle
 from console.tui.dialogs.command_palette import Anything, Choice
-from console.tui.link.form_values import Doable, from_words, lock_target, why_not
+from console.tui.link.form_values import Doable, from_words, why_not
+from console.tui.link.subjects import SUBJECT_OF, lock_target
 from console.tui.places import saved_screen
 from console.tui.places.place import Place
 from console.tui.places.typed_command import Command, nearest, parse
-from console.tui.views.list_views import ROWS, SUBJECT_OF, narrowed
+from console.tui.views.list_views import ROWS, narrowed
 from console.tui.views.own_tables import own_view
 from console.tui.views.story_reader import fields_of
 from console.tui.widgets.entry import Entry, pressed

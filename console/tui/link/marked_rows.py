@@ -11,7 +11,8 @@ from console.model.enforcement import Blast
 from console.model.operator import Direction
 from console.operations.spec import Field, Operation, Plan, fields
 from console.present.columns import short
-from console.tui.link.form_values import first_values, lock_target, params_of, related
+from console.tui.link.form_values import first_values, params_of
+from console.tui.link.subjects import lock_target, related
 from console.tui.widgets.text_lines import Subject
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from console.errors import PilotError
 from console.present.cells import width
 from console.tui.app.frame import Frame
-from console.tui.link.form_values import Doable, lock_target, why_not
+from console.tui.link.form_values import Doable, why_not
+from console.tui.link.subjects import lock_target
 from console.tui.places.place import Place
 from console.tui.views.list_views import Sight
 from console.tui.views.stories import STORIES

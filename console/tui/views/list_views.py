@@ -18,6 +18,7 @@ from console.operations.values import moment
 from console.present.columns import Column, cell, columns_of, name_of, short
 from console.present.table_columns import TableColumn
 from console.tui.link.log_proofs import LogHealth
+from console.tui.link.subjects import API_OF
 from console.tui.theme.palette import meaning
 from console.tui.views.read_parts import Part
 from console.tui.widgets.strips import Line
@@ -42,18 +43,6 @@ ROW_OF = {
 own members, and acted on through what it belongs to."""
 
 ROWS = frozenset(ROW_OF.values())
-
-COMMAND_OF = {"credential": "key", "event": "audit"}
-"""A subject to the first word of its commands, where that is another."""
-
-SUBJECT_OF = {command: subject for subject, command in COMMAND_OF.items()}
-
-API_OF = {
-    "alert": "audit", "audit": "audit", "silence": "audit", "rule": "audit", "oncall": "audit",
-    "key": "gateway", "lock": "gateway", "call": "gateway", "usage": "gateway",
-    "receipt": "gateway", "point": "gateway",
-}  # fmt: skip
-"""The API that owns a noun, where it is not policy."""
 
 _PLURAL = {
     "capability": "capabilities",

@@ -20,8 +20,9 @@ from console.present.sparkline import sparkline
 from console.present.table_columns import TableColumn
 from console.present.times import age, until
 from console.tui.link.api_link import Health
+from console.tui.link.subjects import API_OF
 from console.tui.theme.palette import meaning
-from console.tui.views.list_views import API_OF, Sight, Source, View
+from console.tui.views.list_views import Sight, Source, View
 from console.tui.views.read_parts import UNREAD, Part, count_words
 from console.tui.views.tails import log_words
 from console.tui.views.usage import moment_of

@@ -27,8 +27,9 @@ from console.present.receipt import receipt_lines, standing
 from console.present.safe import safe
 from console.present.table_columns import GAP, TableColumn, arrange
 from console.tui.link.api_link import Link
-from console.tui.link.form_values import Registry, params_of, related
+from console.tui.link.form_values import Registry, params_of
 from console.tui.link.log_proofs import Proofs
+from console.tui.link.subjects import related
 from console.tui.theme.palette import meaning
 from console.tui.views.list_views import item_type, subject_of, table_columns
 from console.tui.views.read_parts import Part
