@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 from console.present.amounts import milliseconds
-from console.tui.link.api_link import APIS, coarse_age
+from console.tui.link.api_link import APIS, Link, coarse_age
 from console.tui.places.place import Place
+from console.tui.terminal.canvas import Count
+from console.tui.terminal.display import DisplayStatus
 from console.tui.views.own_tables import own_view
-
-if TYPE_CHECKING:
-    from console.tui.app.console_app import Console
 
 
 class Fact(NamedTuple):
@@ -21,7 +20,24 @@ class Fact(NamedTuple):
     token: str = ""
 
 
-def facts(console: Console) -> list[Fact]:
+class Connected(Protocol):
+    """A screen that counts what it sends to its terminal, over a link to the APIs."""
+
+    display_status: DisplayStatus
+
+    @property
+    def count(self) -> Count:
+        """The bytes and frames sent so far."""
+
+    @property
+    def link(self) -> Link:
+        """The link to the APIs."""
+
+    def enter(self, place: Place) -> None:
+        """Put a place in front."""
+
+
+def facts(console: Connected) -> list[Fact]:
     """Return bytes, frames, frames held back, how it is drawn, and each API's latency."""
     count = console.count
     each = count.sent // count.frames if count.frames else 0
@@ -43,7 +59,7 @@ def facts(console: Console) -> list[Fact]:
     return out
 
 
-def show_net(console: Console) -> None:
+def show_net(console: Connected) -> None:
     """Put it in front; it is counted anew when it is read again."""
     view = own_view("net", "What the screen costs its link", ("measure", "value"))
     console.enter(Place("net", view, local=lambda: facts(console)))

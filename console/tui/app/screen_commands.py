@@ -2,30 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
-from console.tui.app.link_cost import show_net
-from console.tui.app.tour import tour_command
-from console.tui.dialogs.theme_dialog import theme_command
+from console.tui.app.link_cost import Connected, show_net
+from console.tui.app.tour import TourScreen, tour_command
+from console.tui.dialogs.theme_dialog import ThemeScreen, theme_command
 from console.tui.places.typed_command import Command
 from console.tui.widgets.table import Table
-
-if TYPE_CHECKING:
-    from console.tui.app.console_app import Console
+from console.tui.widgets.text_lines import Reading
 
 
-def _quit(console: Console, _: Command) -> None:
+class Parts(ThemeScreen, TourScreen, Connected, Protocol):
+    """What the commands and keys of the screen act on."""
+
+    @property
+    def body(self) -> Table | Reading:
+        """The widget that shows the place in front."""
+
+    def help(self) -> None:
+        """List what can be done here."""
+
+    def anything(self) -> None:
+        """Open the palette of everything that can be done."""
+
+    def command_log(self) -> None:
+        """Show what was sent."""
+
+    def open_bar(self, sigil: str, typed: str = "") -> None:
+        """Open the `:` or `/` bar, with something typed already."""
+
+    def open_row(self) -> None:
+        """Open what is under the cursor."""
+
+    def step_back(self) -> None:
+        """Clear the filter, then the marks, then go back."""
+
+    def back(self) -> bool:
+        """Go back one place. False: there is none."""
+
+    def forward(self) -> None:
+        """Undo going back."""
+
+    def reload(self) -> None:
+        """Read the place in front again."""
+
+    def redraw(self) -> None:
+        """Draw the whole screen again."""
+
+    def sort_next(self) -> None:
+        """Sort by the next column."""
+
+    def sort_turn(self) -> None:
+        """Turn the order round."""
+
+    def copy_command(self) -> None:
+        """Copy the command that shows the same."""
+
+    def copy_id(self) -> None:
+        """Copy the id of what is under the cursor."""
+
+    def save_shown(self, words: Sequence[str]) -> None:
+        """Save what is shown: a format, a path, both or neither."""
+
+    def leave_console(self) -> None:
+        """Leave, if nothing speaks against it."""
+
+
+def _quit(console: Parts, _: Command) -> None:
     console.leave_console()
 
 
-def _write_mode(console: Console, _: Command) -> None:
+def _write_mode(console: Parts, _: Command) -> None:
     session = console.link.session
     session.read_only = not session.read_only
     console.say("read-only for what opens" if console.link.read_only else "writing, this session")
 
 
-def _sort(console: Console, command: Command) -> None:
+def _sort(console: Parts, command: Command) -> None:
     names = [column.name for column in console.table.columns]
     name = " ".join(command.words)
     if name in names:
@@ -34,12 +88,12 @@ def _sort(console: Console, command: Command) -> None:
         console.say(f"columns: {', '.join(names)}", "bad" if name else "")
 
 
-def _save(console: Console, command: Command) -> None:
+def _save(console: Parts, command: Command) -> None:
     # what would be a filter of a view is a path that begins with a slash
     console.save_shown([*command.words, *([f"/{command.filter}"] if command.filter else [])])
 
 
-OWN: dict[str, tuple[str, Callable[[Console, Command], None]]] = {
+OWN: dict[str, tuple[str, Callable[[Parts, Command], None]]] = {
     "help": ("what can be done here", lambda console, _: console.help()),
     "log": ("what was sent, and the commands that do the same",
             lambda console, _: console.command_log()),
@@ -56,7 +110,7 @@ OWN: dict[str, tuple[str, Callable[[Console, Command], None]]] = {
 }  # fmt: skip
 """The commands that are about the screen and not about the pilot."""
 
-MOVES: dict[str, Callable[[Console], object]] = {
+MOVES: dict[str, Callable[[Parts], object]] = {
     "up": lambda at: at.body.move(-1), "k": lambda at: at.body.move(-1),
     "down": lambda at: at.body.move(1), "j": lambda at: at.body.move(1),
     "pageup": lambda at: at.body.page(-1), "pagedown": lambda at: at.body.page(1),
@@ -73,8 +127,8 @@ MOVES: dict[str, Callable[[Console], object]] = {
 """What keys do in every place."""
 
 
-def _on_table(do: Callable[[Console, Table], object]) -> Callable[[Console], object]:
-    def done(at: Console) -> object:
+def _on_table(do: Callable[[Parts, Table], object]) -> Callable[[Parts], object]:
+    def done(at: Parts) -> object:
         if isinstance(at.body, Table):
             return do(at, at.body)
         return False
@@ -82,7 +136,7 @@ def _on_table(do: Callable[[Console, Table], object]) -> Callable[[Console], obj
     return done
 
 
-TABLE_MOVES: dict[str, Callable[[Console], object]] = {
+TABLE_MOVES: dict[str, Callable[[Parts], object]] = {
     "space": _on_table(lambda _, table: table.mark()),
     "ctrl+space": _on_table(lambda _, table: table.mark_range()),
     "ctrl+backslash": _on_table(lambda _, table: table.clear_marks()),

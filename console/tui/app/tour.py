@@ -2,20 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from textual.geometry import Size
+from textual.screen import Screen
+from textual.widget import Widget
 
 from console.tui.dialogs.operation_form import Act
 from console.tui.dialogs.theme_dialog import ThemeChoice
+from console.tui.link.form_values import Registry
+from console.tui.places.place import Place
 from console.tui.places.typed_command import Command
 from console.tui.widgets.strips import Ink, quoted
+from console.tui.widgets.table import Table
 from console.tui.widgets.text_lines import Lines, wrap
-
-if TYPE_CHECKING:
-    from console.tui.app.console_app import Console
 
 Memory = dict[str, Any]
 """What a step remembers from look to look."""
+
+
+_WidgetT = TypeVar("_WidgetT", bound=Widget)
+
+
+class TourScreen(Protocol):
+    """What the tour shows the keys of: places, a table, a bar, dialogues and a box of lines."""
+
+    tour: Tour | None
+    table: Table
+
+    @property
+    def registry(self) -> Registry:
+        """The operations that can be done."""
+
+    @property
+    def place(self) -> Place:
+        """The place in front."""
+
+    @property
+    def bar_open(self) -> bool:
+        """Whether a command or a filter is being typed."""
+
+    @property
+    def screen(self) -> Screen[object]:
+        """The dialogue in front, or the screen itself."""
+
+    @property
+    def screen_stack(self) -> Sequence[Screen[Any]]:
+        """The screen and the dialogues over it."""
+
+    @property
+    def size(self) -> Size:
+        """The size in cells."""
+
+    def query_one(self, selector: str, expect_type: type[_WidgetT]) -> _WidgetT:
+        """Return the widget that `selector` finds."""
+
+    def go(self, name: str) -> None:
+        """Go to a view."""
 
 
 class Step(NamedTuple):
@@ -23,37 +67,37 @@ class Step(NamedTuple):
 
     press: str
     what: str
-    done: Callable[[Console, Memory], bool]
+    done: Callable[[TourScreen, Memory], bool]
 
 
-def _moved(console: Console, memory: Memory) -> bool:
+def _moved(console: TourScreen, memory: Memory) -> bool:
     at = console.table.state.index
     return at != int(memory.setdefault("at", at))
 
 
-def _at(name: str) -> Callable[[Console, Memory], bool]:
+def _at(name: str) -> Callable[[TourScreen, Memory], bool]:
     return lambda console, _: console.place.name == name and len(console.screen_stack) == 1
 
 
-def _opened(console: Console, _: Memory) -> bool:
+def _opened(console: TourScreen, _: Memory) -> bool:
     return console.place.view is None
 
 
-def _back(console: Console, _: Memory) -> bool:
+def _back(console: TourScreen, _: Memory) -> bool:
     return console.place.view is not None
 
 
-def _filtered(console: Console, _: Memory) -> bool:
+def _filtered(console: TourScreen, _: Memory) -> bool:
     return bool(console.place.state.filter) and not console.bar_open
 
 
-def _left(console: Console, memory: Memory) -> bool:
+def _left(console: TourScreen, memory: Memory) -> bool:
     name = str(memory.setdefault("name", console.place.name))
     return console.place.name != name
 
 
-def _closed(kind: type) -> Callable[[Console, Memory], bool]:
-    def looked(console: Console, memory: Memory) -> bool:
+def _closed(kind: type) -> Callable[[TourScreen, Memory], bool]:
+    def looked(console: TourScreen, memory: Memory) -> bool:
         if isinstance(console.screen, kind):
             memory["open"] = True
         return bool(memory.get("open")) and len(console.screen_stack) == 1
@@ -97,7 +141,7 @@ LAST = (
 class Tour:
     """The tour as it goes on."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: TourScreen) -> None:
         self._console = console
         self.at = 0
         self._memory: Memory = {}
@@ -142,7 +186,7 @@ class Tour:
         box.display = True
 
 
-def tour_command(console: Console, _: Command) -> None:
+def tour_command(console: TourScreen, _: Command) -> None:
     """Begin the tour, or leave it."""
     if console.tour is not None:
         console.tour.end()

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.screen import Screen
 
 from console.tui.dialogs.dialog import Dialogue
 from console.tui.places.typed_command import Command
+from console.tui.theme.library import Themes
 from console.tui.theme.palette import Palette
 from console.tui.widgets.background import ready
 from console.tui.widgets.strips import Ink, Line
 from console.tui.widgets.text_lines import Lines
-
-if TYPE_CHECKING:
-    from console.tui.app.console_app import Console
-    from console.tui.terminal.terminal_app import Dressed
 
 _SAMPLES: tuple[tuple[tuple[str, str], ...], ...] = (
     (("CRIT", "critical"), ("HIGH", "high"), ("MED", "medium"), ("LOW", "low"),
@@ -30,6 +28,52 @@ _SAMPLES: tuple[tuple[tuple[str, str], ...], ...] = (
 """What a theme must tell apart, each in a word too."""
 
 
+class ThemeSwitcher(Protocol):
+    """What draws with one of several themes, and can change it."""
+
+    themes: Themes | None
+
+    @property
+    def palettes(self) -> Mapping[str, Palette]:
+        """The themes to choose from, by name."""
+
+    @property
+    def palette_now(self) -> Palette:
+        """The theme in use."""
+
+    def palette(self) -> Palette:
+        """Return the theme in use."""
+
+    def wear(self, palette: Palette) -> None:
+        """Draw everything with `palette` from now on."""
+
+    def read_themes(self) -> list[str]:
+        """Read the themes again; return what is wrong with any of them."""
+
+    @property
+    def watches_themes(self) -> bool:
+        """Whether the files are read again as they change."""
+
+    def watch_themes(self, told: Callable[[list[str]], None]) -> None:
+        """Begin to watch the files, or stop."""
+
+    def pop_screen(self) -> object:
+        """Close the dialogue in front."""
+
+
+class ThemeScreen(ThemeSwitcher, Protocol):
+    """A theme switcher that opens dialogues and shows messages."""
+
+    def open_screen(self, screen: Screen[Any]) -> None:
+        """Open a dialogue."""
+
+    def say(self, text: str, token: str = "") -> None:
+        """Show a message."""
+
+    def tell_wrong(self, wrong: Sequence[str]) -> None:
+        """Show what is wrong with the themes."""
+
+
 class ThemeChoice(Dialogue):
     """The themes; the one under the cursor is worn at once, and kept with enter."""
 
@@ -40,18 +84,18 @@ class ThemeChoice(Dialogue):
     ThemeChoice Lines { height: auto; }
     """
 
-    def __init__(self, app: Dressed, kept: Callable[[str], None]) -> None:
+    def __init__(self, switcher: ThemeSwitcher, kept: Callable[[str], None]) -> None:
         super().__init__()
-        self._dressed = app
+        self._switcher = switcher
         self._kept = kept
-        self._before: Palette = app.palette_now
-        self._names = list(app.palettes)
+        self._before: Palette = switcher.palette_now
+        self._names = list(switcher.palettes)
         self._at = self._names.index(self._before.name) if self._before.name in self._names else 0
 
     def compose(self) -> ComposeResult:
         """One box of lines."""
         with Vertical():
-            yield Lines(self._dressed.palette, id="choice")
+            yield Lines(self._switcher.palette, id="choice")
 
     def on_mount(self) -> None:
         """Show the one that is worn."""
@@ -62,14 +106,14 @@ class ThemeChoice(Dialogue):
         """Move, keep, or go back to the one before."""
         if key in {"up", "k", "down", "j"}:
             self._at = (self._at + (1 if key in {"down", "j"} else -1)) % len(self._names)
-            self._dressed.wear(self._dressed.palettes[self._names[self._at]])
+            self._switcher.wear(self._switcher.palettes[self._names[self._at]])
             self._draw()
         elif key == "enter":
-            self._dressed.pop_screen()
+            self._switcher.pop_screen()
             self._kept(self._names[self._at])
         elif key in {"escape", "q"}:
-            self._dressed.wear(self._before)
-            self._dressed.pop_screen()
+            self._switcher.wear(self._before)
+            self._switcher.pop_screen()
 
     def _draw(self) -> None:
         lines: list[Line] = [[Ink("Theme", "title")], []]
@@ -89,7 +133,7 @@ class ThemeChoice(Dialogue):
         box.styles.height = len(lines)
 
 
-def theme_command(console: Console, command: Command) -> None:
+def theme_command(console: ThemeScreen, command: Command) -> None:
     """`:theme`, `:theme NAME`, `:theme reload`, `:theme watch`."""
     word = command.words[0] if command.words else ""
     if not word:
@@ -112,12 +156,12 @@ def theme_command(console: Console, command: Command) -> None:
         console.say(themes.unknown(word) if themes else f"themes: {known}", "bad")
 
 
-def _keep(console: Console, name: str) -> None:
+def _keep(console: ThemeScreen, name: str) -> None:
     console.wear(console.palettes[name])
     console.say(f'theme {name}; to keep it, theme = "{name}" in the profile or [defaults]')
 
 
-def _reloaded(console: Console, wrong: list[str]) -> None:
+def _reloaded(console: ThemeScreen, wrong: list[str]) -> None:
     console.tell_wrong(wrong)
     if not wrong:
         console.say(f"{len(console.palettes)} themes read again")

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 from urllib.parse import quote
 
 import msgspec
 
+from console.tui.link.form_values import Registry
 from console.tui.places.place import Place
-from console.tui.views.list_views import ROWS, narrowed
+from console.tui.views.list_views import ROWS, View, narrowed
 from console.tui.widgets.text_lines import Subject
-
-if TYPE_CHECKING:
-    from console.tui.app.console_app import Console
 
 MOST_BYTES = 1 << 20
 MOST_MARKS = 1000
@@ -103,22 +102,47 @@ def _returns(place: Place) -> bool:
     return place.view is not None and place.local is None
 
 
-def restore(console: Console, kept: Kept) -> str:
+class Navigator(Protocol):
+    """What goes from place to place, and can show every view and subject."""
+
+    @property
+    def registry(self) -> Registry:
+        """The operations that can be done."""
+
+    @property
+    def views(self) -> Mapping[str, View]:
+        """The views by name."""
+
+    @property
+    def place(self) -> Place:
+        """The place in front."""
+
+    def enter(self, place: Place) -> None:
+        """Put a place in front."""
+
+    def open_subject(self, subject: Subject) -> None:
+        """Put the story of a subject in front."""
+
+    def show(self) -> None:
+        """Show the place in front as it was left."""
+
+
+def restore(navigator: Navigator, kept: Kept) -> str:
     """Go where the operator was, over what needs someone; return what is wrong with it."""
     if kept.noun and kept.id:
-        if console.registry.show_op(kept.noun) is None:
+        if navigator.registry.show_op(kept.noun) is None:
             return f"there is no {kept.noun} to be shown here any more"
-        console.open_subject(Subject(kept.noun, kept.id))
+        navigator.open_subject(Subject(kept.noun, kept.id))
         return ""
-    view = console.views.get(kept.view)
+    view = navigator.views.get(kept.view)
     if view is None:
         return f"there is no view {kept.view} any more" if kept.view else ""
     try:
         raw = narrowed(view, (), kept.raw)[0] if view.sources else {}
     except KeyError as error:
         return f"{kept.view} takes no {error.args[0]} any more"
-    same = view.name == console.place.name and not raw
-    place = console.place if same else Place(view.name, view, raw)
+    same = view.name == navigator.place.name and not raw
+    place = navigator.place if same else Place(view.name, view, raw)
     state = place.state
     state.filter, state.sort, state.descending = kept.filter, kept.sort, kept.descending
     state.marks = set(kept.marks)
@@ -126,7 +150,7 @@ def restore(console: Console, kept: Kept) -> str:
         state.cursor, state.index = kept.cursor, max(0, kept.index)
         state.tail, state.follow = view.tail is not None, kept.follow
     if same:
-        console.show()
+        navigator.show()
     else:
-        console.enter(place)
+        navigator.enter(place)
     return ""
