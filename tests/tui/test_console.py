@@ -16,6 +16,7 @@ from console.tui.app.screen_commands import KEYS, NEEDED
 from console.tui.dialogs.operation_form import Act
 from console.tui.dialogs.write_progress import Doing, SecretShown
 from console.tui.link.form_values import Registry, near_line
+from console.tui.places.reader import Reads
 from console.tui.theme.palette import load_all
 
 PALETTES, _ = load_all()
@@ -557,3 +558,11 @@ def test_every_operation_can_be_reached_by_a_command_and_has_a_form():
         if op.effect is not Effect.READ:
             assert op.plan is not None
     assert KEYS
+
+
+def test_the_console_has_all_that_places_and_actions_declare_of_it():
+    async def story(hands):
+        missing = [name for name in Reads.__annotations__ if not hasattr(hands.app, name)]
+        assert missing == []
+
+    run(FakePilot(), story)

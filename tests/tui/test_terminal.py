@@ -131,6 +131,17 @@ def test_a_crash_leaves_a_report_without_values_and_one_line(tmp_path):
         assert "ValueError" in written
 
 
+def test_a_bug_that_is_survived_leaves_a_report_and_a_line_that_says_where(tmp_path):
+    log = []
+    bugs = crash_report.BugReports(tmp_path, lambda *said: log.append(said))
+    assert bugs.note(ValueError("never told")) == "a bug of the console (ValueError)"
+    (report,) = tmp_path.iterdir()
+    ((line, token),) = log
+    assert str(report) in line
+    assert token == "bad"
+    assert "never told" not in line + report.read_text()
+
+
 def test_two_reports_of_one_second_are_two_files(tmp_path):
     paths = [crash_report.write(ValueError("never told"), tmp_path) for _ in range(4)]
     assert None not in paths

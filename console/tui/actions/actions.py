@@ -13,7 +13,6 @@ from console.errors import ExitCode, PilotError
 from console.model.content import CallContent
 from console.operations.spec import Effect, Operation
 from console.present.diff import difference_lines
-from console.tui.app.key_queue import Keyed
 from console.tui.dialogs.bulk_form import Agreed, Bulk
 from console.tui.dialogs.bulk_results import Followed, Part, Results
 from console.tui.dialogs.operation_form import Act, Confirmed
@@ -21,6 +20,7 @@ from console.tui.dialogs.write_progress import Doing, SecretShown
 from console.tui.link.form_values import asked, cli_line, first_values, params_of, said_of, why_not
 from console.tui.link.marked_rows import Chosen, chosen
 from console.tui.places.place import Place
+from console.tui.places.reader import Reads
 from console.tui.views.story_reader import fields_of
 from console.tui.widgets.background import begin
 from console.tui.widgets.strips import Ink
@@ -31,7 +31,7 @@ MANY_AT_ONCE = 4
 """Writes of one confirmation that are on their way at the same time."""
 
 
-class Acting(Keyed):
+class Acting(Reads):
     """The frame, with operations that can be begun and are seen through."""
 
     def __init__(self, *args: Any, **options: Any) -> None:

@@ -15,6 +15,7 @@ from console.model.ids import is_id
 from console.model.operator import Direction
 from console.present.cells import width
 from console.tui.actions.exporter import Carrying
+from console.tui.app.key_queue import Keyed
 from console.tui.app.screen_commands import KEYS, LOCK_WORDS, MOVES, OWN, TABLE_MOVES
 from console.tui.app.user_bindings import settle
 from console.tui.dialogs.command_palette import Anything, Choice
@@ -42,7 +43,7 @@ class Help(NamedTuple):
     run: Callable[[], None]
 
 
-class Console(Carrying):
+class Console(Carrying, Keyed):
     """The console, steered."""
 
     def __init__(

@@ -26,6 +26,7 @@ from console.tui.places.crumbs import crumbs
 from console.tui.places.place import Place
 from console.tui.places.reader import Reads
 from console.tui.terminal import crash_report, lifeline, suspend
+from console.tui.terminal.terminal_app import Dressed
 from console.tui.theme.palette import Palette
 from console.tui.views.list_views import View
 from console.tui.views.view_registry import described
@@ -33,7 +34,7 @@ from console.tui.widgets.entry import Entry
 from console.tui.widgets.idle import Quiet
 from console.tui.widgets.strips import Ink, Line
 from console.tui.widgets.table import Table
-from console.tui.widgets.text_lines import Lines, Reading, Subject
+from console.tui.widgets.text_lines import Lines, Reading
 
 if TYPE_CHECKING:
     from console.tui.app.tour import Tour
@@ -46,7 +47,7 @@ PLACES_WITH_ROWS = 6
 """How often ages may grow: an idle screen says nothing in between."""
 
 
-class Frame(Reads, inherit_bindings=False):
+class Frame(Reads, Dressed, inherit_bindings=False):
     """Status line, crumbs, a table or a reading, and the hint line that becomes a bar."""
 
     ENABLE_COMMAND_PALETTE = False
@@ -89,6 +90,7 @@ class Frame(Reads, inherit_bindings=False):
         self.message: Line = []
         self.crash_line = ""
         self._state_folder = state_folder
+        self.note_bug = crash_report.BugReports(state_folder, self.link.note).note
         self.quiet = Quiet()
         self._watchers: list[asyncio.Task[None]] = []
         self._crumbed = False
@@ -156,10 +158,6 @@ class Frame(Reads, inherit_bindings=False):
         if close is not None:
             await close()
 
-    def end(self, code: int) -> None:
-        """Leave, with this exit code."""
-        self.exit(code, return_code=code)
-
     def _handle_exception(self, error: Exception) -> None:
         # Textual's own handler prints every frame's locals: keys and partners' text.
         if not self.crash_line:
@@ -175,26 +173,6 @@ class Frame(Reads, inherit_bindings=False):
         self._handle_exception(RuntimeError("the terminal's input failed"))
 
     # the place in front
-
-    @property
-    def body(self) -> Table | Reading:
-        """The widget that shows it."""
-        return self.table if self.place.view is not None else self.reading
-
-    @property
-    def subject(self) -> Subject | None:
-        """What the cursor is on, or what the reading is about."""
-        place = self.place
-        if place.view is not None:
-            row = self.table.current
-            return None if row is None else place.view.subject(row)
-        return self.reading.subject or place.subject
-
-    @property
-    def noun(self) -> str:
-        """The noun of the view in front: what can be made here."""
-        view = self.place.view
-        return view.noun if view is not None else ""
 
     def enter(self, place: Place, *, fresh: bool = True) -> None:
         """Put `place` in front and start reading it."""

@@ -8,11 +8,12 @@ from typing import Any
 from textual.events import Event, Key, Paste
 from textual.screen import Screen
 
+from console.tui.app.frame import Frame
 from console.tui.places.rows_view import Looking
 from console.tui.widgets.strips import Ink
 
 
-class Keyed(Looking):
+class Keyed(Looking, Frame):
     """The frame, with its keys and pastes in one queue."""
 
     def __init__(self, *args: Any, **options: Any) -> None:

@@ -7,7 +7,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from textual.app import App
+from textual.screen import Screen
 
 from console.api.flow import Flow
 from console.errors import PilotError
@@ -16,34 +19,83 @@ from console.tui.link.api_link import PATIENCE, Link
 from console.tui.link.form_values import Registry, params_of
 from console.tui.link.log_proofs import Proofs
 from console.tui.places.place import Place
-from console.tui.terminal import crash_report
-from console.tui.terminal.terminal_app import Dressed
+from console.tui.theme.palette import Palette
 from console.tui.views.list_views import View
 from console.tui.views.stories import STORIES
 from console.tui.views.story_reader import Story, story
 from console.tui.views.tails import merged
 from console.tui.widgets.background import begin
 from console.tui.widgets.idle import Quiet
+from console.tui.widgets.strips import Line
+from console.tui.widgets.table import Table
 from console.tui.widgets.text_lines import Reading, ReadLine, Subject
 
 STORY_EVERY = 3.0
 
 
-class Reads(Dressed, inherit_bindings=False):
-    """An application whose places are read from the APIs."""
+class Say(Protocol):
+    """What shows a message on the hint line."""
+
+    def __call__(self, text: str, token: str = "") -> None:
+        """Show `text` until the next key."""
+
+
+class Reads(App[int], inherit_bindings=False):
+    """An application whose places are read from the APIs.
+
+    What is only declared here is given by the frame: places and actions use the frame by
+    these names, and import none of its classes.
+    """
 
     link: Link
     registry: Registry
     proofs: Proofs
     quiet: Quiet
+    table: Table
     reading: Reading
     places: list[Place]
+    message: Line
     _state_folder: Path | None
+
+    palette: Callable[[], Palette]
+    send: Callable[[str], bool]
+    note_bug: Callable[[Exception], str]
+    say: Say
+    enter: Callable[[Place], None]
+    show: Callable[[], None]
+    open_screen: Callable[[Screen[Any]], None]
+    take_key: Callable[[str, str | None], None]
+    draw_frame: Callable[[], None]
+    _fill_table: Callable[[], None]
 
     @property
     def place(self) -> Place:
         """The place in front."""
         return self.places[-1]
+
+    @property
+    def body(self) -> Table | Reading:
+        """The widget that shows it."""
+        return self.table if self.place.view is not None else self.reading
+
+    @property
+    def subject(self) -> Subject | None:
+        """What the cursor is on, or what the reading is about."""
+        place = self.place
+        if place.view is not None:
+            row = self.table.current
+            return None if row is None else place.view.subject(row)
+        return self.reading.subject or place.subject
+
+    @property
+    def noun(self) -> str:
+        """The noun of the view in front: what can be made here."""
+        view = self.place.view
+        return view.noun if view is not None else ""
+
+    def end(self, code: int) -> None:
+        """Leave, with this exit code."""
+        self.exit(code, return_code=code)
 
     def reload(self) -> None:
         """Read the place in front, now and again; what was being read before is dropped."""
@@ -79,13 +131,6 @@ class Reads(Dressed, inherit_bindings=False):
                 wait = STORY_EVERY * 3
                 self.draw_frame()
             await asyncio.sleep(wait)
-
-    def note_bug(self, error: Exception) -> str:
-        """Write the report of a bug that the console survives, and say so in a few words."""
-        path = crash_report.write(error, self._state_folder) if self._state_folder else None
-        words = f"a bug of the console ({type(error).__name__})"
-        self.link.note(crash_report.last_words(error, path), "bad")
-        return words
 
     async def _read_source(self, place: Place, view: View, index: int) -> None:
         source = view.sources[index]
@@ -160,9 +205,3 @@ class Reads(Dressed, inherit_bindings=False):
             subject, STORIES.get(subject.noun, Story()), self.registry, self.link, self.proofs,
             room=room, glance=glance,
         )  # fmt: skip
-
-    def _fill_table(self) -> None:
-        """Show the rows of the place in front: `app` knows."""
-
-    def draw_frame(self) -> None:
-        """Draw what stands around: `app` knows."""

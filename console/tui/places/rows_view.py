@@ -10,10 +10,10 @@ from typing import Any
 
 from console.errors import PilotError
 from console.present.cells import width
-from console.tui.app.frame import Frame
 from console.tui.link.form_values import Doable, why_not
 from console.tui.link.subjects import lock_target
 from console.tui.places.place import Place
+from console.tui.places.reader import Reads
 from console.tui.views.list_views import Sight
 from console.tui.views.stories import STORIES
 from console.tui.views.story_reader import fields_of
@@ -33,7 +33,7 @@ PANE_EVERY = 3.0
 MOST_ROWS = 100_000
 
 
-class Looking(Frame):
+class Looking(Reads):
     """The frame, with everything that a view describes beyond its rows."""
 
     def __init__(self, *args: Any, **options: Any) -> None:

@@ -11,6 +11,7 @@ import os
 import platform
 import sys
 import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -64,6 +65,20 @@ def last_words(error: BaseException, path: Path | None) -> str:
     """Return the one line that the operator reads."""
     where = f"; report: {path}" if path else "; the report could not be written"
     return f"pilotctl: a bug stopped the console ({type(error).__name__}){where}"
+
+
+class BugReports:
+    """Reports of the bugs that the console survives, each with a line in the command log."""
+
+    def __init__(self, folder: Path | None, log: Callable[[str, str], None]) -> None:
+        self._folder = folder
+        self._log = log
+
+    def note(self, error: Exception) -> str:
+        """Write the report of `error`, log where it is, and return a few words about it."""
+        path = write(error, self._folder) if self._folder else None
+        self._log(last_words(error, path), "bad")
+        return f"a bug of the console ({type(error).__name__})"
 
 
 def tell(line: str) -> None:
