@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 from textual.events import Event, Key, Paste
@@ -13,13 +14,40 @@ from console.tui.places.rows_view import Looking
 from console.tui.widgets.strips import Ink
 
 
+class KeyQueue:
+    """Keys and pastes in the order in which they came; they wait while a dialogue opens."""
+
+    def __init__(self) -> None:
+        self._events: deque[Key | Paste] = deque()
+        self._opening: Screen[Any] | None = None
+
+    def put(self, event: Key | Paste) -> None:
+        """Add what was typed or pasted last."""
+        self._events.append(event)
+
+    def hold_for(self, screen: Screen[Any]) -> None:
+        """Hold everything until `screen` can take keys."""
+        self._opening = screen
+
+    def release(self, screen: Screen[Any]) -> bool:
+        """Let go what was held for `screen`. False: it was not held for that one."""
+        if screen is not self._opening:
+            return False
+        self._opening = None
+        return True
+
+    def ready(self) -> Iterator[Key | Paste]:
+        """Yield the first events, each only once the one before was handled: it may hold them."""
+        while self._events and self._opening is None:
+            yield self._events.popleft()
+
+
 class Keyed(Looking, Frame):
     """The frame, with its keys and pastes in one queue."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._typed: deque[Key | Paste] = deque()
-        self._coming: Screen[Any] | None = None
+        self._key_queue = KeyQueue()
 
     def say(self, text: str, token: str = "") -> None:
         """Show a message on the hint line, until the next key."""
@@ -38,25 +66,23 @@ class Keyed(Looking, Frame):
         """
         if isinstance(event, Key | Paste) and self.places:
             self.quiet.key()
-            self._typed.append(event)
+            self._key_queue.put(event)
             self._take_typed()
         else:
             await super().on_event(event)
 
     def screen_ready(self, screen: Screen[Any]) -> None:
         """Let a dialogue that was just opened have what was typed ahead."""
-        if screen is self._coming:
-            self._coming = None
+        if self._key_queue.release(screen):
             self.call_later(self._take_typed)
 
     def open_screen(self, screen: Screen[Any]) -> None:
         """Open a dialogue; keys wait until it can take them."""
-        self._coming = screen
+        self._key_queue.hold_for(screen)
         self.push_screen(screen)
 
     def _take_typed(self) -> None:
-        while self._typed and self._coming is None:
-            event = self._typed.popleft()
+        for event in self._key_queue.ready():
             if isinstance(event, Paste):
                 self._take_paste(event.text)
             else:
