@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from datetime import datetime
 
 import msgspec
 
@@ -25,17 +26,21 @@ _CACHED = 512
 
 
 class _Facts(msgspec.Struct):
+    at: datetime | None = None
     actor: str = ""
     kind: str = ""
     target: str = ""
     outcome: str = ""
     partner: str = ""
+    reason: str = ""
 
 
 class _Metadata(msgspec.Struct):
     uid: str = ""
     event_code: str = ""
     log_name: str = ""
+    sequence: int = -1
+    correlation_uid: str = ""
 
 
 class _Leaf(msgspec.Struct):
@@ -54,6 +59,8 @@ def contradiction(event: Event) -> str:
         "source": leaf.metadata.log_name, "actor": leaf.unmapped.actor,
         "kind": leaf.unmapped.kind, "target": leaf.unmapped.target,
         "outcome": leaf.unmapped.outcome, "partner": leaf.unmapped.partner,
+        "at": leaf.unmapped.at, "reason": leaf.unmapped.reason,
+        "sequence": leaf.metadata.sequence, "request_id": leaf.metadata.correlation_uid,
     }  # fmt: skip
     wrong = [name for name, value in said.items() if getattr(event, name) != value]
     return f"listed with another {', '.join(wrong)} than in the log" if wrong else ""

@@ -20,6 +20,7 @@ from console.model.evidence import Acceptance, Assessment, UsageTerms
 from console.model.grant import Gap, Grant
 from console.model.policy import Bundle
 from console.model.stored import Page
+from console.model.text import rfc3339
 from console.model.traffic import CallRecord, UsageRow
 from console.trust.merkle import inclusion_proof, leaf_hashes, root_of
 
@@ -138,9 +139,10 @@ class StillPilot(FakePilot):
         at = NOW - timedelta(minutes=7 * (EVENTS - 1 - index))
         body = {
             "class_uid": 6003,
-            "metadata": {"event_code": action, "log_name": source, "uid": an_id("evt", index)},
-            "unmapped": {"actor": actor, "kind": kind, "outcome": "success", "partner": partner,
-                         "reason": reason, "target": target},
+            "metadata": {"event_code": action, "log_name": source, "sequence": index,
+                         "uid": an_id("evt", index)},
+            "unmapped": {"actor": actor, "at": rfc3339(at), "kind": kind, "outcome": "success",
+                         "partner": partner, "reason": reason, "target": target},
         }  # fmt: skip
         return Event(index=index, source=source, sequence=index, id=an_id("evt", index), at=at,
                      actor=actor, action=action, kind=kind, target=target, partner=partner,

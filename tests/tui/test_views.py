@@ -22,10 +22,11 @@ from console.model.price import BudgetState
 from console.model.rule import DetectionRule
 from console.model.stored import Page
 from console.model.traffic import CallRecord, UsageRow
+from console.operations.proving import contradiction
 from console.present.columns import answer_name, name_of
 from console.present.table_columns import TableColumn, arrange
 from console.tui.link.api_link import Link
-from console.tui.link.log_proofs import Proofs, contradiction
+from console.tui.link.log_proofs import Proofs, verified
 from console.tui.theme.palette import meaning
 from console.tui.views.list_views import narrowed, row_id, subject_of
 from console.tui.views.one_partner import last_used, locks_on, observed
@@ -133,17 +134,39 @@ def test_a_row_is_ok_only_if_its_bytes_are_in_the_log_and_say_what_it_says():
     altered = msgspec.structs.replace(altered, body=altered.body.replace("success", "failure"))
     gone = msgspec.structs.replace(gone, id="evt_01J9ZK99999999999999999999")
     proofs = proven([good, lied, altered, gone], pilot)
-    assert [proofs.word(each.id) for each in (good, lied, altered, gone)] == [
+    assert [proofs.word(each) for each in (good, lied, altered, gone)] == [
         "ok", "FAILED", "FAILED", "..",
     ]  # fmt: skip
-    assert "actor" in proofs.failed[lied.id]
+    assert "actor" in proofs.failure(lied)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"body": "{}"}, {"actor": "somebody"}, {"reason": "another"}, {"sequence": 9_999},
+        {"at": datetime(2020, 1, 1, tzinfo=UTC)}, {"request_id": "req_other"}, {"index": 0},
+        {"fault": "the store has another"},
+    ],
+    ids=lambda change: next(iter(change)),
+)  # fmt: skip
+def test_another_row_under_the_id_of_a_proven_one_is_not_ok(change):
+    pilot = StillPilot()
+    true = pilot.all[Event][0]
+    false = msgspec.structs.replace(true, **change)
+    proofs = proven([true], pilot)
+    assert (proofs.word(true), proofs.word(false), verified([false], proofs)) == ("ok", "..", 0)
+    asyncio.run(proofs.prove([false]))
+    assert (proofs.word(true), proofs.word(false)) == ("ok", "FAILED")
+    again = proven([false], pilot)
+    asyncio.run(again.prove([true]))
+    assert (again.word(true), again.word(false)) == ("ok", "FAILED")
 
 
 def test_a_row_is_not_ok_under_a_head_that_is_not_the_logs():
     pilot = StillPilot()
     pilot.root = b"\0" * 32
     proofs = proven(pilot.all[Event][:1], pilot)
-    assert proofs.word(pilot.all[Event][0].id) == "FAILED"
+    assert proofs.word(pilot.all[Event][0]) == "FAILED"
 
 
 def test_what_came_of_asking_is_kept_of_the_newest_events_only(monkeypatch):
@@ -156,11 +179,11 @@ def test_what_came_of_asking_is_kept_of_the_newest_events_only(monkeypatch):
     good = pilot.all[Event][:40]
     lied = [msgspec.structs.replace(each, actor="somebody") for each in pilot.all[Event][40:]]
     proofs = proven([*unlogged, *good, *lied], pilot)
-    for held in (proofs.proven, proofs.failed, proofs._later):
+    for held in (proofs._proven, proofs._failed, proofs._later):
         assert 9 <= len(held) <= 12
-    assert [proofs.word(each.id) for each in good[-9:]] == ["ok"] * 9
-    assert [proofs.word(each.id) for each in lied[-9:]] == ["FAILED"] * 9
-    assert proofs.word(lied[0].id) == ".."
+    assert [proofs.word(each) for each in good[-9:]] == ["ok"] * 9
+    assert [proofs.word(each) for each in lied[-9:]] == ["FAILED"] * 9
+    assert proofs.word(lied[0]) == ".."
 
 
 def test_what_is_no_event_contradicts_its_row():

@@ -2,7 +2,8 @@
 
 A row of the log is *ok* when its exact bytes are in the tree of a head that belongs to the
 pinned log, and say what the row says. That stays true while the log only grows, so it is
-kept. A row that fails is shown as failed and never asked about again.
+kept: of that row, whole. Another row under the same id has to be proven for itself. A row that
+fails is shown as failed and is not asked about again while it is listed so.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ import asyncio
 import time
 from base64 import b64decode
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from typing import Any, NamedTuple, TypeVar
+
+import msgspec
 
 from console.api.audit import PROOF
 from console.api.flow import TrustedHead, check_head
@@ -43,24 +47,41 @@ class LogHealth(NamedTuple):
     """Why audit cannot be asked, in words."""
 
 
+class _Kept(NamedTuple):
+    """What came of asking about one row, told apart from any other row by its digest."""
+
+    digest: bytes
+    why: str = ""
+    """Why the row failed, in words; empty where it is proven."""
+
+
 class Proofs:
-    """What has been proven, by event id. One for a console."""
+    """What has been proven, by event id and by all that the row says. One for a console."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self.proven: dict[str, int] = {}
-        """Event id to the size of the tree that it was proven in."""
-        self.failed: dict[str, str] = {}
+        self._proven: dict[str, _Kept] = {}
+        self._failed: dict[str, _Kept] = {}
         self._later: dict[str, float] = {}
         self._heads: dict[str, TrustedHead] = {}
 
-    def word(self, event: str) -> str:
-        """Return `ok`, `FAILED`, or `..` where nothing is proven."""
-        if event in self.proven:
-            return "ok"
-        return "FAILED" if event in self.failed else ".."
+    def is_proven(self, event: Event) -> bool:
+        """Return whether this very row was proven: what it says, not only its id."""
+        kept = self._proven.get(event.id)
+        return kept is not None and kept.digest == _digest(event)
 
-    def token(self, event: str) -> str:
+    def failure(self, event: Event) -> str:
+        """Return why this row failed, in words; empty where it did not."""
+        kept = self._failed.get(event.id)
+        return kept.why if kept is not None and kept.digest == _digest(event) else ""
+
+    def word(self, event: Event) -> str:
+        """Return `ok`, `FAILED`, or `..` where nothing is proven."""
+        if self.is_proven(event):
+            return "ok"
+        return "FAILED" if self.failure(event) else ".."
+
+    def token(self, event: Event) -> str:
         """Return the token that the word is drawn in."""
         return {"ok": "good", "FAILED": "bad", "..": "dim"}[self.word(event)]
 
@@ -87,8 +108,7 @@ class Proofs:
             each
             for each in events
             if isinstance(each, Event)
-            and each.id not in self.proven
-            and each.id not in self.failed
+            and self.word(each) == ".."
             and self._later.get(each.id, 0.0) <= now
         ]
         changed = False
@@ -114,13 +134,17 @@ class Proofs:
         if wrong := event.fault or contradiction(event):
             return self._fail(event, wrong)
         self._later.pop(event.id, None)
-        _keep(self.proven, event.id, head.size)
+        _keep(self._proven, event.id, _Kept(_digest(event)))
         return True
 
     def _fail(self, event: Event, why: str) -> bool:
-        _keep(self.failed, event.id, why)
+        _keep(self._failed, event.id, _Kept(_digest(event), why))
         self._link.note(f"event {event.id}: {why}", "bad")
         return True
+
+
+def _digest(event: Event) -> bytes:
+    return sha256(msgspec.json.encode(event)).digest()
 
 
 def _keep(known: dict[str, T], event: str, what: T) -> None:
@@ -133,4 +157,4 @@ def _keep(known: dict[str, T], event: str, what: T) -> None:
 
 def verified(events: Sequence[Any], proofs: Proofs) -> int:
     """Return how many of `events` are proven."""
-    return sum(each.id in proofs.proven for each in events)
+    return sum(proofs.is_proven(each) for each in events)

@@ -204,8 +204,7 @@ class Looking(Reads):
             return
         top = self.place.state.top
         rows = self.table.rows[top : top + self.table.size.height]
-        if any(row.id not in self.proofs.proven and row.id not in self.proofs.failed
-               for row in rows):  # fmt: skip
+        if any(self.proofs.word(row) == ".." for row in rows):
             self._proving = True
             begin(self, partial(self._prove, rows))
 

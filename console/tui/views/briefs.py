@@ -38,7 +38,7 @@ def history_lines(items: Sequence[Any], told: Told) -> list[ReadLine]:
         inks = [
             Ink(f"{when}  ", "dim"), Ink(f"{event.action:<{actions}}  "),
             Ink(f"{event.actor:<{actors}}  "), Ink(f"{f'#{event.index}':>{digits}} ", "dim"),
-            Ink(f"{told.proofs.word(event.id):<3}", told.proofs.token(event.id)),
+            Ink(f"{told.proofs.word(event):<3}", told.proofs.token(event)),
         ]  # fmt: skip
         if event.outcome == "failure":
             inks.append(Ink(" failed", "bad"))

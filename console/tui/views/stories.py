@@ -109,13 +109,13 @@ def _body_lines(value: Any, room: int) -> list[ReadLine]:
 def _event_lines(told: Told) -> list[ReadLine]:
     event = told.subject.value
     assert isinstance(event, Event)
-    word = told.proofs.word(event.id)
+    word = told.proofs.word(event)
     out = [
         ReadLine(
             [
                 Ink(f"#{event.index:,}  ", "dim"), Ink(event.action, "title"),
                 Ink(f"  by {event.actor}  "), Ink(event.outcome, meaning(event.outcome)),
-                Ink("  "), Ink({"..": "not proven"}.get(word, word), told.proofs.token(event.id)),
+                Ink("  "), Ink({"..": "not proven"}.get(word, word), told.proofs.token(event)),
             ]
         ),
         ReadLine([]),
@@ -123,7 +123,7 @@ def _event_lines(told: Told) -> list[ReadLine]:
     plain = msgspec.structs.replace(event, body="")
     out += told_of(plain, told.room)
     # a proof of the entry says nothing for an event whose bytes are others than the entry's
-    why = told.proofs.failed.get(event.id) or told.unread("PROOF")
+    why = told.proofs.failure(event) or told.unread("PROOF")
     if why:
         out += [ReadLine([]), ReadLine([Ink("PROOF", "title")])]
         out += [

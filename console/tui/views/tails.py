@@ -108,8 +108,7 @@ def audit_view(op: Operation, proofs: Proofs) -> View:
     view = view_of(op)
     assert view is not None
     proven = TableColumn(
-        "log", lambda row, _: proofs.word(row.id), lambda row: proofs.token(row.id),
-        lambda row: proofs.word(row.id), 0, 6, 6, moves=True,
+        "log", lambda row, _: proofs.word(row), proofs.token, proofs.word, 0, 6, 6, moves=True,
     )  # fmt: skip
     at = next((place for place, each in enumerate(view.columns) if each.name == "index"), 0)
     columns = (*view.columns[: at + 1], proven, *view.columns[at + 1 :])
@@ -159,8 +158,8 @@ def _log_line(sight: Sight, proofs: Proofs) -> list[Line]:
     )
     line = [Ink(f" {said}", "dim")]
     row = sight.row
-    if isinstance(row, Event) and row.id in proofs.failed:
-        line = [Ink(f" FAILED: {proofs.failed[row.id]}", "bad")]
+    if isinstance(row, Event) and (why := proofs.failure(row)):
+        line = [Ink(f" FAILED: {why}", "bad")]
     words = log_words(sight)
     if sum(width(ink.text) for ink in [*line, *words]) + 3 > sight.room:
         return [line]
