@@ -7,6 +7,7 @@ one announced it in the log; another log, never by itself.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -38,18 +39,22 @@ def log_folder(profile: Profile, environ: Mapping[str, str]) -> Path:
     return state_folder(environ) / "logs" / f"{readable}-{place}"
 
 
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
 @contextmanager
 def _keeping(folder: Path) -> Iterator[None]:
     """Turn a folder that cannot be read or written into words: what follows is unproven."""
     try:
         yield
     except OSError as error:
+        mend = "free some space there" if error.errno in _FULL else "make that folder yours"
         raise PilotError(
             "log-pin-not-kept",
             f"what this console has seen of the log cannot be kept in {folder}: "
             f"{error.strerror or type(error).__name__}",
             exit=ExitCode.UNVERIFIED,
-            hint="make that folder yours, or name another: XDG_STATE_HOME=DIR",
+            hint=f"{mend}, or name another: XDG_STATE_HOME=DIR",
         ) from error
 
 

@@ -172,22 +172,31 @@ class Monitor:
             raise self._caught("log-inconsistent", error.message, pin, signed) from None
 
     def _caught(self, code: str, what: str, pin: Pin, signed: SignedCheckpoint) -> PilotError:
-        """Keep both notes and return the error that says so. Catching it twice keeps it once."""
+        """Keep both notes and return the error that says so. Catching it twice keeps it once.
+
+        Where they cannot be kept, the error carries them: a full disk hides no failed log.
+        """
         home = self._home(pin.origin)
         case = sha256(pin.note + b"\x00" + signed.note).hexdigest()[:16]
         kept = {
             home / f"evidence-{code}-{case}-pinned.note": pin.note,
             home / f"evidence-{code}-{case}-offered.note": signed.note,
         }
-        for path, note in kept.items():
-            if not path.exists():
-                replace_file(path, note)
+        detail: dict[str, object] = {"evidence": [str(path) for path in kept]}
+        hint = "both signed notes are kept; compare them with another operator's"
+        try:
+            for path, note in kept.items():
+                if not path.exists():
+                    replace_file(path, note)
+        except OSError as error:
+            detail = {"notes": [note.decode() for note in kept.values()]}
+            hint = f"the signed notes cannot be kept in {home}: {error.strerror}; -o json has them"
         return PilotError(
             code,
             f"the log {pin.origin!a} failed: {what}",
             exit=ExitCode.LOG_FAILED,
-            hint="both signed notes are kept; compare them with another operator's",
-            detail={"evidence": [str(path) for path in kept]},
+            hint=hint,
+            detail=detail,
         )
 
     def _pin(self, signed: SignedCheckpoint, key: VerifierKey) -> Pin:

@@ -1,5 +1,6 @@
 import json
 import multiprocessing
+import resource
 import stat
 
 import pytest
@@ -79,6 +80,25 @@ def test_and_both_notes_are_kept(monitor, signer, size, root, code):
     pin = monitor.pinned(ORIGIN)
     assert pin is not None
     assert pin.note == pinned
+
+
+def test_a_full_disk_does_not_hide_that_the_log_failed(monitor, signer):
+    monitor.accept(note_of(signer, 40), signer.verifier)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(PilotError) as caught:
+            monitor.accept(note_of(signer, 5), signer.verifier)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (caught.value.code, caught.value.exit) == ("log-rollback", ExitCode.LOG_FAILED)
+    assert "cannot be kept" in caught.value.hint
+    notes = caught.value.detail["notes"]
+    assert notes == [note_of(signer, 40).decode(), note_of(signer, 5).decode()]
+    assert monitor.evidence(ORIGIN) == []
+    with pytest.raises(PilotError):
+        monitor.accept(note_of(signer, 5), signer.verifier)
+    assert len(monitor.evidence(ORIGIN)) == 2
 
 
 def test_growth_without_a_proof_is_refused(monitor, signer):
