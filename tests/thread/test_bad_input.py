@@ -274,8 +274,18 @@ def test_a_full_disk_refuses_the_write_and_changes_nothing(small_disk: Path) -> 
         assert "full" in full.err
         assert "policy.db" in full.err or "disk" in full.err
         assert everything(rig) == before
+        lock = rig.cli("lock", "add", "partner", "acme", "--reason", "r" * 3900, "--yes")
+        assert (lock.exit, "nothing was changed" in lock.err) == (7, True), lock
+        assert not rig.json("lock", "list")["items"]
+        told = rig.cli("doctor", "-o", "json")
+        found = {(each["check"], each["state"]): each["found"] for each in told.value["items"]}
+        assert told.exit == 1, told
+        assert "No space left" in found["state folder", "bad"]
+        for api in ("policy", "gateway", "audit"):
+            assert f"the disk of {rig.home} is full" in found[api, "note"]
         filler.unlink()
         rig.until(rig.all_running, seconds=60)
+        assert "is full" not in rig.until(lambda: rig.cli("doctor")).out
         made = rig.cli("partner", "create", "doves", "--name", "D", "--sponsor", rig.operator,
                        "--reason", "r", "--yes")  # fmt: skip
         assert made.exit == 0, made

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -25,6 +26,7 @@ from console.api.gateway import POINT_LIST
 from console.api.policy import GRANT_LIST, PARTNER_LIST
 from console.api.status import STATUS
 from console.cli.parser import Parser, add_common, common_of
+from console.config.paths import state_folder
 from console.errors import ExitCode, PilotError
 from console.model.scope import open_scope
 from console.model.stored import Page
@@ -114,6 +116,7 @@ def _findings(common: Common, context: Context) -> Iterator[Finding]:
         yield from _apis(session, profile)
         yield from _upstreams(session)
         yield _checked("log pin", lambda: _log_pin(session))
+        yield _state_folder(state_folder(context.environ))
         yield from _open_scopes(session)
     finally:
         session.close()
@@ -367,6 +370,27 @@ def _log_pin(session: Session) -> str:
     if evidence:
         raise PilotError("log-failed", f"{name} failed before: see {evidence[0].parent}")
     return f"{name}, {pin.size if pin else 0} entries"
+
+
+_TRIED_BYTES = 16_384
+
+
+def _state_folder(folder: Path) -> Finding:
+    """Try whether the console can keep what it sees of the log: nothing is proven without."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder) as file:
+            file.write(bytes(_TRIED_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return Finding(
+            check="state folder",
+            state="bad",
+            found=f"{folder} cannot be written: {error.strerror}; nothing is proven to be logged",
+            mend="free some space there, make it yours, or set XDG_STATE_HOME=DIR",
+        )
+    return _good("state folder", f"{folder} can be written")
 
 
 def _checked(check: str, look: Callable[[], str]) -> Finding:

@@ -125,7 +125,7 @@ class Audit:
         damage = self.check.notes()
         notes += damage
         notes += self.book.broken(conn)
-        notes += self.web.tasks.notes()
+        notes += self.web.notes()
         notes += oncall.undelivered(conn)
         followers = (*self.outboxes.values(), self.calls)
         lacking = [each.note() for each in followers if each.trouble and each.away]

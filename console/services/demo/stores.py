@@ -61,6 +61,7 @@ class Handlers:
         self.by_route: dict[str, Callable[[Connection, Ask], Any]] = {}
         self.tasks = BackgroundTasks(FailureLog("demo"))
         """None: everything happens in turn here."""
+        self.notes = self.tasks.notes
 
     def mount(self, route: Route[Any], handler: Callable[[Connection, Ask], Any]) -> None:
         """Keep a handler."""

@@ -108,7 +108,7 @@ def mount(
 
     `operators` names those who may sponsor now, `salt` what identifiers are hashed with.
     """
-    web.mount(routes.STATUS, partial(status, gateway, web.tasks.notes))
+    web.mount(routes.STATUS, partial(status, gateway, web.notes))
     web.mount(routes.BUNDLE_SHOW, partial(show_bundle, bundle))
 
     web.mount(routes.PILOT_LIST, pilots.list_pilots)

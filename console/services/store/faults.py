@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,19 @@ def damaged(path: Path, why: str) -> PilotError:
         exit=ExitCode.UNAVAILABLE,
         hint="nothing was changed; restore the file from a copy, or move it away to start empty",
     )
+
+
+MIN_FREE_BYTES = 2_000_000
+"""A disk with less room is told: a store's next transactions may be refused."""
+
+
+def disk_notes(path: Path) -> list[str]:
+    """Say in words that the disk of a store has too little room; empty where it has enough."""
+    found = os.statvfs(path.parent)
+    free = found.f_bavail * found.f_frsize
+    if free >= MIN_FREE_BYTES:
+        return []
+    return [f"the disk of {path.parent} is full ({free // 1000} kB are free): writes are refused"]
 
 
 def full(path: Path) -> PilotError:

@@ -35,6 +35,7 @@ from console.services.listening import Acceptor, Bounds, Connections, Listener, 
 from console.services.listening.sockets import peer_uid, tcp_listener, uid_of, unix_listener
 from console.services.settings import Listen
 from console.services.store import Store, idempotency, outbox
+from console.services.store.faults import disk_notes
 from console.services.web import request_parsing
 from console.services.web.authority import Authority, Claim
 from console.services.web.callers import Authenticator
@@ -114,6 +115,10 @@ class Web:
             partial(self._internal, handler, body),
             expect_handler=listening.no_invitation,
         )
+
+    def notes(self) -> list[str]:
+        """Say what of the service's work fails, and whether its store has room."""
+        return self.tasks.notes() + disk_notes(self._store.path)
 
     @property
     def connections(self) -> Connections:

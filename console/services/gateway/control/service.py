@@ -99,7 +99,7 @@ class Control:
 
     def mount(self, web: Web) -> None:
         """Put every route of the contract, and the internal ones, on the server."""
-        self._troubles = web.tasks.notes
+        self._troubles = web.notes
         keys = Keys(self.views, self.points)
         locks = Locks(self.views, self.points, self.models)
         leaving = Leaving(self.points)
