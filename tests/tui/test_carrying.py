@@ -201,6 +201,35 @@ def test_what_any_view_exports_are_values_and_nothing_that_a_screen_worded(tmp_p
     assert sum(1 for _, count in seen if count) > 8
 
 
+def test_a_view_without_rows_is_exported_with_the_heads_that_its_rows_have(tmp_path):
+    """A program that reads the file finds the same columns on a day without alerts."""
+    compared = []
+
+    def heads_of(wanted, into):
+        async def story(hands):
+            app = hands.app
+            for name, view in app.views.items():
+                if view.joined is None:
+                    await hands.command(name)
+                    await hands.until(lambda: app.place.heard is not None or app.place.stale)
+                    shown = app.shown()
+                    if bool(shown.rows) == wanted:
+                        into[name] = shown.heads
+
+        return story
+
+    full, empty = {}, {}
+    run(StillPilot(), heads_of(True, full), state_folder=tmp_path)
+    bare = StillPilot()
+    for rows in bare.all.values():
+        rows.clear()
+    run(bare, heads_of(False, empty), state_folder=tmp_path)
+    for name in full.keys() & empty.keys():
+        assert empty[name] == full[name], name
+        compared.append(name)
+    assert len(compared) > 6
+
+
 def test_usage_is_exported_as_numbers():
     row = UsageRow(group="acme", calls=2678, allowed=2600, denied=78, errors=0,
                    input_tokens=160_000, output_tokens=7_000, estimated_calls=1)  # fmt: skip

@@ -52,9 +52,19 @@ def raw_values(row: Any) -> dict[str, Any] | None:
 
 
 def shown_rows(
-    name: str, columns: Sequence[TableColumn], rows: Sequence[Any], now: datetime
+    name: str,
+    columns: Sequence[TableColumn],
+    rows: Sequence[Any],
+    now: datetime,
+    kind: type | None = None,
 ) -> Shown:
-    """Return a table's rows, each whole; where one has no values of its own, their cells."""
+    """Return a table's rows, each whole; where one has no values of its own, their cells.
+
+    `kind` is what the rows are: its members are the heads of a table without rows, so that
+    a file has the same columns whatever is in it.
+    """
+    if not rows and (members := getattr(kind, "__struct_encode_fields__", ())):
+        return Shown(name, list(members), [])
     raw = [values for row in rows if (values := raw_values(row)) is not None]
     if rows and len(raw) == len(rows):
         return Shown(name, list(dict.fromkeys(head for row in raw for head in row)), raw)

@@ -16,7 +16,7 @@ from console.tui.actions.export_file import Shown, save, shown_object, shown_row
 from console.tui.dialogs.copy_dialog import SENT, Copied
 from console.tui.link.form_values import cli_line, params_of
 from console.tui.terminal.clipboard import fault, sequence
-from console.tui.views.list_views import ROWS
+from console.tui.views.list_views import ROWS, item_type
 from console.tui.widgets.background import begin
 
 
@@ -81,7 +81,9 @@ class Carrying(Acting):
         """Return what is in front, as data: the rows in their order, or the object."""
         place = self.place
         if place.view is not None:
-            return shown_rows(place.title, self.table.columns, self.table.rows, self.table.now)
+            view, table = place.view, self.table
+            kind = item_type(view.sources[0].op) if view.joined is None else None
+            return shown_rows(place.title, table.columns, table.rows, table.now, kind)
         value = place.subject.value if place.subject is not None else None
         return shown_object(place.title, value, self.reading.lines)
 
