@@ -20,7 +20,7 @@ def main() -> None:
         lines = sum(text.count("\n") for text in texts)
         print(f"{room:36} {len(texts):3} files {lines:6} lines")
         for other in sorted(used[room]):
-            print(f"{'':4}-> {other}{'' if other in ROOMS[room] else '   (not yet cut)'}")
+            print(f"    -> {other}")
 
 
 if __name__ == "__main__":

@@ -87,9 +87,3 @@ ROOMS: dict[str, set[str]] = {
             "tui/app"},
 }  # fmt: skip
 """Room to the rooms of `services` and `tui` that it may import, beside itself."""
-
-CROSSINGS_LEFT: dict[str, set[str]] = {}
-"""File to files that it imports against the diagram, still: this only gets shorter."""
-
-CIRCLES_LEFT: set[frozenset[str]] = set()
-"""Files that import each other, and are still to be taken apart."""

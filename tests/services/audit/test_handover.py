@@ -17,7 +17,7 @@ import pytest
 
 from console.errors import PilotError
 from console.model.log import LogHandover
-from console.services.audit import proofs, publisher
+from console.services.audit.log import proofs, publisher
 from console.trust.note import VerifierKey
 from console.trust.succession import announced_key, restart_of
 from console.trust.tiles import folder_reader
