@@ -14,7 +14,7 @@ from console.services.demo.incidents import QUIET_WEEK
 
 pytestmark = pytest.mark.long
 
-SHIPPED = Path(sys.modules["console"].__path__[0]) / "services" / "audit" / "rules"
+SHIPPED = Path(sys.modules["console"].__path__[0]) / "services" / "audit" / "rules" / "shipped"
 
 
 @pytest.fixture(scope="module")
