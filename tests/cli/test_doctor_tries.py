@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from pilot_rig import page
+from pilot_rig import GRANT_ID, page
 from test_doctor import found
 from tiny_api import tiny_api
 
@@ -100,6 +100,40 @@ def test_an_authority_that_did_not_sign_it_is_named(rig, serve, tmp_path):
     assert "ca_file" in told.error["hint"]
     assert "try again" not in told.err
     assert run(rig, environ, other, "doctor").exit == 1
+
+
+WRITE = ("--reason", "over", "--confirm", "acme", "--yes")
+COMMANDS = [
+    ("grant", "list"), ("call", "list"), ("alert", "list"), ("audit", "list"), ("usage", "show"),
+    ("audit", "verify"), ("operator", "list"), ("auth", "status"), ("tail", "audit"),
+    ("api", "GET", "gateway/v1/locks"), ("pilot", "export", "aurora"),
+    ("wait", "grant", GRANT_ID, "--for", "state=active"),
+    ("lock", "add", "partner", "acme", "--reason", "over", "--yes"),
+    ("grant", "revoke", GRANT_ID, *WRITE),
+    ("key", "issue", GRANT_ID, "--reason", "over", "--yes"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("which", "code"),
+    [
+        ("good", "certificate-untrusted"), ("expired", "certificate-expired"),
+        ("wrong host", "certificate-wrong-host"),
+    ],
+)  # fmt: skip
+def test_every_command_says_what_is_wrong_with_a_certificate_and_names_the_file(
+    rig, serve, tmp_path, which, code
+):
+    environ, ca_file = serve(which)
+    if which == "good":
+        (tmp_path / "other").mkdir()
+        ca_file = certify(tmp_path / "other").cert_file
+    for words in COMMANDS:
+        told = run(rig, environ, ca_file, *words)
+        assert told.exit == 1, (words, told)
+        assert f"({code})" in told.err, (words, told)
+        assert str(ca_file) in told.err, (words, told)
+        assert "try again" not in told.err, (words, told)
 
 
 def test_a_certificate_that_ends_soon_is_told(rig, serve):
