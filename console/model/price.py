@@ -87,8 +87,8 @@ class BudgetState(msgspec.Struct, kw_only=True, frozen=True):
     budget_micros: int
     spent_micros: int
     reserved_micros: int
-    """Most that the calls in flight may still cost, and that calls which were cut before their
-    figures were known may have cost beyond what is spent.
+    """Most that the calls in flight may still cost, and that calls which ended without their
+    upstream's figures may have cost beyond what is spent.
     """
     left_micros: int
     """Negative where more was spent before the budget was lowered."""

@@ -90,7 +90,7 @@ class CallRecord(msgspec.Struct, kw_only=True, frozen=True):
     cost_micros: int = 0
     """By the price that held as it began, in micro-units of the pilot's currency."""
     held_micros: int = 0
-    """What it may have cost beyond that, where it was cut before its upstream said: it stays
+    """What it may have cost beyond that, where its upstream did not say: it stays
     held of its budget until the budget's period is over.
     """
 

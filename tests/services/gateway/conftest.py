@@ -69,3 +69,12 @@ def gateway(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]
     key.write_text("upstream-own-key\n")
     with Rig(home, lab.config()) as rig:
         yield rig
+
+
+@pytest.fixture(scope="session")
+def priced(gateway: Rig) -> Rig:
+    """The shared gateway, where a token of the laboratory costs 1 micro-unit in, 10 out."""
+    for model in ("lab-1", "lab-2"):
+        price = {"model": model, "input_micros": 10**6, "output_micros": 10**7, "reason": "test"}
+        gateway.call("POST", "/v1/prices", price)
+    return gateway

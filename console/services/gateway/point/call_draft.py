@@ -25,10 +25,10 @@ class Draft:
     """What is known of a call so far. `code` stays empty while nothing went wrong."""
 
     __slots__ = (
-        "_asked", "_began", "_verdict", "address", "checks", "code", "dialect", "error_type",
-        "gauges", "held", "id", "is_builtin", "kept", "key", "lock_id", "meter", "path", "point",
-        "price", "principal", "recorded", "sequence", "started_at", "status", "stream", "upstream",
-        "upstream_ms", "user_agent",
+        "_asked", "_began", "_verdict", "address", "answer_began", "checks", "code", "dialect",
+        "error_type", "gauges", "held", "id", "is_builtin", "kept", "key", "lock_id", "meter",
+        "path", "point", "price", "principal", "recorded", "sequence", "started_at", "status",
+        "stream", "upstream", "upstream_ms", "user_agent",
     )  # fmt: skip
 
     def __init__(
@@ -63,6 +63,8 @@ class Draft:
         """Whether that is the built-in one, which writes nothing that does not pass."""
         self.upstream_ms = 0.0
         self.meter: Meter | None = None
+        self.answer_began = False
+        """Whether the upstream said 200: whatever follows, it may count the call."""
         self.sequence = 0
         self.principal = ""
         """Salted hash of the user that the caller named."""
@@ -134,11 +136,11 @@ class Draft:
     def held_beyond(self) -> int:
         """What a call may have cost beyond what is counted, in micro-units, of what it holds.
 
-        Zero unless it was cut before its upstream said what it came to: only what passed is
-        known then, and reasoning need not pass.
+        Zero where its upstream said what it came to. Else only what passed is known, however
+        the call ended, and reasoning need not pass.
         """
         meter = self.meter
-        if not self.code or meter is None or not self._reached or not meter.estimated:
+        if meter is None or not self._reached or not meter.estimated:
             return 0
         return 0 if self.is_builtin else max(0, (self.held or 0) - self.used()[1])
 
@@ -198,6 +200,5 @@ class Draft:
     @property
     def _reached(self) -> bool:
         """Whether the upstream may have counted the call: it was sent, and not refused there."""
-        if self.meter is not None and self.meter.heard:
-            return True
-        return self.code not in {"upstream_unreachable", "upstream_error", "upstream_malformed"}
+        refused = {"upstream_unreachable", "upstream_error", "upstream_malformed"}
+        return self.answer_began or self.code not in refused

@@ -220,6 +220,7 @@ class Listener:
                     self._spool.begin(draft.running())
                 began = time.perf_counter()
                 reply = await self._upstreams.open(spec, body, there, draft.id)
+                draft.answer_began = True
                 if body.stream:
                     draft.upstream_ms = (time.perf_counter() - began) * 1000
                     if not self._point.may_go_on(running):
@@ -426,6 +427,7 @@ class Listener:
             case UpstreamFailedError():
                 draft.code, draft.error_type = failed.code, failed.error_type
                 status, words, retry_after = failed.status, failed.message, failed.retry_after
+                draft.answer_began = draft.answer_began or failed.answer_began
             case NotAnAnswerError() | TooLongError():
                 draft.code, draft.error_type = "upstream_malformed", "malformed"
             case UpstreamSaidError():

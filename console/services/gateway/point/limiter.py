@@ -142,7 +142,7 @@ class Limiter:
     def let_go(self, draft: Draft) -> None:
         """Give back what a call did not use. Does nothing for a call that took nothing.
 
-        A call that was cut before its figures were known gives nothing of the money back.
+        A call whose figures its upstream did not tell gives nothing of the money back.
         """
         if draft.held is None:
             return

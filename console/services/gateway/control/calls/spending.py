@@ -26,7 +26,7 @@ def account_of(grant: GrantProjection, limits: Limits) -> str:
 
 
 class Spending:
-    """Asks the store what an account spent, and what cut calls may have cost beyond that."""
+    """Asks the store what an account spent, and what calls without figures may have cost beyond."""
 
     def __init__(self, conn: Connection, grant: GrantProjection, principal: str | None) -> None:
         self._conn = conn
@@ -34,7 +34,7 @@ class Spending:
         self._principal = principal
 
     def since(self, account: str, start: datetime) -> int:
-        """Return micro-units spent, or held for cut calls, in calls that began since `start`."""
+        """Return micro-units spent, or held beyond that, in calls that began since `start`."""
         return self.recorded(account, start) + self.kept(account, start)
 
     def recorded(self, account: str, start: datetime) -> int:
@@ -42,7 +42,7 @@ class Spending:
         return self._sum(USAGE, USAGE.c.cost_micros, USAGE.c.hour, account, start)
 
     def kept(self, account: str, start: datetime) -> int:
-        """Return micro-units that cut calls may have cost beyond their records."""
+        """Return micro-units that calls without figures may have cost beyond their records."""
         where = HOLDS.c.kept == 1
         return self._sum(HOLDS, HOLDS.c.micros, HOLDS.c.began_at, account, start, where)
 

@@ -253,9 +253,9 @@ HOLDS = Table(
     sqlite_with_rowid=False,
 )
 """What limited calls hold of their limits, until a minute after their end. `micros` is what
-a call may still cost that no record tells of yet. With `kept` 1, the call was cut before its
-upstream said what it came to: `micros` is what it may have cost beyond its record, and is held
-until the budget's period is over.
+a call may still cost that no record tells of yet. With `kept` 1, the call ended and its
+upstream did not say what it came to: `micros` is what it may have cost beyond its record, and
+is held until the budget's period is over.
 """
 
 

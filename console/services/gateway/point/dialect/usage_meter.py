@@ -49,14 +49,16 @@ class Meter:
     """What one answer adds up to, as it passes."""
 
     __slots__ = (
-        "_asked", "_closed", "_counts", "_route", "_stopped", "_unread", "_written",
-        "_written_again", "ended", "finish_reason",
+        "_asked", "_closed", "_counts", "_passed_at_last_count", "_route", "_stopped", "_unread",
+        "_written", "_written_again", "ended", "finish_reason",
     )  # fmt: skip
 
     def __init__(self, route: RouteName, asked: Size) -> None:
         self._route = route
         self._asked = asked
         self._counts: dict[str, int] = {}
+        self._passed_at_last_count = -1
+        """Tokens of text that had passed as a finished answer's output was told."""
         self._unread: set[str] = set()
         """Fields of usage that held something, but no count."""
         self._written = 0
@@ -83,23 +85,18 @@ class Meter:
     @property
     def output_tokens(self) -> int:
         """What the upstream counted, or an estimate from what passed; the more of both, until
-        the answer is finished.
+        its count is final.
         """
         counted = self._output
-        if counted is not None and self.finished:
+        if counted is not None and self._is_final:
             return counted
         return max(counted or 0, self._passed)
-
-    @property
-    def heard(self) -> bool:
-        """Whether any part of an answer passed."""
-        return self._passed > 0 or bool(self._counts)
 
     @property
     def estimated(self) -> bool:
         """Whether any number is ours and not the upstream's."""
         told = self._input is not None and self._output is not None
-        return not told or bool(self._unread) or not self.finished
+        return not told or bool(self._unread) or not self._is_final
 
     @property
     def _input(self) -> int | None:
@@ -114,6 +111,13 @@ class Meter:
         return None if counted == 0 and self._passed else counted
 
     @property
+    def _is_final(self) -> bool:
+        """Whether the output was told with the end of the answer or after it, and nothing was
+        written since: a count of the beginning, or of the middle, is none of the whole.
+        """
+        return self.finished and self._passed_at_last_count == self._passed
+
+    @property
     def _passed(self) -> int:
         """Tokens of the text that passed."""
         return -(-max(self._written, self._written_again) // BYTES_PER_TOKEN)
@@ -123,24 +127,24 @@ class Meter:
         said = _decoded(body)
         if not isinstance(said, dict):
             raise NotAnAnswerError("it is no object")
+        self.ended = True
         match self._route:
             case RouteName.CHAT:
                 whole = said.get("choices") is not None
                 self._chat(said)
             case RouteName.RESPONSES:
                 whole = said.get("output") is not None and said.get("status") != "failed"
-                self._response(said)
                 self._written += _text_bytes(said.get("output"))
+                self._response(said)
             case _:
                 whole = said.get("content") is not None
+                self._written += _text_bytes(said.get("content"))
                 self._usage(said.get("usage"))
                 self.finish_reason = _string(said.get("stop_reason"))
-                self._written += _text_bytes(said.get("content"))
         if not whole and said.get("error") is not None:
             raise UpstreamSaidError(_message(said["error"]))
         if not whole:
             raise NotAnAnswerError("it has neither choices, content nor output")
-        self.ended = True
 
     def event(self, event: bytes) -> bool:
         """Read one server-sent event; tell whether it is only the usage chunk.
@@ -175,11 +179,11 @@ class Meter:
         elif kind == "response.output_item.done":
             self._written_again += _text_bytes(said.get("item"))
         if isinstance(response, dict):
+            if kind in {"response.completed", "response.incomplete", "response.failed"}:
+                self.ended = True
+            self._response(response)
             if kind == "response.failed":
                 raise UpstreamSaidError(_message(response.get("error")))
-            self._response(response)
-            if kind in {"response.completed", "response.incomplete"}:
-                self.ended = True
 
     def _response(self, response: dict[str, Any]) -> None:
         self._usage(response.get("usage"))
@@ -188,9 +192,6 @@ class Meter:
         self.finish_reason = reason or _string(response.get("status"))
 
     def _messages_event(self, said: dict[str, Any]) -> None:
-        for inner in (said.get("message"), said):
-            if isinstance(inner, dict):
-                self._usage(inner.get("usage"))
         self._written += _text_bytes(said.get("content_block")) + _text_bytes(said.get("delta"))
         delta = said.get("delta")
         if isinstance(delta, dict) and delta.get("stop_reason") is not None:
@@ -199,6 +200,9 @@ class Meter:
             self._closed = True
         if said.get("type") == "message_stop":
             self.ended = True
+        for inner in (said.get("message"), said):
+            if isinstance(inner, dict):
+                self._usage(inner.get("usage"))
 
     def _chat(self, chat: dict[str, Any]) -> None:
         choices = chat.get("choices")
@@ -225,6 +229,8 @@ class Meter:
             if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT:
                 self._counts[name] = max(self._counts.get(name, 0), value)
                 self._unread.discard(name)
+                if name == output and self.finished:
+                    self._passed_at_last_count = self._passed
             elif name not in self._counts:
                 self._unread.add(name)
 

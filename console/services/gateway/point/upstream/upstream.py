@@ -47,7 +47,8 @@ class UpstreamFailedError(Exception):
     """The upstream gave no answer that can be passed on. `code` is one of the table's.
 
     `status` is what the caller gets; `error_type` what the record says of it
-    (OpenTelemetry `error.type`); `retry_after` is the upstream's own header.
+    (OpenTelemetry `error.type`); `retry_after` is the upstream's own header. `answer_began`
+    tells that it said 200 first.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class UpstreamFailedError(Exception):
         status: int | None = None,
         message: str = "",
         retry_after: str = "",
+        answer_began: bool = False,
     ) -> None:
         super().__init__(f"{code}: {error_type}")
         self.code = code
@@ -65,6 +67,7 @@ class UpstreamFailedError(Exception):
         self.status = status
         self.message = message
         self.retry_after = retry_after
+        self.answer_began = answer_began
 
 
 class UpstreamSpec(NamedTuple):
@@ -190,7 +193,8 @@ class Upstreams:
         if answer.content_type != wanted:
             answer.close()
             kind = guard.clean_text(answer.content_type)[:60]
-            raise UpstreamFailedError("upstream_malformed", f"content-type {kind}")
+            said = f"content-type {kind}"
+            raise UpstreamFailedError("upstream_malformed", said, answer_began=True)
         return answer, guard
 
     def _connect(self) -> aiohttp.ClientSession:
