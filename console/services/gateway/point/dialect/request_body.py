@@ -188,9 +188,7 @@ def _judged(route: RouteName, model: str, value: dict[str, Any]) -> Body:
         user=_user(route, value, model),
         previous=_text(value, "previous_response_id", model),
         numbers=numbers,
-        size=size_of(
-            [value[name] for name in asked], sum(len(bytes(members[name])) for name in asked)
-        ),
+        size=size_of(value[_ASKS[route]], sum(len(bytes(members[name])) for name in asked)),
     )
 
 

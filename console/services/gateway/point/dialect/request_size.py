@@ -6,6 +6,7 @@ tells, media are taken as below, roughly what the labs' own documents say of lar
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 BYTES_PER_TOKEN = 4
@@ -33,28 +34,38 @@ class Size(NamedTuple):
         return self.text_bytes + _HELD * self.media_tokens
 
 
-def size_of(value: Any, encoded: int) -> Size:
-    """Return the size of a judged value whose JSON text has `encoded` bytes."""
-    media, tokens = _media(value)
-    return Size(max(0, encoded - media), tokens)
+def size_of(asked: Any, encoded: int) -> Size:
+    """Return the size of what is asked, whose JSON text has `encoded` bytes with all beside it.
 
-
-def _media(value: Any) -> tuple[int, int]:
-    """Return the bytes of inline media in a value, and the tokens that those come to."""
+    `asked` is the judged list of messages or items, the only place of content parts; a text
+    has none.
+    """
     held = tokens = 0
-    left = [value]
+    for part in _content_parts(asked):
+        data = _data_of(part)
+        if data is not None:
+            held += len(data[0])
+            tokens += data[1]
+    return Size(max(0, encoded - held), tokens)
+
+
+def _content_parts(asked: Any) -> Iterator[dict[str, Any]]:
+    """Iterate over messages, items and their content parts, those within parts too.
+
+    Nothing else is looked into: a tool's call or schema may hold anything, and what is shaped
+    like a part there is read as text.
+    """
+    left = [asked]
     while left:
         this = left.pop()
         if isinstance(this, list):
-            left += [inner for inner in this if isinstance(inner, dict | list)]
+            left += this
         elif isinstance(this, dict):
-            data = _data_of(this)
-            if data is None:
-                left += [inner for inner in this.values() if isinstance(inner, dict | list)]
-            else:
-                held += len(data[0])
-                tokens += data[1]
-    return held, tokens
+            yield this
+            source = this.get("source")
+            within = source.get("content") if isinstance(source, dict) else None
+            places = (this.get("content"), this.get("output"), within)
+            left += [inner for inner in places if isinstance(inner, list)]
 
 
 def _data_of(part: dict[str, Any]) -> tuple[str, int] | None:
