@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from console.services.gateway.point.upstream.stream_passage import REST_SECONDS
 from tests.sdks import anthropic, openai
 from tests.services.gateway.conftest import Lab
 from tests.services.gateway.dataplane import (
@@ -19,6 +20,7 @@ from tests.services.gateway.dataplane import (
     scripted,
     usage,
 )
+from tests.services.gateway.lab_upstream import RESPONSE
 from tests.services.gateway.rig import Rig
 
 HANGS = 30
@@ -63,6 +65,18 @@ def key(gateway: Rig) -> str:
         pytest.param([TEXT, STOP, usage(11, 7)], id="no end at all"),
         pytest.param([TEXT, STOP, usage(11, 7), 'data: {"half', None], id="dropped in an event"),
         pytest.param([TEXT, STOP, usage(11, 7), None], id="dropped after the finish reason"),
+        pytest.param([TEXT, STOP, usage(11, 7), "data: {not json\n\n", HANGS],
+                     id="a bad event comes before the end"),
+        pytest.param([TEXT, STOP, usage(11, 7), {"error": {"message": "late"}}, HANGS],
+                     id="an error comes before the end"),
+        pytest.param([TEXT, STOP, {"error": {"message": "late"}}, usage(11, 7), DONE],
+                     id="an error comes before the usage"),
+        pytest.param([TEXT, STOP, usage(11, 7), 'data: {"error": {"message": "late"}}'],
+                     id="an error without its blank line"),
+        pytest.param([TEXT, STOP, usage(11, 7), *[": wait\n\n", 0.5] * 60],
+                     id="the upstream goes on without a word"),
+        pytest.param([TEXT, STOP, usage(11, 7), "data: " + "x" * 5_000_000, HANGS],
+                     id="an event without end comes before the end"),
     ],
 )  # fmt: skip
 def test_a_finished_chat_stream_ends_at_once_and_is_recorded_as_served(
@@ -79,14 +93,97 @@ def test_a_finished_chat_stream_ends_at_once_and_is_recorded_as_served(
     assert (record["input_tokens"], record["output_tokens"]) == (11, 7)
 
 
-@pytest.mark.parametrize("end", [[*STOPPED, HANGS], [STOPPED[0].rstrip()], []],
-                         ids=["stays open", "no blank line", "no end"])  # fmt: skip
+def choice(at: int, text: str, reason: str | None = None) -> dict[str, Any]:
+    """Return a chunk of one choice of several."""
+    return delta(text, index=at, finish_reason=reason)
+
+
+def test_a_stream_of_several_choices_is_finished_when_each_of_them_is(
+    gateway: Rig, key: str
+) -> None:
+    waits = [": wait\n\n", 0.5] * int(2 * REST_SECONDS + 2)
+    parts = script(
+        choice(0, "one", "stop"), *waits, choice(1, "two"), choice(1, "", "stop"),
+        usage(11, 7), DONE, HANGS,
+    )  # fmt: skip
+    told = post(gateway, key, "chat", scripted("chat", parts, n=2))
+    assert b'"two"' in told.body
+    assert told.body.endswith(DONE.encode())
+    record = gateway.record(told.request_id)
+    assert (record["code"], record["estimated"], record["output_tokens"]) == ("", False, 7)
+
+
+@pytest.mark.parametrize("end", [[], [None], [{"error": {"message": "late"}}],
+                                 [choice(1, "two")]], ids=range(4))  # fmt: skip
+def test_a_stream_that_lacks_one_of_its_choices_is_not_served_as_finished(
+    gateway: Rig, key: str, end: list[Any]
+) -> None:
+    parts = script(choice(0, "one", "stop"), *end)
+    told = post(gateway, key, "chat", scripted("chat", parts, n=2))
+    assert DONE.encode() not in told.body
+    assert b"upstream_" in told.body
+    assert gateway.record(told.request_id)["estimated"]
+
+
+def named_response(kind: str, **members: Any) -> str:
+    return named([{"type": kind, **members}])[0]
+
+
+ANSWERED = named_response("response.completed", response=RESPONSE)
+BEGUN = [
+    named_response("response.created", response={**RESPONSE, "status": "in_progress",
+                                                 "output": [], "usage": None}),
+    named_response("response.output_text.delta", item_id="msg_lab", output_index=0,
+                   content_index=0, delta="lab"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        pytest.param([ANSWERED, HANGS], id="the upstream stays open"),
+        pytest.param([ANSWERED.rstrip()], id="no blank line at the end"),
+        pytest.param([ANSWERED, None], id="dropped after the answer"),
+        pytest.param([ANSWERED, {"type": "error", "message": "late"}, HANGS],
+                     id="an error comes after the end"),
+    ],
+)  # fmt: skip
+def test_a_finished_responses_stream_ends_at_once_and_is_recorded_as_served(
+    gateway: Rig, key: str, end: list[Any]
+) -> None:
+    began = time.monotonic()
+    told = post(gateway, key, "responses", scripted("responses", script(*BEGUN, *end)))
+    assert time.monotonic() - began < HANGS / 2
+    assert b"response.completed" in told.body
+    assert b"event: error" not in told.body
+    assert told.body.endswith(b"\n\n")
+    record = gateway.record(told.request_id)
+    assert (record["outcome"], record["code"], record["estimated"]) == ("allowed", "", False)
+    assert (record["input_tokens"], record["output_tokens"]) == (17, 3)
+
+
+def test_a_responses_stream_without_its_last_event_is_broken(gateway: Rig, key: str) -> None:
+    told = post(gateway, key, "responses", scripted("responses", script(*BEGUN)))
+    assert b"upstream_broken" in told.body
+    assert gateway.record(told.request_id)["estimated"]
+
+
+LATE = {"type": "error", "error": {"type": "overloaded_error", "message": "late"}}
+
+
+@pytest.mark.parametrize(
+    "end",
+    [[*STOPPED, HANGS], [STOPPED[0].rstrip()], [], [*named([LATE]), HANGS],
+     ["data: {not json\n\n", HANGS]],
+    ids=["stays open", "no blank line", "no end", "an error", "a bad event"],
+)  # fmt: skip
 def test_a_finished_messages_stream_ends_at_once_with_the_usage_of_its_beginning(
     gateway: Rig, key: str, end: list[Any]
 ) -> None:
     began = time.monotonic()
     told = post(gateway, key, "messages", scripted("messages", script(*named(MESSAGE), *end)))
     assert time.monotonic() - began < HANGS / 2
+    assert b"late" not in told.body
     record = gateway.record(told.request_id)
     assert (record["code"], record["estimated"], record["finish_reason"]) == ("", False, "end_turn")
     assert (record["input_tokens"], record["output_tokens"]) == (5210, 3)

@@ -196,7 +196,7 @@ class Listener:
         task = asyncio.current_task()
         assert task is not None
         self._limiter.price(draft, body.model)
-        meter = Meter(body.route, body.size)
+        meter = Meter(body.route, body.size, body.numbers.get("n", 1))
         running = Running(
             id=draft.id,
             asked=asked,
@@ -350,6 +350,7 @@ class Listener:
         assert meter is not None
         passage = Passage(meter, naming, wants_usage=wants_usage, dialect=draft.dialect)
         loop = asyncio.get_running_loop()
+        left = REST_SECONDS
 
         async def write(out: bytes) -> None:
             if draft.kept is not None:
@@ -363,6 +364,8 @@ class Listener:
         try:
             async with asyncio.timeout(None) as rest, aclosing(reply.chunks()) as chunks:
                 async for chunk in chunks:
+                    if (deadline := rest.when()) is not None:
+                        left = deadline - loop.time()  # what says nothing wins no time
                     out = passage.feed(chunk)
                     if not self._point.may_go_on(running):
                         return await self._cut(request, draft, running, sent)
@@ -372,7 +375,7 @@ class Listener:
                     if meter.ended:
                         break
                     if meter.finished:
-                        rest.reschedule(loop.time() + REST_SECONDS)
+                        rest.reschedule(loop.time() + left)
         except (TimeoutError, UpstreamFailedError):
             if not meter.finished:
                 raise

@@ -49,13 +49,15 @@ class Meter:
     """What one answer adds up to, as it passes."""
 
     __slots__ = (
-        "_asked", "_closed", "_counts", "_passed_at_last_count", "_route", "_stopped", "_unread",
-        "_written", "_written_again", "ended", "finish_reason",
+        "_asked", "_choices", "_closed", "_counts", "_passed_at_last_count", "_route", "_stopped",
+        "_unread", "_written", "_written_again", "ended", "finish_reason",
     )  # fmt: skip
 
-    def __init__(self, route: RouteName, asked: Size) -> None:
+    def __init__(self, route: RouteName, asked: Size, choices: int = 1) -> None:
+        """`choices` is how many the request asks for: the answer is finished when all are."""
         self._route = route
         self._asked = asked
+        self._choices = choices
         self._counts: dict[str, int] = {}
         self._passed_at_last_count = -1
         """Tokens of text that had passed as a finished answer's output was told."""
@@ -214,7 +216,8 @@ class Meter:
             self._written += _text_bytes(choice.get("delta")) + _text_bytes(choice.get("message"))
             self.finish_reason = _string(reason) or self.finish_reason
             self._stopped[place] = self._stopped.get(place, False) or reason is not None
-        self._closed = bool(self._stopped) and all(self._stopped.values())
+        # A choice that has not begun yet is not finished.
+        self._closed = len(self._stopped) >= self._choices and all(self._stopped.values())
         self._usage(chat.get("usage"))
 
     def _usage(self, usage: Any) -> None:

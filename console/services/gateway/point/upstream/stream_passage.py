@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from console.services.gateway.point.dialect import responses_api
 from console.services.gateway.point.dialect.dialects import Dialect
-from console.services.gateway.point.dialect.sse import Events, data_of
-from console.services.gateway.point.dialect.usage_meter import Meter, NotAnAnswerError
+from console.services.gateway.point.dialect.sse import Events, TooLongError, data_of
+from console.services.gateway.point.dialect.usage_meter import (
+    Meter,
+    NotAnAnswerError,
+    UpstreamSaidError,
+)
 from console.services.gateway.point.upstream.upstream import UpstreamFailedError
 
 REST_SECONDS = 5.0
@@ -35,9 +39,15 @@ class Passage:
     def feed(self, chunk: bytes) -> bytes:
         """Return what goes on of the events that `chunk` completes.
 
-        Raises what `Meter.event` and `Events.feed` raise.
+        Raises what `Meter.event` and `Events.feed` raise, until the answer is finished.
         """
-        return self._take(self._events.feed(chunk))
+        try:
+            events = self._events.feed(chunk)
+        except TooLongError:
+            if not self._meter.finished:
+                raise
+            return self._ending()
+        return self._take(events)
 
     def last(self) -> bytes:
         """Return what ends the stream, where the upstream ended without the event that does.
@@ -45,24 +55,25 @@ class Passage:
         The last event may come without its blank line, and after a finish reason nothing more
         need come. Raises UpstreamFailedError where the answer is not finished.
         """
-        out, rest = b"", self._events.rest().strip()
-        if rest:
-            try:
-                out = self._take([rest + b"\n\n"])
-            except NotAnAnswerError:
-                if not self._meter.finished:
-                    raise
+        rest = self._events.rest().strip()
+        out = self._take([rest + b"\n\n"]) if rest else b""
         if not self._meter.finished:
             raise UpstreamFailedError("upstream_broken", "ended early")
-        if self._dialect is Dialect.OPENAI and not self._meter.ended:
-            out += b"data: [DONE]\n\n"
-        self._meter.ended = True
-        return out
+        return out + self._ending()
 
     def _take(self, events: list[bytes]) -> bytes:
         passed = []
         for event in events:
-            only_usage = self._meter.event(event)
+            try:
+                only_usage = self._meter.event(event)
+            except (NotAnAnswerError, UpstreamSaidError):
+                if not self._meter.finished:
+                    raise
+                # The caller has its whole answer. Only its usage may still be to come.
+                if not self._meter.estimated:
+                    passed.append(self._ending())
+                    break
+                continue
             if self._naming is not None:
                 passed.append(self._naming.event(event, data_of(event)))
             elif not only_usage or self._wants_usage:
@@ -70,3 +81,9 @@ class Passage:
             if self._meter.ended:
                 break
         return b"".join(passed)
+
+    def _ending(self) -> bytes:
+        """Return the event that ends the dialect's streams, where it has not come."""
+        missing = self._dialect is Dialect.OPENAI and not self._meter.ended
+        self._meter.ended = True
+        return b"data: [DONE]\n\n" if missing else b""
