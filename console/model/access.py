@@ -107,7 +107,7 @@ class Pilot(Stored, kw_only=True, frozen=True):
     content: str = ContentKeeping.NONE
     content_days: int = 0
     """How long sealed content is kept."""
-    state: str = PilotState.ACTIVE
+    state: Annotated[str, PilotState] = PilotState.ACTIVE
     ending: str = ""
     """Why it was closed, with the gateway's event of it."""
 
@@ -259,7 +259,7 @@ class Partner(Stored, kw_only=True, frozen=True):
     name: str
     sponsor: str
     """The operator who answers for it: never one of its approvers."""
-    state: str
+    state: Annotated[str, PartnerState]
     verified_until: datetime | None
     """When its verification ends; None before it was ever verified."""
     verification: str

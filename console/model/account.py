@@ -74,7 +74,7 @@ class OperatorAccount(Stored, kw_only=True, frozen=True):
     roles: list[str]
     groups: list[str]
     """Approvers of one change come from distinct groups."""
-    state: str
+    state: Annotated[str, AccountState]
     state_reason: str = ""
     generation: int = 0
     """Counts how often it was let in again: a cut holds for one generation, for ever."""

@@ -108,7 +108,7 @@ class Alert(Stored, kw_only=True, frozen=True):
     partner: str = ""
     grant_id: str = ""
     credential_id: str = ""
-    state: str
+    state: Annotated[str, AlertState]
     assignee: str = ""
     acknowledged_at: datetime | None = None
     verdict: str = ""

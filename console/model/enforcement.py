@@ -35,7 +35,7 @@ class Credential(Stored, kw_only=True, frozen=True):
     hint: str
     """The last four characters, to tell keys apart."""
     version: int
-    state: str
+    state: Annotated[str, CredentialState]
     last_used_at: datetime | None = None
     last_network: str = ""
     replaces: str = ""
@@ -147,8 +147,7 @@ class Lock(Stored, kw_only=True, frozen=True):
     reason: str
     message: str
     """What the locked side is told."""
-    state: str
-    """`active` or `released`."""
+    state: Annotated[str, LockState]
     released: Release | None = None
     receipt_id: str = ""
     blast: Blast = Blast()
@@ -196,6 +195,21 @@ class Tombstone(msgspec.Struct, kw_only=True, frozen=True):
     receipt_id: str
 
 
+class LockState(StrEnum):
+    """A lock holds until it is released, and what was released stays so."""
+
+    ACTIVE = "active"
+    RELEASED = "released"
+
+
+class ReceiptState(StrEnum):
+    """Whether an ending is proven at the points; the log is beside it."""
+
+    VERIFYING = "verifying"
+    VERIFIED = "verified"
+    UNVERIFIED = "unverified"
+
+
 class PointState(StrEnum):
     """`serving` holds a fresh lease; `fenced` may come back; `gone` was deregistered."""
 
@@ -220,7 +234,7 @@ class UpstreamHealth(msgspec.Struct, kw_only=True, frozen=True):
     name: str
     kind: str
     """`builtin`, `openai` or `anthropic`."""
-    state: str = UpstreamState.UNTRIED.value
+    state: Annotated[str, UpstreamState] = UpstreamState.UNTRIED.value
     """`untried` since the point began, `serving`, `failing` (its newest call failed), `key_fault`
     (its key file cannot be used: the key before it stays in use) or `dead` (its last calls all
     failed)."""
@@ -240,7 +254,7 @@ class Point(msgspec.Struct, kw_only=True, frozen=True):
     name: str
     url: str
     """Its data-plane listener, on loopback."""
-    state: str
+    state: Annotated[str, PointState]
     applied_sequence: int
     lease_until: datetime
     """By the control's clock; the point's own end of it is never later."""
@@ -320,8 +334,7 @@ class Receipt(msgspec.Struct, kw_only=True, frozen=True):
     enforced_at: datetime | None = None
     """When the last point was proven."""
     event_id: str
-    state: str
-    """`verifying`, `verified` or `unverified` (at the points; the log is beside it)."""
+    state: Annotated[str, ReceiptState]
     why: str = ""
     lock_id: str = ""
     """The lock that it is of, for `lock.add`."""

@@ -77,7 +77,7 @@ class Assessment(Stored, kw_only=True, frozen=True):
     assessor: str
     summary: str
     valid_until: datetime
-    state: str
+    state: Annotated[str, AssessmentState]
     decided_by: str = ""
 
 

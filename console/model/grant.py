@@ -118,7 +118,7 @@ class Grant(Stored, kw_only=True, frozen=True):
     others, not prohibited, that open one of its models on one of its routes."""
     below: list[str] = []
     """Those others of a higher tier than its capabilities have, the highest first."""
-    state: str
+    state: Annotated[str, GrantState]
     state_reason: str = ""
     terms_id: str = ""
     assessment_ids: list[str] = []

@@ -33,6 +33,13 @@ class DeliveryState(StrEnum):
     """Not sent: the alert was taken on, or quiet, before it was due. `error` says how."""
 
 
+class TargetState(StrEnum):
+    """Whether pages go to a target."""
+
+    ACTIVE = "active"
+    REMOVED = "removed"
+
+
 class OncallTarget(Stored, kw_only=True, frozen=True):
     """Where pages go at one level: a signed webhook, or a command on the service's machine."""
 
@@ -50,8 +57,7 @@ class OncallTarget(Stored, kw_only=True, frozen=True):
     """It is told only of what is open and unacknowledged so long after the alert was made, or
     last escalated; 0 is at once."""
     timeout_seconds: int = 10
-    state: str = "active"
-    """`active` or `removed`."""
+    state: Annotated[str, TargetState] = TargetState.ACTIVE.value
     delivered_at: datetime | None = None
     """When a page last reached it."""
     failing: str = ""

@@ -39,7 +39,7 @@ class Principal(Stored, kw_only=True, frozen=True):
     """The salted hash of the identifier (hex HMAC-SHA256)."""
     note: str
     """What operators call it: never the identifier itself."""
-    state: str
+    state: Annotated[str, PrincipalState]
 
 
 class NewPrincipal(Request, kw_only=True, frozen=True):

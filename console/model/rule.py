@@ -53,7 +53,7 @@ class DetectionRule(Stored, kw_only=True, frozen=True):
     group_by: list[str] = []
     origin: str
     """`shipped`, or `own` from the state folder's `rules`."""
-    state: str
+    state: Annotated[str, RuleState]
     enabled: bool = True
     """What an operator wants, whatever its file is like now."""
     required: bool = False

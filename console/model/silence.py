@@ -53,7 +53,7 @@ class Silence(Stored, kw_only=True, frozen=True):
     owner: str
     reason: str
     ends_at: datetime
-    state: str
+    state: Annotated[str, SilenceState]
     ended_at: datetime | None = None
     ended_by: str = ""
     ended_why: str = ""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from typing import get_args, get_origin, get_type_hints
 
 import pytest
 from pilot_rig import GRANT_ID, grant
 
+from console.model.stored import Page
 from console.operations.index import NOUNS, load
 
 WAITED = [
@@ -22,11 +24,23 @@ def test_a_field_that_a_noun_never_has_is_refused_before_anything_is_asked(rig, 
     assert rig.api.asked == []
 
 
-@pytest.mark.parametrize("noun", ["grant", "key", "partner", "point", "alert", "silence"])
+def shown(noun):
+    """Return the type of what `wait` looks at."""
+    verbs = {op.verb: op.result for op in load(noun)}
+    result = verbs.get("show") or verbs["list"]
+    return get_args(result)[0] if get_origin(result) is Page else result
+
+
+WITH_STATE = [noun for noun in WAITED if "state" in shown(noun).__struct_fields__]
+
+
+@pytest.mark.parametrize("noun", WITH_STATE)
 def test_a_state_that_a_noun_never_has_is_refused_with_those_that_it_has(rig, noun):
-    ended = rig("wait", noun, "some-id", "--for", "actve", "--timeout", "60s")
+    ended = rig("wait", noun, "some-id", "--for", "state=zzz", "--timeout", "60s")
     assert ended.exit == 2
-    assert "no state 'actve'" in ended.err
+    assert "no state 'zzz'" in ended.err
+    for each in get_args(get_type_hints(shown(noun), include_extras=True)["state"])[1]:
+        assert each.value in ended.err
     assert rig.api.asked == []
 
 

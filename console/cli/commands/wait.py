@@ -11,7 +11,16 @@ from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 from types import UnionType
-from typing import TYPE_CHECKING, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    NamedTuple,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import msgspec
 
@@ -141,34 +150,28 @@ def _check(op: Operation, wanted: _Wanted) -> None:
         if name not in known:
             raise no_such("field", name, known, see=f"pilotctl {op.noun} show -o json has them")
         kind = known[name]
-    states = _states(op.noun) if wanted.path == "state" else None
+    words = _words(kind)
     for value in wanted.values:
-        if states and value not in states:
-            raise no_such("state", value, states, see=f"a {op.noun} is: {', '.join(states)}")
+        if words and value not in words:
+            what = wanted.path.rpartition(".")[2]
+            raise no_such(what, value, words, see=f"{wanted.path} is: {', '.join(words)}")
 
 
 def _members(kind: Any) -> dict[str, Any] | None:
     """Return the members of a type and their types; None where they are anybody's guess."""
+    if get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
     for each in (kind, *get_args(kind)):
         if isinstance(each, type) and issubclass(each, msgspec.Struct):
-            return get_type_hints(each)
+            return get_type_hints(each, include_extras=True)
     plain = {str, int, float, bool, datetime, type(None)}
     return {} if {kind, *get_args(kind)} <= {*plain, Union, UnionType} else None
 
 
-def _states(noun: str) -> list[str] | None:
-    """Return the states that a noun can be in, where they are listed in one place."""
-    from console.model.access import PartnerState  # noqa: PLC0415  # help needs none of this
-    from console.model.audit import AlertState  # noqa: PLC0415
-    from console.model.enforcement import CredentialState, PointState  # noqa: PLC0415
-    from console.model.grant import GrantState  # noqa: PLC0415
-    from console.model.silence import SilenceState  # noqa: PLC0415
-
-    found: dict[str, type[StrEnum]] = {
-        "alert": AlertState, "grant": GrantState, "key": CredentialState,
-        "partner": PartnerState, "point": PointState, "silence": SilenceState,
-    }  # fmt: skip
-    return [each.value for each in found[noun]] if noun in found else None
+def _words(kind: Any) -> list[str]:
+    """Return the words of the enum that a member's type names; none where it names no enum."""
+    enums = (each for each in get_args(kind) if isinstance(each, type))
+    return [word.value for each in enums if issubclass(each, StrEnum) for word in each]
 
 
 def _shown(noun: str) -> Operation:
