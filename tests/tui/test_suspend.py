@@ -2,7 +2,9 @@
 
 import os
 import shlex
+import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -66,3 +68,50 @@ def test_ctrl_z_where_no_shell_could_continue_it_says_so_and_goes_on(tmp_path, a
         os.kill(console, signal.SIGTSTP)
         screen.keys(":help\r").see("now > help")
         assert state(console) != "T"
+
+
+ISOLATED = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child",
+            "--mount-proc"]  # fmt: skip
+LEAVE_TERMINAL = """
+import fcntl, os, signal, sys, termios
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+fcntl.ioctl(0, termios.TIOCNOTTY)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+INIT = """
+import os, signal, sys
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+child = os.fork()
+if not child:
+    os.setpgid(0, 0)
+    os.tcsetpgrp(0, os.getpid())
+    os.execv(sys.argv[1], sys.argv[1:])
+os.waitpid(child, 0)
+"""
+"""What a container's init does: the program in a group of its own, and nothing of its stops."""
+
+
+def contained(*argv):
+    """Return the command that runs a program as a container does: process 1 of its terminal."""
+    if not shutil.which("unshare") or subprocess.run([*ISOLATED, "true"], check=False).returncode:
+        pytest.skip("no process can be the first of its own here")
+    return [sys.executable, "-c", LEAVE_TERMINAL, *ISOLATED, "setsid", "--ctty", *argv]
+
+
+def test_ctrl_z_under_a_shell_that_is_a_containers_first_process_gives_it_the_terminal(tmp_path):
+    bash = contained("/bin/bash", "--norc", "--noprofile", "-i")
+    with Terminal(tmp_path, argv=bash, environ={"PS1": "ready$ "}) as screen:
+        screen.see("ready$").keys("echo first=$$\r").see("first=1")
+        screen.keys(shlex.join(PROGRAM) + "\r").see("CRIT", "gw ok")
+        screen.keys("\x1a").see("Stopped")
+        screen.screen.reset()
+        screen.keys("fg\r").see("CRIT", "LOCK", "gw ok")
+        screen.keys("\x11").see("ready$")
+
+
+def test_ctrl_z_under_a_containers_init_says_that_there_is_no_shell(tmp_path):
+    with Terminal(tmp_path, argv=contained(sys.executable, "-c", INIT, *PROGRAM)) as screen:
+        screen.see("CRIT", "gw ok")
+        screen.keys("\x1a").see("there is no shell here")
+        screen.keys(":help\r").see("now > help")

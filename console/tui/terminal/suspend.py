@@ -34,7 +34,9 @@ def is_orphaned() -> bool:
     try:
         while parent > 1 and os.getpgid(parent) == group:
             parent = _parent_of(parent)
-        return parent <= 1 or os.getsid(parent) != session
+        if parent < 1 or os.getpgid(parent) == group or os.getsid(parent) != session:
+            return True
+        return parent == 1 and not _ignores_stops(parent)
     except (OSError, ValueError, IndexError):
         return True  # it is another user's or has gone: not a shell of this session
 
@@ -42,6 +44,16 @@ def is_orphaned() -> bool:
 def _parent_of(pid: int) -> int:
     stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     return int(stat.rpartition(")")[2].split()[1])
+
+
+def _ignores_stops(pid: int) -> bool:
+    """Tell whether a process ignores Ctrl-Z, as each shell that watches jobs does.
+
+    A container's first process may be such a shell, or an init that continues nothing.
+    """
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
+    ignored = int(status.partition("\nSigIgn:")[2].split()[0], 16)
+    return bool(ignored >> (signal.SIGTSTP - 1) & 1)
 
 
 def stop_job(driver: Any) -> None:
