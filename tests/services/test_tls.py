@@ -168,6 +168,17 @@ def test_a_renewed_certificate_is_served_without_a_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tls, "LOOK_SECONDS", 0.05)
+    refused = asyncio.Event()
+    load_into = tls.Certificate.load_into
+
+    def watched(self: tls.Certificate, context: ssl.SSLContext) -> None:
+        try:
+            load_into(self, context)
+        except PilotError:
+            refused.set()
+            raise
+
+    monkeypatch.setattr(tls.Certificate, "load_into", watched)
     certificate = certify(tmp_path, serial=1)
     context = certificate.context()
 
@@ -181,7 +192,7 @@ def test_a_renewed_certificate_is_served_without_a_restart(
         following = asyncio.create_task(tls.follow(certificate, context))
         first = await asyncio.to_thread(served, port)
         (tmp_path / "tls.pem").write_text("nonsense")
-        await asyncio.sleep(0.2)
+        await asyncio.wait_for(refused.wait(), 60)
         between = await asyncio.to_thread(served, port)
         certify(tmp_path, serial=2)
         async with asyncio.timeout(60):

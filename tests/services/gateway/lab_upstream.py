@@ -114,8 +114,9 @@ async def _stream(request: web.Request, body: dict[str, Any], how: str) -> web.S
 
     head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "lab-model"}
     try:
-        for n in range(400 if how == "long" else 5):
-            delta = {"index": 0, "delta": {"content": f"w{n} "}, "finish_reason": None}
+        for n in range({"long": 400, "flood": 4000}.get(how, 5)):
+            words = f"w{n} " * (8000 if how == "flood" else 1)
+            delta = {"index": 0, "delta": {"content": words}, "finish_reason": None}
             await say({**head, "choices": [delta]})
             if how == "long":
                 await asyncio.sleep(0.02)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import socket
 import time
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 
 from console.model.grant import GrantedCapability
@@ -171,14 +173,36 @@ def test_when_the_caller_hangs_up_the_upstream_is_let_go_and_usage_is_recorded(
     gateway.wait(lambda: lab.said()["hung_up"] > before, "the upstream noticed")
 
 
+def stands_still(port: int | None, peer: int) -> bool:
+    """Tell whether what a listener has for a peer is no more nor less in ten looks at it."""
+    looks = set()
+    for _ in range(10):
+        looks.add(unsent(port, peer))
+        time.sleep(0.03)
+    return len(looks) == 1 and looks != {0}
+
+
+def unsent(port: int | None, peer: int) -> int:
+    """Return how many bytes the kernel holds that were written to a peer and not taken."""
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, here, there, _, queues, *_ = line.split()
+        if (int(here[-4:], 16), int(there[-4:], 16)) == (port, peer):
+            return int(queues.partition(":")[0], 16)
+    return 0
+
+
 def test_a_caller_that_does_not_read_cannot_keep_what_a_revocation_ends(
     gateway: Rig, lab: Lab
 ) -> None:
-    grant = projection("deaf")
+    """The upstream floods it, so that the point stands still in the middle of a write."""
+    usual = projection("deaf")
+    capability = msgspec.structs.replace(usual.capabilities[0], models=["lab-1"])
+    grant = msgspec.structs.replace(usual, capabilities=[capability], models=["lab-1"])
     gateway.project(grant)
     _, key = gateway.issue(grant)
-    messages = [{"role": "user", "content": "9999 words"}]
-    body = json.dumps({"model": "aurora-1", "messages": messages, "stream": True})
+    body = json.dumps(
+        {"model": "lab-1", "messages": ASK, "stream": True, "prompt_cache_key": "flood"}
+    )
     parts = urlsplit(gateway.url)
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
@@ -188,7 +212,7 @@ def test_a_caller_that_does_not_read_cannot_keep_what_a_revocation_ends(
             f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
         )
         sock.recv(100)
-        time.sleep(0.5)
+        gateway.wait(lambda: stands_still(parts.port, sock.getsockname()[1]), "no byte goes on")
         receipt = gateway.receipt(gateway.revoke("grant", grant.id)["id"])
         assert receipt["points"][0]["streams_cut"] == 1
 

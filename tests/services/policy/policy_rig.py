@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import aiohttp
 import pytest
 from aiohttp import web
+from sqlalchemy import Connection
 
 from console.model.text import now
 from console.services import settings
@@ -249,6 +250,7 @@ class FakeGateway:
         self.closings: list[dict[str, Any]] = []
         self.notices: list[dict[str, Any]] = []
         self.takes = True
+        self._asked: dict[str, list[int]] = {"closings": [], "notices": []}
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -279,17 +281,18 @@ class FakeGateway:
         return web.json_response({"applied": self.applied})
 
     async def _closings(self, request: web.Request) -> web.Response:
-        new = await self._after(request, self.closings)
+        new = await self._after(request, "closings", self.closings)
         head = max((each["seq"] for each in self.closings), default=0)
         return web.json_response({"items": new, "head": head})
 
     async def _notices(self, request: web.Request) -> web.Response:
-        return web.json_response({"items": await self._after(request, self.notices)})
+        return web.json_response({"items": await self._after(request, "notices", self.notices)})
 
     async def _after(
-        self, request: web.Request, kept: list[dict[str, Any]]
+        self, request: web.Request, line: str, kept: list[dict[str, Any]]
     ) -> list[dict[str, Any]]:
         after = int(request.query["after"])
+        self._asked[line].append(after)
         for _ in range(10):
             new = [each for each in kept if each["seq"] > after]
             if new:
@@ -305,6 +308,20 @@ class FakeGateway:
                 "reason": "looked odd", "by": "responder", "at": ahead(),
             }
         )  # fmt: skip
+
+    async def all_taken(self) -> None:
+        """Wait until policy has taken every closing and notice over, and asks for more."""
+        before = {line: len(asked) for line, asked in self._asked.items()}
+        kept = {"closings": self.closings, "notices": self.notices}
+
+        def taken() -> bool:
+            return all(
+                len(asked) > before[line]
+                and asked[-1] >= max((e["seq"] for e in kept[line]), default=0)
+                for line, asked in self._asked.items()
+            )
+
+        await until(taken, "policy has taken everything over")
 
     @property
     def grants(self) -> list[str]:
@@ -435,9 +452,22 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ahead = timedelta()
+        self.looks = 0
+
+        def counted(conn: Connection, at: datetime) -> bool:
+            found = due(conn, at)
+            self.looks += not found
+            return found
+
+        monkeypatch.setattr(clock, "due", counted)
         monkeypatch.setattr(clock, "TICK_SECONDS", 0.05)
         for module in (clock, gateway_link, service, server):
             monkeypatch.setattr(module, "now", lambda: now() + self.ahead)
+
+    async def settled(self) -> None:
+        """Wait until the clock has looked twice more, and found nothing that is due."""
+        looks = self.looks + 2
+        await until(lambda: self.looks >= looks, "the clock has looked")
 
 
 def later(rig: Rig, **length: float) -> None:

@@ -9,9 +9,10 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from policy_rig import Rig, ahead, run, wanted
+from policy_rig import Clock, Rig, ahead, run, until, wanted
 
 from console.model.limits import Limits, Period
 from console.services.policy.grants.amend import widens
@@ -94,8 +95,10 @@ def test_narrowing_needs_no_revision_and_never_widens(tmp_path: Path) -> None:
 
 
 def test_a_suspension_is_taken_over_from_the_gateway_and_lasts_until_it_is_resumed(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    clock = Clock(monkeypatch)
+
     async def scenario(rig: Rig) -> None:
         api = rig.api
         await api.ready()
@@ -105,7 +108,9 @@ def test_a_suspension_is_taken_over_from_the_gateway_and_lasts_until_it_is_resum
         assert held["state_reason"] == "suspended_by_operator"
         assert (held["suspension"]["id"], held["suspension"]["by"]) == ("sus_1", "responder")
         await api.assess()
-        await asyncio.sleep(1.2)
+        await clock.settled()
+        beats = rig.gateway.beats + 2
+        await until(lambda: rig.gateway.beats >= beats, "the gateway was told")
         assert await api.state(grant["id"]) == "suspended", "no clock and no evidence opens it"
         path = f"/v1/grants/{grant['id']}"
         for verb in ("activation", "renewal"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +163,7 @@ def test_an_offboarded_partner_is_so_only_when_proven_and_never_comes_back(
             await api.until(each["id"], "revoked")
         partner = await api.get("/v1/partners/acme")
         assert (partner["state"], partner["ending"]) == ("offboarding", "over [evt_1]")
-        await asyncio.sleep(0.3)
+        await rig.gateway.all_taken()
         assert (await api.get("/v1/partners/acme"))["state"] == "offboarding"
         rig.gateway.says("partner-offboarded", "acme", "rcp_1")
 
@@ -174,7 +173,7 @@ def test_an_offboarded_partner_is_so_only_when_proven_and_never_comes_back(
         await until(offboarded, "the partner is offboarded")
         partner = await api.get("/v1/partners/acme")
         rig.gateway.says("partner-suspended", "acme")
-        await asyncio.sleep(0.3)
+        await rig.gateway.all_taken()
         revision = partner["revision"]
         tries: list[tuple[str, dict[str, Any]]] = [
             ("/v1/grants", wanted()),
