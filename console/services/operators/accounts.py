@@ -186,11 +186,8 @@ def restore(conn: Connection, ask: Ask) -> OperatorAccount:
     if before.state == AccountState.FROZEN:
         raise refusal("state", f"{before.slug} is frozen, not cut off",
                       mend=f"pilotctl operator thaw {before.slug}")  # fmt: skip
-    # whoever was frozen as they were cut off stays so: that is another verb to end
-    frozen = roster_store.has(conn, "frozen", before.slug, before.thaws)
-    state = AccountState.FROZEN if frozen else AccountState.ACTIVE
     after = _changed(
-        before, ask, state=state.value, state_reason="", tokens=[],
+        before, ask, state=state_let_in(conn, before).value, state_reason="", tokens=[],
         generation=before.generation + 1,
     )  # fmt: skip
     save(conn, after)
@@ -203,7 +200,7 @@ def thaw(conn: Connection, ask: Ask) -> OperatorAccount:
     """Answer `operator thaw`: the account may do everything again, with its tokens."""
     before = _account(conn, ask.path["operator"])
     fresh(ask, before)
-    if before.state == AccountState.ACTIVE:
+    if before.state == AccountState.ACTIVE and not _is_marked_frozen(conn, before):
         return before
     if before.state == AccountState.CUT:
         raise refusal("state", f"{before.slug} was cut off, not frozen",
@@ -215,6 +212,18 @@ def thaw(conn: Connection, ask: Ask) -> OperatorAccount:
     _record(conn, ask, "operator.thaw", after, before)
     publish(conn)
     return after
+
+
+def state_let_in(conn: Connection, account: OperatorAccount) -> AccountState:
+    """Return the state of an account that is let in again: a freeze outlives a cut.
+
+    The services keep the mark of a freeze until a thaw, which is a verb of its own.
+    """
+    return AccountState.FROZEN if _is_marked_frozen(conn, account) else AccountState.ACTIVE
+
+
+def _is_marked_frozen(conn: Connection, account: OperatorAccount) -> bool:
+    return roster_store.has(conn, "frozen", account.slug, account.thaws)
 
 
 def issue(conn: Connection, ask: Ask) -> IssuedToken:

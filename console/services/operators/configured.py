@@ -29,7 +29,7 @@ def sync_configured_operators(
     """Make the accounts follow `pilot.toml`, with an event for each change.
 
     Whoever is no longer named there is cut off, and let in again where they are named again;
-    a cut that a person made stays. `by_default`: the file names nobody, and `operators` is the
+    a cut that a person made stays, and so does a freeze. `by_default`: the file names nobody, and `operators` is the
     user who runs the services. A new store says nothing of that one.
     """
     named = {each.name: each for each in operators}
@@ -40,7 +40,7 @@ def sync_configured_operators(
     known = {row.slug: row for row in rows}
     for each in named.values():
         before = known.get(each.name)
-        after = _named(each, before, at)
+        after = _named(conn, each, before, at)
         if after == before:
             continue
         accounts.save(conn, after)
@@ -52,7 +52,9 @@ def sync_configured_operators(
     accounts.publish(conn)
 
 
-def _named(operator: Operator, before: OperatorAccount | None, at: datetime) -> OperatorAccount:
+def _named(
+    conn: Connection, operator: Operator, before: OperatorAccount | None, at: datetime
+) -> OperatorAccount:
     """Return the account as the file has it, at a new revision where that is a change."""
     if before is None:
         return OperatorAccount(
@@ -67,7 +69,7 @@ def _named(operator: Operator, before: OperatorAccount | None, at: datetime) -> 
     }  # fmt: skip
     if _was_removed(before):
         members |= {
-            "state": AccountState.ACTIVE.value, "state_reason": "", "tokens": [],
+            "state": accounts.state_let_in(conn, before).value, "state_reason": "", "tokens": [],
             "generation": before.generation + 1,
         }  # fmt: skip
     after = msgspec.structs.replace(before, **members)
