@@ -36,6 +36,10 @@ def is_reserved(name: str) -> bool:
     return name in RESERVED_NAMES or name.startswith(BREAK_GLASS_NAME)
 
 
+REMOVED = "no longer in pilot.toml"
+"""Why an account is cut off that followed the file, and no person cut."""
+
+
 class AccountKind(StrEnum):
     """Who uses an account. A break-glass account can only close, and its use is an alert."""
 
@@ -88,6 +92,12 @@ class OperatorAccount(Stored, kw_only=True, frozen=True):
     unaware: list[str] = []
     """In the answer to a change: services that have not taken it in yet. They do so when they
     can be reached."""
+
+    @property
+    def was_removed(self) -> bool:
+        """Whether the file, and no person, cut the account off: naming it again lets it in."""
+        by_no_person = self.updated_by in RESERVED_NAMES and self.state_reason == REMOVED
+        return self.state == AccountState.CUT and by_no_person
 
 
 class NewOperator(Request, kw_only=True, frozen=True):

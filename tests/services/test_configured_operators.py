@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pwd
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import msgspec
@@ -13,13 +15,16 @@ import pytest
 from sqlalchemy import Connection
 
 from console.errors import ExitCode, PilotError
+from console.model.account import REMOVED
 from console.model.operator import Operator
 from console.model.text import now
 from console.services import settings
+from console.services.gateway.control.migrations import STEPS as GATEWAY_STEPS
 from console.services.operators import accounts, roster_store
-from console.services.operators.configured import REMOVED, sync_configured_operators
+from console.services.operators.configured import sync_configured_operators
 from console.services.operators.identities import Identities
 from console.services.operators.roster import Mark
+from console.services.owner.owner_acts import Owner
 from console.services.policy.migrations import STEPS
 from console.services.store import Store
 from console.services.store.outbox import after
@@ -148,6 +153,49 @@ def test_an_admin_who_is_not_in_the_file_is_one(tmp_path: Path) -> None:
     store.write_now(add)
     store.close()
     refuse_without_admin(read)
+
+
+@pytest.mark.parametrize(("kind", "verb"), [("cut", "restore"), ("frozen", "thaw")])
+@pytest.mark.parametrize("at", ["policy", "gateway"])
+def test_up_refuses_where_the_only_admin_was_restricted_and_names_what_the_owner_does(
+    tmp_path: Path, kind: str, verb: str, at: str
+) -> None:
+    home = settings.prepare(tmp_path / "home")
+    home.config.write_text(
+        f'[[operators]]\nname = "{ME}"\nroles = ["admin"]\n'
+        f'[[operators]]\nname = "{OTHER}"\nroles = ["responder"]\n'
+    )
+    steps = {"policy": STEPS, "gateway": GATEWAY_STEPS}
+    with ExitStack() as opened:
+        stores = {
+            name: opened.enter_context(closing(Store.open(home.store(name), each, durable=False)))
+            for name, each in steps.items()
+        }
+        file = File(stores["policy"])
+        file.start(*settings.load(home.path).operators)
+        refuse_without_admin(settings.load(home.path))
+        mark = Mark(name=ME, generation=0, kind=kind, at=now(), by=OTHER, reason="tests")
+        learn = accounts.learn if at == "policy" else roster_store.add_all
+        stores[at].write_now(lambda conn: learn(conn, [mark]))
+    with pytest.raises(PilotError) as caught:
+        start(home.path)
+    assert (caught.value.code, caught.value.exit) == ("no-admin", ExitCode.USAGE)
+    assert f"{ME} is {kind}" in caught.value.message
+    assert f"pilotctl owner {verb} {ME} --home {home.path}" in caught.value.hint
+    owner = Owner(home)
+    asyncio.run((owner.thaw if verb == "thaw" else owner.restore)(ME, "tests"))
+    refuse_without_admin(settings.load(home.path))
+
+
+def test_an_admin_who_left_the_file_and_is_named_again_is_one(tmp_path: Path) -> None:
+    home = settings.prepare(tmp_path / "home")
+    home.config.write_text(f'[[operators]]\nname = "{ME}"\nroles = ["admin"]\n')
+    with closing(Store.open(home.store("policy"), STEPS, durable=False)) as store:
+        file = File(store)
+        file.start(named(ME, "admin"), named(OTHER, "admin"))
+        file.start(named(OTHER, "admin"))
+        assert file.state(ME) == "cut"
+    refuse_without_admin(settings.load(home.path))
 
 
 @pytest.mark.parametrize("name", ["system", "service", "break-glass", "break-glass-1"])

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, delete, select
 
-from console.model.account import AccountKind, AccountState, OperatorAccount
+from console.model.account import REMOVED, AccountKind, AccountState, OperatorAccount
 from console.model.ids import new_id
 from console.model.operator import Operator
 from console.services.events import SYSTEM, event
@@ -20,7 +20,6 @@ from console.services.store import emit
 
 ADDED = "named in pilot.toml"
 CHANGED = "changed in pilot.toml"
-REMOVED = "no longer in pilot.toml"
 
 
 def sync_configured_operators(
@@ -29,8 +28,8 @@ def sync_configured_operators(
     """Make the accounts follow `pilot.toml`, with an event for each change.
 
     Whoever is no longer named there is cut off, and let in again where they are named again;
-    a cut that a person made stays, and so does a freeze. `by_default`: the file names nobody, and `operators` is the
-    user who runs the services. A new store says nothing of that one.
+    a cut that a person made stays, and so does a freeze. `by_default`: the file names nobody, and
+    `operators` is the user who runs the services. A new store says nothing of that one.
     """
     named = {each.name: each for each in operators}
     rows: list[OperatorAccount] = list(
@@ -67,22 +66,13 @@ def _named(
         "kind": AccountKind.PERSON.value, "user": operator.name, "roles": operator.roles,
         "groups": operator.groups, "standing": True,
     }  # fmt: skip
-    if _was_removed(before):
+    if before.was_removed:
         members |= {
             "state": accounts.state_let_in(conn, before).value, "state_reason": "", "tokens": [],
             "generation": before.generation + 1,
         }  # fmt: skip
     after = msgspec.structs.replace(before, **members)
     return before if after == before else _touched(after, at)
-
-
-def _was_removed(account: OperatorAccount) -> bool:
-    """Tell whether the file, and no person, cut the account off."""
-    return (
-        account.state == AccountState.CUT
-        and account.updated_by == SYSTEM
-        and account.state_reason == REMOVED
-    )
 
 
 def _action(before: OperatorAccount | None, after: OperatorAccount) -> str:

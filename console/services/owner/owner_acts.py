@@ -23,9 +23,9 @@ from console.services.audit.migrations import STEPS as AUDIT_STEPS
 from console.services.client import Client
 from console.services.gateway.control.migrations import STEPS as GATEWAY_STEPS
 from console.services.operators import accounts, owner, roster_store
-from console.services.operators.cutoff import ROSTER_PATH, Learn, Restrictions
+from console.services.operators.cutoff import CUT, FREEZE, ROSTER_PATH, Learn, Restrictions
 from console.services.operators.identities import Identities
-from console.services.operators.roster import Roster
+from console.services.operators.roster import Mark, Roster
 from console.services.operators.roster_push import whole
 from console.services.operators.tables import ACCOUNTS
 from console.services.policy.migrations import STEPS as POLICY_STEPS
@@ -51,6 +51,13 @@ _PLACES = (
     _Place("audit", AUDIT_STEPS, roster_store.add_all),
 )
 _POLICY = _PLACES[1]
+
+
+_KINDS = {CUT.mark, FREEZE.mark}
+
+
+def _key(mark: Mark) -> tuple[str, str, int]:
+    return mark.kind, mark.name, mark.generation
 
 
 class Owner:
@@ -91,6 +98,7 @@ class Owner:
 
     async def _open(self, verb: str, name: str, reason: str) -> OperatorAccount:
         """Change the account at policy, then tell the others what policy keeps now."""
+        self._learn()
         account = await self._act(_POLICY, verb, name, reason, OperatorAccount)
         with _Opened(self._home, _POLICY) as store:
             told = store.read_now(whole)
@@ -98,6 +106,19 @@ class Owner:
             if place is not _POLICY:
                 await self._tell(place, told)
         return account
+
+    def _learn(self) -> None:
+        """Let policy know of restrictions that another service took while policy was down."""
+        found: set[Mark] = set()
+        for place in _PLACES:
+            if place is not _POLICY and self._home.store(place.api).exists():
+                with _Opened(self._home, place) as store:
+                    found |= set(store.read_now(roster_store.marks))
+        with _Opened(self._home, _POLICY) as store:
+            known = {_key(each) for each in store.read_now(roster_store.marks)}
+            new = [each for each in found if each.kind in _KINDS and _key(each) not in known]
+            if new:
+                store.write_now(lambda conn: accounts.learn(conn, new))
 
     async def _act(self, place: _Place, verb: str, name: str, reason: str, answer: type[T]) -> T:
         order = owner.OwnerOrder(reason=reason)

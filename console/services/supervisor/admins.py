@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import closing
+from typing import Any
 
 import msgspec
 
 from console.errors import ExitCode, PilotError
-from console.model.account import OperatorAccount
+from console.model.account import AccountKind, AccountState, OperatorAccount
 from console.model.operator import Operator, Role
 from console.services.settings import Settings
+
+STORES = ("policy", "gateway", "audit")
+"""Whose stores hold marks: what one was told while the others were down holds everywhere."""
 
 
 def described(operators: Sequence[Operator]) -> str:
@@ -22,31 +27,78 @@ def described(operators: Sequence[Operator]) -> str:
 
 def refuse_without_admin(read: Settings) -> None:
     """Raise `PilotError` (`no-admin`) where nobody could add, thaw or restore an operator."""
-    if any(Role.ADMIN in each.roles for each in read.operators) or _has_admin_account(read):
+    states = _states_of_admins(read)
+    if AccountState.ACTIVE in states.values():
         return
-    raise PilotError(
-        "no-admin",
-        f"{read.home.config} names operators and no admin ({described(read.operators)}): "
-        "nobody could add, thaw or restore one",
-        exit=ExitCode.USAGE,
-        hint='add an [[operators]] table for yourself with roles = ["admin"]',
+    if not states:
+        raise _no_admin(
+            f"{read.home.config} names operators and no admin ({described(read.operators)})",
+            'add an [[operators]] table for yourself with roles = ["admin"]',
+        )
+    frozen = [name for name, state in states.items() if state == AccountState.FROZEN]
+    verb, name = ("thaw", frozen[0]) if frozen else ("restore", next(iter(states)))
+    home = shlex.quote(str(read.home.path))
+    raise _no_admin(
+        "no admin may do anything: " + "; ".join(f"{a} is {b.value}" for a, b in states.items()),
+        f"as the owner of the folder: pilotctl owner {verb} {name} --home {home} --reason '…'",
     )
 
 
-def _has_admin_account(read: Settings) -> bool:
-    """Tell whether somebody who is not in the file is an admin by an account of their own."""
-    store = read.home.store("policy")
+def _no_admin(what: str, mend: str) -> PilotError:
+    why = f"{what}: nobody could add, thaw or restore an operator"
+    return PilotError("no-admin", why, exit=ExitCode.USAGE, hint=mend)
+
+
+def _states_of_admins(read: Settings) -> dict[str, AccountState]:
+    """Return in which state each admin will be, by the file, the accounts and the marks."""
+    known = {
+        account.slug: account
+        for account in (
+            msgspec.json.decode(body, type=OperatorAccount)
+            for (body,) in _rows(read, "policy", "SELECT body FROM operator_accounts")
+        )
+    }
+    marks = {
+        mark
+        for service in STORES
+        for mark in _rows(read, service, "SELECT kind, name, generation FROM operator_marks")
+    }
+    states = {
+        name: _state(account, marks)
+        for name, account in known.items()
+        if not account.standing
+        and account.kind == AccountKind.PERSON
+        and Role.ADMIN in account.roles
+        and account.state != AccountState.CUT
+    }
+    for each in read.operators:
+        states.pop(each.name, None)
+        if Role.ADMIN in each.roles:
+            states[each.name] = _state(known.get(each.name), marks)
+    return states
+
+
+def _state(account: OperatorAccount | None, marks: Set[tuple[object, ...]]) -> AccountState:
+    """Return the state of an account once the file is followed; without one it is added."""
+    if account is None:
+        return AccountState.ACTIVE
+    is_cut = ("cut", account.slug, account.generation) in marks
+    if is_cut and not account.was_removed:
+        return AccountState.CUT
+    is_frozen = ("frozen", account.slug, account.thaws) in marks
+    return AccountState.FROZEN if is_frozen else AccountState.ACTIVE
+
+
+def _rows(read: Settings, service: str, query: str) -> list[tuple[Any, ...]]:
+    """Return what a service's store answers; nothing where it is not there or not readable."""
+    store = read.home.store(service)
     if not store.exists():
-        return False
+        return []
     try:
         with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as db:
-            rows = db.execute(
-                "SELECT body FROM operator_accounts WHERE state != 'cut' AND kind = 'person'"
-            ).fetchall()
+            return db.execute(query).fetchall()
     except sqlite3.Error:
-        return False
-    found = [msgspec.json.decode(body, type=OperatorAccount) for (body,) in rows]
-    return any(Role.ADMIN in each.roles and not each.standing for each in found)
+        return []
 
 
 def operators_of(read: Settings) -> str:
