@@ -78,7 +78,7 @@ def test_two_quiet_weeks_of_forty_partners_fire_nothing() -> None:
             "unknown-key-burst",
             [
                 *denials(10, code="key_unknown", partner="", address="192.0.2.9"),
-                *denials(10, code="key_missing", partner="", address="192.0.2.200"),
+                *denials(10, code="key_unknown", partner="", address="192.0.2.200"),
             ],
             [
                 *denials(10, code="key_unknown", partner="", address="192.0.2.9"),
@@ -203,6 +203,25 @@ def test_a_burst_of_denials_is_of_what_a_decision_refuses_and_not_of_limits() ->
     failed = {code for code, kind in CODES.items() if kind.outcome not in {"denied", "blocked"}}
     probing = {"answer_unknown"}
     assert counted - failed == (decided | probing) - {"key_unknown", "key_missing"}
+
+
+def test_a_prober_without_a_key_raises_nothing_beside_quiet_use_and_hides_no_guessing() -> None:
+    nobody = {"partner": "", "grant_id": "", "credential_id": "", "model": ""}
+    prober = {**nobody, "outcome": "denied", "status": 401, "code": "key_missing"}
+    begin, length = MORNING + 9 * DAY, 6 * HOUR
+    for seconds in (10, 1):
+        count = int(length.total_seconds()) // seconds
+        probes = one_after_another(count, begin, within=length, address="192.0.2.9", **prober)
+        assert found(probes) == [], f"alone, every {seconds} s"
+        both = sorted([*week_then(days=10), *probes], key=lambda each: each.started_at)
+        assert found(both) == [], f"beside a partner's use, every {seconds} s"
+    guess = prober | {"code": "key_unknown"}
+    guesses = denials(20, apart=10.0, address="192.0.2.77", **guess)
+    mixed = sorted(
+        [*denials(90, apart=1.0, address="192.0.2.9", **prober), *guesses],
+        key=lambda each: each.started_at,
+    )
+    assert by_rule(found(mixed)) == {"unknown-key-burst": [20]}
 
 
 def test_calls_beyond_a_limit_are_a_jump_in_refusals_and_no_burst() -> None:

@@ -106,10 +106,10 @@ def denial_burst(history: History) -> set[About]:
 
 
 def unknown_key_burst(history: History) -> set[About]:
-    """One network, twenty calls with no key or an unknown one within five minutes."""
+    """One network, twenty calls with unknown keys within five minutes."""
     groups: dict[About, list[Call]] = defaultdict(list)
     for call in history.calls:
-        if call.get("code") in {"key_unknown", "key_missing"}:
+        if call.get("code") == "key_unknown":
             groups[about(network=network(call["address"]))].append(call)
     return crowded(groups, 20, 300)
 
