@@ -10,7 +10,8 @@ KEPT_DESCRIPTORS = 256
 MOST_CONNECTIONS = 4_096
 FEWEST_CONNECTIONS = 32
 NETWORK_RESERVE = 128
-"""Connections of the whole that none over the network takes: operators at the machine have them."""
+"""Connections of the whole that no caller over the network takes: operators at the machine
+have them, and at a point gateway control's probes."""
 REQUEST_RESERVE = 16
 """Requests of the whole that only operators' and probes' may be."""
 
@@ -49,6 +50,11 @@ class Bounds(NamedTuple):
     def network(self) -> int:
         """Connections of everybody over the network together."""
         return max(self.total - NETWORK_RESERVE, self.total // 2)
+
+    @property
+    def reserve(self) -> int:
+        """Connections that are left when everybody over the network has theirs."""
+        return self.total - self.network
 
     @property
     def requests(self) -> int:

@@ -42,6 +42,8 @@ class Peer(NamedTuple):
     shares: tuple[Share, ...]
     privileged: bool = False
     """An operator's process on this machine, or one of ours."""
+    reserve: tuple[Share, ...] = ()
+    """Where it is counted while one of `shares` is full: for privileged requests only."""
 
 
 class TooSlowError(ValueError):
@@ -52,12 +54,14 @@ class Connection:
     """One connection: what it waits for, and since when (seconds of the event loop)."""
 
     __slots__ = (
-        "head_bytes", "head_since", "holder", "on_made", "peer", "request", "since", "sock",
-        "stall", "task", "transport", "writes",
+        "head_bytes", "head_since", "holder", "on_made", "peer", "request", "shares", "since",
+        "sock", "stall", "task", "transport", "writes",
     )  # fmt: skip
 
     def __init__(self, peer: Peer, sock: socket.socket, at: float) -> None:
         self.peer = peer
+        self.shares = peer.shares
+        """Where it is counted."""
         self.sock: socket.socket | None = sock
         """The socket, until a transport has it."""
         self.task: asyncio.Task[None] | None = None
@@ -82,6 +86,11 @@ class Connection:
     def is_known(self) -> bool:
         """Whether its caller has shown a key or a token that is good here."""
         return bool(self.holder)
+
+    @property
+    def is_in_reserve(self) -> bool:
+        """Whether only privileged requests are answered by it."""
+        return self.shares is not self.peer.shares
 
     @property
     def is_receiving(self) -> bool:
@@ -129,29 +138,31 @@ class Connections:
         strangers = Share("strangers", STRANGERS_CONNECTIONS)
         return Peer((Share(f"user {uid}", STRANGER_CONNECTIONS), strangers, whole))
 
-    def of_address(self, address: str, *, is_proxy: bool = False) -> Peer:
-        """Return the peer at an address; many callers share that of a declared proxy."""
+    def of_address(
+        self, address: str, *, is_proxy: bool = False, has_reserve: bool = False
+    ) -> Peer:
+        """Return the peer at an address; many callers share that of a declared proxy.
+
+        `has_reserve` is for a socket by which privileged requests come over the network.
+        """
         network = Share("network", self.bounds.network)
         whole = Share("all", self.bounds.total)
+        reserve = (Share("reserve", self.bounds.reserve), whole) if has_reserve else ()
         if is_proxy:
-            return Peer((network, whole))
+            return Peer((network, whole), reserve=reserve)
         most = min(ADDRESS_CONNECTIONS, max(1, self.bounds.network * 3 // 4))
-        return Peer((Share(f"address {address}", most), network, whole))
+        return Peer((Share(f"address {address}", most), network, whole), reserve=reserve)
 
     def admit(self, connection: Connection) -> bool:
         """Take a connection in, in another's place where a share is full; tell whether."""
-        for share in connection.peer.shares:
-            held = self._shares.get(share.name, {})
-            if len(held) >= share.most:
-                victim = _first_to_go(held)
-                if victim is None:
-                    self.counts["refused connections"] += 1
-                    return False
-                self.counts["displaced connections"] += 1
-                self.remove(victim)
-                victim.drop()
-        self._enter(connection)
-        return True
+        peer = connection.peer
+        for shares in (peer.shares, peer.reserve):
+            if shares and self._make_place(shares):
+                connection.shares = shares
+                self._enter(connection)
+                return True
+        self.counts["refused connections"] += 1
+        return False
 
     def move(self, connection: Connection, peer: Peer) -> bool:
         """Count a connection as another peer's from now on; tell whether there was room."""
@@ -164,7 +175,7 @@ class Connections:
         if connection not in self._all:
             return
         del self._all[connection]
-        for share in connection.peer.shares:
+        for share in connection.shares:
             held = self._shares[share.name]
             del held[connection]
             if not held:
@@ -190,9 +201,22 @@ class Connections:
                 self.counts[why] += 1
                 connection.drop()
 
+    def _make_place(self, shares: Iterable[Share]) -> bool:
+        """Drop one connection of each share that is full; tell whether there is a place in all."""
+        for share in shares:
+            held = self._shares.get(share.name, {})
+            if len(held) >= share.most:
+                victim = _first_to_go(held)
+                if victim is None:
+                    return False
+                self.counts["displaced connections"] += 1
+                self.remove(victim)
+                victim.drop()
+        return True
+
     def _enter(self, connection: Connection) -> None:
         self._all[connection] = None
-        for share in connection.peer.shares:
+        for share in connection.shares:
             self._shares.setdefault(share.name, {})[connection] = None
 
     def _overdue(self, connection: Connection, now: float) -> str | None:

@@ -89,12 +89,12 @@ class Listener:
         """Answer one request: what no handler need see first."""
         protocol = cast(BoundedProtocol, request.protocol)
         protocol.begin(request)
+        if protocol.connection.is_in_reserve and not self._is_privileged(request):
+            return self._turn_away(request, self._too_busy(request, "connections over the bound"))
         if request.path in {"/healthz", "/readyz"} and request.method in {"GET", "HEAD"}:
             return await self._health(request)
         if (refused := self._screened(request)) is not None:
-            protocol.stop_reading()
-            refused.force_close()
-            return refused
+            return self._turn_away(request, refused)
         answer = await self._handle(request)
         if request.version < HttpVersion11 and "Transfer-Encoding" in request.headers:
             # RFC 9112 §6.1: its framing cannot be relied on, so nothing may follow it
@@ -115,13 +115,20 @@ class Listener:
             said = "The only Transfer-Encoding that is understood here is chunked."
             return self._refused(request, HTTPStatus.BAD_REQUEST, said, "malformed requests")
         if self.connections.is_busy() and not self._is_privileged(request):
-            said = "Too many requests are being answered: try again."
-            answer = self._refused(
-                request, HTTPStatus.SERVICE_UNAVAILABLE, said, "requests over the bound"
-            )
-            answer.headers["Retry-After"] = "1"
-            return answer
+            return self._too_busy(request, "requests over the bound")
         return None
+
+    def _turn_away(self, request: web.BaseRequest, refused: web.Response) -> web.Response:
+        """End the connection with this refusal, reading nothing more of it."""
+        cast(BoundedProtocol, request.protocol).stop_reading()
+        refused.force_close()
+        return refused
+
+    def _too_busy(self, request: web.BaseRequest, counted: str) -> web.Response:
+        said = "Too many requests are being answered: try again."
+        answer = self._refused(request, HTTPStatus.SERVICE_UNAVAILABLE, said, counted)
+        answer.headers["Retry-After"] = "1"
+        return answer
 
     def _refused(
         self, request: web.BaseRequest, status: HTTPStatus, said: str, counted: str

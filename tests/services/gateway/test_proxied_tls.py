@@ -115,7 +115,7 @@ async def listening(
         told = callers.address(request.transport, request.remote or "", request.headers)
         return web.Response(headers={"x-request-id": told or "nobody"})
 
-    listener, url = await listen(handle, Place(trust, callers, host, 0, context))
+    listener, url = await listen(handle, Place(trust, callers, host, 0, context, b"key"))
     try:
         yield url
     finally:

@@ -93,7 +93,7 @@ async def _serve(read: Settings, name: str, selector: GuardedSelector, stop: asy
     context = certificate.context() if certificate else None
     log = FailureLog(name)
     tasks = BackgroundTasks(log)
-    place = Place(trust, callers, plane.host, port, context)
+    place = Place(trust, callers, plane.host, port, context, keys.probe)
     server, url = await listen(listener.handle, place, is_ready=point.unready, log=log)
     following.turned_away = server.connections.counts
     tasks.add("ending waits", server.sweep)

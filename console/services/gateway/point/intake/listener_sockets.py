@@ -11,6 +11,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from aiohttp import web
@@ -44,6 +45,8 @@ class Place(NamedTuple):
     port: int
     """0 takes any free one."""
     tls: ssl.SSLContext | None
+    probe_key: bytes
+    """What proves that a request is gateway control's, for which connections are kept."""
 
 
 async def listen(
@@ -73,7 +76,7 @@ async def listen(
         bounds or bounds_here(descriptors_each=DESCRIPTORS_EACH),
         refuse=refusals.refuse,
         is_ready=is_ready,
-        is_privileged=refusals.is_probe,
+        is_privileged=partial(refusals.is_probe, key=place.probe_key),
         log=log or FailureLog("point"),
     )
     host, port = place.host, place.port
@@ -107,11 +110,12 @@ class PointAcceptor(Acceptor):
 
     def _peer(self, _sock: socket.socket, address: Any) -> Peer:
         host = str(address[0])
-        return self._connections.of_address(host, is_proxy=self._place.trust.believes(host))
+        is_proxy = self._place.trust.believes(host)
+        return self._connections.of_address(host, is_proxy=is_proxy, has_reserve=True)
 
     async def introduce(self, sock: socket.socket, connection: Connection) -> None:
         """Take the proxy's header, if one is to come, and count the caller that it names."""
-        trust, callers, _, _, _ = self._place
+        trust, callers = self._place.trust, self._place.callers
         if not trust.protocol or not trust.believes(str(sock.getpeername()[0])):
             return
         try:

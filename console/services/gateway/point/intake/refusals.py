@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from http import HTTPStatus
 
 from aiohttp import web
@@ -32,6 +33,10 @@ def refuse(
     return web.Response(body=body, status=status, content_type=dialects.JSON, headers=headers)
 
 
-def is_probe(request: web.BaseRequest) -> bool:
-    """Tell whether a request says that it is gateway control's probe; its handler finds out."""
-    return dialects.token_of(request.headers).startswith(probe_token.PREFIX)
+def is_probe(request: web.BaseRequest, key: bytes) -> bool:
+    """Tell whether a request is gateway control's probe, by the key that they share."""
+    token = dialects.token_of(request.headers)
+    return (
+        token.startswith(probe_token.PREFIX)
+        and probe_token.read(key, token, time.time()) is not None
+    )
