@@ -1,4 +1,4 @@
-"""A point whose every connection streams: the switch is still proven there, and nobody else fits."""
+"""A point whose every connection streams: the switch is proven there, and nobody else fits."""
 
 from __future__ import annotations
 
