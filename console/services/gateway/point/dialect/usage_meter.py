@@ -16,6 +16,10 @@ import msgspec
 from console.model.access import RouteName
 from console.services.gateway.point.dialect.request_size import BYTES_PER_TOKEN, Size
 from console.services.gateway.point.dialect.sse import data_of
+from console.services.gateway.point.dialect.text_tally import Place, TextTally
+
+MAX_ID_CHARACTERS = 100
+"""An item's id that is longer identifies none."""
 
 MAX_COUNT = 10**9
 """A count above this is none: no answer has so many tokens, and sums must fit the store."""
@@ -36,6 +40,9 @@ _NOT_TEXT = frozenset({
 })  # fmt: skip
 """Members of an answer that the model did not write as text, or that repeat it."""
 
+_FREE_FORM = frozenset({"input", "arguments"})
+"""Members that hold a value which the model wrote whole: its names and numbers are text, too."""
+
 
 class NotAnAnswerError(ValueError):
     """What the upstream sent is no answer of this dialect."""
@@ -50,7 +57,7 @@ class Meter:
 
     __slots__ = (
         "_asked", "_choices", "_closed", "_counts", "_passed_at_last_count", "_route", "_stopped",
-        "_unread", "_written", "_written_again", "ended", "finish_reason",
+        "_unread", "_written", "ended", "finish_reason",
     )  # fmt: skip
 
     def __init__(self, route: RouteName, asked: Size, choices: int = 1) -> None:
@@ -63,10 +70,7 @@ class Meter:
         """Tokens of text that had passed as a finished answer's output was told."""
         self._unread: set[str] = set()
         """Fields of usage that held something, but no count."""
-        self._written = 0
-        """Bytes of text that passed."""
-        self._written_again = 0
-        """Bytes of text in finished items, which repeat what passed piece by piece."""
+        self._written = TextTally()
         self._stopped: dict[int, bool] = {}
         """Choices that began, and whether each has its finish reason."""
         self._closed = False
@@ -122,7 +126,7 @@ class Meter:
     @property
     def _passed(self) -> int:
         """Tokens of the text that passed."""
-        return -(-max(self._written, self._written_again) // BYTES_PER_TOKEN)
+        return -(-self._written.text_bytes // BYTES_PER_TOKEN)
 
     def whole(self, body: bytes) -> None:
         """Read an unstreamed answer. Raises NotAnAnswerError or UpstreamSaidError."""
@@ -136,11 +140,10 @@ class Meter:
                 self._chat(said)
             case RouteName.RESPONSES:
                 whole = said.get("output") is not None and said.get("status") != "failed"
-                self._written += _text_bytes(said.get("output"))
                 self._response(said)
             case _:
                 whole = said.get("content") is not None
-                self._written += _text_bytes(said.get("content"))
+                self._write(said.get("content"))
                 self._usage(said.get("usage"))
                 self.finish_reason = _string(said.get("stop_reason"))
         if not whole and said.get("error") is not None:
@@ -176,10 +179,8 @@ class Meter:
 
     def _responses_event(self, said: dict[str, Any]) -> None:
         kind, response = _string(said.get("type")), said.get("response")
-        if kind.endswith(".delta"):
-            self._written += _text_bytes(said.get("delta"))
-        elif kind == "response.output_item.done":
-            self._written_again += _text_bytes(said.get("item"))
+        text = {name: said[name] for name in said if name not in {"response", "annotation"}}
+        self._written.add(_place_of(said, kind), kind, _text_bytes(text))
         if isinstance(response, dict):
             if kind in {"response.completed", "response.incomplete", "response.failed"}:
                 self.ended = True
@@ -188,21 +189,28 @@ class Meter:
                 raise UpstreamSaidError(_message(response.get("error")))
 
     def _response(self, response: dict[str, Any]) -> None:
+        output, way = response.get("output"), f"response {_string(response.get('status'))}"
+        for at, item in enumerate(output if isinstance(output, list) else ()):
+            self._written.add((at,), way, _text_bytes(item))
+        if isinstance(output, str):
+            self._write(output)
         self._usage(response.get("usage"))
         why = response.get("incomplete_details")
         reason = _string(why.get("reason")) if isinstance(why, dict) else ""
         self.finish_reason = reason or _string(response.get("status"))
 
     def _messages_event(self, said: dict[str, Any]) -> None:
-        self._written += _text_bytes(said.get("content_block")) + _text_bytes(said.get("delta"))
-        delta = said.get("delta")
+        message, delta = said.get("message"), said.get("delta")
+        self._write(message.get("content") if isinstance(message, dict) else None)
+        self._write(said.get("content_block"))
         if isinstance(delta, dict) and delta.get("stop_reason") is not None:
             self.finish_reason = _string(delta["stop_reason"])
-            self._written -= _text_bytes(delta)
             self._closed = True
+        else:
+            self._write(delta)
         if said.get("type") == "message_stop":
             self.ended = True
-        for inner in (said.get("message"), said):
+        for inner in (message, said):
             if isinstance(inner, dict):
                 self._usage(inner.get("usage"))
 
@@ -213,12 +221,17 @@ class Meter:
                 continue
             at, reason = choice.get("index"), choice.get("finish_reason")
             place = at if isinstance(at, int) else 0
-            self._written += _text_bytes(choice.get("delta")) + _text_bytes(choice.get("message"))
+            for name in ("delta", "message", "text"):
+                self._write(choice.get(name))
             self.finish_reason = _string(reason) or self.finish_reason
             self._stopped[place] = self._stopped.get(place, False) or reason is not None
         # A choice that has not begun yet is not finished.
         self._closed = len(self._stopped) >= self._choices and all(self._stopped.values())
         self._usage(chat.get("usage"))
+
+    def _write(self, value: Any) -> None:
+        """Count text that nothing else of the answer repeats."""
+        self._written.add((), "once", _text_bytes(value))
 
     def _usage(self, usage: Any) -> None:
         """Take in usage, each field by itself: a count never falls."""
@@ -257,15 +270,59 @@ def _whole(digits: str) -> int | str:
     return int(digits) if len(digits) < 100 else digits
 
 
+def _place_of(said: dict[str, Any], kind: str) -> Place:
+    """Return where the text of an event stands: an item, a part of one, or one text of a part.
+
+    What names no item stands by itself: nothing tells what it repeats.
+    """
+    item = said.get("output_index", said.get("item_id"))
+    if not isinstance(item, int | str) or len(str(item)) > MAX_ID_CHARACTERS:
+        return (kind,)
+    if "item" in said:
+        return (item,)
+    indexes = ((name, said.get(name)) for name in ("content_index", "summary_index"))
+    part = next((f"{name} {at}" for name, at in indexes if isinstance(at, int)), "")
+    return (item, part) if "part" in said else (item, part, kind.rpartition(".")[0])
+
+
 def _text_bytes(value: Any) -> int:
     """Return how many bytes of text a part of an answer holds, at any depth."""
-    if isinstance(value, str):
-        return len(value) if value.isascii() else len(value.encode("utf-8", "replace"))
-    if isinstance(value, list):
-        return sum(map(_text_bytes, value))
-    if isinstance(value, dict):
-        return sum(_text_bytes(inner) for name, inner in value.items() if name not in _NOT_TEXT)
-    return 0
+    total, left = 0, [value]
+    while left:
+        this = left.pop()
+        if isinstance(this, str):
+            total += _encoded_length(this)
+        elif isinstance(this, list):
+            left += this
+        elif isinstance(this, dict):
+            for name, inner in this.items():
+                if name in _FREE_FORM and inner and isinstance(inner, dict | list):
+                    total += _json_bytes(inner)
+                elif name not in _NOT_TEXT:
+                    left.append(inner)
+    return total
+
+
+def _json_bytes(value: Any) -> int:
+    """Return how many bytes of JSON the model wrote for a value, without space between."""
+    total, left = 0, [value]
+    while left:
+        this = left.pop()
+        if isinstance(this, str):
+            total += _encoded_length(json.dumps(this, ensure_ascii=False))
+        elif isinstance(this, list):
+            total += 2 + len(this)
+            left += this
+        elif isinstance(this, dict):
+            total += 2 + 2 * len(this)
+            left += [*this, *this.values()]
+        else:
+            total += len(str(this))
+    return total
+
+
+def _encoded_length(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
 def _string(value: Any) -> str:
