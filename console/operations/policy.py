@@ -83,8 +83,8 @@ def check(p: AskPolicy, _plan: Plan | None) -> Flow[Checked]:
     """Ask whether something is allowed now. With --exit-status, a no is exit 1.
 
     Policy answers; of a call under a grant the gateway is asked too, which knows the locks,
-    suspensions and tombstones, and the answer says which of them refuses. A pilot's own
-    entities are taken as they are stored, whatever the question says of them.
+    suspensions, tombstones and what limits leave, and the answer says which of them refuses.
+    A pilot's own entities are taken as they are stored, whatever the question says of them.
     """
     answer = yield from EVALUATION(_question(p))
     call = yield from _at_gateway(p, needed=answer.decision)

@@ -13,14 +13,16 @@ from sqlalchemy import Connection
 from console.api.problems import refusal
 from console.model.grant import Decision, GrantProjection
 from console.model.text import now
-from console.model.traffic import CallCheck
+from console.model.traffic import CallCheck, Check
+from console.services.gateway.control.calls.limit_check import room_for
 from console.services.gateway.control.state.change_log import Views
 from console.services.gateway.control.state.point_registry import Points
 from console.services.gateway.decision.decide import Asked, Moment, address_of, decide, models_of
+from console.services.gateway.decision.refusal_codes import CODES
 from console.services.web import Ask
 
 
-class Check:
+class CallChecks:
     """Answers `call.check`."""
 
     def __init__(self, views: Views, points: Points) -> None:
@@ -30,7 +32,8 @@ class Check:
     def answer(self, conn: Connection, ask: Ask) -> CallCheck:
         """Say whether a call under a grant would be let through, and which check refuses it.
 
-        What is not named of a call is taken to be something that the grant is for.
+        What is not named of a call is taken to be something that the grant is for, and the
+        call to be the smallest there is.
         """
         snapshot = self._views.at(conn)
         name = ask.query.get("grant", "")
@@ -53,16 +56,27 @@ class Check:
         names = self._points.names(conn)
         moment = Moment(
             ask.now,
-            leased=not names or any(self._points.seen(each).serving for each in names),
+            leased=any(self._points.seen(each).serving for each in names),
             policy_age=self._points.policy_age(conn, ask.now),
         )
         verdict = decide(snapshot, asked, moment, _policy_answers)
+        checks = [each for each in verdict.checks if each.name not in _NOT_ASKED]
+        if verdict.allow:
+            room = room_for(
+                conn, snapshot, grant, model=model, principal=asked.principal, at=ask.now
+            )
+            if room is not None:
+                found = room.found or room.code or "within"
+                checks.append(Check(name="limits", passed=not room.code, found=found))
+            if room is not None and room.code:
+                says = CODES[room.code].says
+                return CallCheck(allow=False, code=room.code, message=says, checks=checks)
         return CallCheck(
             allow=verdict.allow,
             code=verdict.code,
             message=verdict.message,
             lock_id=verdict.lock_id,
-            checks=[each for each in verdict.checks if each.name not in _NOT_ASKED],
+            checks=checks,
         )
 
 

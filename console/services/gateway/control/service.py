@@ -131,7 +131,7 @@ class Control:
             (api.POINT_ADMIT, leaving.admit),
             (api.RECEIPT_LIST, receipts.listing),
             (api.RECEIPT_SHOW, receipts.show),
-            (api.CALL_CHECK, access_check.Check(self.views, self.points).answer),
+            (api.CALL_CHECK, access_check.CallChecks(self.views, self.points).answer),
             (api.BUDGETS, self.counters.listing),
             (api.PRICE_LIST, prices.listing),
             (api.PRICE_SHOW, prices.show),

@@ -69,6 +69,35 @@ def bounds_of(grant: GrantProjection, principal: str) -> list[Bound]:
     return out
 
 
+def ledger_of(conn: Connection, snapshot: Snapshot) -> tuple[Ledger, list[str]]:
+    """Return the ledger as the store has it, and the calls whose holds count no more."""
+    ledger, now, at = Ledger(), boottime(), datetime.now(UTC)
+    over = []
+    for row in conn.execute(select(HOLDS)):
+        grant = snapshot.grant(row.grant_id)
+        if row.kept and not _still_counts(grant, row.began_at, at):
+            over.append(row.call)
+            continue
+        micros = 0 if row.kept else row.micros
+        bounds = bounds_of(grant, row.principal) if grant else []
+        ended = row.ended_at
+        ledger.restore(
+            Hold(
+                call=row.call,
+                point=row.point,
+                incarnation=row.incarnation,
+                accounts=tuple(b.account for b in bounds) or (row.account,),
+                began=now - (at - row.began_at).total_seconds(),
+                tokens=row.tokens,
+                micros=micros,
+                ended=None if ended is None else now - (at - ended).total_seconds(),
+                recorded=ended is not None and micros == 0,
+            )
+        )
+    ledger.sort()
+    return ledger, over
+
+
 class Counters:
     """Every limited call of every point. The ledger is touched by the store's writer alone."""
 
@@ -223,31 +252,9 @@ class Counters:
 
     def _loaded(self, conn: Connection) -> Ledger:
         if self._ledger is None:
-            ledger, now, at = Ledger(), boottime(), datetime.now(UTC)
-            snapshot = self._views.at(conn)
-            for row in conn.execute(select(HOLDS)):
-                grant = snapshot.grant(row.grant_id)
-                if row.kept and not _still_counts(grant, row.began_at, at):
-                    conn.exec_driver_sql("DELETE FROM holds WHERE call = ?", (row.call,))
-                    continue
-                micros = 0 if row.kept else row.micros
-                bounds = bounds_of(grant, row.principal) if grant else []
-                ended = row.ended_at
-                ledger.restore(
-                    Hold(
-                        call=row.call,
-                        point=row.point,
-                        incarnation=row.incarnation,
-                        accounts=tuple(b.account for b in bounds) or (row.account,),
-                        began=now - (at - row.began_at).total_seconds(),
-                        tokens=row.tokens,
-                        micros=micros,
-                        ended=None if ended is None else now - (at - ended).total_seconds(),
-                        recorded=ended is not None and micros == 0,
-                    )
-                )
-            ledger.sort()
-            self._ledger = ledger
+            self._ledger, over = ledger_of(conn, self._views.at(conn))
+            for call in over:
+                conn.exec_driver_sql("DELETE FROM holds WHERE call = ?", (call,))
         return self._ledger
 
     async def watch(self) -> None:
