@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typing_extensions import is_typeddict
 
 from console.model.access import RouteName
 from console.services.gateway.point.dialect import strict_json
 from console.services.gateway.point.dialect.request_body import RefusedError, read
 from console.services.gateway.point.dialect.request_numbers import NUMBERS
+from tests.sdks import anthropic, openai
 from tests.services.gateway.conftest import Lab
 from tests.services.gateway.dataplane import PATHS, asking, key_for_all_routes, post
 from tests.services.gateway.rig import Rig
@@ -109,6 +111,46 @@ def test_no_bytes_crash_the_strict_reader(raw: bytes | str) -> None:
 
 
 # Numbers
+
+CHECKED_AS_CONTENT = {"messages", "input", "system", "tools"}
+"""Members whose numbers only the model reads: what they may hold is listed in `content_parts`."""
+
+
+def sdk_numbers(kind: Any, path: str = "") -> Iterator[str]:
+    """Yield the path of every number in a type of request parameters."""
+    if kind in (int, float):
+        yield path
+    elif is_typeddict(kind):
+        for name, inner in get_type_hints(kind).items():
+            if path or name not in CHECKED_AS_CONTENT:
+                yield from sdk_numbers(inner, f"{path}.{name}" if path else name)
+    elif get_origin(kind) in (dict, Mapping):
+        yield from sdk_numbers(get_args(kind)[1], f"{path}.*")
+    elif get_origin(kind) is not Literal:
+        for inner in get_args(kind):
+            yield from sdk_numbers(inner, path)
+
+
+def lets_in(route: str, member: str) -> bool:
+    """Whether a route takes a member at all."""
+    try:
+        read(ROUTES[route], json.dumps(asking(route, **{member: None})).encode())
+    except RefusedError as refused:
+        return refused.code != "feature_unknown"
+    return True
+
+
+def test_every_number_of_the_official_sdks_that_a_route_takes_has_its_bounds() -> None:
+    kinds = {
+        "chat": openai.types.chat.completion_create_params.CompletionCreateParamsBase,
+        "messages": anthropic.types.message_create_params.MessageCreateParamsBase,
+        "responses": openai.types.responses.response_create_params.ResponseCreateParamsBase,
+    }
+    for route, kind in kinds.items():
+        numbers = set(sdk_numbers(kind))
+        assert numbers & set(NUMBERS[ROUTES[route]]), "the types are no longer read"
+        unbounded = numbers - set(NUMBERS[ROUTES[route]])
+        assert not [each for each in unbounded if lets_in(route, each.partition(".")[0])]
 
 
 def odd_requests() -> Iterator[tuple[str, str, str]]:
