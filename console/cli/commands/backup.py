@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,6 +78,7 @@ def parser_of(verb: str) -> Parser:
 
 def _backup(flags: argparse.Namespace, home: Path, output: Output) -> int:
     from console.model.backup import Backup  # noqa: PLC0415  # help needs none of this
+    from console.services.backup.replay import os_user  # noqa: PLC0415
     from console.services.backup.take import take  # noqa: PLC0415
     from console.services.settings import Home  # noqa: PLC0415
 
@@ -91,7 +91,7 @@ def _backup(flags: argparse.Namespace, home: Path, output: Output) -> int:
     passphrase = _passphrase(flags.passphrase_file)
     look = f"look at {target}: a backup that is there is whole; else run the same again"
     with changing(f"the backup to {target}", look):
-        output.result(take(Home(home), target, by=getpass.getuser(), passphrase=passphrase), Backup)
+        output.result(take(Home(home), target, by=os_user(), passphrase=passphrase), Backup)
     return ExitCode.DONE
 
 

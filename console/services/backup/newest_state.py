@@ -7,7 +7,7 @@ is held to the log's own signatures.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from console.errors import PilotError
 from console.services.audit.log import ledger
 from console.services.audit.log.leaf import Leaf, read_leaf
 from console.services.audit.state.schema import LEAVES, SOURCES
+from console.services.backup import lineage
 from console.services.backup.take import copy_store
 from console.services.settings import Home
 from console.services.store import Store, outbox
@@ -31,10 +32,13 @@ from console.trust.verify import verify_folder
 _CHUNK = 5000
 
 
-def whole_log(home: Home, copy: Path, known: Sequence[Checkpoint]) -> str:
-    """Copy the audit store that is there to `copy`, if it is whole and holds what is `known`.
+def whole_log(
+    home: Home, copy: Path, heads: Mapping[int, bytes], notes: Sequence[bytes], key: VerifierKey
+) -> str:
+    """Copy the audit store that is there to `copy`, if it is whole and continues the backup.
 
-    Returns why not, or an empty string.
+    `heads` are those of the backup's log, by size. The store must hold them, and each entry of
+    which a signed head among `notes` tells. Returns why not, or an empty string.
     """
     if not home.store("audit").exists():
         return "there is no audit store"
@@ -43,7 +47,9 @@ def whole_log(home: Home, copy: Path, known: Sequence[Checkpoint]) -> str:
         with closing(sqlite3.connect(copy)) as conn:
             if (found := conn.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
                 return f"the audit store is damaged: {found}"
-            why = _tree_of(conn, known)
+            why = _tree_of(conn, _signed(notes, [key, *_keys_of(conn)]))
+            if not why and not lineage.continues_log(conn, heads):
+                why = "the audit store is older than the backup, or of another log"
     except (PilotError, sqlite3.Error, ValueError) as error:
         why = f"the audit store cannot be read: {error}"
     if why:
@@ -67,6 +73,29 @@ def _tree_of(conn: sqlite3.Connection, known: Sequence[Checkpoint]) -> str:
     if any(size > state.size for size in heads):
         return f"it holds {state.size} entries, and more were signed"
     return ""
+
+
+def _keys_of(conn: sqlite3.Connection) -> list[VerifierKey]:
+    """Return the keys that sign the log of an audit store, and those that did."""
+    asked = "SELECT key FROM tree UNION SELECT old_key FROM handovers"
+    return [VerifierKey.parse(each) for (each,) in conn.execute(asked)]
+
+
+def _signed(notes: Sequence[bytes], keys: Sequence[VerifierKey]) -> list[Checkpoint]:
+    """Return the heads among `notes` that one of the keys signed."""
+    found = []
+    for note in notes:
+        for key in keys:
+            with suppress(PilotError):
+                found.append(open_checkpoint(note, key).checkpoint)
+                break
+    return found
+
+
+def newest_signed(notes: Sequence[bytes], keys: Sequence[VerifierKey], origin: str) -> int:
+    """Return the size of the largest head of a log that one of the keys signed, 0 without any."""
+    sizes = [head.size for head in _signed(notes, keys) if head.origin == origin]
+    return max(sizes, default=0)
 
 
 def replay_tiles(home: Home, audit: Store, key: VerifierKey) -> tuple[int, str]:
@@ -108,19 +137,18 @@ def _append(conn: Connection, leaves: list[Leaf]) -> None:
         )
 
 
-def head_there(home: Home, key: VerifierKey) -> bytes | None:
-    """Return the published checkpoint, if the log's key signed it."""
-    with suppress(OSError, PilotError):
-        note = (home.log / CHECKPOINT).read_bytes()
-        open_checkpoint(note, key)
-        return note
-    return None
+def note_there(home: Home) -> list[bytes]:
+    """Return the published checkpoint, if there is one."""
+    with suppress(OSError):
+        return [(home.log / CHECKPOINT).read_bytes()]
+    return []
 
 
-def fill_outbox(store: Store, source: str, audit: Store, present: Path) -> list[Leaf]:
+def fill_outbox(store: Store, source: str, audit: Store, present: Path | None) -> list[Leaf]:
     """Give a restored outbox the events that it made since: from the log, and from its own store.
 
-    Without them a source would use numbers again that the log has. Returns these events.
+    `present` is that store as it is there, where it continues the restored one. Without these
+    events, which are returned, a source would use numbers again that the log has.
     """
     own = store.read_now(lambda conn: outbox.after(conn, 0, 1).head)
     query = (
@@ -134,7 +162,7 @@ def fill_outbox(store: Store, source: str, audit: Store, present: Path) -> list[
     ]
     reached = rows[-1]["seq"] if rows else own
     logged = audit.read_now(lambda conn: ledger.place(conn, source).last_seq)
-    if reached >= logged:
+    if present is not None and reached >= logged:
         rows += list(_outbox_of(present, reached))
     if rows:
         store.write_now(lambda conn: conn.execute(outbox.OUTBOX.insert(), rows))

@@ -6,9 +6,9 @@ the backup knows as open ends: its keys, its operators' tokens, and its operator
 
 from __future__ import annotations
 
-import getpass
+import os
 import pwd
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple, cast
@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 
 from console.model.enforcement import Revoke, TombstoneKind
 from console.model.operator import Operator, Role
+from console.services.audit.log import ledger
 from console.services.backup import (
     closings,
     keep_gateway,
@@ -26,6 +27,7 @@ from console.services.backup import (
 )
 from console.services.backup.history import History
 from console.services.backup.keep_policy import settle_soon
+from console.services.backup.lineage import Reach
 from console.services.gateway.control.closing.tombstones import Tombstones
 from console.services.gateway.control.state import change_log
 from console.services.gateway.control.state.point_registry import Points
@@ -50,7 +52,9 @@ class Wish(NamedTuple):
     """What the restore knows, and what its operator asked for."""
 
     log_known: bool
-    """The log was read beyond the backup."""
+    """The log was read beyond the backup, and as far as it was signed."""
+    reached: Mapping[str, Reach | None]
+    """How far each service's store that is left continues the backup's; None if it does not."""
     keep_keys: bool
     by: str
     at: datetime
@@ -74,19 +78,31 @@ class Kept(NamedTuple):
 
 def replay(home: Home, stores: Stores, wish: Wish) -> Kept:
     """Keep every closing since the backup in the restored stores."""
+    continuing = {name for name in SERVICES if wish.reached[name] is not None}
     events = [
         leaf
         for name in SERVICES
         for leaf in newest_state.fill_outbox(
-            getattr(stores, name), name, stores.audit, home.store(name)
+            getattr(stores, name), name, stores.audit,
+            home.store(name) if name in continuing else None,
         )
     ]  # fmt: skip
     history = History(events, stores.gateway)
-    gateway_left, marks = (
-        left_stores.gateway(home),
-        {name: left_stores.marks(home, name) for name in SERVICES},
+    gateway_left = left_stores.gateway(home) if "gateway" in continuing else None
+    policy_left = left_stores.policy(home) if "policy" in continuing else None
+    marks = {name: left_stores.marks(home, name) for name in continuing}
+    used = []
+    warnings = [
+        f"{name}.db is older than the backup, or of another pilot: it is put aside"
+        for name in ("gateway", "policy")
+        if name not in continuing and home.store(name).exists()
+    ]
+    gateway_known = wish.log_known or (
+        gateway_left is not None and _is_newest("gateway", stores.audit, wish)
     )
-    used, warnings = [], []
+    policy_known = wish.log_known or (
+        policy_left is not None and _is_newest("policy", stores.audit, wish)
+    )
     notices = stores.gateway.read_now(keep_gateway.newest_notice)
     before = stores.gateway.read_now(keep_gateway.tombstones)
     made, unkept = stores.gateway.write_now(lambda conn: closings.keep(history, "gateway", conn))
@@ -97,7 +113,7 @@ def replay(home: Home, stores: Stores, wish: Wish) -> Kept:
         warnings.append("there is no gateway store that can be read")
         if wish.log_known:
             warnings.append("what the gateway ended after the newest entry of the log is not known")
-    if (policy_left := left_stores.policy(home)) is not None:
+    if policy_left is not None:
         used.append("policy store")
         made += stores.gateway.write_now(lambda conn: left_stores.keep(conn, policy_left, history))
     tombstones = stores.gateway.read_now(keep_gateway.tombstones) - before
@@ -116,14 +132,14 @@ def replay(home: Home, stores: Stores, wish: Wish) -> Kept:
         for each in (*unkept, *others)
     ]
     keys_ended, ended = 0, keep_operators.Ended(0, [])
-    if gateway_left is None and not wish.log_known:
+    if not gateway_known:
         if wish.keep_keys:
             warnings.append(
                 "--keep-keys: a key that was revoked after the backup lives again behind the lock"
             )
         else:
             keys_ended = stores.gateway.write_now(_all_keys_ended(stores.gateway, wish))
-    if marks["policy"] is None and not wish.log_known:
+    if not policy_known:
         owners = set(_owners(home))
         ended = stores.policy.write_now(
             lambda conn: keep_operators.end_unsure(conn, owners, wish.at, wish.by, wish.why)
@@ -143,11 +159,26 @@ def replay(home: Home, stores: Stores, wish: Wish) -> Kept:
     )  # fmt: skip
 
 
+def _is_newest(name: str, audit: Store, wish: Wish) -> bool:
+    """Tell whether a store that is left has what its service ended last, as far as is known."""
+    reached = wish.reached[name]
+    logged = audit.read_now(lambda conn: ledger.place(conn, name).last_seq)
+    return reached is not None and reached.is_newest(logged)
+
+
 def _owners(home: Home) -> Iterator[str]:
     """Yield the OS users whose pilot it is: who restores it, and whose folder it is."""
-    yield getpass.getuser()
+    yield os_user()
     with suppress(KeyError, OSError):
         yield pwd.getpwuid(home.path.stat().st_uid).pw_name
+
+
+def os_user() -> str:
+    """Return the OS user of this process by its id: the environment may name anybody."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid-{os.getuid()}"
 
 
 def _all_keys_ended(gateway: Store, wish: Wish) -> Callable[[Connection], int]:

@@ -7,7 +7,6 @@ copy or the log knows of, and, where neither could be read, the end of every key
 
 from __future__ import annotations
 
-import getpass
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -27,10 +26,10 @@ from console.services.audit.log import handover, ledger
 from console.services.audit.log.signing_keys import new_signer
 from console.services.audit.migrations import STEPS as AUDIT_STEPS
 from console.services.audit.state.schema import TREE
-from console.services.backup import anchors, newest_state, replay
+from console.services.backup import anchors, lineage, newest_state, replay
 from console.services.backup.anchors import opened
 from console.services.backup.archive import unpack
-from console.services.backup.replay import Kept, Stores
+from console.services.backup.replay import Kept, Stores, os_user
 from console.services.backup.swap import exchange, finish
 from console.services.events import event
 from console.services.gateway.control.closing.locks import Locks
@@ -117,7 +116,7 @@ class _Restore:
         self._manifest = manifest
         self._backup = folder / "backup"
         self._new = Home(folder / "new")
-        self._by = getpass.getuser()
+        self._by = os_user()
         self._at = now()
         self._warnings: list[str] = []
         self._used: list[str] = []
@@ -126,9 +125,15 @@ class _Restore:
         """Make everything ready, and say what it is."""
         self._new.path.mkdir(mode=0o700)
         self._keys()
+        reached = {
+            name: lineage.reach(self._home.store(name), self._backup / "stores" / f"{name}.db")
+            for name in replay.SERVICES
+        }
+        is_strange = self._home.store("gateway").exists() and reached["gateway"] is None
         for each in sorted((self._backup / "stores").iterdir()):
             # A point's own store, where it is there, knows which calls it has recorded.
-            if not (each.name.startswith("point-") and (self._home.path / each.name).exists()):
+            is_left = each.name.startswith("point-") and (self._home.path / each.name).exists()
+            if is_strange or not is_left:
                 each.rename(self._new.path / each.name)
         if not self._home.config.exists() and (self._backup / "pilot.toml").exists():
             (self._backup / "pilot.toml").rename(self._new.config)
@@ -143,8 +148,8 @@ class _Restore:
             kept = replay.replay(
                 self._home, stores,
                 replay.Wish(
-                    log_known=log_known, keep_keys=self._order.keep_keys, by=self._by,
-                    at=self._at, why=self._words(unsure=True),
+                    log_known=log_known, reached=reached, keep_keys=self._order.keep_keys,
+                    by=self._by, at=self._at, why=self._words(unsure=True),
                 ),
             )  # fmt: skip
             self._used += kept.used
@@ -188,7 +193,14 @@ class _Restore:
             self._warnings.append(why)
         elif replayed:
             self._used.append("published log")
-        return replayed, bool(replayed)
+        reached = audit.read_now(ledger.tree).size
+        keys = [self._log_key, *anchors.trusted(self._home, "")]
+        signed = newest_state.newest_signed(self._notes(), keys, self._manifest.origin)
+        if replayed and signed > reached:
+            self._warnings.append(
+                f"the published log has {reached} entries, and {signed} were signed"
+            )
+        return replayed, bool(replayed) and signed <= reached
 
     def _next(self, kept: Kept, lock: str) -> list[str]:
         """Return the commands that the owner runs next, in order."""
@@ -208,32 +220,32 @@ class _Restore:
     def _log_key(self) -> VerifierKey:
         return VerifierKey.parse(self._manifest.log_key)
 
-    def _known(self) -> list[Checkpoint]:
+    def _notes(self) -> list[bytes]:
+        """Return the heads that were ever seen, of whichever log."""
+        return [
+            self._manifest.log_head.encode(),
+            *self._order.heads,
+            *newest_state.note_there(self._home),
+        ]
+
+    def _known(self) -> list[tuple[Checkpoint, bytes]]:
         """Return the heads of the backup's log that were ever seen, by its own signature."""
-        notes = [self._manifest.log_head.encode(), *self._order.heads]
-        if there := newest_state.head_there(self._home, self._log_key):
-            notes.append(there)
         found = []
-        for note in notes:
+        for note in self._notes():
             with suppress(PilotError):
-                found.append(open_checkpoint(note, self._log_key).checkpoint)
+                found.append((open_checkpoint(note, self._log_key).checkpoint, note))
         return found
 
     def _newest_note(self) -> bytes:
         """Return the largest signed head of the backup's log that is known."""
-        notes = [self._manifest.log_head.encode(), *self._order.heads]
-        if there := newest_state.head_there(self._home, self._log_key):
-            notes.append(there)
-        sized = []
-        for note in notes:
-            with suppress(PilotError):
-                sized.append((open_checkpoint(note, self._log_key).checkpoint.size, note))
-        return max(sized)[1]
+        return max(self._known(), key=lambda each: each[0].size)[1]
 
     def _audit_there(self) -> bool:
         """Take the audit store that is there for the newest copy, if it is whole."""
         copy = self._new.path.parent / "audit.there.db"
-        why = newest_state.whole_log(self._home, copy, self._known())
+        head = open_checkpoint(self._manifest.log_head.encode(), self._log_key).checkpoint
+        heads = dict([(head.size, head.root), lineage.tree_of(self._new.store("audit"))])
+        why = newest_state.whole_log(self._home, copy, heads, self._notes(), self._log_key)
         if why:
             self._warnings.append(why)
             return False
@@ -269,7 +281,7 @@ class _Restore:
         key = audit.read_now(lambda conn: conn.execute(select(TREE.c.key)).scalar_one())
         lost = [
             head
-            for head in self._known()
+            for head, _ in self._known()
             if head.origin == VerifierKey.parse(key).name
             and (head.size > state.size or (head.size == state.size and head.root != state.root))
         ]
