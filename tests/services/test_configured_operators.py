@@ -178,7 +178,7 @@ def test_up_refuses_where_the_only_admin_was_restricted_and_names_what_the_owner
         learn = accounts.learn if at == "policy" else roster_store.add_all
         stores[at].write_now(lambda conn: learn(conn, [mark]))
     with pytest.raises(PilotError) as caught:
-        start(home.path)
+        refuse_without_admin(settings.load(home.path))
     assert (caught.value.code, caught.value.exit) == ("no-admin", ExitCode.USAGE)
     assert f"{ME} is {kind}" in caught.value.message
     assert f"pilotctl owner {verb} {ME} --home {home.path}" in caught.value.hint
