@@ -126,7 +126,7 @@ class Alert(Stored, kw_only=True, frozen=True):
     level: int = 1
     """The on-call level that it was escalated to."""
     silenced_by: list[str] = []
-    """Ids of the silences that mute it now; never of a critical one."""
+    """Ids of the silences that mute it now; never of a critical one or a required rule's."""
     pages: list[AlertPage] = []
     """Who was told of it, and who will be, newest first: twenty at most. `alert.show` has them;
     lists and events do not."""

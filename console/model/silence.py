@@ -47,7 +47,7 @@ class Matcher(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
 
 
 class Silence(Stored, kw_only=True, frozen=True):
-    """Mutes the alerts that every matcher holds for; never a critical one."""
+    """Mutes the alerts that every matcher holds for; never a critical one or a required rule's."""
 
     matchers: list[Matcher]
     owner: str

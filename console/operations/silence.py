@@ -103,7 +103,7 @@ def plan_add(p: AddSilence) -> Flow[Plan]:
             Section(
                 "What stays",
                 [
-                    f"{Severity.CRITICAL.value} alerts, always",
+                    f"{Severity.CRITICAL.value} alerts and those of required rules, always",
                     "everything is counted and listed; it ends when what it muted is resolved",
                 ],
             ),
@@ -120,7 +120,7 @@ def plan_add(p: AddSilence) -> Flow[Plan]:
     plan=plan_add,
 )
 def add(p: AddSilence, _plan: Plan | None) -> Flow[Silence]:
-    """Mute alerts for a day at most; never a critical one. They are counted all the same."""
+    """Mute alerts for a day at most; never a critical one or a required rule's. All are counted."""
     return SILENCE_ADD(_new(p))
 
 

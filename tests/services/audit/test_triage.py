@@ -14,6 +14,7 @@ from console.errors import PilotError
 from console.model.text import now, rfc3339
 from tests.ocsf import faults
 from tests.services.audit.audit_rig import Clock, Rig, call, denials, running, short_folder, until
+from tests.services.audit.judging import RULES
 
 REFUSALS = {"outcome": "denied", "status": 403}
 
@@ -219,6 +220,27 @@ def test_a_critical_alert_is_never_silenced_not_even_one_that_becomes_critical()
         rig.gateway.calls.append(call(declared=False))
         await asyncio.sleep(0.3)
         assert (await rig.get(path)).get("silenced_by", []) == []
+
+    check_in_rig(check)
+
+
+def test_an_alert_of_a_rule_that_guards_an_invariant_is_never_silenced() -> None:
+    async def check(rig: Rig) -> None:
+        required = [name for name, each in RULES.items() if each.required]
+        assert "rule-weakened" in required
+        for pattern in (*required, "rule-*", "rule-weakene?"):
+            body = silence(("rule", pattern))
+            await refused(rig.post("/v1/silences", body), "invalid", "guards an invariant")
+        made = await rig.post("/v1/silences", silence(("rule", "r*"), ("severity", "high")))
+        wide = await rig.post("/v1/silences", silence(("severity", "h*")))
+        await rig.post("/v1/rules/refusal-jump/disabling", {"reason": "noisy"})
+        (alert,) = await rig.until_alerts(1, rule="rule-weakened")
+        assert (alert["severity"], alert.get("silenced_by", [])) == ("high", [])
+        await rig.post("/v1/silences", silence(("target", "refusal-*")))
+        (alert,) = await rig.alerts(rule="rule-weakened")
+        assert alert.get("silenced_by", []) == []
+        for each in (made, wide):
+            assert (await rig.get(f"/v1/silences/{each['id']}"))["hits"] == 0
 
     check_in_rig(check)
 

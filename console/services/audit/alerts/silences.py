@@ -1,13 +1,13 @@
 """Silences: who muted what until when, how much it muted, and when it ended.
 
 A silence keeps alerts from paging anybody and ranks them lower; they are counted all the
-same. It never mutes a critical alert, lasts at most a day, and ends by itself: in time,
-or when every alert that it muted is resolved.
+same. It never mutes a critical alert or one of a required rule, lasts at most a day, and ends by
+itself: in time, or when every alert that it muted is resolved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -38,11 +38,20 @@ from console.services.store import emit
 from console.services.web import Ask, fresh, page
 
 
-def mutes(silence: Silence, alert: Alert) -> bool:
-    """Tell whether the silence's matchers all hold for the alert, which is not critical."""
-    return alert.severity != Severity.CRITICAL and all(
-        fnmatchcase(_value(alert, each.field), each.pattern) for each in silence.matchers
-    )
+def mutes(silence: Silence, alert: Alert, required: Collection[str]) -> bool:
+    """Tell whether the silence's matchers all hold for an alert that may be muted.
+
+    A critical one may not, nor one of the `required` rules.
+    """
+    if alert.severity == Severity.CRITICAL or alert.rule in required:
+        return False
+    return all(fnmatchcase(_value(alert, each.field), each.pattern) for each in silence.matchers)
+
+
+def required_rules(conn: Connection) -> frozenset[str]:
+    """Return the ids of the rules that guard an invariant."""
+    rules = conn.execute(select(RULES.c.body)).scalars()
+    return frozenset(each.id for each in rules if each.required)
 
 
 class Mutes:
@@ -52,6 +61,7 @@ class Mutes:
         self._conn = conn
         self._at = at
         self._active = [each for each in active(conn) if each.ends_at > at]
+        self._required = required_rules(conn) if self._active else frozenset()
         self._hits: dict[str, int] = {}
         self._muted: set[tuple[str, str]] = set()
 
@@ -59,7 +69,7 @@ class Mutes:
         """Return the alert as the silences leave it, `matches` of it being hits."""
         if not self._active and not alert.silenced_by:
             return alert
-        over = [each.id for each in self._active if mutes(each, alert)]
+        over = [each.id for each in self._active if mutes(each, alert, self._required)]
         for silence in over:
             self._hits[silence] = self._hits.get(silence, 0) + matches
             self._muted.add((silence, alert.id))
@@ -96,7 +106,10 @@ def active(conn: Connection) -> list[Silence]:
 def over(conn: Connection, alert: Alert, severity: str, at: datetime) -> list[str]:
     """Return the silences that would mute the alert at this severity."""
     changed = msgspec.structs.replace(alert, severity=severity)
-    return [each.id for each in active(conn) if each.ends_at > at and mutes(each, changed)]
+    required = required_rules(conn)
+    return [
+        each.id for each in active(conn) if each.ends_at > at and mutes(each, changed, required)
+    ]
 
 
 def listing(conn: Connection, ask: Ask) -> Page[Silence]:
@@ -136,7 +149,8 @@ def add(conn: Connection, ask: Ask) -> Silence:
         ends_at=said.ends_at,
         state=SilenceState.ACTIVE.value,
     )
-    muted = [alert for alert in _open_alerts(conn) if mutes(silence, alert)]
+    required = required_rules(conn)
+    muted = [alert for alert in _open_alerts(conn) if mutes(silence, alert, required)]
     for alert in muted:
         pages.spare(conn, _silenced(conn, alert, [*alert.silenced_by, silence.id]), ask.now)
         conn.execute(insert(MUTED).values(silence_id=silence.id, alert_id=alert.id))
@@ -235,11 +249,25 @@ def _check(said: NewSilence, at: datetime) -> None:
 
 
 def _check_rule(conn: Connection, said: NewSilence) -> None:
-    """Refuse a rule's name that no rule and no alert has: it would mute nothing, silently."""
+    """Refuse a rule's name that would mute nothing, silently.
+
+    No rule and no alert has it, or only rules that guard an invariant.
+    """
+    required = required_rules(conn)
     there = [*conn.execute(select(RULES.c.id)).scalars()]
     there += conn.execute(select(ALERTS.c.rule).distinct()).scalars()
     for each in said.matchers:
-        if each.field == "rule" and not any(fnmatchcase(rule, each.pattern) for rule in there):
+        if each.field != "rule":
+            continue
+        named = {rule for rule in there if fnmatchcase(rule, each.pattern)}
+        if named and named <= required:
+            raise refusal(
+                "invalid",
+                f"matchers: an alert of {', '.join(sorted(named))} is never silenced: "
+                "the rule guards an invariant",
+                mend="pilotctl alert acknowledge ALERT",
+            )
+        if not named:
             near = get_close_matches(each.pattern, there, n=1)
             raise refusal(
                 "invalid",

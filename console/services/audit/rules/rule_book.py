@@ -284,7 +284,7 @@ class RuleBook:
             raise refusal(
                 "refused",
                 f"{before.id} guards an invariant: it cannot be switched off",
-                mend="a silence mutes what is not critical, for at most a day",
+                mend=f"pilotctl rule show {before.id}",
             )
         if before.enabled == enabled:
             return before
