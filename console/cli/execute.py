@@ -19,7 +19,7 @@ from console.cli.context import Context
 from console.cli.gc_tuning import started
 from console.cli.output import Output
 from console.cli.parser import Parsed
-from console.cli.secret_handover import Handover, each_to_its_file, not_lost
+from console.cli.secret_handover import Handover, each_to_its_file, lost, not_lost
 from console.cli.stderr import Stderr
 from console.config.profile import Profile
 from console.config.profile_settings import Tier
@@ -281,7 +281,9 @@ class _Execution:
             self._params[0], plan, self._asked.idempotency_key, handover
         )
         with not_lost(issued):
-            return self._finish(issued, ending, quiet=not handover.prints_answer)
+            code = self._finish(issued, ending, quiet=not handover.prints_answer)
+            handover.sync()
+        return code
 
     def _handovers(self) -> list[Handover]:
         if not self._op.secret:
@@ -298,18 +300,23 @@ class _Execution:
     ) -> tuple[Any, Ending | None]:
         """Run what makes a key, and hand that over: as soon as it is there, where possible."""
         early = False
+        kept: IssuedKey | IssuedToken | None = None
+        """What is there, and is handed over with the answer only."""
 
         def report(report: Report) -> None:
-            nonlocal early
+            nonlocal early, kept
             if isinstance(report.state, IssuedKey | IssuedToken) and not early:
                 early = handover.early(report.state, self._output, self._stderr)
+                kept = None if early else report.state
             self._report(report)
 
         try:
             issued, ending = self._run(params, plan, key, report)
-        except BaseException:
+        except BaseException as error:
             handover.abandon()
-            raise
+            if kept is None:
+                raise
+            raise lost(kept, str(error) or "interrupted") from error
         if early:
             return msgspec.structs.replace(issued, secret=None), ending
         return handover.deliver(issued, self._output, self._stderr), ending

@@ -7,8 +7,10 @@ Where handing over fails all the same, the error names what was made and how to 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import resource
 import stat
 import sys
 from collections.abc import Iterator, Sequence
@@ -34,6 +36,8 @@ ROOM_BYTES = 4096
 ANSWER_BYTES = 64 * 1024
 """What standard output must have room for, where it is a file: the whole answer."""
 
+_KEEP_SIZE = 1
+"""FALLOC_FL_KEEP_SIZE, from <linux/falloc.h>."""
 _FILE_NAME = re.compile(r"[^A-Za-z0-9_-]")
 
 Issued = TypeVar("Issued", bound=IssuedKey | IssuedToken)
@@ -48,6 +52,8 @@ class Handover:
         self._path = Path(secret_file).expanduser() if secret_file and not self._bare else None
         self._format = format
         self._descriptor: int | None = None
+        self._output_file: int | None = None
+        """Standard output's descriptor, where it is a file and its answer is not synced yet."""
 
     def prepare(self) -> None:
         """Make sure that the key has somewhere to go. Raises `PilotError`."""
@@ -64,7 +70,7 @@ class Handover:
             if not self._terminal.stdin_tty or self._terminal.dumb or self._format != "table":
                 raise _nowhere("the key would stay in this terminal's scrollback", hint)
             return
-        _check_output(hint)
+        self._output_file = _reserve_output(hint)
 
     def _prepare_bare(self) -> None:
         if self._format != "table":
@@ -75,7 +81,7 @@ class Handover:
         hint = "--secret-file - is for a pipe: name a new file with --secret-file PATH"
         if self._terminal.stdout_tty:
             raise _nowhere("the key would stay in this terminal's scrollback", hint)
-        _check_output(hint)
+        self._output_file = _reserve_output(hint)
 
     def deliver(self, issued: Issued, output: Output, stderr: Stderr) -> Issued:
         """Hand the key over, and return the answer as it may be printed.
@@ -91,6 +97,7 @@ class Handover:
                 stderr.note(f"the key is in {self._path} (0600): it is shown nowhere else, ever")
             elif self._bare:
                 output.text(issued.secret)
+                self.sync()
                 stderr.note(f"the key of {name_of(issued)} was written to standard output, once")
             elif self._terminal.stdout_tty:
                 output.alternate_screen(_screen(issued))
@@ -126,6 +133,12 @@ class Handover:
             with suppress(OSError):
                 self._path.unlink()
             raise
+
+    def sync(self) -> None:
+        """Write what standard output was given through to the disk. Raises OSError."""
+        if self._output_file is not None:
+            descriptor, self._output_file = self._output_file, None
+            os.fsync(descriptor)
 
     def abandon(self) -> None:
         """Take back what `prepare` made: no key came."""
@@ -176,15 +189,20 @@ def not_lost(issued: IssuedKey | IssuedToken) -> Iterator[None]:
     except (OSError, PilotError, ClosedPipe, UnicodeEncodeError) as error:
         if issued.secret is None:
             raise
-        what, mend = _ended_by(issued)
         said = str(error) or "whoever read standard output went away"
-        raise PilotError(
-            "secret-lost",
-            f"{what} was made, and could not be handed over: {said}",
-            exit=ExitCode.UNVERIFIED,
-            hint=f"nobody has it: end it with {mend}, and issue another",
-            detail={"made": name_of(issued)},
-        ) from error
+        raise lost(issued, said) from error
+
+
+def lost(issued: IssuedKey | IssuedToken, why: str) -> PilotError:
+    """Return the error for a secret that nobody has: what was made, and how it is ended."""
+    what, mend = _ended_by(issued)
+    return PilotError(
+        "secret-lost",
+        f"{what} was made, and could not be handed over: {why}",
+        exit=ExitCode.UNVERIFIED,
+        hint=f"nobody has it: end it with {mend}, and issue another",
+        detail={"made": name_of(issued)},
+    )
 
 
 def _ended_by(issued: IssuedKey | IssuedToken) -> tuple[str, str]:
@@ -266,22 +284,50 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _check_output(hint: str) -> None:
-    """Refuse a standard output that others can read, or that has no room for the answer."""
+def _reserve_output(hint: str) -> int | None:
+    """Refuse a standard output that others can read, or that has no room for the answer.
+
+    Return its descriptor where it is a file: the room is reserved there, and on the disk.
+    """
     descriptor = sys.stdout.fileno()
     status = os.fstat(descriptor)
     mode = status.st_mode
     if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
-        return
+        return None
     if not stat.S_ISREG(mode) or mode & 0o077:
         raise _nowhere("standard output is neither a pipe nor a file that only you can read", hint)
     try:
-        # it may append, so the room is looked for and not kept
-        _reserve(descriptor, status.st_size, ANSWER_BYTES)
+        _reserve_beyond(descriptor, status.st_size, ANSWER_BYTES)
+        os.fsync(descriptor)
     except OSError as error:
         raise _nowhere(f"standard output has no room: {error.strerror}", hint) from error
+    return descriptor
+
+
+def _reserve_beyond(descriptor: int, size: int, count: int) -> None:
+    """Take room behind a file's end, which stays where it is. Raises OSError where there is none.
+
+    Whoever appends finds the end as it was, and what is not used stays the file's: to give it
+    back would cut off what another appends meanwhile. A system that cannot do this only looks
+    for the room.
+    """
+    import ctypes  # noqa: PLC0415  # no other command needs it
+
+    most, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if most != resource.RLIM_INFINITY and size + count > most:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    libc = ctypes.CDLL(None, use_errno=True)
+    fallocate = getattr(libc, "fallocate64", None) or getattr(libc, "fallocate", None)
+    if fallocate is not None:
+        fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+        if fallocate(descriptor, _KEEP_SIZE, size, count) == 0:
+            return
+        if (code := ctypes.get_errno()) not in {errno.EOPNOTSUPP, errno.ENOSYS}:
+            raise OSError(code, os.strerror(code))
+    try:
+        _reserve(descriptor, size, count)
     finally:
-        os.ftruncate(descriptor, status.st_size)
+        os.ftruncate(descriptor, size)
 
 
 def _nowhere(message: str, hint: str) -> PilotError:

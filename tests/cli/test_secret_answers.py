@@ -5,20 +5,24 @@ Generated from the routes: a new one that holds a secret is in every test here.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import msgspec
 import pytest
-from pilot_rig import GRANT_ID, ROOT, grant, page, stored
+from pilot_rig import GRANT_ID, ROOT, grant, page, receipt, stored
 
 from console.api.contract import ROUTES
+from console.cli.secret_handover import ANSWER_BYTES
 from console.operations.index import find
 from tests.thread.pilot_rig import granted, programme, running, short_folder
 
@@ -165,6 +169,79 @@ def test_what_standard_output_holds_already_stays_as_it_is(rig, api, tmp_path):
     before, answer = out.read_text().split("\n", 1)
     assert before == "before"
     assert json.loads(answer)["secret"] == SECRET
+
+
+@each_route
+@pytest.mark.parametrize("bare", [False, True], ids=["in the answer", "alone"])
+@pytest.mark.skipif(sys.platform != "linux", reason="room behind a file's end is Linux's")
+def test_a_file_under_standard_output_has_its_room_before_anything_is_made(
+    rig, api, tmp_path, route, bare
+):
+    out = tmp_path / "out"
+    reserved = []
+    for asked, answer in list(api.routes.items()):
+        if asked.startswith("POST"):
+
+            def spied(request, answer=answer):
+                status = out.stat()
+                reserved.append((status.st_blocks * 512, status.st_size))
+                return answer(request)
+
+            api.on(asked, spied)
+    form = ("--secret-file", "-") if bare else ("-o", "json")
+    with os.fdopen(os.open(out, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
+        done = in_process(rig, *COMMANDS[route.id], *WHY, *form, stdout=file)
+    assert done.returncode == 0, done.stderr
+    [(room, size)] = reserved
+    assert room >= ANSWER_BYTES
+    assert size == 0
+    answer = out.read_text()
+    assert answer == f"{SECRET}\n" if bare else json.loads(answer)["secret"] == SECRET
+
+
+@each_route
+@pytest.mark.parametrize("bare", [False, True], ids=["in the answer", "alone"])
+def test_an_answer_that_does_not_reach_the_disk_names_what_was_made_and_how_to_end_it(
+    rig, api, route, bare, monkeypatch
+):
+    really, calls = os.fsync, []
+
+    def fails_later(descriptor):
+        calls.append(descriptor)
+        if len(calls) > 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        really(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fails_later)
+    form = ("--secret-file", "-") if bare else ("-o", "json")
+    ended = rig(*COMMANDS[route.id], *WHY, *form)  # to a file, here
+    assert ended.exit == 9, ended.err
+    assert ENDS[route.id] in ended.err
+    assert SECRET not in ended.err
+
+
+def test_an_interruption_while_the_old_key_ends_names_the_new_one(rig, api):
+    issued = {"credential": CREDENTIAL, "secret": SECRET, "base_urls": []}
+    receipt_id = "rcp_01J9ZK00000000000000000000"
+    api.on(
+        f"POST /v1/credentials/{KEY_ID}/rotation", {**issued, "receipt_id": receipt_id}, status=201
+    )
+    api.on(f"GET /v1/receipts/{receipt_id}", receipt(state="verifying", why=""))
+    form = ("-o", "json")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "console", *COMMANDS["key.rotate"], "--grace", "0s", *WHY, *form],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, text=True, env=rig.environ,
+    )  # fmt: skip
+    end = time.monotonic() + 60
+    while not any("receipts" in each.path for each in api.asked):
+        assert time.monotonic() < end
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 9, err
+    assert SECRET not in out + err
+    assert ENDS["key.rotate"] in err
 
 
 @each_route
