@@ -17,6 +17,7 @@ from console.errors import PilotError
 from console.model.traffic import CallRecord
 from console.services.audit.alerts import detections
 from console.services.audit.log import ledger
+from console.services.audit.log.store_check import StoreCheck
 from console.services.audit.rules.feeds import BATCH
 from console.services.audit.rules.rule_book import RuleBook
 from console.services.client import Client, is_unreached
@@ -149,11 +150,14 @@ async def _has_read(store: Store, sequence: int, seconds: float) -> bool:
     return bool(await store.until(detections.EVENTS_READ, ready, seconds))
 
 
-async def follow_events(store: Store, book: RuleBook) -> None:
-    """Run the rules over the log itself, for ever."""
+async def follow_events(store: Store, book: RuleBook, check: StoreCheck) -> None:
+    """Run the rules over what the log holds, for ever, whatever was done to the store's rows."""
+    waiting = partial(detections.events_waiting, newest=check.newest)
     while True:
-        await store.until(ledger.TOPIC, detections.events_waiting, 5.0)
-        while await store.write(lambda conn: detections.take_events(conn, book.active)):
+        await store.until(ledger.TOPIC, waiting, 5.0)
+        while await store.write(
+            lambda conn: detections.take_events(conn, book.active, read=check.leaves)
+        ):
             pass
 
 

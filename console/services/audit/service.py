@@ -25,7 +25,7 @@ from console.services.audit.followers import (
     follow_outbox,
     follow_own,
 )
-from console.services.audit.log import event_search, handover, ledger
+from console.services.audit.log import handover, ledger, stored_rows
 from console.services.audit.log.proofs import Proofs
 from console.services.audit.log.publisher import REFRESH_SECONDS, Publisher
 from console.services.audit.log.signing_keys import forget_shelved, log_key, promote
@@ -92,7 +92,7 @@ class Audit:
         add("checking the log against the store", self.check.run, store)
         add("following operators", cutoff.follow, self.web, store, self._identities)
         add("logging own events", follow_own, store)
-        add("judging events", follow_events, store, book)
+        add("judging events", follow_events, store, book, self.check)
         add("judging calls", follow_calls, store, book, self.calls)
         add("following the rules", book.follow, store)
         add("following the clock", follow_clock, store, book)
@@ -136,7 +136,7 @@ class Audit:
             and not each.trouble.startswith("stopped at ")
             and note not in lacking
         ]
-        waiting = ledger.tree(conn).size - head.size
+        waiting = stored_rows.counted(conn) - head.size
         if waiting > 0 and stale > REFRESH_SECONDS:  # what came a moment ago is on its way
             notes.append(f"{waiting} events are not under a published checkpoint yet")
         return ServiceStatus(
@@ -156,7 +156,7 @@ class Audit:
         return await self._streams.serve(
             ask,
             lambda conn, after: self.check.tail(conn, ask.query, after),
-            event_search.last_index,
+            self.check.newest,
         )
 
     def _mount(self) -> None:

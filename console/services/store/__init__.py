@@ -5,7 +5,7 @@
 services need beyond SQL's own.
 """
 
-from console.services.store.columns import Document, Instant
+from console.services.store.columns import Document, Instant, rfc3339
 from console.services.store.database import Store, checked_by, signal
 from console.services.store.idempotency import IDEMPOTENCY
 from console.services.store.migrations import Step, grown, sql, tables
@@ -25,6 +25,7 @@ __all__ = [
     "checked_by",
     "emit",
     "grown",
+    "rfc3339",
     "signal",
     "sql",
     "tables",

@@ -10,6 +10,13 @@ from sqlalchemy import Dialect, LargeBinary, Text
 from sqlalchemy.types import TypeDecorator
 
 
+def rfc3339(moment: datetime) -> str:
+    """Return the one text under which a moment is stored. Raises ValueError without a zone."""
+    if moment.tzinfo is None:
+        raise ValueError("a stored time needs a time zone")
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
 class Instant(TypeDecorator[datetime]):
     """An aware `datetime`, stored as RFC 3339 UTC with six decimals, so text order is time order.
 
@@ -28,9 +35,7 @@ class Instant(TypeDecorator[datetime]):
         """Return the text that is stored."""
         if value is None:
             return None
-        if value.tzinfo is None:
-            raise ValueError("a stored time needs a time zone")
-        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return rfc3339(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
         """Return the moment that was stored."""

@@ -6,14 +6,16 @@ import asyncio
 import random
 import sqlite3
 from collections.abc import Awaitable, Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from typing import Any
 
 import pytest
 
-from console.services.audit.log import store_check
-from console.services.audit.log.store_check import CHANGED, MISSING, UNREADABLE
+from console.errors import PilotError
+from console.services.audit.alerts import detections
+from console.services.audit.log import store_check, stored_rows
+from console.services.audit.log.store_check import CHANGED, INVENTED, MISSING, STATE, UNREADABLE
 from tests.services.audit.audit_rig import Rig, running, short_folder, until
 
 
@@ -197,8 +199,8 @@ def test_a_follower_is_given_what_the_store_lost() -> None:
         assert rig.audit is not None
         look = rig.audit.check.tail
         found = await rig.audit.store.read(lambda conn: look(conn, {}, 4))
-        assert [index for index, _ in found.rows] == list(range(5, 206))
-        assert [index for index, event in found.rows if event.fault] == [7]
+        assert [index for index, _ in found.rows] == list(range(5, 205))
+        assert [index for index, event in found.rows if event.fault] == [7, 8]
 
     check_in_rig(check)
 
@@ -213,7 +215,7 @@ def test_nothing_is_wrong_while_the_log_is_handed_over_and_begins_anew() -> None
             while not done.is_set():
                 events = await rig.events(limit=500)
                 assert not any(event["fault"] for event in events)
-                assert (await rig.get("/v1/log/comparison"))["findings"] == []
+                await until(partial(nothing_found, rig))
 
         looking = asyncio.create_task(look())
         for _ in range(3):
@@ -228,8 +230,196 @@ def test_nothing_is_wrong_while_the_log_is_handed_over_and_begins_anew() -> None
     check_in_rig(check)
 
 
+async def nothing_found(rig: Rig) -> bool:
+    return bool((await rig.get("/v1/log/comparison"))["findings"] == [])
+
+
 async def _signs(rig: Rig, key: str) -> bool:
     return bool((await rig.get("/v1/log/head"))["key"] == key)
+
+
+COLUMNS = (
+    "event_id", "source", "sequence", "at", "actor", "action", "kind", "target", "partner",
+    "outcome", "reason", "request_id", "contains", "body",
+)  # fmt: skip
+GARBAGE = ("'x'", "x'00ff'", "CAST(x'ff' AS TEXT)", "-1", "1.5", "9223372036854775807")
+INVENT = (
+    "INSERT OR IGNORE INTO leaves SELECT {}, 'evt_made', source, 99999999, at, actor, action, "
+    "kind, target, partner, outcome, reason, request_id, contains, body FROM leaves WHERE idx = 3"
+)
+FILTERS: dict[str, dict[str, Any]] = {
+    "actor": {"actor": "by-acme"},
+    "action": {"action": "partner.create"},
+    "beginning": {"action": "partner."},
+    "target": {"target": "ptn-8"},
+    "name": {"target": "acme"},
+    "partner": {"partner": "acme"},
+    "outcome": {"outcome": "success"},
+    "source": {"source": "policy"},
+    "text": {"text": "acme"},
+    "since": {"since": "2026-01-01T00:00:00Z"},
+    "until": {"until": "2036-01-01T00:00:00Z"},
+    "after": {"after": -1},
+    "none": {},
+}
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_a_column_of_any_type_is_a_fault_and_keeps_nothing_else_from_sight(column) -> None:
+    async def check(rig: Rig) -> None:
+        before = await some_log(rig)
+        assert rig.audit is not None
+        for index, garbage in enumerate(GARBAGE, 5):
+            with suppress(sqlite3.IntegrityError):
+                change(rig, f"UPDATE leaves SET {column} = {garbage} WHERE idx = {index}")
+        every = await rig.events(after=-1, limit=500)
+        assert same(every, before)
+        wrong = [event["index"] for event in every if event["fault"]]
+        assert set(wrong) <= set(range(5, 11))
+        assert len(wrong) >= 4
+        for asked in FILTERS.values():
+            for event in await rig.events(**asked, limit=500):
+                assert bare(event) == before[event["index"]] or event["index"] >= len(before)
+        for index in wrong:
+            shown = await rig.get(f"/v1/events/{index}")
+            assert bare(shown) == before[index]
+            assert shown["fault"]
+        found = await rig.get("/v1/log/comparison")
+        assert [each["where"] for each in found["findings"]] == [f"entry {at}" for at in wrong]
+        await rig.audit.check.compare_all(rig.audit.store)
+        assert sorted(rig.audit.check.faults) == wrong
+        assert (await rig.get("/v1/status"))["damage"]
+
+    check_in_rig(check)
+
+
+@pytest.mark.parametrize("index", [10**9, -1, (1 << 63) - 1, -(1 << 63)])
+def test_an_entry_that_the_log_does_not_hold_is_told_and_listed_nowhere(index) -> None:
+    async def check(rig: Rig) -> None:
+        before = await some_log(rig)
+        assert rig.audit is not None
+        change(rig, INVENT.format(index))
+        for asked in FILTERS.values():
+            page = await rig.get("/v1/events", **asked, limit=500)
+            assert "evt_made" not in {event["id"] for event in page["items"]}
+            assert any("that the log does not" in each for each in page["warnings"])
+        shown = await rig.get("/v1/events/evt_made")
+        assert "does not hold" in shown["fault"]
+        with pytest.raises(PilotError) as refused:
+            await rig.get("/v1/log/proofs/evt_made")
+        assert "does not hold" in refused.value.message
+        found = await rig.get("/v1/log/comparison")
+        told = [(each["where"], each["code"]) for each in found["findings"]]
+        assert told == [(f"entry {index}", INVENTED)]
+        await rig.audit.check.compare_all(rig.audit.store)
+        await noted(rig, f"differs from the log in 1 entries, the first are {index}")
+        look = rig.audit.check.tail
+        seen = await rig.audit.store.read(lambda conn: look(conn, {}, len(before) - 1))
+        assert len(before) - 1 <= seen.reached < len(before) + 100
+
+    check_in_rig(check)
+
+
+def test_an_entry_behind_the_log_blinds_neither_the_rules_nor_a_follower() -> None:
+    async def check(rig: Rig) -> None:
+        await some_log(rig)
+        assert rig.audit is not None
+        change(
+            rig,
+            INVENT.format(10**9),
+            "UPDATE leaves SET body = x'00' WHERE idx = 290",
+            "DELETE FROM leaves WHERE idx = 291",
+            "UPDATE cursors SET position = 280 WHERE feed = 'events'",
+        )
+        rig.policy.record(1, actor="mallory")
+        found: list[Any] = []
+
+        async def read() -> bool:
+            assert rig.audit is not None
+            found[:] = await rig.events(actor="mallory")
+            position = partial(detections.position, feed="events")
+            reached = await rig.audit.store.read(position)
+            return bool(found) and found[0]["index"] <= reached < 1000
+
+        await until(read)
+        look = rig.audit.check.tail
+        seen = await rig.audit.store.read(lambda conn: look(conn, {"actor": "mallory"}, 299))
+        assert [event.actor for _, event in seen.rows] == ["mallory"]
+
+    check_in_rig(check)
+
+
+def test_rules_that_were_led_behind_the_log_come_back() -> None:
+    async def check(rig: Rig) -> None:
+        await some_log(rig)
+        assert rig.audit is not None
+        change(rig, "UPDATE cursors SET position = 1000000000 WHERE feed = 'events'")
+
+        async def read() -> bool:
+            assert rig.audit is not None
+            position = partial(detections.position, feed="events")
+            return 299 <= await rig.audit.store.read(position) < 1000
+
+        await until(read)
+
+    check_in_rig(check)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        f"UPDATE tree SET state = x'{'00' * 8}'",
+        "UPDATE tree SET state = 'x'",
+        "UPDATE tree SET key = 'x'",
+        "UPDATE tree SET key = replace(key, '+', '+0')",
+        "DELETE FROM tree",
+    ],
+)
+def test_what_the_store_says_of_its_own_size_cuts_no_comparison_short(how) -> None:
+    async def check(rig: Rig) -> None:
+        before = await some_log(rig)
+        change(rig, how, RENAME)
+        assert same(await rig.events(after=-1, limit=500), before)
+        found = await rig.get("/v1/log/comparison")
+        assert found["tree_size"] == found["next"] >= 300
+        codes = {each["code"] for each in found["findings"]}
+        assert codes == ({CHANGED} if "key" in how else {CHANGED, STATE})
+
+    check_in_rig(check)
+
+
+def test_a_lost_entry_is_found_by_its_id_and_under_a_filter_without_a_pass() -> None:
+    async def check(rig: Rig) -> None:
+        before = await some_log(rig)
+        change(rig, DELETE)
+        shown = await rig.get(f"/v1/events/{before[7]['id']}")
+        assert bare(shown) == before[7]
+        assert "lost" in shown["fault"]
+        for asked in FILTERS.values():
+            page = await rig.get("/v1/events", **asked, limit=500)
+            assert any("1 entries are missing" in each for each in page["warnings"])
+            if "name" not in asked:
+                at = [event["index"] for event in page["items"] if event["fault"]]
+                assert at == ([] if asked.get("target") == "acme" else [7])
+
+    check_in_rig(check)
+
+
+def test_an_id_that_is_nowhere_is_not_said_to_come_later_where_too_much_is_lost(
+    monkeypatch,
+) -> None:
+    monkeypatch.setattr(stored_rows, "MAX_LISTED", 5)
+
+    async def check(rig: Rig) -> None:
+        before = await some_log(rig)
+        change(rig, "DELETE FROM leaves WHERE idx BETWEEN 10 AND 90")
+        with pytest.raises(PilotError) as refused:
+            await rig.get(f"/v1/events/{before[80]['id']}")
+        assert "has lost 81 entries" in refused.value.message
+        page = await rig.get("/v1/events", partner="acme", limit=500)
+        assert page["partial"]
+
+    check_in_rig(check)
 
 
 def test_whatever_is_done_to_rows_every_listing_is_what_was_signed(monkeypatch) -> None:
@@ -244,13 +434,14 @@ def test_whatever_is_done_to_rows_every_listing_is_what_was_signed(monkeypatch) 
         for _ in range(12):
             index = chance.randrange(300)
             noise = chance.randbytes(9).hex()
-            column = chance.choice(("actor", "partner", "target", "reason", "outcome", "kind"))
+            column, garbage = chance.choice(COLUMNS), chance.choice(GARBAGE)
             change(
                 rig,
                 chance.choice(
                     (
                         f"DELETE FROM leaves WHERE idx = {index}",
-                        f"UPDATE leaves SET {column} = 'x' WHERE idx = {index}",
+                        f"UPDATE OR IGNORE leaves SET {column} = {garbage} WHERE idx = {index}",
+                        INVENT.format(chance.choice((-1, 1)) * chance.randrange(10**4, 10**9)),
                         f"UPDATE leaves SET body = x'{noise}' WHERE idx = {index}",
                         f"UPDATE leaves SET body = replace(body, 'by', 'b') WHERE idx = {index}",
                     )
@@ -258,9 +449,13 @@ def test_whatever_is_done_to_rows_every_listing_is_what_was_signed(monkeypatch) 
             )
             every = await rig.events(after=-1, limit=500)
             assert same(every, before)
+            for asked in FILTERS.values():
+                for event in await rig.events(**asked, limit=500):
+                    assert bare(event) == before[event["index"]] or event["index"] >= 300
         await rig.audit.check.compare_all(rig.audit.store)
         faults = [event["index"] for event in every if event["fault"]]
-        assert sorted(rig.audit.check.faults) == faults
+        known = [each for each, code in rig.audit.check.faults.items() if code != INVENTED]
+        assert sorted(known) == faults
         mine = await rig.events(actor="by-birch", limit=500)
         assert {each["index"] for each in mine} >= set(range(150, 300)) & set(faults)
 

@@ -20,7 +20,9 @@ from console.model.audit import Severity
 from console.model.text import now
 from console.model.traffic import SERVED, CallRecord
 from console.services.audit.alerts import alerts
-from console.services.audit.log.leaf import Leaf, read_leaf
+from console.services.audit.log.event_search import last_index
+from console.services.audit.log.leaf import Leaf
+from console.services.audit.log.stored_rows import BODY, leaf_of
 from console.services.audit.rules.closing_store import admitted_against, learn
 from console.services.audit.rules.closings import ACTIONS, VERIFIED, Closing
 from console.services.audit.rules.feeds import BATCH, KEPT, UNHEARD
@@ -82,30 +84,49 @@ def take_calls(
     return last
 
 
-def take_events(conn: Connection, rules: Sequence[Rule], when: When = at_once) -> int:
-    """Run the rules over the leaves that were not read yet. Return how many there were."""
-    last = position(conn, "events")
+Leaves: TypeAlias = Callable[[Connection, int], tuple[list[tuple[int, Leaf]], int]]
+"""Reads the next leaves after an index, and says how far it has looked."""
+
+
+def stored_leaves(conn: Connection, after: int) -> tuple[list[tuple[int, Leaf]], int]:
+    """Return the next leaves as the store holds them, nothing compared with the log."""
+    reached = min(after + BATCH, last_index(conn))
     rows = conn.execute(
-        select(LEAVES.c.idx, LEAVES.c.body)
-        .where(LEAVES.c.idx > last)
+        select(LEAVES.c.idx, BODY)
+        .where(LEAVES.c.idx > after, LEAVES.c.idx <= reached)
         .order_by(LEAVES.c.idx)
-        .limit(BATCH)
-    ).all()
-    if not rows:
-        return 0
-    leaves = [(row.idx, read_leaf(row.body)) for row in rows]
+    )
+    read = [(row.idx, leaf_of(row.body)) for row in rows]
+    return [(idx, leaf) for idx, leaf in read if leaf is not None], max(after, reached)
+
+
+def take_events(
+    conn: Connection,
+    rules: Sequence[Rule],
+    when: When = at_once,
+    read: Leaves = stored_leaves,
+) -> bool:
+    """Run the rules over the leaves that were not read yet. Tell whether there may be more.
+
+    A leaf that is lost holds nothing up: the rules go on behind it.
+    """
+    last = position(conn, "events")
+    leaves, reached = read(conn, last)
+    if reached == last:
+        return False
     _learn_closings(conn, rules, [leaf for _, leaf in leaves if leaf.action in ACTIONS], when)
     heard = [seen_event(*each) for each in leaves if not each[1].action.startswith(UNHEARD)]
     detect(conn, rules, "events", heard, when)
-    _move(conn, "events", leaves[-1][0])
+    _move(conn, "events", reached)
     signal(conn, EVENTS_READ)
-    return len(leaves)
+    return True
 
 
-def events_waiting(conn: Connection) -> bool | None:
+def events_waiting(
+    conn: Connection, newest: Callable[[Connection], int] = last_index
+) -> bool | None:
     """Tell whether the log holds more than the rules have read; None if not."""
-    newest = conn.execute(select(func.max(LEAVES.c.idx))).scalar()
-    return (newest is not None and newest > position(conn, "events")) or None
+    return newest(conn) > position(conn, "events") or None
 
 
 def has_read(source: str, sequence: int, conn: Connection) -> bool | None:

@@ -27,7 +27,7 @@ from console.model.audit import (
 from console.services.audit.alerts import silences
 from console.services.audit.alerts.alert_rows import rank, store
 from console.services.audit.alerts.alerts import find, record
-from console.services.audit.log.leaf import read_leaf
+from console.services.audit.log.stored_rows import BODY, leaf_of
 from console.services.audit.paging import pages
 from console.services.audit.rules.rule import Rule
 from console.services.audit.state.schema import LEAVES
@@ -250,12 +250,13 @@ def _need_containment(conn: Connection, alert: Alert, since: datetime) -> None:
     """Look for a lock or a revocation that touches what the alert is about."""
     about = {each for each in (alert.partner, alert.grant_id, alert.credential_id) if each}
     bodies = conn.execute(
-        select(LEAVES.c.body)
+        select(BODY)
         .where(LEAVES.c.contains == True, LEAVES.c.at >= since)  # noqa: E712 - SQL, for the partial index
         .order_by(LEAVES.c.idx.desc())
     ).scalars()
     for body in bodies:
-        touched = set(read_leaf(body).touches())
+        leaf = leaf_of(body)
+        touched = set(leaf.touches()) if leaf else set()
         # An alert about nobody known is contained by whatever was locked since.
         if not about or about & touched or "*" in touched:
             return

@@ -24,7 +24,9 @@ from console.model.audit import Event
 from console.model.number import whole_number
 from console.model.stored import Page
 from console.model.text import is_slug
+from console.services.audit.log import stored_rows
 from console.services.audit.log.leaf import Leaf, read_leaf
+from console.services.audit.log.stored_rows import COLUMNS, listed
 from console.services.audit.state.schema import ACTIONS, HOURS, LEAVES, SEARCH
 from console.services.store import common_words
 from console.services.web import Ask, Found, page, sparse_page
@@ -145,29 +147,28 @@ def _words_of(leaf: Leaf) -> Iterator[str]:
     )
 
 
-def reindex(conn: Connection) -> None:
-    """Index every event of the log by what is now indexed of an event."""
+def reindex(conn: Connection, size: int | None = None) -> None:
+    """Index every event of the log, of `size` entries, by what is now indexed of an event."""
     conn.execute(text("INSERT INTO search(search) VALUES ('delete-all')"))
     conn.execute(HOURS.delete())
-    for rows in chunks(conn):
+    for rows in chunks(conn, stored_rows.counted(conn) if size is None else size):
         index(conn, [(row.idx, read_leaf(row.body)) for row in rows])
 
 
-def chunks(conn: Connection) -> Iterator[Sequence[Row[Any, Any]]]:
-    """Yield the log's entries, in order, some thousands at a time."""
-    end = conn.execute(select(func.max(LEAVES.c.idx))).scalar()
-    for start in range(0, -1 if end is None else end + 1, 5000):
+def chunks(conn: Connection, size: int) -> Iterator[Sequence[Row[Any, Any]]]:
+    """Yield the log's `size` entries, in order, some thousands at a time."""
+    for start in range(0, size, 5000):
         query = select(LEAVES.c.idx, LEAVES.c.body).where(
-            LEAVES.c.idx >= start, LEAVES.c.idx < start + 5000
+            LEAVES.c.idx >= start, LEAVES.c.idx < min(size, start + 5000)
         )
         yield conn.execute(query.order_by(LEAVES.c.idx)).all()
 
 
-def events(conn: Connection, ask: Ask) -> Page[Event]:
-    """Answer `audit.list`."""
+def events(conn: Connection, ask: Ask, size: int) -> Page[Event]:
+    """Answer `audit.list` of a log of `size` entries."""
     said = ask.query
-    query, found, keep = _asked_for(conn, said)
-    times, (first, last) = _period(conn, said)
+    query, found, keep = _asked_for(conn, said, size)
+    times, (first, last) = _period(conn, said, size)
     query = query.where(*times)
     if after := said.get("after", ""):
         query = query.where(found > _index(after), found >= first, found <= last)
@@ -179,10 +180,16 @@ def events(conn: Connection, ask: Ask) -> Page[Event]:
     return sparse_page(conn, query, ask, key=found, bounds=(first, last), decode=listed, keep=keep)
 
 
-def tail(conn: Connection, said: Mapping[str, str], after: int) -> Found:
-    """Return the events after an index that a filter finds, oldest first, for a stream."""
-    query, found, keep = _asked_for(conn, said)
-    newest = last_index(conn)
+def tail(conn: Connection, said: Mapping[str, str], after: int, size: int) -> Found:
+    """Return the events after an index that a filter finds, oldest first, for a stream.
+
+    Without a filter it looks as far as `BATCH` entries would be, whether their rows are
+    there or not: the caller puts back what is missing.
+    """
+    query, found, keep = _asked_for(conn, said, size)
+    newest = size - 1
+    if not any(said.get(name) for name in FILTERS):
+        newest = min(newest, after + BATCH)
     rows = conn.execute(
         query.where(found > after, found <= newest).order_by(found).limit(BATCH)
     ).all()
@@ -192,12 +199,11 @@ def tail(conn: Connection, said: Mapping[str, str], after: int) -> Found:
 
 def last_index(conn: Connection) -> int:
     """Return the newest event's index, -1 in an empty log."""
-    last = conn.execute(select(func.max(LEAVES.c.idx))).scalar()
-    return -1 if last is None else int(last)
+    return stored_rows.counted(conn) - 1
 
 
 def _asked_for(
-    conn: Connection, said: Mapping[str, str]
+    conn: Connection, said: Mapping[str, str], size: int
 ) -> tuple[Select[Any], ColumnElement[Any], Callable[[Row[Any]], bool]]:
     """Return the query for a filter, times apart; the index's column; what is left to check."""
     filters: list[ColumnElement[bool]] = []
@@ -220,13 +226,15 @@ def _asked_for(
                 filters.append(LEAVES.c[name] == value)
     terms += _exact(exact)
     worded = _asked(said.get("text", ""))
-    terms, common = common_words.split(conn, "search", [*terms, *worded], last_index(conn))
+    terms, common = common_words.split(conn, "search", [*terms, *worded], size - 1)
     left = [term for term in common if term in worded]
 
     def keep(row: Row[Any]) -> bool:
         if not left and not slug:
             return True
-        leaf = read_leaf(row.body)
+        leaf = stored_rows.leaf_of(row.body)
+        if leaf is None:  # it is shown as the log holds it, which is then looked at
+            return True
         return (not slug or slug in {leaf.target, leaf.name}) and (
             not left or common_words.says(set(_words_of(leaf)), left)
         )
@@ -260,7 +268,7 @@ def matches(leaf: Leaf, said: Mapping[str, str]) -> bool:
 
 def find(conn: Connection, named: str) -> Row[Any]:
     """Return the leaf of that event id or index. Raises the problem `not-found`."""
-    query = select(LEAVES)
+    query = select(*COLUMNS)
     index = whole_number(named)
     if index is not None:
         query = query.where(LEAVES.c.idx == index)
@@ -278,10 +286,10 @@ def find(conn: Connection, named: str) -> Row[Any]:
 
 def _query(terms: Sequence[str]) -> Select[Any]:
     if not terms:
-        return select(LEAVES)
+        return select(*COLUMNS)
     match = " AND ".join(f"({each})" for each in terms)
     return (
-        select(SEARCH.c.rowid, LEAVES)
+        select(SEARCH.c.rowid, *COLUMNS)
         .select_from(SEARCH.join(LEAVES, LEAVES.c.idx == SEARCH.c.rowid))
         .where(literal_column("search").op("MATCH")(match))
     )
@@ -306,7 +314,7 @@ def _any(terms: Iterable[str]) -> str:
 
 def _actions(conn: Connection, prefix: str) -> list[str]:
     every = conn.execute(select(ACTIONS.c.action)).scalars()
-    return [each for each in every if each.startswith(prefix)]
+    return [each for each in every if isinstance(each, str) and each.startswith(prefix)]
 
 
 def _exact(values: Mapping[str, str]) -> Iterator[str]:
@@ -322,24 +330,24 @@ def _exact(values: Mapping[str, str]) -> Iterator[str]:
 
 
 def _period(
-    conn: Connection, said: Mapping[str, str]
+    conn: Connection, said: Mapping[str, str], size: int
 ) -> tuple[list[ColumnElement[bool]], tuple[int, int]]:
     """Return what `since` and `until` ask for: the exact times, and the indices they lie in."""
     times: list[ColumnElement[bool]] = []
     first = 0
-    last = last_index(conn)
+    last = size - 1
     if since := said.get("since", ""):
         moment = _moment("since", since)
         times.append(LEAVES.c.at >= moment)
         hours = select(func.min(HOURS.c.first)).where(HOURS.c.hour >= _hour(moment))
         low = conn.execute(hours).scalar()
-        first = last + 1 if low is None else low
+        first = low if isinstance(low, int) else last + 1
     if until := said.get("until", ""):
         moment = _moment("until", until)
         times.append(LEAVES.c.at < moment)
         hours = select(func.max(HOURS.c.last)).where(HOURS.c.hour <= _hour(moment))
         high = conn.execute(hours).scalar()
-        last = -1 if high is None else min(last, high)
+        last = min(last, high) if isinstance(high, int) else -1
     return times, (first, last)
 
 
@@ -368,24 +376,3 @@ def as_event(idx: int, leaf: Leaf) -> Event:
     """Return what is listed of a leaf at an index."""
     told = {name: getattr(leaf, name) for name in Leaf._fields if name in Event.__struct_fields__}
     return Event(index=idx, id=leaf.event_id, **{**told, "body": leaf.body.decode()})
-
-
-def listed(row: Row[Any]) -> Event:
-    """Return what is listed of a row of the store, whatever was done to it."""
-    body = row.body if isinstance(row.body, bytes) else str(row.body).encode()
-    return Event(
-        index=row.idx,
-        source=row.source,
-        sequence=row.sequence,
-        id=row.event_id,
-        at=row.at,
-        actor=row.actor,
-        action=row.action,
-        kind=row.kind,
-        target=row.target,
-        partner=row.partner,
-        outcome=row.outcome,
-        reason=row.reason,
-        request_id=row.request_id,
-        body=body.decode(errors="replace"),
-    )

@@ -214,6 +214,7 @@ def _own_leaf(conn: Connection, event_id: str) -> Leaf:
 
 def _renumber(conn: Connection, first: Leaf) -> None:
     """Put `first` before everything else in the log, and make it all findable again."""
+    size = ledger.tree(conn).size + 1
     conn.execute(update(LEAVES).values(idx=-LEAVES.c.idx - 1))
     conn.execute(update(LEAVES).values(idx=-LEAVES.c.idx))
     conn.execute(LEAVES.insert(), [ledger.row(0, first)])
@@ -227,9 +228,9 @@ def _renumber(conn: Connection, first: Leaf) -> None:
     conn.execute(
         update(CURSORS).where(CURSORS.c.feed == "events").values(position=CURSORS.c.position + 1)
     )
-    event_search.reindex(conn)
+    event_search.reindex(conn, size)
     state = CompactRange()
-    for rows in event_search.chunks(conn):
+    for rows in event_search.chunks(conn, size):
         state.extend(leaf_hashes(row.body for row in rows))
     conn.execute(update(TREE).values(state=state.to_bytes()))
 

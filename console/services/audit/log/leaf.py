@@ -72,8 +72,7 @@ class Leaf(NamedTuple):
     @property
     def contains(self) -> bool:
         """Whether it records that access was ended."""
-        ends = self.action == "lock.add" or self.action.endswith(".revoke")
-        return ends and self.outcome != "failure"
+        return ends_access(self.action, self.outcome)
 
     def told(self, name: str) -> Any:
         """Return a member of the object that it left behind, or else of its facts; None if none.
@@ -98,6 +97,11 @@ class Leaf(NamedTuple):
                 values = holder.get(name) if isinstance(holder, dict) else None
                 if isinstance(values, list):
                     yield from (each for each in values if isinstance(each, str))
+
+
+def ends_access(action: str, outcome: str) -> bool:
+    """Tell whether an event of this action and outcome records that access was ended."""
+    return (action == "lock.add" or action.endswith(".revoke")) and outcome != "failure"
 
 
 class BadLeaf(Exception):  # noqa: N818 - it is a finding about somebody else's bytes

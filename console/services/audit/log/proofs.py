@@ -14,7 +14,7 @@ from console.model.audit import EventProof, LogGrowth, LogHead
 from console.model.enforcement import LogProof
 from console.model.number import whole_number
 from console.services.audit.log.publisher import Head, Publisher
-from console.services.audit.log.store_check import StoreCheck
+from console.services.audit.log.store_check import MEND, StoreCheck
 from console.services.web import Answer, Ask
 from console.trust.checkpoint import Checkpoint, sign_checkpoint
 from console.trust.merkle import consistency_proof, inclusion_proof, tree_root
@@ -56,7 +56,9 @@ class Proofs:
         """Answer `log.proof`, by event id or index, at `tree_size` or the newest."""
         head = self._publisher.head_in(conn)
         event = self._check.find(conn, ask.path["event"])
-        if event.index >= head.size:
+        if event.index >= head.size or event.index < 0:
+            if event.fault:
+                raise refusal("not-found", f"{event.id[:80]!a}: {event.fault}", mend=MEND)
             raise refusal(
                 "not-found",
                 f"{event.id} is recorded and not yet under a published checkpoint",

@@ -21,7 +21,7 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, LargeBinary, cast, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from console.api.problems import refusal
@@ -134,15 +134,14 @@ class Publisher:
         is not published yet: the store numbers the entries as the new log does.
         """
         head = self._head
-        key = str(conn.execute(select(TREE.c.key)).scalar_one())
-        if key != str(head.key) and VerifierKey.parse(key).name != head.key.name:
-            raise _not_yet()
+        if names_other_log(conn, head):
+            raise not_yet()
         return head
 
     def settle(self, head: Head) -> None:
         """Raise the problem `unavailable` if files read for `head` may be another log's."""
         if self._moving or self._head.key.name != head.key.name:
-            raise _not_yet()
+            raise not_yet()
 
     def is_current(self, head: Head) -> bool:
         """Tell whether the log of `head` is still the one that is published, once settled."""
@@ -218,7 +217,19 @@ class Publisher:
         return Head(state.size, state.root, note, now(), self.signer)
 
 
-def _not_yet() -> PilotError:
+def names_other_log(conn: Connection, head: Head) -> bool:
+    """Tell whether this snapshot of the store is of another log than that of `head`.
+
+    A key that is none names no log: whoever wrote it keeps nothing from being compared.
+    """
+    key = conn.execute(select(cast(TREE.c.key, LargeBinary))).scalar()
+    with suppress(PilotError, UnicodeDecodeError):
+        return VerifierKey.parse((key or b"").decode()).name != head.key.name
+    return False
+
+
+def not_yet() -> PilotError:
+    """Return the problem of an answer that would be about half of one log and half of another."""
     return refusal(
         "unavailable",
         "the log has ended, and the one that takes its place is not published yet",

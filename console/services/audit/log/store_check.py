@@ -13,6 +13,7 @@ import time
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Any, NamedTuple
 
 import msgspec
@@ -23,10 +24,11 @@ from console.errors import PilotError
 from console.model.audit import Event, LogFinding, StoreComparison
 from console.model.number import whole_number
 from console.model.stored import Page
-from console.services.audit.log import event_search, ledger
+from console.services.audit.log import event_search, stored_rows
 from console.services.audit.log.leaf import BadLeaf, Leaf, read_leaf
-from console.services.audit.log.publisher import Head, Publisher
-from console.services.audit.state.schema import LEAVES, TREE
+from console.services.audit.log.publisher import Head, Publisher, names_other_log, not_yet
+from console.services.audit.log.stored_rows import COLUMNS, listed
+from console.services.audit.state.schema import LEAVES
 from console.services.store import Store
 from console.services.web import Ask, Found
 from console.trust.merkle import leaf_hash
@@ -47,12 +49,15 @@ MISSING = "store-entry-missing"
 CHANGED = "store-entry-changed"
 HIDDEN = "store-entry-hidden"
 UNREADABLE = "log-entry-unreadable"
+INVENTED = "store-entry-invented"
+STATE = "store-state-damaged"
 
 _WORDS = {
     MISSING: "the store has lost this entry; it is shown as the log holds it",
     CHANGED: "the store holds another entry here; it is shown as the log holds it",
     HIDDEN: "the store's index does not find this entry; it is shown as the log holds it",
     UNREADABLE: "the log's files do not hold this entry as it was signed",
+    INVENTED: "the log does not hold this entry: it was written into the store from outside",
 }
 MEND = "put the audit store back from a backup, and find out who changed it"
 
@@ -62,6 +67,8 @@ class _Log(NamedTuple):
 
     head: Head
     size: int
+    extent: int
+    """Entries of the log with those that are not published yet."""
     reader: TileReader
     hashes: dict[int, list[bytes]]
 
@@ -85,6 +92,7 @@ class StoreCheck:
 
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
+        self._gaps = stored_rows.Gaps()
         self.faults: dict[int, str] = {}
         """Index to the code of what is wrong there, as the last pass found it."""
         self.unlisted = 0
@@ -92,20 +100,27 @@ class StoreCheck:
 
     def listing(self, conn: Connection, ask: Ask) -> Page[Event]:
         """Answer `audit.list`, with what the store lost and without what it made up."""
-        page = event_search.events(conn, ask)
         log = self._log(conn)
+        page = event_search.events(conn, ask, self.size(conn, log))
         if log is None:
-            return page
+            told = "another log follows: nothing here was compared with what is signed"
+            return msgspec.structs.replace(page, warnings=[*page.warnings, told])
         ascending = bool(ask.query.get("after", ""))
-        low, high = _span(page, ask, log.size, ascending=ascending)
-        items = self._restored(log, page.items, ask.query, low, high)
+        span = _span(page, ask, log.size, ascending=ascending)
+        lost = self._gaps.of(conn, log.extent)
+        items = self._restored(log, page.items, ask.query, span, lost.indices)
         items.sort(key=lambda event: event.index, reverse=not ascending)
         warnings = list(page.warnings)
         if faults := [event for event in items if event.fault]:
             warnings.append(f"{len(faults)} of these are not in the store as the log holds them")
+        if lost.number:
+            warnings.append(f"{lost.number} entries are missing from the store: {MEND}")
+        if stored_rows.outside(conn, log.extent, 1):
+            warnings.append("the store holds entries that the log does not: pilotctl audit verify")
         if self.unlisted:
             warnings.append(f"{self.unlisted} more entries are not: pilotctl audit verify")
-        return msgspec.structs.replace(page, items=items, warnings=warnings)
+        partial = page.partial or lost.number > len(lost.indices)
+        return msgspec.structs.replace(page, items=items, warnings=warnings, partial=partial)
 
     def show(self, conn: Connection, ask: Ask) -> Event:
         """Answer `audit.show`."""
@@ -117,21 +132,52 @@ class StoreCheck:
         try:
             found = event_search.found(conn, named)
         except PilotError:
-            if log is None or (lost := self._lost(log, named)) is None:
+            if log is None:
                 raise
-            return lost
-        return found if log is None else self._checked(log, found)
+            lost = self._gaps.of(conn, log.extent)
+            if (event := self._lost(log, named, lost.indices)) is not None:
+                return event
+            if not lost.number:
+                raise
+            told = f"the store has no event {named[:80]!a}, and has lost {lost.number} entries"
+            raise refusal("not-found", f"{told}: it may be one of them", mend=MEND) from None
+        if log is None:
+            return found
+        if not 0 <= found.index < log.extent:
+            lost = self._gaps.of(conn, log.extent)
+            return self._lost(log, named, lost.indices) or self._checked(log, found)
+        return self._checked(log, found)
+
+    def size(self, conn: Connection, log: _Log | None) -> int:
+        """Return how many entries are listed: never more than the log has."""
+        return log.extent if log else stored_rows.counted(conn)
+
+    def newest(self, conn: Connection) -> int:
+        """Return the newest entry's index, -1 in an empty log."""
+        return self.size(conn, self._log(conn)) - 1
 
     def tail(self, conn: Connection, said: Mapping[str, str], after: int) -> Found:
         """Return the events after an index for a stream, restored as a list's are."""
-        found = event_search.tail(conn, said, after)
         log = self._log(conn)
+        found = event_search.tail(conn, said, after, self.size(conn, log))
         if log is None:
             return found
         events = [event for _, event in found.rows]
-        items = self._restored(log, events, said, after + 1, min(found.reached, log.size - 1))
+        lost = self._gaps.of(conn, log.extent).indices if _is_filtered(said) else ()
+        items = self._restored(log, events, said, range(after + 1, found.reached + 1), lost)
         items.sort(key=lambda event: event.index)
         return Found([(event.index, event) for event in items], found.reached)
+
+    def leaves(self, conn: Connection, after: int) -> tuple[list[tuple[int, Leaf]], int]:
+        """Return the next leaves after an index as the log holds them, and how far they go.
+
+        An entry that neither the store nor the log's files hold is left out: a pass tells it.
+        """
+        log = self._log(conn)
+        after = min(after, log.extent - 1) if log else after
+        found = self.tail(conn, {}, after)
+        read = [(index, stored_rows.leaf_of(event.body.encode())) for index, event in found.rows]
+        return [(index, leaf) for index, leaf in read if leaf is not None], found.reached
 
     def compare(self, conn: Connection, ask: Ask) -> StoreComparison:
         """Answer `log.compare`: `MAX_COMPARED` entries at most, from `from` on."""
@@ -140,14 +186,19 @@ class StoreCheck:
         if start is None:
             raise refusal("malformed", f"from: not an index: {said[:40]!a}")
         log = self._log(conn)
-        size = log.size if log else 0
-        end = min(size, start + MAX_COMPARED)
-        faults = self._faults(conn, log, start, end) if log else {}
-        return StoreComparison(
-            tree_size=size,
-            next=end,
-            findings=[finding(index, code) for index, code in faults.items()],
-        )
+        if log is None:
+            raise not_yet()
+        end = min(log.size, start + MAX_COMPARED)
+        faults = self._faults(conn, log, start, end)
+        findings = [finding(index, code) for index, code in faults.items()]
+        if end == log.size:
+            most = MAX_FAULTS - len(findings)
+            invented = stored_rows.outside(conn, log.extent, max(most, 1))
+            findings += [finding(index, INVENTED) for index in invented]
+            if stored_rows.counted(conn) < log.size:
+                told = f"the store's own count of the log is not what was signed: {MEND}"
+                findings.append(LogFinding(code=STATE, where="store", message=told))
+        return StoreComparison(tree_size=log.size, next=end, findings=findings)
 
     async def run(self, store: Store) -> None:
         """Compare everything now and then, giving way to whoever asks something."""
@@ -172,7 +223,7 @@ class StoreCheck:
         unlisted, start = 0, 0
         while True:
             began = time.monotonic()
-            faults = await store.read(self._chunk(start))
+            faults = await store.read(self._chunk(self._publisher.head, start))
             if faults is None:
                 break
             for index, code in faults.items():
@@ -186,43 +237,59 @@ class StoreCheck:
             await asyncio.sleep(time.monotonic() - began)
         self.faults, self.unlisted = found, unlisted
 
-    def _chunk(self, start: int) -> Callable[[Connection], dict[int, str] | None]:
+    def _chunk(self, head: Head, start: int) -> Callable[[Connection], dict[int, str] | None]:
+        """Return what compares a part of what `head` has signed; None behind its end.
+
+        The head was published before the store is read: what it signs must be there.
+        """
+
         def compare(conn: Connection) -> dict[int, str] | None:
-            log = self._log(conn)
-            if log is None or start >= log.size:
+            log = self._log(conn, head)
+            if log is None or start > log.size:
                 return None
-            return self._faults(conn, log, start, min(log.size, start + COMPARED_AT_ONCE))
+            end = min(log.size, start + COMPARED_AT_ONCE)
+            faults = self._faults(conn, log, start, end)
+            if start + COMPARED_AT_ONCE > log.size:
+                invented = stored_rows.outside(conn, log.extent, MAX_FAULTS)
+                faults |= dict.fromkeys(invented, INVENTED)
+            return faults
 
         return compare
 
-    def _log(self, conn: Connection) -> _Log | None:
-        """Return the log that this snapshot of the store belongs to; None amid a handover."""
-        head = self._publisher.head
-        if conn.execute(select(TREE.c.key)).scalar() != str(head.key):
+    def _log(self, conn: Connection, settled: Head | None = None) -> _Log | None:
+        """Return the log that this snapshot of the store belongs to; None amid a handover.
+
+        `settled` is a head that was published before the snapshot was taken.
+        """
+        head = settled or self._publisher.head
+        if names_other_log(conn, head):
             return None
-        size = min(head.size, ledger.tree(conn).size)
+        extent = stored_rows.extent(conn, head.size)
+        size = head.size if settled else min(head.size, extent)
         reader = TileReader(folder_reader(self._publisher.folder), head.size)
-        return _Log(head, size, reader, {})
+        return _Log(head, size, max(size, extent), reader, {})
 
     def _faults(self, conn: Connection, log: _Log, start: int, end: int) -> dict[int, str]:
         """Compare the entries from `start` to `end` (exclusive)."""
-        query = select(LEAVES).where(LEAVES.c.idx >= start, LEAVES.c.idx < end)
+        query = select(*COLUMNS).where(LEAVES.c.idx >= start, LEAVES.c.idx < end)
         rows = {row.idx: row for row in conn.execute(query)}
         faults = {}
         sound: list[tuple[int, Leaf]] = []
         for index in range(start, end):
             row = rows.get(index)
-            if code := MISSING if row is None else self._fault(log, event_search.listed(row)):
+            if code := MISSING if row is None else self._fault(log, listed(row)):
                 faults[index] = code
-            elif row is not None:
-                sound.append((index, read_leaf(row.body)))
+            elif row is not None and (leaf := stored_rows.leaf_of(row.body)) is not None:
+                sound.append((index, leaf))
         hidden = dict.fromkeys(event_search.unfindable(conn, sound), HIDDEN)
         return dict(sorted({**faults, **hidden}.items()))
 
     def _fault(self, log: _Log, event: Event) -> str:
         """Return the code of what is wrong with a row of the store; empty where nothing is."""
+        if not 0 <= event.index < log.extent:
+            return INVENTED
         if event.index >= log.size:
-            return ""
+            return "" if event == _event(event.index, event.body.encode()) else CHANGED
         body = event.body.encode()
         try:
             same = leaf_hash(body) == log.hash_of(event.index)
@@ -241,46 +308,57 @@ class StoreCheck:
         code = self._fault(log, event)
         if not code:
             return event
-        body = log.entry(event.index)
+        body = log.entry(event.index) if code != INVENTED else None
         true = _event(event.index, body) if body is not None else None
         return msgspec.structs.replace(true or event, fault=_WORDS[code])
 
     def _restored(
-        self, log: _Log, events: Iterable[Event], said: Mapping[str, str], low: int, high: int
+        self,
+        log: _Log,
+        events: Iterable[Event],
+        said: Mapping[str, str],
+        span: range,
+        gaps: Sequence[int],
     ) -> list[Event]:
-        """Check events, and add those between `low` and `high` that the store has lost."""
+        """Check events, and add those within `span` that the store has lost."""
         items = [self._checked(log, event) for event in events]
         there = {event.index for event in items}
-        high = min(high, log.size - 1)
-        if any(said.get(name) for name in event_search.FILTERS):
-            lost: Iterable[int] = (each for each in self.faults if low <= each <= high)
-        else:
-            whole = high - low + 1 == sum(low <= each <= high for each in there)
-            lost = () if whole else range(low, high + 1)
-        added = 0
-        for index in lost:
-            if added == MAX_FAULTS:
-                break
-            if index in there:
-                continue
+        items = [event for event in items if not event.fault or _matches(event, said)]
+        span = range(span.start, min(span.stop, log.size))
+        lost: Iterable[int] = reversed(span)
+        if _is_filtered(said):
+            lost = (each for each in {*gaps, *self.faults} if each in span)
+        for index in islice((each for each in lost if each not in there), MAX_FAULTS):
             body = log.entry(index)
             event = _event(index, body) if body is not None else None
-            if event is not None and event_search.matches(read_leaf(event.body.encode()), said):
+            if event is not None and _matches(event, said):
                 code = self.faults.get(index, MISSING)
                 items.append(msgspec.structs.replace(event, fault=_WORDS[code]))
-                added += 1
         return items
 
-    def _lost(self, log: _Log, named: str) -> Event | None:
-        """Return an event that the store has lost, by its index or, after a pass, its id."""
+    def _lost(self, log: _Log, named: str, gaps: Iterable[int]) -> Event | None:
+        """Return an event that the store has lost, by its index or its id.
+
+        By its id it is found where its row is missing, or after a pass.
+        """
         known = whole_number(named)
-        indices: Sequence[int] = list(self.faults) if known is None else [known]
+        indices = [known] if known is not None else [*gaps, *self.faults]
         for index in indices:
             body = log.entry(index) if index < log.size else None
             event = _event(index, body) if body is not None else None
             if event is not None and named in {event.id, str(index)}:
                 return msgspec.structs.replace(event, fault=_WORDS[MISSING])
         return None
+
+
+def _is_filtered(said: Mapping[str, str]) -> bool:
+    return any(said.get(name) for name in event_search.FILTERS)
+
+
+def _matches(event: Event, said: Mapping[str, str]) -> bool:
+    """Tell whether a filter finds an event, from its body; one without is always shown."""
+    leaf = stored_rows.leaf_of(event.body.encode())
+    return leaf is None or event_search.matches(leaf, said)
 
 
 def finding(index: int, code: str) -> LogFinding:
@@ -290,6 +368,7 @@ def finding(index: int, code: str) -> LogFinding:
         CHANGED: f"the store holds another one than the log: {MEND}",
         HIDDEN: f"the store's index does not find it under every filter: {MEND}",
         UNREADABLE: "the log's files do not hold it as it was signed: restart audit",
+        INVENTED: f"the store holds it, and the log does not: {MEND}",
     }[code]
     return LogFinding(code=code, where=f"entry {index}", message=message)
 
@@ -302,15 +381,14 @@ def _event(index: int, body: bytes) -> Event | None:
         return None
 
 
-def _span(page: Page[Event], ask: Ask, size: int, *, ascending: bool) -> tuple[int, int]:
-    """Return the first and last index that a page is about."""
+def _span(page: Page[Event], ask: Ask, size: int, *, ascending: bool) -> range:
+    """Return the indices that a page is about."""
     at = _cursor(ask.query.get("cursor", ""))
     ends = _cursor(page.next_cursor)
     if ascending:
         start = int(ask.query["after"]) if at is None else at
-        return start + 1, size - 1 if ends is None else ends
-    first = size - 1 if at is None else at - 1
-    return (0 if ends is None else ends), first
+        return range(start + 1, size if ends is None else ends + 1)
+    return range(0 if ends is None else ends, size if at is None else at)
 
 
 def _cursor(told: str) -> int | None:

@@ -11,7 +11,8 @@ from sqlalchemy.dialects.sqlite import insert
 
 from console.model.enforcement import LockKind
 from console.model.traffic import CallRecord
-from console.services.audit.log.leaf import Leaf, read_leaf
+from console.services.audit.log.leaf import Leaf
+from console.services.audit.log.stored_rows import BODY, leaf_of
 from console.services.audit.rules.closings import (
     ACTIONS,
     COVERS,
@@ -63,9 +64,10 @@ def learn_all(conn: Connection) -> None:
 
 
 def _leaves(conn: Connection, actions: Iterable[str]) -> Iterator[Leaf]:
-    asked = select(LEAVES.c.body).where(LEAVES.c.action.in_(list(actions))).order_by(LEAVES.c.idx)
+    asked = select(BODY).where(LEAVES.c.action.in_(list(actions))).order_by(LEAVES.c.idx)
     for row in conn.execute(asked):
-        yield read_leaf(row.body)
+        if (leaf := leaf_of(row.body)) is not None:
+            yield leaf
 
 
 def admitted_against(conn: Connection, served: Sequence[CallRecord], *, but: str = "") -> set[str]:

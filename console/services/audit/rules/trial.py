@@ -18,7 +18,8 @@ from console.api.problems import refusal
 from console.errors import PilotError
 from console.model.rule import RuleTrial, TuneRule, Tuning
 from console.model.traffic import CallRecord
-from console.services.audit.log.leaf import read_leaf
+from console.services.audit.log.event_search import last_index
+from console.services.audit.log.stored_rows import BODY, leaf_of
 from console.services.audit.rules.closing_store import admitted_against
 from console.services.audit.rules.feeds import KEPT, UNHEARD
 from console.services.audit.rules.judge import InMemory, judge
@@ -92,7 +93,8 @@ class Trials:
         while first <= last:
             rows = await self._store.read(lambda conn: _leaves(conn, first))  # noqa: B023
             first += _STEP
-            seen = [seen_event(idx, read_leaf(body)) for idx, body in rows]
+            read = [(idx, leaf_of(body)) for idx, body in rows]
+            seen = [seen_event(idx, leaf) for idx, leaf in read if leaf is not None]
             heard = [each for each in seen if not str(each.fields["action"]).startswith(UNHEARD)]
             yield note, [each for each in heard if since <= each.at <= until]
 
@@ -171,13 +173,12 @@ def _moment(query: Mapping[str, str], name: str, otherwise: datetime) -> datetim
 def _range(conn: Connection, since: datetime) -> tuple[int, int]:
     hour = int(since.timestamp()) // 3600
     first = conn.execute(select(func.min(HOURS.c.first)).where(HOURS.c.hour >= hour)).scalar()
-    last = conn.execute(select(func.max(LEAVES.c.idx))).scalar()
-    return (0 if first is None else first), (-1 if last is None else last)
+    return (0 if first is None else first), last_index(conn)
 
 
 def _leaves(conn: Connection, first: int) -> list[tuple[int, bytes]]:
     rows = conn.execute(
-        select(LEAVES.c.idx, LEAVES.c.body)
+        select(LEAVES.c.idx, BODY)
         .where(LEAVES.c.idx >= first, LEAVES.c.idx < first + _STEP)
         .order_by(LEAVES.c.idx)
     )
