@@ -22,6 +22,7 @@ from console.trust.verify import UNLISTED, verify_folder
 
 MAX_LEFT_OUT = 20
 """What was not looked at is listed up to here, then counted."""
+MEND = "put the audit store back from a backup, and find out who changed it"
 AT_ONCE = 16
 """Files that are asked for side by side."""
 
@@ -152,14 +153,20 @@ def _missing(batch: list[Tile], got: list[bytes | None]) -> Iterator[tuple[Tile,
 def _compared(size: int) -> Flow[list[LogFinding]]:
     """Have the store compared with the log: what is listed is what was signed."""
     findings: list[LogFinding] = []
-    done = 0
-    while done < size:
+    done, end = 0, size
+    while True:
         part = yield from compared_from(done)
         findings += part.findings
-        if part.next <= done:  # the log that is served now is a shorter one
+        end = max(end, part.tree_size) if not done else end
+        if part.next <= done:
             break
         done = part.next
         yield Report(f"{done} of {size} entries compared with the store")
+        if done >= min(end, part.tree_size):
+            break
+    if done < size:
+        told = f"the store answers for {done} of the {size} entries that are signed: {MEND}"
+        findings.append(LogFinding(code="store-comparison-short", where="store", message=told))
     return findings
 
 

@@ -115,3 +115,57 @@ def test_a_store_that_was_changed_is_exit_11_wherever_it_is_met(damaged: Rig) ->
         (f"entry {gone['index']}", "store-entry-missing"),
         (f"entry {other['index']}", "store-entry-changed"),
     }
+
+
+def alter(rig: Rig, *statements: str) -> None:
+    """Do to audit's store what somebody with the file would."""
+    with closing(sqlite3.connect(rig.home / "audit.db")) as conn:
+        for statement in statements:
+            conn.execute(statement)
+        conn.commit()
+
+
+def findings(rig: Rig) -> set[tuple[str, str]]:
+    """Return what `audit verify` finds, which is exit 11 then."""
+    done = rig.cli("audit", "verify", "-o", "json")
+    assert done.exit == (11 if done.value["findings"] else 0), done.out + done.err
+    return {(each["where"], each["code"]) for each in done.value["findings"]}
+
+
+def test_an_entry_that_was_written_into_the_store_is_told_by_every_command(damaged: Rig) -> None:
+    rig = damaged
+    in_the_log(rig)
+    alter(
+        rig,
+        "INSERT INTO leaves SELECT 1000000000, 'evt_made', source, 99999999, at, actor, action, "
+        "kind, target, partner, outcome, reason, request_id, contains, body FROM leaves "
+        "WHERE idx = 2",
+    )
+    assert findings(rig) == {("entry 1000000000", "store-entry-invented")}
+    state, said = doctor_on_the_store(rig)
+    assert (state, "entry 1000000000" in said) == ("bad", True)
+    assert rig.cli("audit", "show", "evt_made").exit == 11
+    done = rig.cli("audit", "list", "-o", "json")
+    assert "evt_made" not in {each["id"] for each in done.value["items"]}
+    assert "that the log does not" in " ".join(done.value["warnings"])
+
+
+def test_a_store_that_ends_before_what_is_signed_is_not_good(damaged: Rig) -> None:
+    rig = damaged
+    in_the_log(rig)
+    alter(rig, f"UPDATE tree SET state = x'{'00' * 8}'", "DELETE FROM leaves WHERE idx > 2")
+    assert ("store", "store-comparison-short") in findings(rig)
+    assert doctor_on_the_store(rig)[0] == "bad"
+
+
+def test_a_lost_entry_is_told_by_its_id_and_under_a_filter(damaged: Rig) -> None:
+    rig, events = damaged, in_the_log(damaged)
+    gone = events[2]
+    alter(rig, f"DELETE FROM leaves WHERE idx = {gone['index']}")
+    done = rig.cli("audit", "show", gone["id"], "-o", "json")
+    assert (done.exit, done.value["body"]) == (11, gone["body"])
+    done = rig.cli("audit", "list", "--action", gone["action"], "-o", "json")
+    assert done.exit == 11
+    assert gone["id"] in {each["id"] for each in done.value["items"]}
+    done = rig.cli("audit", "list", "--actor", "nobody")
+    assert "1 entries are missing from the store" in done.out + done.err

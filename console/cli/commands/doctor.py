@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from console import __version__
-from console.api.audit import compared_from
+from console.api.audit import HEAD, compared_from
 from console.api.gateway import POINT_LIST
 from console.api.policy import GRANT_LIST, PARTNER_LIST
 from console.api.status import STATUS
@@ -188,8 +188,12 @@ def _log_store(session: Session) -> Finding:
     Audit itself compares everything, now and then, and says in its status what it found.
     """
     try:
+        signed = session.run(HEAD()).tree_size
         part = session.run(compared_from(0))
         findings, compared, size = [*part.findings], part.next, part.tree_size
+        if size < signed:
+            found = f"the store answers for {size} of the {signed} entries that are signed"
+            return Finding(check="log store", state="bad", found=found, mend=_MEND_STORE)
         if part.next < size:
             start = max(part.next, size - part.next)
             part = session.run(compared_from(start))
