@@ -310,6 +310,106 @@ def test_content_in_the_request_itself_passes(
     assert told.status == 200, told
 
 
+# Settings
+
+SCHEMA = {"type": "object", "properties": {"anything": {"x-of-the-callers": [AWAY]}}}
+NAMED_SCHEMA = {"name": "out", "description": "d", "schema": SCHEMA, "strict": True}
+FUNCTION_CHOICE = {"type": "function", "function": {"name": "f"}}
+SETTINGS: list[tuple[str, dict[str, Any]]] = [
+    ("chat", {"tool_choice": "auto"}),
+    ("chat", {"tool_choice": FUNCTION_CHOICE}),
+    ("chat", {"tool_choice": {"type": "custom", "custom": {"name": "f"}}}),
+    ("chat", {"tool_choice": {"type": "allowed_tools", "allowed_tools": {
+        "mode": "auto", "tools": [FUNCTION_CHOICE]}}}),
+    ("chat", {"response_format": {"type": "text"}}),
+    ("chat", {"response_format": {"type": "json_object"}}),
+    ("chat", {"response_format": {"type": "json_schema", "json_schema": NAMED_SCHEMA}}),
+    ("chat", {"metadata": {"team": "blue", "run": "7"}}),
+    ("chat", {"stop": ["a", "b"], "logprobs": True, "parallel_tool_calls": False}),
+    ("chat", {"reasoning_effort": "low", "verbosity": "low", "service_tier": "auto"}),
+    ("messages", {"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}}),
+    ("messages", {"tool_choice": {"type": "any"}}),
+    ("messages", {"tool_choice": {"type": "tool", "name": "f"}}),
+    ("messages", {"tool_choice": {"type": "none"}}),
+    ("messages", {"thinking": {"type": "enabled", "budget_tokens": 1024, "display": "omitted"}}),
+    ("messages", {"thinking": {"type": "adaptive"}}),
+    ("messages", {"thinking": {"type": "disabled"}}),
+    ("messages", {"output_config": {
+        "effort": "low", "format": {"type": "json_schema", "schema": SCHEMA}}}),
+    ("messages", {"metadata": {"user_id": "u-7"}}),
+    ("messages", {"stop_sequences": ["a"], "service_tier": "auto"}),
+    ("responses", {"tool_choice": "required"}),
+    ("responses", {"tool_choice": {"type": "function", "name": "f"}}),
+    ("responses", {"tool_choice": {"type": "allowed_tools", "mode": "auto",
+                                   "tools": [{"type": "function", "name": "f"}]}}),
+    ("responses", {"text": {"verbosity": "low", "format": {"type": "text"}}}),
+    ("responses", {"text": {"format": {"type": "json_schema", **NAMED_SCHEMA}}}),
+    ("responses", {"reasoning": {"effort": "low", "summary": "auto"}}),
+    ("responses", {"metadata": {"team": "blue"}}),
+    ("responses", {"instructions": "be kind", "truncation": "auto", "service_tier": "auto"}),
+]  # fmt: skip
+
+
+def with_stranger(value: Any) -> Iterator[Any]:
+    """Every way to put one member that nobody knows into an object at some depth of a value."""
+    match value:
+        case dict():
+            yield {**value, "x_unknown": {"url": AWAY}}
+            for name, inner in value.items():
+                if name not in {"schema", "metadata"}:
+                    yield from ({**value, name: other} for other in with_stranger(inner))
+        case list():
+            for at, inner in enumerate(value):
+                for other in with_stranger(inner):
+                    yield [*value[:at], other, *value[at + 1 :]]
+
+
+STRANGE = [
+    (route, {name: other})
+    for route, members in SETTINGS
+    for name, inner in members.items()
+    for other in with_stranger(inner)
+]
+
+
+@pytest.mark.parametrize(("route", "members"), SETTINGS, ids=range(len(SETTINGS)))
+def test_the_settings_that_the_sdks_know_pass(route: str, members: dict[str, Any]) -> None:
+    tools = [{"type": "function", "name": "f", "parameters": SCHEMA}]
+    more = {"tools": tools} if route == "responses" else {}
+    body = read(ROUTES[route], json.dumps(asking(route, **more, **members)).encode())
+    for name, value in members.items():
+        if name != "metadata":
+            assert msgspec.json.decode(body.members[name]) == value
+
+
+@pytest.mark.parametrize(("route", "members"), STRANGE, ids=range(len(STRANGE)))
+def test_a_member_that_nobody_knows_is_refused_in_every_setting_at_every_depth(
+    route: str, members: dict[str, Any]
+) -> None:
+    with pytest.raises(RefusedError) as refused:
+        read(ROUTES[route], json.dumps(asking(route, **members)).encode())
+    assert refused.value.code in {"feature_unknown", "request_invalid"}
+
+
+def test_a_setting_that_is_an_object_where_a_word_is_due_is_a_bad_request(
+    gateway: Rig, key: str, lab: Lab
+) -> None:
+    before = len(lab.said()["seen"])
+    cases: list[tuple[str, dict[str, Any]]] = [
+        *((route, {name: {"url": AWAY}}) for route, members in SETTINGS for name in members
+          if name in {"stop", "logprobs", "service_tier", "verbosity", "truncation",
+                      "stop_sequences", "reasoning_effort", "instructions"}),
+        ("chat", {"metadata": {"team": {"url": AWAY}}}),
+        ("chat", {"stream_options": {"include_obfuscation": {"url": AWAY}}}),
+    ]  # fmt: skip
+    for route, members in cases:
+        told = post(gateway, key, route, asking(route, **members))
+        assert (told.status, told.code) == (400, "request_invalid"), (route, members, told)
+    told = post(gateway, key, "chat", asking("chat", response_format={"type": "grammar"}))
+    assert (told.status, told.code) == (400, "feature_unknown")
+    assert len(lab.said()["seen"]) == before
+
+
 def test_an_inline_image_is_no_text() -> None:
     picture = "A" * 933_880
     for route, body in (

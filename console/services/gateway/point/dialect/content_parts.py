@@ -15,22 +15,14 @@ from console.services.gateway.point.dialect.shapes import (
     Check,
     Object,
     OneOf,
+    anything,
     each,
-    invalid,
+    text,
     text_or,
     unoffered,
 )
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-\r\n]*+={0,2}[\r\n]*+")
-
-
-def _any(_value: Any) -> None:
-    """Pass what is only text or settings: nothing in it is resolved."""
-
-
-def _text(value: Any) -> None:
-    if not isinstance(value, str):
-        raise invalid("Text must be a string.")
 
 
 def is_inline(value: Any) -> bool:
@@ -55,8 +47,8 @@ def _caller(value: Any) -> None:
         raise unoffered("A tool call that the upstream made")
 
 
-_BREAK = {"prompt_cache_breakpoint": _any, "cache_control": _any}
-_TYPE: dict[str, Check] = {"type": _text}
+_BREAK = {"prompt_cache_breakpoint": anything, "cache_control": anything}
+_TYPE: dict[str, Check] = {"type": text}
 
 _CITATION = OneOf(
     "A citation",
@@ -64,19 +56,19 @@ _CITATION = OneOf(
         "char_location": Object("a citation", dict.fromkeys((
             "type", "cited_text", "document_index", "document_title", "start_char_index",
             "end_char_index",
-        ), _any)),
+        ), anything)),
         "page_location": Object("a citation", dict.fromkeys((
             "type", "cited_text", "document_index", "document_title", "start_page_number",
             "end_page_number",
-        ), _any)),
+        ), anything)),
         "content_block_location": Object("a citation", dict.fromkeys((
             "type", "cited_text", "document_index", "document_title", "start_block_index",
             "end_block_index",
-        ), _any)),
+        ), anything)),
         "search_result_location": Object("a citation", dict.fromkeys((
             "type", "cited_text", "search_result_index", "source", "title", "start_block_index",
             "end_block_index",
-        ), _any)),
+        ), anything)),
     },
 )  # fmt: skip
 _ANNOTATION = OneOf(
@@ -84,7 +76,7 @@ _ANNOTATION = OneOf(
     {
         "url_citation": Object("an annotation", dict.fromkeys((
             "type", "url_citation", "start_index", "end_index", "title", "url",
-        ), _any)),
+        ), anything)),
     },
 )  # fmt: skip
 _ANNOTATIONS = each(_ANNOTATION, "`annotations`")
@@ -94,14 +86,14 @@ _ANNOTATIONS = each(_ANNOTATION, "`annotations`")
 _CHAT_PART = OneOf(
     "Content",
     {
-        "text": Object("text content", {**_TYPE, **_BREAK, "text": _text}),
-        "refusal": Object("refused content", {**_TYPE, "refusal": _text}),
+        "text": Object("text content", {**_TYPE, **_BREAK, "text": text}),
+        "refusal": Object("refused content", {**_TYPE, "refusal": text}),
         "image_url": Object(
             "image content",
             {
                 **_TYPE,
                 **_BREAK,
-                "image_url": Object("`image_url`", {"url": _data_address, "detail": _text}),
+                "image_url": Object("`image_url`", {"url": _data_address, "detail": text}),
             },
         ),
         "input_audio": Object(
@@ -109,7 +101,7 @@ _CHAT_PART = OneOf(
             {
                 **_TYPE,
                 **_BREAK,
-                "input_audio": Object("`input_audio`", {"data": _inline, "format": _text}),
+                "input_audio": Object("`input_audio`", {"data": _inline, "format": text}),
             },
         ),
         "file": Object(
@@ -117,7 +109,7 @@ _CHAT_PART = OneOf(
             {
                 **_TYPE,
                 **_BREAK,
-                "file": Object("`file`", {"file_data": _inline, "filename": _text}),
+                "file": Object("`file`", {"file_data": _inline, "filename": text}),
             },
         ),
     },
@@ -129,18 +121,18 @@ _CHAT_CALL = OneOf(
             "a tool call",
             {
                 **_TYPE,
-                "id": _text,
-                "index": _any,
-                "function": Object("a function call", {"name": _text, "arguments": _text}),
+                "id": text,
+                "index": anything,
+                "function": Object("a function call", {"name": text, "arguments": text}),
             },
         ),
         "custom": Object(
             "a tool call",
             {
                 **_TYPE,
-                "id": _text,
-                "index": _any,
-                "custom": Object("a tool call", {"name": _text, "input": _text}),
+                "id": text,
+                "index": anything,
+                "custom": Object("a tool call", {"name": text, "input": text}),
             },
         ),
     },
@@ -149,17 +141,17 @@ _CHAT_CALL = OneOf(
 _CHAT_MESSAGE = Object(
     "a message",
     {
-        "role": _text,
+        "role": text,
         "content": text_or(_CHAT_PART, "`content`"),
-        "name": _text,
-        "refusal": _text,
-        "reasoning": _text,
-        "reasoning_content": _text,
+        "name": text,
+        "refusal": text,
+        "reasoning": text,
+        "reasoning_content": text,
         "annotations": _ANNOTATIONS,
-        "tool_call_id": _text,
+        "tool_call_id": text,
         "tool_calls": each(_CHAT_CALL, "`tool_calls`"),
-        "function_call": Object("a function call", {"name": _text, "arguments": _text}),
-        "cache_control": _any,
+        "function_call": Object("a function call", {"name": text, "arguments": text}),
+        "cache_control": anything,
     },
 )
 _CHAT_TOOL = OneOf(
@@ -172,7 +164,7 @@ _CHAT_TOOL = OneOf(
                 **_BREAK,
                 "function": Object(
                     "a function",
-                    {"name": _text, "description": _text, "parameters": _any, "strict": _any},
+                    {"name": text, "description": text, "parameters": anything, "strict": anything},
                 ),
             },
         )
@@ -183,7 +175,7 @@ _CHAT_TOOL = OneOf(
 
 _TEXT_BLOCK = Object(
     "text content",
-    {**_TYPE, **_BREAK, "text": _text, "citations": each(_CITATION, "`citations`")},
+    {**_TYPE, **_BREAK, "text": text, "citations": each(_CITATION, "`citations`")},
 )
 _IMAGE_BLOCK = Object(
     "image content",
@@ -192,7 +184,7 @@ _IMAGE_BLOCK = Object(
         **_BREAK,
         "source": OneOf(
             "An image",
-            {"base64": Object("an image", {**_TYPE, "media_type": _text, "data": _inline})},
+            {"base64": Object("an image", {**_TYPE, "media_type": text, "data": _inline})},
         ),
     },
 )
@@ -201,14 +193,14 @@ _DOCUMENT_BLOCK = Object(
     {
         **_TYPE,
         **_BREAK,
-        "title": _text,
-        "context": _text,
-        "citations": _any,
+        "title": text,
+        "context": text,
+        "citations": anything,
         "source": OneOf(
             "A document",
             {
-                "base64": Object("a document", {**_TYPE, "media_type": _text, "data": _inline}),
-                "text": Object("a document", {**_TYPE, "media_type": _text, "data": _text}),
+                "base64": Object("a document", {**_TYPE, "media_type": text, "data": _inline}),
+                "text": Object("a document", {**_TYPE, "media_type": text, "data": text}),
                 "content": Object(
                     "a document",
                     {
@@ -228,9 +220,9 @@ _FOUND_BLOCK = Object(
     {
         **_TYPE,
         **_BREAK,
-        "source": _text,
-        "title": _text,
-        "citations": _any,
+        "source": text,
+        "title": text,
+        "citations": anything,
         "content": each(OneOf("Content", {"text": _TEXT_BLOCK}), "`content`"),
     },
 )
@@ -244,26 +236,26 @@ _MESSAGES_BLOCK = OneOf(
     "Content",
     {
         **_GIVEN_BLOCKS,
-        "thinking": Object("thinking", {**_TYPE, "thinking": _text, "signature": _text}),
-        "redacted_thinking": Object("thinking", {**_TYPE, "data": _text}),
+        "thinking": Object("thinking", {**_TYPE, "thinking": text, "signature": text}),
+        "redacted_thinking": Object("thinking", {**_TYPE, "data": text}),
         "tool_use": Object(
             "a tool call",
-            {**_TYPE, **_BREAK, "id": _text, "name": _text, "input": _any, "caller": _caller},
+            {**_TYPE, **_BREAK, "id": text, "name": text, "input": anything, "caller": _caller},
         ),
         "tool_result": Object(
             "a tool's result",
             {
                 **_TYPE,
                 **_BREAK,
-                "tool_use_id": _text,
-                "is_error": _any,
+                "tool_use_id": text,
+                "is_error": anything,
                 "content": text_or(OneOf("Content", _GIVEN_BLOCKS), "`content`"),
             },
         ),
     },
 )
 _MESSAGES_MESSAGE = Object(
-    "a message", {"role": _text, "content": text_or(_MESSAGES_BLOCK, "`content`")}
+    "a message", {"role": text, "content": text_or(_MESSAGES_BLOCK, "`content`")}
 )
 _MESSAGES_TOOL = OneOf(
     "A tool",
@@ -273,12 +265,12 @@ _MESSAGES_TOOL = OneOf(
             {
                 **_TYPE,
                 **_BREAK,
-                "name": _text,
-                "description": _text,
-                "input_schema": _any,
-                "input_examples": _any,
-                "strict": _any,
-                "eager_input_streaming": _any,
+                "name": text,
+                "description": text,
+                "input_schema": anything,
+                "input_examples": anything,
+                "strict": anything,
+                "eager_input_streaming": anything,
             },
         )
     },
@@ -290,33 +282,33 @@ _MESSAGES_TOOL = OneOf(
 _RESPONSES_PART = OneOf(
     "Content",
     {
-        "input_text": Object("text content", {**_TYPE, **_BREAK, "text": _text}),
+        "input_text": Object("text content", {**_TYPE, **_BREAK, "text": text}),
         "output_text": Object(
             "text content",
-            {**_TYPE, "text": _text, "annotations": _ANNOTATIONS, "logprobs": _any},
+            {**_TYPE, "text": text, "annotations": _ANNOTATIONS, "logprobs": anything},
         ),
-        "refusal": Object("refused content", {**_TYPE, "refusal": _text}),
+        "refusal": Object("refused content", {**_TYPE, "refusal": text}),
         "input_image": Object(
             "image content",
-            {**_TYPE, **_BREAK, "image_url": _data_address, "detail": _text},
+            {**_TYPE, **_BREAK, "image_url": _data_address, "detail": text},
         ),
         "input_file": Object(
             "file content",
-            {**_TYPE, **_BREAK, "file_data": _inline, "filename": _text, "detail": _text},
+            {**_TYPE, **_BREAK, "file_data": _inline, "filename": text, "detail": text},
         ),
     },
 )
 _PARTS = text_or(_RESPONSES_PART, "`content`")
-_ITEM: dict[str, Check] = {**_TYPE, "id": _text, "status": _text}
+_ITEM: dict[str, Check] = {**_TYPE, "id": text, "status": text}
 _CALLED: dict[str, Check] = {
-    **_ITEM, "call_id": _text, "name": _text, "namespace": _text, "caller": _caller,
+    **_ITEM, "call_id": text, "name": text, "namespace": text, "caller": _caller,
 }  # fmt: skip
 _SUMMARY = each(
     OneOf(
         "A summary",
         {
-            "summary_text": Object("a summary", {**_TYPE, "text": _text}),
-            "reasoning_text": Object("reasoning", {**_TYPE, "text": _text}),
+            "summary_text": Object("a summary", {**_TYPE, "text": text}),
+            "reasoning_text": Object("reasoning", {**_TYPE, "text": text}),
         },
     ),
     "`summary`",
@@ -324,14 +316,14 @@ _SUMMARY = each(
 _RESPONSES_ITEM = OneOf(
     "Input",
     {
-        "message": Object("a message", {**_ITEM, "role": _text, "phase": _text, "content": _PARTS}),
-        "function_call": Object("a tool call", {**_CALLED, "arguments": _text}),
-        "custom_tool_call": Object("a tool call", {**_CALLED, "input": _text}),
+        "message": Object("a message", {**_ITEM, "role": text, "phase": text, "content": _PARTS}),
+        "function_call": Object("a tool call", {**_CALLED, "arguments": text}),
+        "custom_tool_call": Object("a tool call", {**_CALLED, "input": text}),
         "function_call_output": Object("a tool's result", {**_CALLED, "output": _PARTS}),
         "custom_tool_call_output": Object("a tool's result", {**_CALLED, "output": _PARTS}),
         "reasoning": Object(
             "reasoning",
-            {**_ITEM, "summary": _SUMMARY, "content": _SUMMARY, "encrypted_content": _text},
+            {**_ITEM, "summary": _SUMMARY, "content": _SUMMARY, "encrypted_content": text},
         ),
     },
     "message",
@@ -341,9 +333,17 @@ _RESPONSES_TOOL = OneOf(
     {
         "function": Object(
             "a tool",
-            {**_TYPE, "name": _text, "description": _text, "parameters": _any, "strict": _any},
+            {
+                **_TYPE,
+                "name": text,
+                "description": text,
+                "parameters": anything,
+                "strict": anything,
+            },
         ),
-        "custom": Object("a tool", {**_TYPE, "name": _text, "description": _text, "format": _any}),
+        "custom": Object(
+            "a tool", {**_TYPE, "name": text, "description": text, "format": anything}
+        ),
     },
 )
 
@@ -362,11 +362,6 @@ _CONTENT: dict[RouteName, dict[str, Check]] = {
         "tools": each(_RESPONSES_TOOL, "`tools`"),
     },
 }
-_CHOICES = {
-    RouteName.CHAT: {"function", "custom", "allowed_tools"},
-    RouteName.MESSAGES: {"auto", "any", "tool", "none"},
-    RouteName.RESPONSES: {"function", "custom", "allowed_tools"},
-}
 
 
 def check_content(route: RouteName, members: dict[str, Any]) -> None:
@@ -377,9 +372,6 @@ def check_content(route: RouteName, members: dict[str, Any]) -> None:
     for item in members.get("input") or () if route is RouteName.RESPONSES else ():
         if isinstance(item, dict) and item.get("type") == "reasoning":
             _check_reasoning(item)
-    choice = members.get("tool_choice")
-    if isinstance(choice, dict) and choice.get("type") not in _CHOICES[route]:
-        raise unoffered(f"`tool_choice` of type `{str(choice.get('type'))[:60]}`")
 
 
 def _check_reasoning(item: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from console.model.access import RouteName
 from console.services.gateway.point.dialect import strict_json
 from console.services.gateway.point.dialect.content_parts import check_content
 from console.services.gateway.point.dialect.request_numbers import InvalidNumberError, check_numbers
+from console.services.gateway.point.dialect.request_settings import check_settings
 from console.services.gateway.point.dialect.request_size import Size, size_of
 from console.services.gateway.point.dialect.responses_api import checked
 from console.services.gateway.point.dialect.shapes import NotOfferedError
@@ -132,7 +133,6 @@ def _raw(value: Any) -> msgspec.Raw:
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _options = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
-_STREAM_OPTIONS = frozenset({"include_usage", "include_obfuscation"})
 
 
 def read(route: RouteName, raw: bytes) -> Body:
@@ -167,16 +167,11 @@ def _judged(route: RouteName, model: str, value: dict[str, Any]) -> Body:
             raise RefusedError("feature_unknown", f"`{name[:60]}` is not offered here.", model)
     numbers = check_numbers(route, value)
     check_content(route, value)
+    check_settings(route, value)
     if route is RouteName.RESPONSES:
         value = checked(value)
     stream = _bool(value, "stream", model)
-    options = value.get("stream_options")
-    if options is not None and not isinstance(options, dict):
-        raise RefusedError("request_invalid", "`stream_options` must be an object.", model)
-    for name in options or ():
-        if name not in _STREAM_OPTIONS:
-            said = f"`{name[:60]}` in `stream_options` is not offered here."
-            raise RefusedError("feature_unknown", said, model)
+    options = value.get("stream_options") or {}
     members = {name: strict_json.encode(inner) for name, inner in value.items()}
     asked = [name for name in _READ_BY_THE_MODEL if name in members]
     return Body(
@@ -184,7 +179,7 @@ def _judged(route: RouteName, model: str, value: dict[str, Any]) -> Body:
         model,
         stream,
         members,
-        wants_usage=_bool(options or {}, "include_usage", model),
+        wants_usage=_bool(options, "include_usage", model),
         user=_user(route, value, model),
         previous=_text(value, "previous_response_id", model),
         numbers=numbers,

@@ -60,6 +60,22 @@ class OneOf:
         found(value)
 
 
+def anything(_value: Any) -> None:
+    """Pass what is only text or settings: nothing in it is resolved."""
+
+
+def text(value: Any) -> None:
+    """Check text."""
+    if not isinstance(value, str):
+        raise invalid("Text must be a string.")
+
+
+def flag(value: Any) -> None:
+    """Check what is true or false."""
+    if not isinstance(value, bool):
+        raise invalid("A setting must be true or false.")
+
+
 def each(check: Check, what: str) -> Check:
     """Return the check of a list whose items pass `check`."""
 
