@@ -362,17 +362,20 @@ def _living(conn: Connection, ask: Ask) -> OperatorAccount:
     return account
 
 
-def active_people(conn: Connection, role: Role) -> list[str]:
-    """Return the names of the people who may do what asks for `role` now, by name."""
+def people(conn: Connection, role: Role) -> list[OperatorAccount]:
+    """Return the people whose account has what asks for `role`, by name.
+
+    Not who was cut off; who is frozen is one of them, since a thaw lets them act again.
+    """
     query = (
         select(ACCOUNTS.c.body)
         .where(
-            ACCOUNTS.c.state == AccountState.ACTIVE.value,
+            ACCOUNTS.c.state != AccountState.CUT.value,
             ACCOUNTS.c.kind == AccountKind.PERSON.value,
         )
         .order_by(ACCOUNTS.c.name)
     )
-    return [each.slug for each in conn.execute(query).scalars() if may(each.roles, role)]
+    return [each for each in conn.execute(query).scalars() if may(each.roles, role)]
 
 
 def find(conn: Connection, name: str) -> OperatorAccount | None:

@@ -249,7 +249,12 @@ def test_who_made_an_assessment_accepts_it_only_where_nobody_else_could(tmp_path
         assert await accepted(await entered("mara", **machine), **mara) == (403, "refused")
         assert await accepted(await entered(me)) == (403, "refused")
         await api.post("/v1/operators/mara/freeze", {"reason": "r"})
-        assert await accepted(await entered(me)) == (200, ""), "mara opens nothing"
+        mine = await entered(me)
+        assert await accepted(mine) == (403, "refused"), "freezing mara makes nobody the last one"
+        said = await api.ask("POST", mine, {"reason": "r"}, revision=1)
+        assert "pilotctl operator thaw mara" in said.body["mend"]
+        await api.post("/v1/operators/mara/cut", {"reason": "r"})
+        assert await accepted(mine) == (200, ""), "mara is nobody here any more"
 
     run(tmp_path, scenario, gateway=False)
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Select, select, update
 
 from console.api.policy import ASSESSMENT_ACCEPT
 from console.api.problems import refusal
+from console.model.account import AccountState
 from console.model.evidence import (
     Acceptance,
     AcceptTerms,
@@ -330,20 +331,26 @@ def _decide(
 
 
 def _refuse_own(conn: Connection, assessment: Assessment, ask: Ask) -> None:
-    """Refuse to accept one's own assessment where somebody else could accept it."""
+    """Refuse to accept one's own assessment where somebody else could accept it.
+
+    One who is frozen could, after a thaw: freezing everybody else makes nobody the last one.
+    """
     makers = {assessment.created_by.casefold(), assessment.assessor.strip().casefold()}
     if ask.operator.name.casefold() not in makers:
         return
     others = [
-        name
-        for name in accounts.active_people(conn, ASSESSMENT_ACCEPT.role)
-        if name.casefold() not in makers
+        each
+        for each in accounts.people(conn, ASSESSMENT_ACCEPT.role)
+        if each.slug.casefold() not in makers
     ]
     if others:
+        active = [each.slug for each in others if each.state == AccountState.ACTIVE]
+        frozen = others[0].slug
+        who = _some(active) if active else f"{frozen} after pilotctl operator thaw {frozen}"
         raise refusal(
             "refused",
             f"{ask.operator.name} made {assessment.id}: a second person accepts it",
-            mend=f"ask {_some(others)}: pilotctl assessment accept {assessment.id}",
+            mend=f"ask {who}: pilotctl assessment accept {assessment.id}",
             current=assessment,
         )
 
