@@ -144,8 +144,6 @@ async def follow_calls(store: Store, book: RuleBook, follower: Follower) -> None
 
 async def _has_read(store: Store, sequence: int, seconds: float) -> bool:
     """Tell whether the rules have read the gateway's event `sequence`, or do in `seconds`."""
-    if not sequence:
-        return True
     ready = partial(detections.has_read, "gateway", sequence)
     return bool(await store.until(detections.EVENTS_READ, ready, seconds))
 

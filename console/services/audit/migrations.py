@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from console.services.audit.log import event_search
-from console.services.audit.rules import closing_store
+from console.services.audit.rules import admitted_calls, closing_store
 from console.services.audit.state.schema import (
     ACTIONS,
     ADMITTED,
+    ADMITTED_CALLS,
     ALERTS,
     ALIASES,
     CLOSINGS,
@@ -24,6 +25,7 @@ from console.services.audit.state.schema import (
     SOURCES,
     STATES,
     TREE,
+    UNPROVEN,
     WINDOWS,
 )
 from console.services.operators.tables import EVERYWHERE
@@ -54,5 +56,12 @@ STEPS: tuple[Step, ...] = (
     tables(CLOSINGS, ALIASES),
     closing_store.learn_all,
     sql("DROP TABLE revoked"),
+    tables(ADMITTED_CALLS, UNPROVEN),
+    admitted_calls.follow_proofs_of_log,
+    sql(
+        "INSERT OR IGNORE INTO admitted_calls SELECT json_extract(CAST(call AS TEXT), '$.id'), "
+        "credential_id, started_at, 0, call FROM admitted",
+        "DROP TABLE admitted",
+    ),
 )
 """The store's migrations, in order. Only ever appended to."""

@@ -1,8 +1,9 @@
 """A call admitted against a closing is told of exactly where the closing was verified and in force.
 
 Random histories of a gateway with two partners: closings of every kind, lifted or not, proven
-at once, later or never, and calls, some of them let through against what was closed. The
-events and calls reach audit in pieces, as the two feeds bring them.
+at once, later or never, and calls, some of them let through against what was closed. A proof is
+told later than it holds. The events and calls reach audit in pieces, as the two feeds bring
+them; at times the calls come first.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from sqlalchemy import Connection, create_engine, select
+from sqlalchemy import Connection, create_engine, func, select
 
 from console.model.enforcement import LockKind
 from console.model.traffic import CallRecord
@@ -25,10 +26,13 @@ from console.services.audit.log import ledger
 from console.services.audit.log.leaf import read_leaf
 from console.services.audit.log.publisher import claimed
 from console.services.audit.migrations import STEPS
+from console.services.audit.rules import admitted_calls
+from console.services.audit.rules.admitted_calls import ANNOUNCING
 from console.services.audit.rules.closing_store import learn_all
-from console.services.audit.rules.closings import COVERS, POINT, Known
+from console.services.audit.rules.closings import COVERS, LIFTING, POINT, Known
 from console.services.audit.rules.rule_file import load_rules
-from console.services.audit.state.schema import ALERTS, ALIASES, CLOSINGS
+from console.services.audit.state.schema import ADMITTED_CALLS, ALERTS, ALIASES, CLOSINGS
+from console.services.backup.closings import CLOSINGS as CLOSES
 from console.services.store import OutboxPage, Store
 from console.services.wire.call_feed import CallFeed, CallRow
 from tests.services.audit.audit_rig import START, call, item
@@ -62,6 +66,7 @@ class Closed(NamedTuple):
     target: str
     verified_at: datetime | None = None
     lifted_at: datetime | None = None
+    event_id: str = ""
 
     def covers(self, made: CallRecord) -> bool:
         if self.kind == "network":
@@ -97,6 +102,8 @@ class History:
         self.conn, self.rng, self.now = conn, rng, START
         self.closings: list[Closed] = []
         self.calls: list[CallRecord] = []
+        self.untold: list[Closed] = []
+        """Closings that are proven, and of whose proof there is no event yet."""
         self.outboxes: dict[str, list[Any]] = {"policy": [], "gateway": []}
         self.change = 0
         claimed(conn, "a key")
@@ -106,10 +113,11 @@ class History:
         self.tell("policy", "grant.renew", "grant", "grt_a2", after=renewed)
         self.log("policy")
 
-    def tell(self, source: str, action: str, kind: str, target: str, **told: Any) -> None:
+    def tell(self, source: str, action: str, kind: str, target: str, **told: Any) -> str:
         box = self.outboxes[source]
         said = {"kind": kind, "target": target, "at": self.now, **told}
         box.append(item(source, len(box) + 1, action, **said))
+        return box[-1].event_id
 
     def close(self) -> None:
         kind, target = self.rng.choice(TARGETS)
@@ -122,7 +130,9 @@ class History:
             action = {"grant": "grant.revoke", "credential": "key.revoke"}.get(kind, "")
             action = action or "partner.offboard"
         self.change += 1
-        self.closings.append(Closed(f"rcp_{len(self.closings)}", action, kind, target))
+        made = self.tell("gateway", action, kind, target)
+        receipt = f"rcp_{len(self.closings)}"
+        self.closings.append(Closed(receipt, action, kind, target, event_id=made))
 
     def prove(self) -> None:
         waiting = [n for n, each in enumerate(self.closings) if each.verified_at is None]
@@ -131,9 +141,21 @@ class History:
         nth = self.rng.choice(waiting)
         proven = self.closings[nth]._replace(verified_at=self.now)
         self.closings[nth] = proven
-        after = {"kind": proven.kind, "target": proven.target, "enforced_at": self.now}
-        after["action"] = proven.action
-        self.tell("gateway", "receipt.verify", "receipt", proven.receipt, after=after)
+        self.untold.append(proven)
+        if self.rng.random() < 0.5:
+            self.tell_proof()
+
+    def tell_proof(self) -> None:
+        """Commit a receipt that is verified: its proof may be older, and others came between."""
+        if not self.untold:
+            return
+        proven = self.untold.pop(self.rng.randrange(len(self.untold)))
+        after = {
+            "kind": proven.kind, "target": proven.target, "action": proven.action,
+            "enforced_at": proven.verified_at, "event_id": proven.event_id,
+        }  # fmt: skip
+        told = {"after": after, "at": proven.verified_at}
+        self.tell("gateway", "receipt.verify", "receipt", proven.receipt, **told)
 
     def lift(self) -> None:
         for_ever = ("grant.revoke", "key.revoke", "partner.offboard")
@@ -185,21 +207,40 @@ class History:
             pass
 
     def read_calls(self) -> None:
-        """Take a page of calls, once the events that came before it are read."""
+        """Take a page of calls, mostly once the events that came before it are read.
+
+        That a closing was lifted is always read first: without it an alert would be wrong.
+        """
         head = len(self.outboxes["gateway"])
-        while head and not has_read("gateway", head, self.conn):
-            self.log("gateway")
+        if self.rng.random() < 0.7 or self.lift_unread():
+            self.read_events(head)
+        self.take_page()
+
+    def take_page(self) -> None:
+        head = len(self.outboxes["gateway"])
         items = [CallRow(seq=seq, call=each) for seq, each in enumerate(self.calls, 1)]
         take_calls(self.conn, RULES, CallFeed(items=items, head=len(items), events=head))
 
+    def read_events(self, head: int) -> None:
+        while head and not has_read("gateway", head, self.conn):
+            self.log("gateway")
+
+    def lift_unread(self) -> bool:
+        last = ledger.place(self.conn, "gateway").last_seq
+        unread = [read_leaf(each.body.encode()) for each in self.outboxes["gateway"][last:]]
+        return any(each.action in LIFTING for each in unread)
+
     def run(self, steps: int) -> None:
-        acts = [self.close, self.prove, self.lift, self.serve, self.read_calls]
+        acts = [self.close, self.prove, self.tell_proof, self.lift, self.serve, self.read_calls]
         for _ in range(steps):
             self.now += timedelta(seconds=self.rng.choice([0.1, 1, 60]))
-            self.rng.choices(acts, [2, 3, 2, 12, 2])[0]()
+            self.rng.choices(acts, [2, 3, 2, 2, 12, 2])[0]()
             if self.rng.random() < 0.1:
                 self.log("gateway")
         self.read_calls()
+        while self.untold:
+            self.tell_proof()
+        self.read_events(len(self.outboxes["gateway"]))
 
     def tried(self) -> int:
         """How many calls a trial over the whole history finds, which stores nothing."""
@@ -254,6 +295,71 @@ def test_two_hundred_random_histories_agree_with_the_oracle(tmp_path: Path) -> N
 @pytest.mark.long
 def test_five_thousand_random_histories_agree_with_the_oracle(tmp_path: Path) -> None:
     agree(tmp_path, random.randrange(10**6), 5000)
+
+
+def closed_and_proven(history: History, kind: str, target: str, action: str) -> None:
+    """Make a closing, and prove it in the next second; its proof is not told yet."""
+    made = history.tell("gateway", action, kind, target)
+    history.now += timedelta(seconds=1)
+    history.untold.append(Closed("rcp_1", action, kind, target, history.now, event_id=made))
+
+
+def served(history: History, **told: Any) -> None:
+    """Let a call through, five minutes after what was before."""
+    history.now += timedelta(minutes=5)
+    history.calls.append(call(started_at=history.now, **told))
+
+
+@pytest.mark.parametrize("calls_come_first", [False, True])
+def test_a_proof_told_late_finds_the_wrong_call_behind_later_calls_of_the_same_key(
+    tmp_path: Path, calls_come_first: bool
+) -> None:
+    with stores(tmp_path) as fresh, fresh() as conn:
+        history = History(conn, random.Random(1))
+        closed_and_proven(history, "point", "gw-1", "point.deregister")
+        for point in ("gw-1", "gw-2", "gw-2"):
+            served(history, point=point)
+            if not calls_come_first:
+                history.read_events(len(history.outboxes["gateway"]))
+            history.take_page()
+        assert history.alerts() == {}
+        history.tell_proof()
+        history.read_events(len(history.outboxes["gateway"]))
+        assert history.alerts() == {("grt_a", "crd_a"): 1}
+        history.tell("gateway", "lock.add", "lock", "lck_1")
+        history.read_events(len(history.outboxes["gateway"]))
+        assert history.alerts() == {("grt_a", "crd_a"): 1}, "a call is counted once"
+
+
+def test_the_calls_that_wait_for_a_proof_are_bounded_and_a_busy_key_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admitted_calls, "MAX_CALLS", 100)
+    with stores(tmp_path) as fresh, fresh() as conn:
+        history = History(conn, random.Random(1))
+        closed_and_proven(history, "partner", "acme", "partner.suspend")
+        history.read_events(1)
+        served(history)
+        for _ in range(500):
+            served(history, partner="zenith", grant_id="grt_z", credential_id="crd_z")
+        history.take_page()
+        count = select(func.count()).select_from(ADMITTED_CALLS)
+        assert 0 < conn.execute(count).scalar_one() <= 100
+        history.tell_proof()
+        history.read_events(len(history.outboxes["gateway"]))
+        assert history.alerts() == {("grt_a", "crd_a"): 1}
+        served(history, partner="zenith")
+        history.take_page()
+        assert conn.execute(count).scalar_one() == 1, "nothing waits for a proof any more"
+
+
+def test_every_closing_with_a_receipt_is_announced_by_an_event_that_is_followed() -> None:
+    without_receipt = {"key.rotate", "content.redact"}
+    at_gateway = {
+        event for each in CLOSES if each.store == "gateway" and each.source != "policy"
+        for event in each.events
+    }  # fmt: skip
+    assert at_gateway - without_receipt == ANNOUNCING
 
 
 def test_a_store_from_before_learns_its_closings_from_the_log(tmp_path: Path) -> None:

@@ -23,14 +23,15 @@ from console.services.audit.alerts import alerts
 from console.services.audit.log.event_search import last_index
 from console.services.audit.log.leaf import Leaf
 from console.services.audit.log.stored_rows import BODY, leaf_of
+from console.services.audit.rules import admitted_calls
 from console.services.audit.rules.closing_store import admitted_against, learn
-from console.services.audit.rules.closings import ACTIONS, VERIFIED, Closing
+from console.services.audit.rules.closings import ACTIONS
 from console.services.audit.rules.feeds import BATCH, KEPT, UNHEARD
 from console.services.audit.rules.judge import KINDS, judge
 from console.services.audit.rules.prior_approval import BackedState
 from console.services.audit.rules.rule import Finding, Rule, Seen
 from console.services.audit.rules.rule_inputs import seen_call, seen_event
-from console.services.audit.state.schema import ADMITTED, CURSORS, LEAVES, STATES
+from console.services.audit.state.schema import CURSORS, LEAVES, STATES
 from console.services.events import SYSTEM, event
 from console.services.store import emit, signal
 from console.services.wire.call_feed import CallFeed
@@ -77,7 +78,12 @@ def take_calls(
         raise refusal("unavailable", "a call record has a time without a zone")
     served = [call for call in calls if call.outcome in SERVED]
     ended = admitted_against(conn, served)
-    _note_admitted(conn, served)
+    # One that is forbidden by what is known is counted now, and never again.
+    admitted_calls.keep(
+        conn,
+        [call for call in served if call.id not in ended],
+        unread=0 if has_read("gateway", offered.events, conn) else offered.events,
+    )
     seen = [seen_call(call, ended=call.id in ended) for call in calls]
     detect(conn, rules, "calls", seen, when)
     _move(conn, "calls", last)
@@ -114,7 +120,7 @@ def take_events(
     leaves, reached = read(conn, last)
     if reached == last:
         return False
-    _learn_closings(conn, rules, [leaf for _, leaf in leaves if leaf.action in ACTIONS], when)
+    _judge_again(conn, rules, [leaf for _, leaf in leaves], when)
     heard = [seen_event(*each) for each in leaves if not each[1].action.startswith(UNHEARD)]
     detect(conn, rules, "events", heard, when)
     _move(conn, "events", reached)
@@ -131,6 +137,8 @@ def events_waiting(
 
 def has_read(source: str, sequence: int, conn: Connection) -> bool | None:
     """Tell whether the rules have read an event of `source`; None if not yet."""
+    if not sequence:
+        return True
     asked = select(LEAVES.c.idx).where(LEAVES.c.source == source, LEAVES.c.sequence == sequence)
     index = conn.execute(asked).scalar()
     return (index is not None and index <= position(conn, "events")) or None
@@ -205,59 +213,25 @@ def forget(conn: Connection, rules: Iterable[Rule]) -> int:
     return dropped
 
 
-def _note_admitted(conn: Connection, served: Sequence[CallRecord]) -> None:
-    """Keep the latest call of each credential, should the record of its end come later."""
-    latest: dict[str, CallRecord] = {}
-    for call in served:
-        held = latest.get(call.credential_id)
-        if call.credential_id and (held is None or held.started_at < call.started_at):
-            latest[call.credential_id] = call
-    if not latest:
-        return
-    upsert = insert(ADMITTED)
-    new = upsert.excluded
-    conn.execute(
-        upsert.on_conflict_do_update(
-            index_elements=[ADMITTED.c.credential_id],
-            set_={"grant_id": new.grant_id, "started_at": new.started_at, "call": new.call},
-            where=new.started_at > ADMITTED.c.started_at,
-        ),
-        [
-            {
-                "credential_id": call.credential_id,
-                "grant_id": call.grant_id,
-                "started_at": call.started_at,
-                "call": msgspec.structs.replace(call, checks=[]),
-            }
-            for call in latest.values()
-        ],
-    )
-
-
-def _learn_closings(
+def _judge_again(
     conn: Connection, rules: Sequence[Rule], leaves: Sequence[Leaf], when: When
 ) -> None:
-    """Take in what events say of closings, and judge the calls that came before these.
+    """Take in what events say of closings, and judge the calls that were read before these.
 
-    What lifts is learned before the calls are looked at: it may be in the same batch.
+    All of them are learned before a call is looked at: what lifts may be in the same batch.
     """
-    for leaf in leaves:
-        if leaf.action != VERIFIED:
-            learn(conn, leaf)
-    for leaf in leaves:
-        if leaf.action == VERIFIED and (closing := learn(conn, leaf)) is not None:
-            _judge_admitted(conn, rules, closing, when)
-
-
-def _judge_admitted(conn: Connection, rules: Sequence[Rule], closing: Closing, when: When) -> None:
-    """Look at what was admitted before the record came that the closing was verified."""
-    rows = conn.execute(select(ADMITTED.c.call).where(ADMITTED.c.started_at > closing.verified_at))
-    held = [row.call for row in rows]
-    # One that an earlier closing forbade was seen as such when it came.
-    told = admitted_against(conn, held, but=closing.receipt)
-    against = admitted_against(conn, held) - told
+    admitted_calls.follow_proofs(conn, leaves)
+    proven = [
+        closing.verified_at
+        for leaf in leaves
+        if leaf.action in ACTIONS and (closing := learn(conn, leaf)) is not None
+    ]
+    read = max((leaf.sequence for leaf in leaves if leaf.source == "gateway"), default=0)
+    held = admitted_calls.since(conn, min(proven, default=None), read)
+    against = admitted_against(conn, held) if held else set()
     late = [seen_call(call, ended=True) for call in held if call.id in against]
     detect(conn, [rule for rule in rules if rule.asks("ended_before")], "calls", late, when)
+    admitted_calls.forget(conn, against)
 
 
 def _move(conn: Connection, feed: str, to: int) -> None:

@@ -70,13 +70,10 @@ def _leaves(conn: Connection, actions: Iterable[str]) -> Iterator[Leaf]:
             yield leaf
 
 
-def admitted_against(conn: Connection, served: Sequence[CallRecord], *, but: str = "") -> set[str]:
-    """Return the ids of the served calls that a closing in force forbade as they began.
-
-    The closing of the receipt `but` is left out.
-    """
+def admitted_against(conn: Connection, served: Sequence[CallRecord]) -> set[str]:
+    """Return the ids of the served calls that a closing in force forbade as they began."""
     known = _known(conn, served)
-    return {call.id for call in served if known.forbade(call, but=but)}
+    return {call.id for call in served if known.forbade(call)}
 
 
 def _known(conn: Connection, calls: Sequence[CallRecord]) -> Known:

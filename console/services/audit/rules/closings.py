@@ -176,9 +176,9 @@ class Known:
         """Return the names under which a closing of a kind may cover `name`."""
         return (name, *self._others.get((kind, name), ()))
 
-    def forbade(self, call: CallRecord, *, but: str = "") -> bool:
-        """Tell whether a closing in force forbade a call as it began, `but` one receipt's."""
-        return any(closing.receipt != but and closing.forbids(call) for closing in self._over(call))
+    def forbade(self, call: CallRecord) -> bool:
+        """Tell whether a closing in force forbade a call as it began."""
+        return any(closing.forbids(call) for closing in self._over(call))
 
     def _over(self, call: CallRecord) -> Iterator[Closing]:
         if not self._closings:

@@ -177,7 +177,28 @@ ADMITTED = Table(
     Column("started_at", Instant, nullable=False),
     Column("call", Document(CallRecord), nullable=False),
 )
-"""The latest call let through on each credential: the record of its end may come later."""
+"""What `ADMITTED_CALLS` was while it held one call of each credential."""
+
+ADMITTED_CALLS = Table(
+    "admitted_calls",
+    _META,
+    Column("id", Text, primary_key=True),
+    Column("combination", Text, nullable=False),
+    Column("started_at", Instant, nullable=False, index=True),
+    Column("unread", Integer, nullable=False),
+    Column("call", Document(CallRecord), nullable=False),
+)
+"""Calls let through that the proof of a closing may still be about. `unread`: the gateway's
+event before the call that the rules had not read; 0 if none. `combination`: by what closings
+can match."""
+
+UNPROVEN = Table(
+    "unproven",
+    _META,
+    Column("event_id", Text, primary_key=True),
+    Column("at", Instant, nullable=False, index=True),
+)
+"""Closings that were made and whose proof the log does not tell yet, by the event of each."""
 
 HANDOVERS = Table(
     "handovers",
