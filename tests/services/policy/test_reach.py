@@ -185,6 +185,49 @@ def test_an_import_widens_nothing_for_a_restricted_partner_or_from_tier_three(
     run(tmp_path, scenario)
 
 
+@pytest.mark.parametrize(
+    ("held", "larger", "smaller"),
+    [
+        ({"credit_micros": 1_000_000}, {"credit_micros": 2_000_000}, {"credit_micros": 1}),
+        ({"credit_micros": 1_000_000}, {"credit_micros": None}, {"credit_micros": 1_000_000}),
+        ({"grace_seconds": 60}, {"grace_seconds": 7 * 86400}, {"grace_seconds": 0}),
+    ],
+)
+def test_a_larger_pool_or_a_longer_grace_widens_each_grant_that_runs(
+    tmp_path: Path, held: dict[str, Any], larger: dict[str, Any], smaller: dict[str, Any]
+) -> None:
+    async def scenario(rig: Rig) -> None:
+        api = rig.api
+
+        async def import_(changes: dict[str, Any]) -> Any:
+            text = await api.get("/v1/pilots/aurora/text")
+            revision = (await api.get("/v1/pilots/aurora"))["revision"]
+            body = {"pilot": {**text, **changes}, "revision": revision, "reason": "other bounds"}
+            return await api.ask("POST", "/v1/pilots:import", body)
+
+        await api.ready()
+        assert (await import_(held)).status == 200
+        grant = (await api.post("/v1/grants", wanted(models=["aurora-1"])))["id"]
+        await api.until(grant, "active")
+        await api.post("/v1/partners/acme/restriction", {"reason": "odd use"})
+        refused = await import_(larger)
+        assert (refused.status, refused.problem) == (403, "refused")
+        assert "restricted" in refused.body["detail"]
+        assert (await import_(smaller)).status == 200, "what is smaller is never refused"
+        assert "grant.widen" not in await api.actions(grant)
+        revision = (await api.get("/v1/partners/acme"))["revision"]
+        await api.post("/v1/partners/acme/resumption", {"reason": "fine"}, revision=revision)
+        await api.until(grant, "active")
+        assert (await import_(larger)).status == 200
+        (event,) = [e for e in await api.events() if e["metadata"]["event_code"] == "grant.widen"]
+        before, after = event["unmapped"]["before"], event["unmapped"]["after"]
+        ((name, value),) = larger.items()
+        assert after.get(name) == value != before.get(name)
+        assert before["reaches"] == after["reaches"]
+
+    run(tmp_path, scenario)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_no_order_of_registration_gives_another_tier(seed: int) -> None:
     dice = random.Random(seed)

@@ -27,6 +27,7 @@ from console.services.policy.grants import reach
 from console.services.policy.grants.amend import needs_approval, needs_scope
 from console.services.policy.grants.proposal import takes_new
 from console.services.policy.judging.facts import Reader, projection
+from console.services.policy.judging.gates import APPROVAL_TIER
 from console.services.policy.judging.settle import settle_all
 from console.services.policy.pilots.pilot_closing import tell_pilot
 from console.services.policy.pilots.pilots import add_capability, in_order, with_terms
@@ -81,7 +82,7 @@ def import_pilot(bundle: CedarBundle, conn: Connection, ask: Ask) -> Pilot:
     for slug, said in sorted(text.capabilities.items(), key=lambda each: each[1].tier):
         _capability(conn, actor, body, slug, said)
     if held is not None:
-        _judge_widened(conn, actor, body, held, running)
+        _judge_widened(conn, actor, body, running)
         settle_all(conn, bundle, actor, pilot=pilot.slug)
     return with_terms(conn, pilot)
 
@@ -100,7 +101,6 @@ def _judge_widened(
     conn: Connection,
     actor: Actor,
     body: ImportPilot,
-    held: Pilot,
     running: Sequence[tuple[Grant, GrantProjection]],
 ) -> None:
     """Judge what the import adds to grants that run as a new grant of it would be judged.
@@ -108,33 +108,51 @@ def _judge_widened(
     Raises the refusal of the first that may not have it. Each other has its own event.
     """
     reader = Reader(conn)
-    text = body.pilot
-    pool = held.credit_micros is not None and (
-        text.credit_micros is None or text.credit_micros > held.credit_micros
-    )
     for grant, before in running:
         facts = reader.of_grant(grant)
-        was, now = reaches(before), reaches(projection(grant, facts, actor.at))
+        after = projection(grant, facts, actor.at)
+        was, now = reaches(before), reaches(after)
         wider = [f"{model} on {route}, as {slug}" for slug, model, route in sorted(now - was)]
-        if wider:
-            takes_new(facts.partner)
-        if wider or pool:
-            judged_at = reach.reached_now(conn, grant, facts.capabilities)
-            what = f"getting {wider[0] if wider else 'a larger credit pool'}"
-            needs_approval(grant, judged_at, what)
-        if wider:
-            needs_scope(grant, judged_at, what, facts.partner.egress)
-            record(
-                conn,
-                actor,
-                "grant.widen",
-                "grant",
-                grant.id,
-                partner=grant.partner,
-                reason=body.reason,
-                before={"reaches": _lines(was)},
-                after={"state": grant.state, "tier": grant.tier, "reaches": _lines(now)},
-            )
+        wider += _looser(before, after)
+        if not wider:
+            continue
+        takes_new(facts.partner)
+        judged_at = reach.reached_now(conn, grant, facts.capabilities)
+        what = f"getting {wider[0]}"
+        needs_approval(grant, judged_at, what)
+        needs_scope(grant, judged_at, what, facts.partner.egress)
+        record(
+            conn,
+            actor,
+            "grant.widen",
+            "grant",
+            grant.id,
+            partner=grant.partner,
+            reason=body.reason,
+            before={**_terms(before), "reaches": _lines(was)},
+            after={
+                "state": grant.state,
+                "tier": grant.tier,
+                **_terms(after),
+                "reaches": _lines(now),
+            },
+        )
+
+
+def _looser(before: GrantProjection, after: GrantProjection) -> list[str]:
+    """Return, in words, what of a pilot's bounds on a grant is larger than it was."""
+    out = []
+    was, now = before.credit_micros, after.credit_micros
+    if was is not None and (now is None or now > was):
+        out.append("a larger credit pool")
+    # from tier 3 up no call goes on without policy, however long the grace is
+    if after.tier < APPROVAL_TIER and after.grace_seconds > before.grace_seconds:
+        out.append("a longer grace without policy")
+    return out
+
+
+def _terms(grant: GrantProjection) -> dict[str, Any]:
+    return {"credit_micros": grant.credit_micros, "grace_seconds": grant.grace_seconds}
 
 
 def reaches(grant: GrantProjection) -> set[tuple[str, str, str]]:
