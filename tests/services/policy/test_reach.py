@@ -13,7 +13,7 @@ from policy_rig import Rig, ahead, run, wanted
 
 from console.model.access import Capability
 from console.model.text import now
-from console.services.policy.grants.reach import above, reached, uncovers
+from console.services.policy.grants.reach import above, reached, uncovers, unguards
 
 
 def capability(slug: str, tier: int, **changes: Any) -> Capability:
@@ -118,6 +118,63 @@ def test_a_pilot_with_twins_is_exported_and_made_anew_on_another_machine(tmp_pat
     (tmp_path / "two").mkdir()
     run(tmp_path / "one", first)
     run(tmp_path / "two", second)
+
+
+@pytest.mark.parametrize(
+    ("after", "is_refused"),
+    [
+        ([capability("deep", 3)], True),
+        ([capability("deep", 3, models=["aurora-2"], routes=["responses"])], True),
+        ([capability("deep", 3, models=["aurora-2"]), capability("twin", 2)], False),
+        ([capability("deep", 3), capability("twin", 2, models=["aurora-2"])], True),
+        ([capability("deep", 3), capability("moved", 3, models=["aurora-2"])], False),
+        ([capability("deep", 3), capability("moved", 4, models=["aurora-2"])], False),
+        (
+            [
+                capability("deep", 3),
+                capability("never", 4, models=["aurora-2"], category="prohibited"),
+            ],
+            True,
+        ),
+    ],
+)
+def test_what_the_highest_of_tier_three_guards_is_guarded_after_a_change_or_it_is_refused(
+    after: list[Capability], is_refused: bool
+) -> None:
+    before = [capability("deep", 3, models=["aurora-2"])]
+    assert (unguards(before, after) is not None) is is_refused
+    low = [capability("deep", 2, models=["aurora-2"])]
+    assert unguards(low, []) is None, "below tier 3 one person may"
+    never = [capability("deep", 1, models=["aurora-2"], category="prohibited")]
+    assert unguards(never, after[:1]) is not None, "what is prohibited stays so at every tier"
+    assert unguards(never, [*after, *never]) is None
+
+
+def test_a_guard_of_tier_three_is_not_moved_away_by_a_file(tmp_path: Path) -> None:
+    async def scenario(rig: Rig) -> None:
+        api = rig.api
+        await api.pilot()
+        await api.capability("deep", tier=3, models=["aurora-2"], routes=["messages"])
+        kept = await api.get("/v1/pilots/aurora/text")
+        for change in ({"models": ["aurora-1"]}, {"routes": ["responses"]}):
+            deep = {**kept["capabilities"]["deep"], **change}
+            text = {**kept, "capabilities": {"deep": deep}}
+            body = {"pilot": text, "revision": 1, "reason": "elsewhere"}
+            said = await api.ask("POST", "/v1/pilots:import", body)
+            assert (said.status, said.problem) == (403, "needs-approval")
+            assert "aurora-2 on messages would lose its guard deep (tier 3)" in said.body["detail"]
+        assert await api.get("/v1/pilots/aurora/text") == kept
+        wider = {**kept["capabilities"]["deep"], "models": ["aurora-1", "aurora-2"]}
+        body["pilot"] = {**kept, "capabilities": {"deep": wider}}
+        await api.post("/v1/pilots:import", body)
+        twin = {
+            "slug": "harmless", "title": "Harmless", "pilot": "aurora", "category": "general",
+            "tier": 0, "models": ["aurora-2"], "routes": ["messages"],
+            "longest_grant_seconds": 3600, "reason": "why not",
+        }  # fmt: skip
+        assert (await api.ask("POST", "/v1/capabilities", twin)).problem == "needs-approval"
+
+    run(tmp_path, scenario)
 
 
 async def widened(rig: Rig, **changes: Any) -> Any:

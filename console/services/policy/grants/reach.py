@@ -137,3 +137,41 @@ def uncovers(
         f"guards at tier {highest.tier}: that takes two other people",
         mend="approvals do not exist yet: give it another model or route, or the same tier",
     )
+
+
+def unguards(before: Iterable[Capability], after: Iterable[Capability]) -> PilotError | None:
+    """Return the refusal of a change that takes a guard of tier 3 or above from what it guards.
+
+    A model on a route is guarded by the highest capability over it, and by a prohibited one
+    whatever else is over it. Without it, the next grant or capability there is judged lower.
+    """
+    left = _highest(after)
+    lost = [
+        (guard, pair)
+        for (pair, is_prohibited), guard in _highest(before).items()
+        if (is_prohibited or guard.tier >= APPROVAL_TIER)
+        and ((pair, is_prohibited) not in left or left[pair, is_prohibited].tier < guard.tier)
+    ]
+    if not lost:
+        return None
+    named = [
+        f"{model} on {route} would lose its guard {guard.slug} "
+        f"({'prohibited' if guard.category == Category.PROHIBITED else f'tier {guard.tier}'})"
+        for guard, (model, route) in sorted(lost, key=lambda each: (each[0].slug, each[1]))
+    ]
+    return refusal(
+        "needs-approval",
+        f"{'; '.join(named)}: that takes two other people",
+        mend="approvals do not exist yet: leave its models and routes as they are",
+    )
+
+
+def _highest(capabilities: Iterable[Capability]) -> dict[tuple[tuple[str, str], bool], Capability]:
+    """Return the highest capability over each model and route, prohibited ones on their own."""
+    found: dict[tuple[tuple[str, str], bool], Capability] = {}
+    for each in capabilities:
+        for pair in pairs(each):
+            name = pair, each.category == Category.PROHIBITED
+            if name not in found or found[name].tier < each.tier:
+                found[name] = each
+    return found

@@ -78,9 +78,12 @@ def import_pilot(bundle: CedarBundle, conn: Connection, ask: Ask) -> Pilot:
     _planned_on(held, body.revision)
     actor = Actor.of(ask)
     running = _running(conn, text.slug)
+    guards = reach.every(conn)
     pilot = _made(conn, actor, body) if held is None else _changed(conn, actor, body, held)
     for slug, said in sorted(text.capabilities.items(), key=lambda each: each[1].tier):
         _capability(conn, actor, body, slug, said)
+    if refused := reach.unguards(guards, reach.every(conn)):
+        raise refused
     if held is not None:
         _judge_widened(conn, actor, body, running)
         settle_all(conn, bundle, actor, pilot=pilot.slug)
