@@ -17,6 +17,8 @@ from console.programs import module_command, module_environment
 
 KEYRING_SECONDS = 3.0
 COMMAND_SECONDS = 10.0
+WORKING_FOLDER = "/"
+"""Where a command runs: interpreters take modules from the folder that they are started in."""
 _MOST_BYTES = 64 * 1024
 
 
@@ -97,7 +99,9 @@ def _from_file(path: Path) -> Token:
 def _from_command(argv: Sequence[str]) -> Token:
     name = f"command {argv[0]}"
     program = _program(argv[0], name)
-    _refuse_writable(Path(program), name)
+    for each in (program, *argv[1:]):
+        # an argument may be the script that an interpreter runs
+        _refuse_writable(Path(WORKING_FOLDER, each), name)
     raw = _run([program, *argv[1:]], COMMAND_SECONDS, name)
     return _checked(_said(raw, name))
 
@@ -119,20 +123,27 @@ def _program(named: str, source: str) -> str:
     return found
 
 
-def _refuse_writable(program: Path, source: str) -> None:
-    """Refuse a command that another user could have written. Raises `PilotError`."""
+def _refuse_writable(named: Path, source: str) -> None:
+    """Refuse a file that another user could have written, or put there. Raises `PilotError`."""
     try:
-        held = program.resolve(strict=True)
-        status = held.stat()
-    except OSError:
-        return  # running it says what is wrong
-    if status.st_uid not in {os.geteuid(), 0}:
-        why, mend = "belongs to another user", f"chown {os.geteuid()} {held}"
-    elif status.st_mode & 0o022:
-        why, mend = "can be written by others", f"chmod go-w {held}"
-    else:
-        return
-    raise _none(f"{source} {why}: it is not run", f"look at it first, then: {mend}")
+        held = named.resolve(strict=True)
+        if not (held.is_file() or held.is_dir()):
+            return
+        # a link is as safe as the folders on its way, and as those of what it leads to
+        looked_at = {held: held.stat()}
+        looked_at |= {each: each.stat() for each in (*named.parents, *held.parents)}
+    except (OSError, ValueError):
+        return  # it names no file; running it says what is wrong
+    for path, status in looked_at.items():
+        is_sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
+        if status.st_uid not in {os.geteuid(), 0}:
+            why, mend = "belongs to another user", f"chown {os.geteuid()} {path}"
+        elif status.st_mode & 0o022 and not is_sticky:
+            why, mend = "can be written by others", f"chmod go-w {path}"
+        else:
+            continue
+        where = "" if path == held else f": {path}"
+        raise _none(f"{source} {why}{where}: it is not run", f"look at it first, then: {mend}")
 
 
 def _from_keyring(service: str, account: str) -> Token:
@@ -165,7 +176,7 @@ def _run(
     try:
         done = subprocess.run(  # noqa: S603  # the operator's own profile names the command
             list(argv), stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds,
-            check=False, env=environ,
+            check=False, env=environ, cwd=WORKING_FOLDER,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise _none(

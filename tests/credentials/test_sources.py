@@ -170,3 +170,40 @@ def test_a_command_that_others_can_write_is_not_run(tmp_path):
     asked = {"source": "command", "argv": [str(link)]}
     assert obtain(asked, {}, profile="p").secret.reveal() == "swordfish"
     assert ran.exists()
+
+
+def test_a_script_that_others_can_write_is_not_run_by_its_interpreter(tmp_path):
+    script = tmp_path / "tok.sh"
+    script.write_text("echo swordfish\n")
+    asked = {"source": "command", "argv": ["/bin/sh", str(script)]}
+    script.chmod(0o666)
+    error = refused(asked)
+    assert "can be written by others" in error.message
+    assert str(script) in error.hint
+    script.chmod(0o644)
+    assert obtain(asked, {}, profile="p").secret.reveal() == "swordfish"
+
+
+@pytest.mark.parametrize("through_link", [False, True])
+def test_a_command_in_a_folder_that_others_can_write_is_not_run(tmp_path, through_link):
+    shared = tmp_path / "shared"
+    (shared / "bin").mkdir(parents=True)
+    program = shared / "bin" / "get-token"
+    program.write_text("#!/bin/sh\necho swordfish\n")
+    program.chmod(0o755)
+    if through_link:
+        (tmp_path / "link").symlink_to(program)
+        program = tmp_path / "link"
+    asked = {"source": "command", "argv": [str(program)]}
+    shared.chmod(0o777)
+    error = refused(asked)
+    assert f"can be written by others: {shared}" in error.message
+    shared.chmod(0o1777)
+    assert obtain(asked, {}, profile="p").secret.reveal() == "swordfish"
+
+
+def test_a_command_takes_no_modules_from_the_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "tok.py").write_text("print('swordfish')\n")
+    monkeypatch.chdir(tmp_path)
+    asked = {"source": "command", "argv": [sys.executable, "-m", "tok"]}
+    assert "exit status" in refused(asked).message
