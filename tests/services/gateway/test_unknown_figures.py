@@ -114,3 +114,20 @@ def test_a_whole_answer_without_usage_stays_held_and_one_with_usage_does_not(
         assert record["estimated"] is not is_known
         assert (record["held_micros"] == 0) is is_known
         assert is_known or record["cost_micros"] + record["held_micros"] >= 20_000 * 10
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_response_that_failed_is_an_error_and_costs_what_its_upstream_told(
+    gateway: Rig, key: str, is_known: bool
+) -> None:
+    failed = {**RESPONSE, "status": "failed", "output": [], "error": {"message": "overloaded"}}
+    failed["usage"] = {"input_tokens": 17, "output_tokens": 900} if is_known else None
+    parts = [{"type": "response.output_text.delta", "output_index": 0, "delta": "x" * 400},
+             {"type": "response.failed", "response": failed}]  # fmt: skip
+    told = post(gateway, key, "responses", scripted("responses", script(*parts)))
+    assert b"upstream_error" in told.body
+    record = gateway.record(told.request_id)
+    assert (record["code"], record["estimated"]) == ("upstream_error", not is_known)
+    assert (record["output_tokens"], record["held_micros"] == 0) == (
+        (900, True) if is_known else (100, False)
+    )

@@ -67,7 +67,7 @@ class Meter:
         self._choices = choices
         self._counts: dict[str, int] = {}
         self._passed_at_last_count = -1
-        """Tokens of text that had passed as a finished answer's output was told."""
+        """Tokens of text that had passed as the output was told at the end."""
         self._unread: set[str] = set()
         """Fields of usage that held something, but no count."""
         self._written = TextTally()
@@ -121,7 +121,7 @@ class Meter:
         """Whether the output was told with the end of the answer or after it, and nothing was
         written since: a count of the beginning, or of the middle, is none of the whole.
         """
-        return self.finished and self._passed_at_last_count == self._passed
+        return self._passed_at_last_count == self._passed
 
     @property
     def _passed(self) -> int:
@@ -182,19 +182,19 @@ class Meter:
         text = {name: said[name] for name in said if name not in {"response", "annotation"}}
         self._written.add(_place_of(said, kind), kind, _text_bytes(text))
         if isinstance(response, dict):
-            if kind in {"response.completed", "response.incomplete", "response.failed"}:
+            if kind in {"response.completed", "response.incomplete"}:
                 self.ended = True
-            self._response(response)
+            self._response(response, is_last=kind == "response.failed")
             if kind == "response.failed":
                 raise UpstreamSaidError(_message(response.get("error")))
 
-    def _response(self, response: dict[str, Any]) -> None:
+    def _response(self, response: dict[str, Any], *, is_last: bool = False) -> None:
         output, way = response.get("output"), f"response {_string(response.get('status'))}"
         for at, item in enumerate(output if isinstance(output, list) else ()):
             self._written.add((at,), way, _text_bytes(item))
         if isinstance(output, str):
             self._write(output)
-        self._usage(response.get("usage"))
+        self._usage(response.get("usage"), is_last=is_last)
         why = response.get("incomplete_details")
         reason = _string(why.get("reason")) if isinstance(why, dict) else ""
         self.finish_reason = reason or _string(response.get("status"))
@@ -233,8 +233,11 @@ class Meter:
         """Count text that nothing else of the answer repeats."""
         self._written.add((), "once", _text_bytes(value))
 
-    def _usage(self, usage: Any) -> None:
-        """Take in usage, each field by itself: a count never falls."""
+    def _usage(self, usage: Any, *, is_last: bool = False) -> None:
+        """Take in usage, each field by itself: a count never falls.
+
+        `is_last` tells that it is the last word on an answer which does not finish.
+        """
         if usage is None:
             return
         inputs, output = _FIELDS[self._route]
@@ -245,7 +248,7 @@ class Meter:
             if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT:
                 self._counts[name] = max(self._counts.get(name, 0), value)
                 self._unread.discard(name)
-                if name == output and self.finished:
+                if name == output and (is_last or self.finished):
                     self._passed_at_last_count = self._passed
             elif name not in self._counts:
                 self._unread.add(name)
