@@ -1,8 +1,9 @@
 """A crowd of connections: `python idle_crowd.py WHERE COUNT SORT [UID]`.
 
 `WHERE` is a Unix socket's path, or `host:port`, or `tls:host:port`. `SORT` is `idle`, `line`,
-`head` or `body`: how much each connection says of a request. The key for `body` comes on
-standard input. Whatever the other side closes is opened again, about 100 a second, until
+`head` or `body`: how much each connection says of a request; `head-trickle` and `body-trickle`
+say the same and go on, a byte of each connection every `TRICKLE_SECONDS`. The key for a body
+comes on standard input. Whatever the other side closes is opened again, about 100 a second, until
 standard input ends.
 Prints a line once everything was opened, and at the end how many connections it made.
 """
@@ -25,6 +26,16 @@ PIECES = {
     "body": "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
     "Content-Type: application/json\r\nContent-Length: 900000\r\n\r\n{{",
 }
+
+TRICKLE_SECONDS = 0.5
+
+
+def trickle(lines: selectors.BaseSelector) -> None:
+    """Send one more byte over every connection."""
+    for each in list(lines.get_map().values()):
+        if isinstance(each.fileobj, socket.socket):
+            with suppress(OSError):  # it is found closed when it is read
+                each.fileobj.send(b"x")
 
 
 def connect(where: str, said: bytes) -> socket.socket | None:
@@ -58,12 +69,17 @@ def main() -> None:
     if len(sys.argv) > 4:
         os.setgid(int(sys.argv[4]))
         os.setuid(int(sys.argv[4]))
-    said = PIECES[sort].format(key=key).encode()
+    piece, _, trickles = sort.partition("-")
+    said = PIECES[piece].format(key=key).encode()
     lines = selectors.DefaultSelector()
     lines.register(sys.stdin, selectors.EVENT_READ)
     made = 0
     told = False
+    trickled = time.monotonic()
     while True:
+        if trickles and time.monotonic() - trickled > TRICKLE_SECONDS:
+            trickled = time.monotonic()
+            trickle(lines)
         missing = count - (len(lines.get_map()) - 1)
         for _ in range(min(missing, 1 if told else 50)):
             line = connect(where, said)

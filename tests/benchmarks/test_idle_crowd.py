@@ -156,6 +156,8 @@ SORTS = {
     "half a line at the data plane": ("plane", "line"),
     "half a head at the data plane": ("plane", "head"),
     "half a body at the data plane, with a key": ("plane", "body"),
+    "a head byte by byte at the data plane": ("plane", "head-trickle"),
+    "a body byte by byte at the data plane, with a key": ("plane", "body-trickle"),
 }
 
 
@@ -171,7 +173,7 @@ def test_a_crowd_that_waits_takes_nothing_from_the_switch_nor_from_others(
     }[kind]
     calm, quick = crowded.calls(), sorted(crowded.lock() for _ in range(5))
     before = crowded.memory()
-    key = crowded.greedy if sort == "body" else ""
+    key = crowded.greedy if sort.startswith("body") else ""
     with crowd(where, sort, key, NOBODY if kind == "socket" else "") as made:
         locks = [crowded.lock() for _ in range(5)]
         first = crowded.first_call()
