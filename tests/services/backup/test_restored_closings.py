@@ -18,14 +18,23 @@ from tests import nursery
 from tests.services.backup.closing_cases import CASES, WHY, Look, signs_in
 from tests.thread.pilot_rig import Rig, capability, programme, running, short_folder, vetted
 
+PLACES = ["policy.db", "gateway.db", "audit.db", "point-gw-1.db", "point-gw-2.db", "log"]
+"""Where a pilot keeps what happened."""
+
+
+def all_but(*kept: str) -> list[str]:
+    return [each for each in PLACES if each not in kept]
+
+
 LOSSES = {
     "nothing": [],
     "the policy store": ["policy.db"],
     "the gateway store": ["gateway.db"],
     "the audit store": ["audit.db"],
-    "every store": ["policy.db", "gateway.db", "audit.db", "point-gw-1.db", "point-gw-2.db"],
     "the log and its store": ["audit.db", "log"],
-    "all but the policy store": ["gateway.db", "audit.db", "log", "point-gw-1.db", "point-gw-2.db"],
+    "all but the log": all_but("log"),
+    "all but the policy store": all_but("policy.db"),
+    "all but the audit store": all_but("audit.db"),
 }
 """What is gone when the backup is restored, by name."""
 
@@ -122,6 +131,10 @@ def check(pilot: Pilot, loss: str) -> None:
         for name, look in pilot.looks.items():
             if name not in UNKNOWABLE.get(loss, ()):
                 pilot.rig.until(look, what=f"{name} is kept with {loss} lost")
+        if UNKNOWABLE.get(loss):
+            ended = {each.state for each in pilot.rig.do("key.list", limit="0").items}
+            assert said["keys_ended"]
+            assert ended == {"revoked"}, "a key that nothing newer tells of has ended, too"
         if said["log"] == "continued":
             pilot.rig.ok("audit", "verify")
     finally:
