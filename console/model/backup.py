@@ -75,8 +75,12 @@ class Restored(msgspec.Struct, kw_only=True, frozen=True):
     """Everything newer than the backup that ended something, and was kept."""
     keys_ended: int = 0
     """Keys that were revoked because no newer copy could say whether they had been."""
+    grants_suspended: list[str] = []
+    """Grants that were suspended because nothing newer could say whether they were narrowed."""
+    partners_restricted: list[str] = []
+    """Partners for which nothing new opens, until they are resumed, for the same reason."""
     tokens_ended: int = 0
-    """Operators' and break-glass tokens that ended for the same reason."""
+    """Operators' and break-glass tokens that ended because nothing newer told of them."""
     operators_cut: list[str] = []
     """Operators that were cut off for the same reason."""
     lock_id: str = ""

@@ -67,7 +67,7 @@ def parser_of(verb: str) -> Parser:
         )  # fmt: skip
         parser.add_argument(
             "--keep-keys", action="store_true",
-            help="keep every key although nothing newer than the backup can be read",
+            help="keep every key and grant although nothing newer than the backup can be read",
         )  # fmt: skip
         parser.add_argument("--reason", default="", help="why; it goes into the log")
         parser.add_argument("--dry-run", action="store_true", help="say what would be done")
@@ -156,6 +156,8 @@ def _confirm(planned: Restored, context: Context, stderr: Stderr) -> None:
         f"  newer than the backup and kept: {', '.join(planned.newest_copy) or 'nothing'}",
         f"  {planned.tombstones} tombstones and {planned.closings} closings kept",
         f"  {planned.keys_ended} keys and {planned.tokens_ended} tokens end as unsure",
+        f"  {len(planned.grants_suspended)} grants are suspended as unsure",
+        f"  {len(planned.partners_restricted)} partners are restricted as unsure",
         *(
             [f"  operators cut off as unsure: {', '.join(planned.operators_cut)}"]
             if planned.operators_cut

@@ -18,7 +18,7 @@ from console.model.principal import PrincipalState
 from console.services.audit.log.leaf import Leaf
 from console.services.backup.history import History
 from console.services.policy.evidence import terms
-from console.services.policy.judging.grant_states import ENDED, WATCHED
+from console.services.policy.judging.grant_states import ENDED, OPENED, WATCHED
 from console.services.policy.partners import partners, principals
 from console.services.policy.state import lookup
 from console.services.policy.state.event_record import Actor
@@ -98,6 +98,25 @@ def decide(conn: Connection, leaf: Leaf, _history: History) -> bool:
 def settle_soon(conn: Connection, at: Any) -> None:
     """Have policy settle each grant that time or evidence can change, as soon as it starts."""
     conn.execute(update(GRANTS).where(GRANTS.c.state.in_(WATCHED)).values(look_at=at))
+
+
+def open_grants(conn: Connection) -> list[str]:
+    """Return the grants that policy holds open."""
+    return list(
+        conn.execute(select(GRANTS.c.id).where(GRANTS.c.state.in_(OPENED)).order_by(GRANTS.c.id))
+        .scalars()
+        .all()
+    )
+
+
+def restrict_all(conn: Connection, by: Actor) -> list[str]:
+    """Let nothing new open for any partner that is active; return their slugs."""
+    found = conn.execute(select(PARTNERS.c.body).where(PARTNERS.c.state == PartnerState.ACTIVE))
+    active = sorted(found.scalars().all(), key=lambda each: each.slug)
+    for each in active:
+        held = msgspec.structs.replace(each, state=PartnerState.RESTRICTED, **by.touch(each))
+        partners.keep(conn, held)
+    return [each.slug for each in active]
 
 
 def _partner(conn: Connection, leaf: Leaf) -> Partner | None:

@@ -8,35 +8,39 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple, cast
 
 from sqlalchemy import Connection
 
+from console.model.access import Suspension
 from console.model.enforcement import Revoke, TombstoneKind
+from console.model.ids import new_id
 from console.model.operator import Operator, Role
 from console.services.audit.log import ledger
 from console.services.backup import (
     closings,
     keep_gateway,
     keep_operators,
+    keep_policy,
     left_stores,
     newest_state,
 )
 from console.services.backup.history import History
-from console.services.backup.keep_policy import settle_soon
 from console.services.backup.lineage import Reach
 from console.services.gateway.control.closing.tombstones import Tombstones
 from console.services.gateway.control.state import change_log
 from console.services.gateway.control.state.point_registry import Points
 from console.services.home import Home
 from console.services.operators import break_glass
+from console.services.policy.state.event_record import Actor
 from console.services.policy.state.marks import mark, set_mark
 from console.services.store import Store
 from console.services.web import Ask
 
+_UNKNOWN = "nothing newer than the backup tells"
 SERVICES = ("policy", "gateway", "audit")
 
 
@@ -62,14 +66,30 @@ class Wish(NamedTuple):
     """Said of what ends because nothing could tell whether it had ended."""
 
 
+class Known(NamedTuple):
+    """Of which restored store everything is known that its service ended since the backup."""
+
+    gateway: bool
+    policy: bool
+
+
+class Unsure(NamedTuple):
+    """What ended because nothing could tell whether it had been ended already."""
+
+    keys_ended: int
+    grants_suspended: list[str]
+    partners_restricted: list[str]
+    tokens_ended: int
+    operators_cut: list[str]
+    warnings: list[str]
+
+
 class Kept(NamedTuple):
     """What was kept as ended, and what had to end."""
 
     tombstones: int
     closings: int
-    keys_ended: int
-    tokens_ended: int
-    operators_cut: list[str]
+    unsure: Unsure
     used: list[str]
     warnings: list[str]
     lacks_break_glass: bool
@@ -97,11 +117,11 @@ def replay(home: Home, stores: Stores, wish: Wish) -> Kept:
         for name in ("gateway", "policy")
         if name not in continuing and home.store(name).exists()
     ]
-    gateway_known = wish.log_known or (
-        gateway_left is not None and _is_newest("gateway", stores.audit, wish)
-    )
-    policy_known = wish.log_known or (
-        policy_left is not None and _is_newest("policy", stores.audit, wish)
+    is_known = Known(
+        gateway=wish.log_known
+        or (gateway_left is not None and _is_newest("gateway", stores.audit, wish)),
+        policy=wish.log_known
+        or (policy_left is not None and _is_newest("policy", stores.audit, wish)),
     )
     notices = stores.gateway.read_now(keep_gateway.newest_notice)
     before = stores.gateway.read_now(keep_gateway.tombstones)
@@ -123,7 +143,7 @@ def replay(home: Home, stores: Stores, wish: Wish) -> Kept:
         set_mark(conn, "closings_seen", 0)
         set_mark(conn, "notices_seen", min(mark(conn, "notices_seen"), notices))
         found = closings.keep(history, "policy", conn)
-        settle_soon(conn, wish.at)
+        keep_policy.settle_soon(conn, wish.at)
         return found
 
     more, others = stores.policy.write_now(in_policy)
@@ -131,15 +151,45 @@ def replay(home: Home, stores: Stores, wish: Wish) -> Kept:
         f"{each.leaf.action} of {each.leaf.target} could not be kept: {each.why}"
         for each in (*unkept, *others)
     ]
+    unsure = _end_unsure(home, stores, wish, history, is_known)
+    warnings += unsure.warnings
+    known = [each for found in marks.values() for each in found or ()]
+    keep_operators.agree(stores.policy, (stores.gateway, stores.audit), known)
+    trouble = stores.policy.read_now(lambda conn: break_glass.trouble(conn, wish.at))
+    if trouble:
+        warnings.append(trouble)
+    return Kept(
+        tombstones, made + more, unsure, used, warnings, bool(trouble)
+    )  # fmt: skip
+
+
+def _end_unsure(
+    home: Home, stores: Stores, wish: Wish, history: History, is_known: Known
+) -> Unsure:
+    """End what is open in a restored store of which nothing newer can be known."""
     keys_ended, ended = 0, keep_operators.Ended(0, [])
-    if not gateway_known:
-        if wish.keep_keys:
-            warnings.append(
-                "--keep-keys: a key that was revoked after the backup lives again behind the lock"
-            )
-        else:
+    grants: list[str] = []
+    partners: list[str] = []
+    warnings: list[str] = []
+    if not is_known.gateway:
+        warnings.append(
+            f"{_UNKNOWN} what the gateway ended: keys, suspensions, locks, points, "
+            "what was said in calls"
+        )
+        if not wish.keep_keys:
             keys_ended = stores.gateway.write_now(_all_keys_ended(stores.gateway, wish))
-    if not policy_known:
+    if not is_known.policy:
+        warnings.append(
+            f"{_UNKNOWN} what policy ended: grants that were narrowed or amended, "
+            "partners that were restricted, networks and subprocessors that were "
+            "removed, principals that were retired, assessments that were rejected "
+            "or withdrawn"
+        )
+        if not wish.keep_keys:
+            by = Actor(wish.by, wish.at)
+            partners = stores.policy.write_now(lambda conn: keep_policy.restrict_all(conn, by))
+            grants = stores.policy.read_now(keep_policy.open_grants)
+            stores.gateway.write_now(lambda conn: _suspend_all(conn, history, grants, wish))
         owners = set(_owners(home))
         ended = stores.policy.write_now(
             lambda conn: keep_operators.end_unsure(conn, owners, wish.at, wish.by, wish.why)
@@ -148,15 +198,18 @@ def replay(home: Home, stores: Stores, wish: Wish) -> Kept:
             "nothing newer tells which operators were cut: every token has ended, and every "
             "operator but you is cut off"
         )
-    known = [each for found in marks.values() for each in found or ()]
-    keep_operators.agree(stores.policy, (stores.gateway, stores.audit), known)
-    trouble = stores.policy.read_now(lambda conn: break_glass.trouble(conn, wish.at))
-    if trouble:
-        warnings.append(trouble)
-    return Kept(
-        tombstones, made + more, keys_ended, ended.tokens, ended.operators, used, warnings,
-        bool(trouble),
-    )  # fmt: skip
+    if warnings and wish.keep_keys:
+        warnings.append(
+            "--keep-keys: a key that was revoked after the backup lives again behind the lock, "
+            "and so does a grant that was narrowed"
+        )
+    return Unsure(keys_ended, grants, partners, ended.tokens, ended.operators, warnings)
+
+
+def _suspend_all(conn: Connection, history: History, grants: Sequence[str], wish: Wish) -> None:
+    for each in grants:
+        held = Suspension(id=new_id("suspension"), at=wish.at, by=wish.by, reason=wish.why)
+        keep_gateway.hold(conn, history, "grant", each, held=held)
 
 
 def _is_newest(name: str, audit: Store, wish: Wish) -> bool:

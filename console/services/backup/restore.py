@@ -176,9 +176,11 @@ class _Restore:
             replayed=replayed,
             tombstones=kept.tombstones,
             closings=kept.closings,
-            keys_ended=kept.keys_ended,
-            tokens_ended=kept.tokens_ended,
-            operators_cut=kept.operators_cut,
+            keys_ended=kept.unsure.keys_ended,
+            grants_suspended=kept.unsure.grants_suspended,
+            partners_restricted=kept.unsure.partners_restricted,
+            tokens_ended=kept.unsure.tokens_ended,
+            operators_cut=kept.unsure.operators_cut,
             lock_id=lock,
             next=self._next(kept, lock),
             warnings=self._warnings,
@@ -206,13 +208,18 @@ class _Restore:
         """Return the commands that the owner runs next, in order."""
         home = f" --home {self._home.path}" if self._order.is_home_named else ""
         out = [f"pilotctl up{home}"]
-        names = [each for each in kept.operators_cut if not each.startswith("break-glass-")]
+        unsure = kept.unsure
+        names = [each for each in unsure.operators_cut if not each.startswith("break-glass-")]
         out += [f"pilotctl owner restore {each}{home} --reason '…'" for each in names]
-        if kept.tokens_ended:
+        if unsure.tokens_ended:
             out += ["pilotctl operator token NAME --reason '…' --secret-file PATH"]
-        if kept.tokens_ended or kept.lacks_break_glass:
+        if unsure.tokens_ended or kept.lacks_break_glass:
             out += [break_glass.SEAL]
-        if kept.keys_ended:
+        if unsure.partners_restricted:
+            out += ["pilotctl partner resume PARTNER --reason '…'"]
+        if unsure.grants_suspended:
+            out += ["pilotctl grant resume GRANT --reason '…'"]
+        if unsure.keys_ended:
             out += ["pilotctl key issue GRANT --reason '…' --secret-file PATH"]
         return [*out, f"pilotctl lock release {lock} --reason '…'"]
 
@@ -333,7 +340,7 @@ class _Restore:
     def _words(self, *, unsure: bool = False) -> str:
         what = f"restored from the backup of {self._manifest.created_at:%Y-%m-%d %H:%M} UTC"
         if unsure:
-            return f"{what}: whether it was revoked since cannot be known"
+            return f"{what}: what ended since cannot be known"
         return f"{what}: {self._order.reason}"[:1000]
 
     def _event(self, conn: Connection, kept: Kept, lock: str) -> dict[str, Any]:
@@ -353,9 +360,11 @@ class _Restore:
                 "newest_copy": self._used,
                 "tombstones_kept": kept.tombstones,
                 "closings_kept": kept.closings,
-                "keys_ended": kept.keys_ended,
-                "tokens_ended": kept.tokens_ended,
-                "operators_cut": kept.operators_cut,
+                "keys_ended": kept.unsure.keys_ended,
+                "grants_suspended": len(kept.unsure.grants_suspended),
+                "partners_restricted": len(kept.unsure.partners_restricted),
+                "tokens_ended": kept.unsure.tokens_ended,
+                "operators_cut": kept.unsure.operators_cut,
                 "lock": lock,
             },
             at=self._at,

@@ -39,7 +39,7 @@ class Pilot:
         programme(rig)
         self.grant = granted(rig).id
         self.dead, _ = key_of(rig, self.grant)
-        self.other, _ = key_of(rig, self.grant)
+        self.other, self.key = key_of(rig, self.grant)
         rig.do("operator.add", operator="mallory", roles=["admin"], reason=WHY)
         rig.do("operator.token", operator="mallory", reason=WHY)
         rig.do("operator.add", operator="alice", roles=["operator"], user="nobody", reason=WHY)
@@ -57,6 +57,7 @@ class Pilot:
         rig.logged()
         supervisor.stop(self.home)
         self.keep("newest", runs=False)
+        shutil.copytree(self.folder / "state", self.folder / "pinned")
         shutil.rmtree(self.home)
         configure(self.home)
         start_services(self.home)
@@ -74,8 +75,10 @@ class Pilot:
 
     def begin(self, name: str, *lost: str) -> None:
         """Have the state folder of a moment, but for what is lost."""
-        shutil.rmtree(self.home)
-        shutil.copytree(self.folder / name, self.home, symlinks=True)
+        self.rig.forget()
+        for copy, target in ((name, self.home), ("pinned", self.folder / "state")):
+            shutil.rmtree(target)
+            shutil.copytree(self.folder / copy, target, symlinks=True)
         for each in lost:
             path = self.home / each
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -157,6 +160,46 @@ def test_a_log_that_stopped_before_a_head_that_was_signed_tells_too_little(pilot
     pilot.bring("newest", "log")
     said = pilot.restored("--dry-run")
     assert (said["keys_ended"], said["tokens_ended"], said["tombstones"]) == (0, 0, 1)
+
+
+def test_where_policy_is_lost_its_grants_wait_suspended_until_somebody_looks(
+    pilot: Pilot,
+) -> None:
+    rig = pilot.rig
+    pilot.begin("newest", *(each for each in LATER if each != "gateway.db"))
+    said = pilot.restored()
+    assert (said["keys_ended"], said["tombstones"]) == (0, 1), "the gateway's store is left"
+    assert (said["grants_suspended"], said["partners_restricted"]) == ([pilot.grant], ["acme"])
+    assert any("grants that were narrowed" in each for each in said["warnings"])
+    assert {"pilotctl grant resume GRANT --reason '…'",
+            "pilotctl partner resume PARTNER --reason '…'"} <= set(said["next"])  # fmt: skip
+    start_services(pilot.home)
+    rig.forget()
+    try:
+        rig.ok("log", "repin", "--confirm", str(said["origin"]))
+        rig.ok("lock", "release", said["lock_id"], "--reason", WHY, "--yes")
+        rig.until(lambda: rig.do("grant.show", grant=pilot.grant).state == "suspended")
+        assert rig.call(pilot.key).status_code == 403
+        assert rig.do("partner.show", partner="acme").state == "restricted"
+        rig.do("partner.resume", partner="acme", reason=WHY)
+        rig.do("grant.resume", grant=pilot.grant, reason=WHY)
+        rig.until(lambda: rig.call(pilot.key).status_code == 200, what="the grant serves again")
+    finally:
+        supervisor.stop(pilot.home)
+
+
+def test_keys_that_are_kept_keep_their_grants_and_the_restore_says_what_may_live_again(
+    pilot: Pilot,
+) -> None:
+    pilot.begin("newest", *LATER)
+    said = pilot.restored("--dry-run", "--keep-keys")
+    assert (said["keys_ended"], said["grants_suspended"], said["partners_restricted"]) == (
+        0,
+        [],
+        [],
+    )
+    assert said["tokens_ended"] == 2
+    assert any("a grant that was narrowed" in each for each in said["warnings"])
 
 
 def test_who_restores_is_told_by_the_user_id_and_not_by_the_environment(
