@@ -102,15 +102,20 @@ def parser_of(verb: str) -> Parser:
 def _do(order: _Order, common: Common, output: Output, stderr: Stderr) -> int:
     from console.services import settings, supervisor  # noqa: PLC0415  # needs the extra `local`
     from console.services.demo import personas  # noqa: PLC0415  # as above
-    from console.services.supervisor.admins import operators_of  # noqa: PLC0415  # as above
+    from console.services.supervisor.admins import (  # noqa: PLC0415  # as above
+        operators_of,
+        restricted_admins,
+    )
 
     home = order.home
     if order.verb == "up":
         found = supervisor.start(home, foreground=order.flags.foreground)
         if found.already:
             stderr.note(f"running already in {home}: nothing was changed")
-        if said := operators_of(settings.load(home)):
-            stderr.note(said)
+        read = settings.load(home)
+        for said in (operators_of(read), restricted_admins(read)):
+            if said:
+                stderr.note(said)
         if order.flags.foreground:
             return ExitCode.DONE
     else:

@@ -26,27 +26,33 @@ def described(operators: Sequence[Operator]) -> str:
 
 
 def refuse_without_admin(read: Settings) -> None:
-    """Raise `PilotError` (`no-admin`) where nobody could add, thaw or restore an operator."""
-    states = _states_of_admins(read)
-    if AccountState.ACTIVE in states.values():
-        return
-    if not states:
-        raise _no_admin(
-            f"{read.home.config} names operators and no admin ({described(read.operators)})",
-            'add an [[operators]] table for yourself with roles = ["admin"]',
+    """Raise `PilotError` (`no-admin`) where the settings leave nobody who is an admin."""
+    if not _states_of_admins(read):
+        raise PilotError(
+            "no-admin",
+            f"{read.home.config} names operators and no admin ({described(read.operators)}): "
+            "nobody could add, thaw or restore an operator",
+            exit=ExitCode.USAGE,
+            hint='add an [[operators]] table for yourself with roles = ["admin"]',
         )
+
+
+def restricted_admins(read: Settings) -> str:
+    """Return that every admin is cut or frozen, and the owner's command; empty where one is not.
+
+    That is told and not refused: who freezes the only admin must not keep the pilot, and with
+    it every closing, down after a restart.
+    """
+    states = _states_of_admins(read)
+    if not states or AccountState.ACTIVE in states.values():
+        return ""
     frozen = [name for name, state in states.items() if state == AccountState.FROZEN]
     verb, name = ("thaw", frozen[0]) if frozen else ("restore", next(iter(states)))
     home = shlex.quote(str(read.home.path))
-    raise _no_admin(
-        "no admin may do anything: " + "; ".join(f"{a} is {b.value}" for a, b in states.items()),
-        f"as the owner of the folder: pilotctl owner {verb} {name} --home {home} --reason '…'",
+    return (
+        f"no admin may do anything ({'; '.join(f'{a} is {b.value}' for a, b in states.items())}): "
+        f"as the owner of the folder: pilotctl owner {verb} {name} --home {home} --reason '…'"
     )
-
-
-def _no_admin(what: str, mend: str) -> PilotError:
-    why = f"{what}: nobody could add, thaw or restore an operator"
-    return PilotError("no-admin", why, exit=ExitCode.USAGE, hint=mend)
 
 
 def _states_of_admins(read: Settings) -> dict[str, AccountState]:
