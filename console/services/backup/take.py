@@ -26,6 +26,7 @@ from console.services.backup.seal import seal
 from console.services.events import event
 from console.services.settings import Home
 from console.services.store import Store, emit
+from console.services.store.migrations import claim
 from console.trust.checkpoint import open_checkpoint
 from console.trust.tiles import CHECKPOINT, bundles_of, tiles_of
 
@@ -90,6 +91,7 @@ def take(home: Home, target: Path, *, by: str, passphrase: bytes | None) -> Back
 
 def copy_store(source: Path, target: Path) -> None:
     """Copy a store as one moment shows it, while others may be writing it."""
+    claim(target)  # SQLite would make it readable by all
     try:
         with (
             closing(sqlite3.connect(f"file:{source}?mode=rw", uri=True, timeout=10)) as ours,

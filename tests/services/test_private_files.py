@@ -1,0 +1,76 @@
+"""Under any umask, what commands write of a pilot is its owner's: others read what is published."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from console.services import supervisor
+from tests.thread.pilot_rig import ROOT, configure, short_folder
+
+OPEN = 'umask 000; exec "$0" "$@"'
+PUBLISHED = ("log", "log.vkey")
+"""What of a state folder others may read: the log and its key."""
+
+
+def below(folder: Path) -> Iterator[Path]:
+    """Yield every file and folder there, sockets and links apart."""
+    for path in folder.rglob("*"):
+        if not path.is_symlink() and not path.is_socket():
+            yield path
+
+
+def exposed(folder: Path) -> list[str]:
+    """List what others may write there, or read though it is not published."""
+    found = []
+    for path in below(folder):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        parts = path.relative_to(folder).parts
+        if mode & 0o022 or (mode & 0o044 and parts[0] not in PUBLISHED):
+            found.append(f"{mode:o} {path.relative_to(folder)}")
+    return found
+
+
+def test_no_command_leaves_a_file_that_others_may_write_or_read() -> None:
+    with short_folder() as folder:
+        home, again = folder / "home", folder / "home-again"
+        passphrase = folder / "passphrase"
+        passphrase.touch(0o600)
+        passphrase.write_text("a passphrase of tests\n")
+        configure(home)
+        env = {
+            **{name: value for name, value in os.environ.items() if "PILOTCTL" not in name},
+            "PILOTCTL_HOME": str(home),
+            **{f"XDG_{name}_HOME": str(folder / name) for name in ("STATE", "CONFIG", "CACHE")},
+        }
+
+        def do(*words: str) -> None:
+            done = subprocess.run(
+                ["sh", "-c", OPEN, sys.executable, "-m", "console", *words],
+                env=env, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                timeout=120, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, (words, done.stdout, done.stderr)
+            assert exposed(home) + exposed(again) == [], words
+            assert {path.stat().st_mode & 0o777 for path in folder.glob("*.t*")} <= {0o600}
+
+        why, seal = ("--reason", "tests", "--yes"), ("--passphrase-file", str(passphrase))
+        try:
+            do("up")
+            do("operator", "add", "ana", "--role", "operator", *why)
+            do("operator", "token", "ana", "--secret-file", str(folder / "ana.token"), *why)
+            do("audit", "verify")
+            do("doctor")
+            do("backup", str(folder / "served.tar"), *seal)
+            do("owner", "cut", "ana", *why)
+            do("down")
+            do("owner", "restore", "ana", *why)
+            do("backup", str(folder / "stopped.tar"), *seal)
+            do("restore", str(folder / "served.tar"), *seal, *why)
+            do("restore", str(folder / "served.tar"), "--home", str(again), *seal, *why)
+        finally:
+            supervisor.stop(home)
