@@ -31,10 +31,11 @@ def free_form(shaped: Any) -> dict[str, tuple[str, dict[str, Any]]]:
     nested = {"content": [shaped], "output": [shaped], "source": {"content": [shaped]}}
     function = {"name": "f", "parameters": nested}
     call = {"type": "tool_use", "id": "t", "name": "f", "input": nested}
-    wanted = {"type": "json_schema", "json_schema": {"name": "s", "schema": nested}}
+    schema = {"name": "s", "schema": nested}
     return {
         "chat tool": ("chat", {"tools": [{"type": "function", "function": function}]}),
-        "chat format": ("chat", {"response_format": wanted}),
+        "chat format": ("chat", {"response_format": {
+            "type": "json_schema", "json_schema": schema}}),
         "messages call": ("messages", {"messages": [{"role": "assistant", "content": [call]}]}),
         "messages tool": ("messages", {"tools": [{"name": "f", "input_schema": nested}]}),
         "messages examples": ("messages", {"tools": [{
@@ -42,7 +43,7 @@ def free_form(shaped: Any) -> dict[str, tuple[str, dict[str, Any]]]:
         "messages break": ("messages", {"messages": [{"role": "user", "content": [
             {"type": "text", "text": "hi", "cache_control": nested}]}]}),
         "responses tool": ("responses", {"tools": [{"type": "function", **function}]}),
-        "responses format": ("responses", {"text": {"format": wanted}}),
+        "responses format": ("responses", {"text": {"format": {"type": "json_schema", **schema}}}),
     }  # fmt: skip
 
 
