@@ -181,7 +181,7 @@ def test_the_owners_day_by_keys_leaves_the_events_that_commands_leave(rig: Rig) 
         screen.see("Type duty-2:")
         hands.fill("duty-2")
         hands.agree("cut")
-        hands.done("duty-2")
+        hands.done(": DONE")
         screen.keys(":q" + ENTER)
         assert screen.ended() == 0
     by_keys = since.actions()

@@ -99,6 +99,9 @@ def sign_in(rig: Rig, name: str, folder: Path) -> None:
     session = Session(load_profile(environ), environ)
     try:
         rig.until(lambda: _known(session), what=f"every service knows {name}")
+        rig.until(
+            lambda: rig.do("operator.show", operator=name).used_at, what="its use is known too"
+        )
     finally:
         session.close()
 
