@@ -6,7 +6,13 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from console.streams import hold_streams, ignore_interrupts, say, settle_streams
+from console.streams import (
+    hold_streams,
+    ignore_interrupts,
+    restrict_umask,
+    say,
+    settle_streams,
+)
 
 if TYPE_CHECKING:
     from console.session.session import Session
@@ -30,6 +36,7 @@ _leave_working_directory()
 def main() -> int:
     """Run one of the two fronts, and return the exit code, whatever comes at the end."""
     hold_streams()
+    restrict_umask()
     argv = sys.argv[1:]
     if argv in (["--version"], ["-V"]):
         # answered here: it is asked in loops, and needs nothing

@@ -1,4 +1,4 @@
-"""The process's own ends: standard streams that were closed, or fail, and Ctrl-C at the end.
+"""What a process was started with: standard streams that are closed, or fail, Ctrl-C, the umask.
 
 Imports nothing of ours: it is the first thing that runs.
 """
@@ -67,6 +67,14 @@ def settle_streams() -> None:
             _drop(stream)
         except (ValueError, AttributeError):
             continue  # it is closed: the interpreter leaves it alone as well
+
+
+LEAST_UMASK = 0o022
+
+
+def restrict_umask() -> None:
+    """Let no file or folder that this process makes be one that others may write."""
+    os.umask(os.umask(LEAST_UMASK) | LEAST_UMASK)
 
 
 def ignore_interrupts() -> None:

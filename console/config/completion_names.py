@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from console.config.paths import cache_folder
+from console.private_files import make_private_folder
 
 MOST = 1000
 """Names kept of one kind; the ones seen last win."""
@@ -62,7 +63,7 @@ class Names:
         """Write the names of a kind, `lines` before those that are there; return all that stay."""
         older = {name: text for name, text in self.known(kind).items() if name not in lines}
         kept = list((lines | older).items())[:MOST]
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(self.folder)
         text = "".join(f"{name}\t{words}\n" for name, words in kept)
         passing = self.folder / f".{kind}.{os.getpid()}"
         opened = os.open(passing, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -9,11 +9,12 @@ from typing import Any
 import tomli_w
 
 from console.errors import ExitCode, PilotError
+from console.private_files import make_private_folder
 
 
 def create_config(file: Path, document: dict[str, Any], *, heading: str = "") -> None:
     """Write `document` to the new file `file` (0600). An existing file is never replaced."""
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private_folder(file.parent)
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:

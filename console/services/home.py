@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from console.errors import ExitCode, PilotError
-
-_LEAST_UMASK = 0o022
+from console.streams import LEAST_UMASK
 
 
 class Home(NamedTuple):
@@ -91,17 +90,12 @@ def prepare(path: Path) -> Home:
     return home
 
 
-def restrict_umask() -> None:
-    """Let no file or folder that this process makes be one that others may write."""
-    os.umask(os.umask(_LEAST_UMASK) | _LEAST_UMASK)
-
-
 def _make(folder: Path, mode: int) -> None:
     """Make a folder, and those above it so that only their owner may write in them."""
     for parent in reversed(folder.parents):
         if not parent.exists():
             with suppress(FileExistsError):  # another process was faster
-                parent.mkdir(mode=0o777 & ~_LEAST_UMASK)
+                parent.mkdir(mode=0o777 & ~LEAST_UMASK)
     folder.mkdir(mode=mode, exist_ok=True)
 
 

@@ -21,8 +21,8 @@ from console.errors import ExitCode, PilotError
 from console.services import settings
 from console.services.descriptor_limit import raise_descriptor_limit
 from console.services.failures import FailureLog, SafeHandler, place_of, report_unhandled
-from console.services.home import restrict_umask
 from console.services.settings import Settings
+from console.streams import restrict_umask
 
 Serve: TypeAlias = Callable[[Settings, argparse.Namespace, asyncio.Event], Awaitable[None]]
 """What a service does: with its settings, its options, and the event that ends it."""

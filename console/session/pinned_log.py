@@ -26,6 +26,7 @@ from console.config.profile import Profile
 from console.errors import ExitCode, PilotError
 from console.model.log import LogHandover, LogSuccession
 from console.model.text import rfc3339
+from console.private_files import make_private_folder
 
 if TYPE_CHECKING:
     from console.trust.note import VerifierKey
@@ -116,7 +117,7 @@ class PinnedLog:
                 hint="is this the right address? `pilotctl config explain` shows where it is from",
             ) from error
         with _keeping(self.folder):
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(self.folder)
             # linked into place whole: another process reads the key, or none, never a part of it
             with NamedTemporaryFile(dir=self.folder, prefix="vkey-") as file:
                 file.write(f"{key}\n".encode())
@@ -348,7 +349,7 @@ class PinnedLog:
         """Remember, durably, that `new` signs where `old` did."""
         from console.trust.writer import replace_file  # noqa: PLC0415  # see `monitor`
 
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(self.folder)
         replace_file(self._next_file(old), f"{new}\n".encode())
 
     def _hold(

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from console.errors import ExitCode, PilotError
+from console.private_files import make_private_folder
 from console.trust.checkpoint import Checkpoint, SignedCheckpoint, open_checkpoint
 from console.trust.merkle import verify_consistency
 from console.trust.note import VerifierKey
@@ -220,7 +221,7 @@ class Monitor:
     def _locked(self, origin: str) -> Iterator[None]:
         home = self._home(origin)
         if not home.is_dir():
-            home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(home)
             sync_folder(home.parent)
         handle = os.open(home / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

@@ -30,7 +30,8 @@ def exposed(folder: Path) -> list[str]:
     for path in below(folder):
         mode = stat.S_IMODE(path.stat().st_mode)
         parts = path.relative_to(folder).parts
-        if mode & 0o022 or (mode & 0o044 and parts[0] not in PUBLISHED):
+        is_published = len(parts) > 1 and parts[0].startswith("home") and parts[1] in PUBLISHED
+        if mode & 0o022 or (mode & 0o044 and not is_published):
             found.append(f"{mode:o} {path.relative_to(folder)}")
     return found
 
@@ -55,8 +56,7 @@ def test_no_command_leaves_a_file_that_others_may_write_or_read() -> None:
                 timeout=120, check=False,
             )  # fmt: skip
             assert done.returncode == 0, (words, done.stdout, done.stderr)
-            assert exposed(home) + exposed(again) == [], words
-            assert {path.stat().st_mode & 0o777 for path in folder.glob("*.t*")} <= {0o600}
+            assert exposed(folder) == [], words
 
         why, seal = ("--reason", "tests", "--yes"), ("--passphrase-file", str(passphrase))
         try:

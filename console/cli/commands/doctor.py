@@ -31,6 +31,7 @@ from console.errors import ExitCode, PilotError
 from console.model.scope import open_scope
 from console.model.stored import Page
 from console.model.text import now, rfc3339
+from console.private_files import make_private_folder
 from console.programs import code_command, module_environment
 
 RENEWED_BEFORE = timedelta(days=14)
@@ -382,7 +383,7 @@ _TRIED_BYTES = 16_384
 def _state_folder(folder: Path) -> Finding:
     """Try whether the console can keep what it sees of the log: nothing is proven without."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(folder)
         with TemporaryFile(dir=folder) as file:
             file.write(bytes(_TRIED_BYTES))
             file.flush()

@@ -12,12 +12,12 @@ import msgspec
 
 from console.errors import ExitCode, PilotError
 from console.services import settings
-from console.services.home import restrict_umask
 from console.services.settings import Home
 from console.services.supervisor.bounded_log import BoundedLog
 from console.services.supervisor.launch import LOG, Plan, run, stamped
 from console.services.supervisor.processes import processes
 from console.services.supervisor.report import Reply
+from console.streams import restrict_umask
 
 
 def main(plan: Plan = processes) -> int:

@@ -14,6 +14,7 @@ import msgspec
 from console.errors import PilotError
 from console.present.data import as_csv, as_json
 from console.present.table_columns import TableColumn
+from console.private_files import make_private_folder
 from console.tui.widgets.text_lines import ReadLine
 
 FORMATS = ("csv", "json")
@@ -106,7 +107,7 @@ def save(shown: Shown, format: str, path: str, dumps: Path | None) -> Path:
     elif dumps is None:
         raise PilotError("no-folder", "there is no folder for it here: name a path")
     else:
-        dumps.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(dumps)
         stem = re.sub(r"[^A-Za-z0-9_-]+", "-", shown.name).strip("-")[:60] or "view"
         file = dumps / f"{stem}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z.{format}"
     data = shown.written(format).encode("utf-8", "backslashreplace")

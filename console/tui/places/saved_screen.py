@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from console.private_files import make_private_folder
 from console.tui.link.form_values import Registry
 from console.tui.places.place import Place
 from console.tui.views.list_views import ROWS, View, narrowed
@@ -66,7 +67,7 @@ def load(file: Path) -> tuple[Kept | None, str]:
 
 def keep(kept: Kept, file: Path) -> None:
     """Write what is kept, 0600, whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private_folder(file.parent)
     part = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         number = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)

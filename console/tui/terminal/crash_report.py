@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import console
+from console.private_files import make_private_folder
 
 MOST_IN_A_SECOND = 20
 """Reports of one second; what goes on failing says no more in another."""
@@ -43,7 +44,7 @@ def write(error: BaseException, folder: Path) -> Path | None:
     """Write the report into `folder` (made 0700) and return its path; None if it cannot be."""
     name = f"crash-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(folder)
         path, descriptor = _new_file(folder, name)
     except OSError:
         return None
