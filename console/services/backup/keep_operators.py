@@ -55,7 +55,7 @@ def _mark(conn: Connection, mark: Mark) -> bool:
 def add(conn: Connection, leaf: Leaf, _history: History) -> bool:
     """Have an account that was added since, without its tokens: those are lost."""
     account = _account(leaf)
-    if account is None or accounts.find(conn, account.slug) is not None:
+    if accounts.find(conn, account.slug) is not None:
         return False
     accounts.take(conn, msgspec.structs.replace(account, tokens=[]))
     return True
@@ -79,7 +79,7 @@ def thaw(conn: Connection, leaf: Leaf, _history: History) -> bool:
 def replace(conn: Connection, leaf: Leaf, _history: History) -> bool:
     """End the tokens that were no longer there after one was issued."""
     now, held = _account(leaf), accounts.find(conn, leaf.target)
-    if now is None or held is None:
+    if held is None:
         return False
     left = {each.id for each in now.tokens}
     tokens = [each for each in held.tokens if each.id in left]
@@ -116,10 +116,23 @@ class Ended(NamedTuple):
     operators: list[str]
 
 
-def end_unsure(conn: Connection, owners: Collection[str], at: datetime, by: str, why: str) -> Ended:
-    """End every token, and every account but those of the `owners` (OS users)."""
+def end_unsure(
+    conn: Connection,
+    owners: Collection[str],
+    at: datetime,
+    by: str,
+    why: str,
+    *,
+    only: Collection[str] | None = None,
+) -> Ended:
+    """End every token, and every account but those of the `owners` (OS users).
+
+    `only` names the accounts that are unsure, where not all of them are.
+    """
     tokens, names = 0, []
     for account in _all(conn):
+        if only is not None and account.slug not in only:
+            continue
         tokens += len(account.tokens)
         if account.tokens:
             accounts.take(conn, msgspec.structs.replace(account, tokens=[]))
@@ -161,17 +174,17 @@ def _all(conn: Connection) -> list[OperatorAccount]:
     return list(conn.execute(select(ACCOUNTS.c.body).order_by(ACCOUNTS.c.name)).scalars())
 
 
-def _account(leaf: Leaf) -> OperatorAccount | None:
-    """Return the account that an event left behind; None where it tells only a digest."""
+def _account(leaf: Leaf) -> OperatorAccount:
+    """Return the account that an event left behind. Raises `ValueError` for only a digest of it."""
     try:
         return msgspec.convert(leaf.after, OperatorAccount, strict=False)
     except msgspec.ValidationError:
-        return None
+        raise ValueError("its event does not tell what the account became") from None
 
 
 def _update(conn: Connection, leaf: Leaf, *names: str) -> bool:
     now, held = _account(leaf), accounts.find(conn, leaf.target)
-    if now is None or held is None:
+    if held is None:
         return False
     changed = msgspec.structs.replace(held, **{name: getattr(now, name) for name in names})
     if changed == held:

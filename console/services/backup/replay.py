@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple, cast
@@ -151,7 +151,8 @@ def replay(home: Home, stores: Stores, wish: Wish) -> Kept:
         f"{each.leaf.action} of {each.leaf.target} could not be kept: {each.why}"
         for each in (*unkept, *others)
     ]
-    unsure = _end_unsure(home, stores, wish, history, is_known)
+    told_too_little = {each.leaf.target for each in others if each.leaf.kind == "operator"}
+    unsure = _end_unsure(home, stores, wish, history, is_known, operators=told_too_little)
     warnings += unsure.warnings
     known = [each for found in marks.values() for each in found or ()]
     keep_operators.agree(stores.policy, (stores.gateway, stores.audit), known)
@@ -164,10 +165,19 @@ def replay(home: Home, stores: Stores, wish: Wish) -> Kept:
 
 
 def _end_unsure(
-    home: Home, stores: Stores, wish: Wish, history: History, is_known: Known
+    home: Home,
+    stores: Stores,
+    wish: Wish,
+    history: History,
+    is_known: Known,
+    *,
+    operators: Collection[str],
 ) -> Unsure:
-    """End what is open in a restored store of which nothing newer can be known."""
-    keys_ended, ended = 0, keep_operators.Ended(0, [])
+    """End what is open in a restored store of which nothing newer can be known.
+
+    `operators` names those of whom a newer event tells too little.
+    """
+    keys_ended = 0
     grants: list[str] = []
     partners: list[str] = []
     warnings: list[str] = []
@@ -190,10 +200,6 @@ def _end_unsure(
             partners = stores.policy.write_now(lambda conn: keep_policy.restrict_all(conn, by))
             grants = stores.policy.read_now(keep_policy.open_grants)
             stores.gateway.write_now(lambda conn: _suspend_all(conn, history, grants, wish))
-        owners = set(_owners(home))
-        ended = stores.policy.write_now(
-            lambda conn: keep_operators.end_unsure(conn, owners, wish.at, wish.by, wish.why)
-        )
         warnings.append(
             "nothing newer tells which operators were cut: every token has ended, and every "
             "operator but you is cut off"
@@ -203,6 +209,11 @@ def _end_unsure(
             "--keep-keys: a key that was revoked after the backup lives again behind the lock, "
             "and so does a grant that was narrowed"
         )
+    owners = set(_owners(home))
+    only = operators if is_known.policy else None
+    ended = stores.policy.write_now(
+        lambda conn: keep_operators.end_unsure(conn, owners, wish.at, wish.by, wish.why, only=only)
+    )
     return Unsure(keys_ended, grants, partners, ended.tokens, ended.operators, warnings)
 
 

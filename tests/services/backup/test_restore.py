@@ -17,6 +17,7 @@ import pytest
 
 from console.services import supervisor
 from tests import nursery
+from tests.services.backup.closing_cases import signs_in
 from tests.thread.pilot_rig import ROOT, Rig, granted, key_of, programme, running, short_folder
 
 WHY = ("--reason", "a rehearsal")
@@ -123,6 +124,41 @@ def test_a_log_that_lost_entries_goes_on_as_a_new_one_and_the_console_that_pinne
     body = json.loads(first["body"])["unmapped"]["facts"]
     assert (first["action"], body["old_size"]) == ("log.restart", pinned["tree_size"])
     rig.ok("audit", "verify")
+
+
+def test_an_operator_whose_event_is_too_large_to_tell_what_they_became_is_cut_off(
+    rig: Rig,
+) -> None:
+    rig.do("operator.add", operator="robot", kind="service", roles=["operator"], reason="r")
+    tokens = [str(rig.do("operator.token", operator="robot", reason="r").secret) for _ in range(90)]
+    rig.do("operator.add", operator="bystander", roles=["viewer"], reason="r")
+    living = str(rig.do("operator.token", operator="bystander", reason="r").secret)
+    assert signs_in(rig, tokens[0], "partner.list")
+    archive = backup(rig)
+    rig.ok("operator", "set", "robot", "--role", "viewer", *WHY, "--yes")
+    rig.logged()
+    supervisor.stop(rig.home)
+    # Only the log tells of it.
+    for name in ("policy.db", "gateway.db", "audit.db"):
+        (rig.home / name).unlink()
+
+    said = restored(rig, archive)
+
+    warnings, commands = said["warnings"], said["next"]
+    assert isinstance(warnings, list)
+    assert any(each.startswith("operator.set of robot could not be kept") for each in warnings), (
+        said
+    )
+    assert said["operators_cut"] == ["robot"]
+    assert said["tokens_ended"] == len(tokens)
+    assert isinstance(commands, list)
+    assert "pilotctl owner restore robot --reason '…'" in commands
+    supervisor.start(rig.home, program=nursery.program("console.services.supervisor"))
+    rig.forget()
+    released(rig, str(said["lock_id"]))
+    assert rig.do("operator.show", operator="robot").state == "cut"
+    assert not signs_in(rig, tokens[0], "partner.list")
+    assert signs_in(rig, living, "partner.list"), "of the others everything is known"
 
 
 def test_where_nothing_newer_can_be_read_every_key_of_the_backup_ends(rig: Rig) -> None:
