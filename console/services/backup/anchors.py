@@ -8,17 +8,22 @@ anybody's.
 from __future__ import annotations
 
 import io
+import sqlite3
 import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from console.errors import ExitCode, PilotError
+from console.model.backup import Manifest
+from console.model.log import HandoverKind
 from console.services.audit.log import handover
 from console.services.audit.migrations import STEPS as AUDIT_STEPS
+from console.services.backup import lineage
 from console.services.backup.seal import unseal
 from console.services.home import Home
 from console.services.store import Step, Store
+from console.trust.checkpoint import open_checkpoint
 from console.trust.note import SignerKey, VerifierKey
 
 
@@ -38,6 +43,38 @@ def trusted(home: Home, vkey: str) -> list[VerifierKey]:
         keys += audit.read_now(lambda conn: handover.keys_before(conn, name))
         keys += audit.read_now(lambda conn: handover.ended_keys(conn, name))
     return keys
+
+
+def check_head(home: Home, manifest: Manifest, *, is_key_named: bool) -> None:
+    """Hold the log's head in a backup to the key of its log, and to the log that is here.
+
+    Whoever has a key that no longer signs the log can still sign a backup: it is believed only
+    where the operator names the key, and no further than the log that is here bears it out.
+    Raises `PilotError` (`backup-untrusted`, exit 5).
+    """
+    key = VerifierKey.parse(manifest.log_key)
+    try:
+        head = open_checkpoint(manifest.log_head.encode(), key).checkpoint
+    except PilotError:
+        raise untrusted("the head of its log is not signed by its log's key") from None
+    if head.size != manifest.tree_size:
+        raise untrusted("the head of its log is of another size than its manifest says")
+    made = None
+    with suppress(PilotError, OSError), opened(home.store("audit"), AUDIT_STEPS) as audit:
+        made = audit.read_now(lambda conn: handover.passed_on(conn, key))
+    if made is None:
+        return
+    if not is_key_named:
+        raise untrusted(f"its key no longer signs this pilot's log, since {made.at:%Y-%m-%d %H:%M}")
+    last = open_checkpoint(made.old_head.encode(), key).checkpoint
+    if head.size > last.size:
+        raise untrusted(f"its log has {head.size} entries, and its key signed only {last.size}")
+    has_parted = None
+    with suppress(sqlite3.Error):
+        has_parted = lineage.parted_before(home.store("audit"), last, head)
+    # A log that was restarted may lack entries of the one before it: then it tells nothing.
+    if has_parted or (has_parted is None and made.kind == HandoverKind.ROTATION):
+        raise untrusted("the entries of its log are not those of the log that is here")
 
 
 def sealed_key(unpacked: Path, passphrase: bytes | None) -> VerifierKey:

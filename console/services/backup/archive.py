@@ -89,9 +89,10 @@ def unpack(
 ) -> Manifest:
     """Read a backup into an empty folder and return its manifest, everything checked.
 
-    The manifest must be signed by one of `trusted`. Where there is none to go by, it must be
-    signed by the log key that the passphrase opens: `sealed_key` finds it in the folder, from a
-    file whose digest the manifest holds. A key that only the backup itself names proves nothing.
+    The manifest must be signed by the log key that it names, and that must be one of `trusted`.
+    Where there is none to go by, it must be the log key that the passphrase opens: `sealed_key`
+    finds it in the folder, from a file whose digest the manifest holds. A key that only the
+    backup itself names proves nothing.
     Raises `PilotError`: `backup-damaged`, or `backup-untrusted` (exit 5).
     """
     try:
@@ -100,7 +101,7 @@ def unpack(
             note = _small(tar, tar.next(), SIGNATURE)
             manifest = _manifest(raw)
             if trusted:
-                _check_signed(raw, note, trusted)
+                _check_signed(raw, note, manifest, trusted)
             wanted = {each.name: each for each in manifest.members}
             while (info := tar.next()) is not None:
                 member = wanted.pop(info.name, None)
@@ -112,7 +113,7 @@ def unpack(
             if wanted:
                 raise _damaged(f"{next(iter(wanted))!a} is missing from it")
             if not trusted:
-                _check_signed(raw, note, [sealed_key(into)])
+                _check_signed(raw, note, manifest, [sealed_key(into)])
             return manifest
     except (tarfile.TarError, EOFError, UnicodeError) as error:
         raise _damaged(f"it is no whole tar file ({error})") from None
@@ -137,9 +138,12 @@ def _manifest(raw: bytes) -> Manifest:
     return manifest
 
 
-def _check_signed(raw: bytes, note: bytes, trusted: Sequence[VerifierKey]) -> None:
+def _check_signed(
+    raw: bytes, note: bytes, manifest: Manifest, trusted: Sequence[VerifierKey]
+) -> None:
     try:
-        opened = open_note(note, list(trusted))
+        # Another key that is trusted, an older one, says nothing of what the newer one signs.
+        opened = open_note(note, [each for each in trusted if str(each) == manifest.log_key])
     except PilotError as error:
         raise PilotError(
             "backup-untrusted",

@@ -11,6 +11,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from console.trust.checkpoint import Checkpoint
 from console.trust.merkle import CompactRange, leaf_hashes
 
 _MOST_RESTARTS = 100
@@ -23,15 +24,32 @@ def continues_log(conn: sqlite3.Connection, heads: Mapping[int, bytes]) -> bool:
     A log that was restarted holds the entries of the one before it after its first.
     """
     wanted = {size: root for size, root in heads.items() if size}
+    return bool(wanted) and any(
+        roots_at(conn, set(wanted), skipped) == wanted for skipped in range(_restarts(conn) + 1)
+    )
+
+
+def _restarts(conn: sqlite3.Connection) -> int:
+    """Return how often the log of an audit store was restarted."""
     begun = conn.execute(
         "SELECT action FROM leaves WHERE idx < ? ORDER BY idx", (_MOST_RESTARTS,)
     ).fetchall()
-    restarts = next(
+    return next(
         (place for place, (action,) in enumerate(begun) if action != "log.restart"), len(begun)
     )
-    return bool(wanted) and any(
-        roots_at(conn, set(wanted), skipped) == wanted for skipped in range(restarts + 1)
-    )
+
+
+def parted_before(path: Path, last: Checkpoint, head: Checkpoint) -> bool | None:
+    """Tell whether `head` is of no log that an audit store holds up to `last`, a later head of it.
+
+    None where the store does not hold the log up to `last`. Raises `sqlite3.Error`.
+    """
+    with _reading(path) as conn:
+        for skipped in range(_restarts(conn) + 1):
+            found = roots_at(conn, {last.size, head.size}, skipped)
+            if found.get(last.size) == last.root:
+                return bool(head.size) and found.get(head.size) != head.root
+    return None
 
 
 def roots_at(conn: sqlite3.Connection, sizes: set[int], skipped: int = 0) -> dict[int, bytes]:

@@ -95,6 +95,7 @@ def _restore(home: Home, order: Order) -> Restored:
             anchors.trusted(home, order.vkey),
             lambda unpacked: anchors.sealed_key(unpacked, order.passphrase),
         )
+        anchors.check_head(home, manifest, is_key_named=bool(order.vkey))
         made = _Restore(home, order, manifest, folder).make()
         if order.dry_run:
             return made

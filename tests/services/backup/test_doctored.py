@@ -15,9 +15,11 @@ import msgspec
 import pytest
 
 from console.model.backup import Manifest
+from console.services import supervisor
 from console.services.audit.log.signing_keys import new_signer
 from console.services.backup.archive import member_of, write
 from console.services.backup.seal import seal
+from console.trust.checkpoint import Checkpoint, sign_checkpoint
 from console.trust.note import SignerKey
 from tests.thread.pilot_rig import Rig, running, short_folder
 
@@ -108,3 +110,89 @@ def test_a_state_folder_with_a_log_key_believes_no_other_without_its_verifier_fi
     archive = doctored(rig, new_signer("pilotctl.local/other"))
     done = rig.cli("restore", str(archive), "--home", str(home), *WHY)
     assert (done.exit, json.loads(done.err)["error"]["code"]) == (5, "backup-untrusted")
+
+
+@pytest.fixture(scope="module")
+def rotated() -> Iterator[tuple[Rig, SignerKey]]:
+    """A stopped pilot whose log key was rotated after its backup, and the old key."""
+    with short_folder() as folder, running(folder / "home") as rig:
+        (folder / "passphrase").touch(0o600)
+        (folder / "passphrase").write_text(PHRASE)
+        rig.ok("operator", "add", "viewer", "--role", "viewer", *WHY)
+        rig.logged()
+        rig.ok("backup", str(folder / "whole.tar"), "--passphrase-file", f"{folder}/passphrase")
+        old = SignerKey.parse((rig.home / "keys" / "log.key").read_text())
+        rig.ok("log", "rotate-key", *WHY)
+        rig.until(lambda: str(old.verifier) not in (rig.home / "log.vkey").read_text())
+        rig.logged()
+        rig.ok("backup", str(folder / "newer.tar"), "--passphrase-file", f"{folder}/passphrase")
+        supervisor.stop(rig.home)
+        yield rig, old
+
+
+def in_place(rig: Rig, archive: Path, *more: str) -> tuple[int, str]:
+    """Try to restore into the pilot's own folder; return the exit code and what was said."""
+    sealed = ("--passphrase-file", str(rig.home.parent / "passphrase"))
+    done = rig.cli("restore", str(archive), "--dry-run", *sealed, *WHY, *more)
+    return done.exit, json.loads(done.err)["error"]["message"] if done.exit else ""
+
+
+def signed(rig: Rig, name: str, signer: SignerKey, **changed: object) -> Path:
+    """A backup with another manifest, signed by `signer`."""
+    folder = rig.home.parent / "unpacked"
+    shutil.rmtree(folder, ignore_errors=True)
+    with tarfile.open(rig.home.parent / name) as tar:
+        tar.extractall(folder, filter="data")
+    manifest = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Manifest)
+    files = {each.name: folder / each.name for each in manifest.members}
+    target = rig.home.parent / "signed.tar"
+    target.unlink(missing_ok=True)
+    write(target, msgspec.structs.replace(manifest, **changed), signer, files)
+    return target
+
+
+def head_of(signer: SignerKey, size: int) -> dict[str, object]:
+    """A head of a log that never was, as a manifest holds it."""
+    note = sign_checkpoint(Checkpoint(signer.verifier.name, size, bytes(32)), signer)
+    return {"log_head": note.decode(), "tree_size": size}
+
+
+def test_a_backup_by_a_key_that_was_rotated_away_is_believed_only_where_it_is_named(
+    rotated: tuple[Rig, SignerKey],
+) -> None:
+    rig, old = rotated
+    folder, named = rig.home.parent, ("--vkey", str(old.verifier))
+    assert in_place(rig, folder / "newer.tar") == (0, "")
+    code, why = in_place(rig, folder / "whole.tar")
+    assert code == 5
+    assert "no longer signs" in why
+    assert in_place(rig, folder / "whole.tar", *named) == (0, "")
+
+
+def test_a_key_that_was_rotated_away_signs_nothing_for_the_one_in_force(
+    rotated: tuple[Rig, SignerKey],
+) -> None:
+    rig, old = rotated
+    archive = signed(rig, "newer.tar", old)
+    assert in_place(rig, archive)[0] == 5
+    assert in_place(rig, archive, "--vkey", str(old.verifier))[0] == 5
+
+
+def test_a_key_that_was_rotated_away_cannot_sign_another_log_than_the_one_that_is_here(
+    rotated: tuple[Rig, SignerKey],
+) -> None:
+    rig, old = rotated
+    named = ("--vkey", str(old.verifier))
+    code, why = in_place(rig, signed(rig, "whole.tar", old, **head_of(old, 1000)), *named)
+    assert (code, "signed only" in why) == (5, True)
+    code, why = in_place(rig, signed(rig, "whole.tar", old, **head_of(old, 2)), *named)
+    assert (code, "not those of the log that is here" in why) == (5, True)
+
+
+def test_the_head_in_a_backup_is_signed_by_its_key_and_of_its_size(rig: Rig) -> None:
+    own = SignerKey.parse((rig.home / "keys" / "log.key").read_text())
+    other = new_signer(own.verifier.name)
+    for changed in (head_of(other, 2), {"tree_size": 1}):
+        archive = signed(rig, "whole.tar", own, **changed)
+        assert restored(rig, archive) == (5, "backup-untrusted")
+    assert restored(rig, signed(rig, "whole.tar", own)) == (0, "")

@@ -172,6 +172,14 @@ def ended_keys(conn: Connection, origin: str) -> list[VerifierKey]:
     return [key for each in rows if (key := VerifierKey.parse(each)).name != origin]
 
 
+def passed_on(conn: Connection, key: VerifierKey) -> LogHandover | None:
+    """Return how the log passed from a key; None where it never did."""
+    found: LogHandover | None = conn.execute(
+        select(HANDOVERS.c.body).where(HANDOVERS.c.old_key == str(key))
+    ).scalar()
+    return found
+
+
 def _in_force(conn: Connection, signer: SignerKey) -> None:
     if conn.execute(select(TREE.c.key)).scalar_one() != str(signer.verifier):
         raise refusal(
