@@ -18,6 +18,7 @@ from console.services.supervisor.bounded_log import BoundedLog
 from console.services.supervisor.child import MOST_STILLBIRTHS, Child
 from console.services.supervisor.processes import Spec, points_of
 from console.services.supervisor.report import Order, Reply, Status
+from console.trust.writer import replace_file
 
 START_SECONDS = 30.0
 """How long all processes together may take until they serve."""
@@ -81,7 +82,7 @@ class Keeper:
         children = self._children.values()
         draining = [each for each in children if each.spec.drain_seconds is not None]
         if self._drain is not None:
-            self._home.drain.write_text(f"{self._drain}", "ascii")
+            replace_file(self._home.drain, f"{self._drain}".encode(), durable=False)
         try:
             await asyncio.gather(*(each.stop(self._drain) for each in draining))
         finally:
