@@ -42,14 +42,13 @@ from console.services.operators.roster import (
     roles_of_break_glass,
 )
 from console.services.operators.tables import ACCOUNTS, TOKENS
+from console.services.secret_shapes import BREAK_GLASS_PREFIX, TOKEN_PREFIX
 from console.services.store import emit
 from console.services.web import Ask, Web, fresh, page
 from console.services.web.callers import hash_of
 
 USED_EVERY = timedelta(minutes=1)
 """An account that is used all the time is written this often, and not at each call."""
-PREFIX = "opt-pilot-"
-BREAK_GLASS_PREFIX = "glass-pilot-"
 
 
 Tell = Callable[[], Awaitable[list[str]]]
@@ -232,7 +231,7 @@ def issue(conn: Connection, ask: Ask) -> IssuedToken:
     if before.kind == AccountKind.BREAK_GLASS:
         raise refusal("refused", "a break-glass account has its one token",
                       mend="pilotctl break-glass seal --replace")  # fmt: skip
-    after, token, raw = _with_token(conn, ask, before, PREFIX, replace=ask.body.replace)
+    after, token, raw = _with_token(conn, ask, before, TOKEN_PREFIX, replace=ask.body.replace)
     _record(conn, ask, "operator.token", after, before)
     publish(conn)
     return IssuedToken(account=after, token=token, secret=raw)

@@ -11,6 +11,7 @@ from console.api.problems import as_problem, refusal
 from console.api.route import Route
 from console.errors import PilotError
 from console.model.stored import Page
+from console.services.secret_shapes import mask_secrets
 from console.services.web.request_context import Answer
 from console.services.web.request_parsing import too_large
 
@@ -55,8 +56,11 @@ def linked(response: web.StreamResponse, answer: Any, request: web.Request) -> w
 
 
 def problem(error: PilotError, request_id: str) -> web.Response:
-    """Return an error as an RFC 9457 response."""
+    """Return an error as an RFC 9457 response, which repeats no secret that was sent."""
     said = as_problem(error, request_id)
+    said = msgspec.structs.replace(
+        said, detail=mask_secrets(said.detail), mend=mask_secrets(said.mend)
+    )
     return web.Response(
         status=said.status, body=encode(said), content_type="application/problem+json"
     )

@@ -13,11 +13,12 @@ from console.services.gateway.decision.refusal_codes import CODES
 from console.services.gateway.point import limiter
 from console.services.gateway.point.call_draft import Draft
 from console.services.gateway.point.dialect import dialects
+from console.services.secret_shapes import mask_secrets
 
 
 def clean(text: str, most: int) -> str:
-    """Return a caller's header or path as text that can be stored: no lone surrogates."""
-    return text[:most].encode("utf-8", "replace").decode()
+    """Return a caller's text as it can be stored: no lone surrogates, and no secret of ours."""
+    return mask_secrets(text[:most].encode("utf-8", "replace").decode())
 
 
 async def end_stream(

@@ -50,6 +50,7 @@ from console.services.gateway.point.upstream.upstream import (
 from console.services.gateway.point.upstream.upstream_routing import Routing
 from console.services.listening import mark_known
 from console.services.safety_identifier import hash_of
+from console.services.secret_shapes import mask_secrets
 
 _BEFORE_SCOPE = frozenset({"lease", "credential", "tombstone", "locks", "grant"})
 """Checks whose refusal goes before a fault of the request itself."""
@@ -144,7 +145,7 @@ class Listener:
         try:
             body = await body_of(request, RouteName(asked.route))
         except RefusedError as refused:
-            asked = asked._replace(model=refused.model)
+            asked = asked._replace(model=mask_secrets(refused.model))
             verdict = self._point.judge(asked)
             draft.decided(asked, verdict, self._point.snapshot.sequence)
             if not verdict.allow and verdict.checks[-1].name in _BEFORE_SCOPE:
@@ -152,7 +153,7 @@ class Listener:
             return await self._refuse(request, draft, refused.code, refused.message)
         if body.user:
             draft.principal = hash_of(self._keys.principals, early.key.partner, body.user)
-        asked = asked._replace(model=body.model, principal=draft.principal)
+        asked = asked._replace(model=mask_secrets(body.model), principal=draft.principal)
         draft.stream = body.stream
         verdict = self._point.judge(asked)
         draft.decided(asked, verdict, self._point.snapshot.sequence)

@@ -21,11 +21,10 @@ from console.services.gateway.control.state.point_registry import Points
 from console.services.gateway.control.state.schema import CREDENTIALS
 from console.services.gateway.decision.decide import reachable_targets, staleness, standing
 from console.services.gateway.decision.snapshot import Snapshot
+from console.services.secret_shapes import KEY_PREFIX
 from console.services.store import emit
 from console.services.web import Ask, page
 from console.services.wire.changes import KeyChange, KeyFact
-
-PREFIX = "sk-pilot-"
 
 _FILTERS = {"grant": "grant_id", "partner": "partner", "holder": "holder", "state": "state"}
 
@@ -134,7 +133,7 @@ def mint(
     replaces: str = "",
 ) -> tuple[Credential, KeyFact, str]:
     """Make a key and store its hash; return the credential, what points know, and the key."""
-    raw = PREFIX + secrets.token_urlsafe(32)
+    raw = KEY_PREFIX + secrets.token_urlsafe(32)
     credential = Credential(
         id=new_id("credential"),
         created_at=ask.now,
