@@ -86,7 +86,8 @@ def anchored(line: str) -> str:
     r"""Return `line` with the column named (`ESC [ n G`) wherever a terminal may have lost it.
 
     For a line that begins at a terminal's left edge and does not reach beyond its right one:
-    what follows a character of uncertain width stands where `width` says it does.
+    what follows a character of uncertain width stands where `width` says it does, and what
+    such characters covered beyond it is erased first (`ESC [ K`).
     """
     if line.isascii():
         return line
@@ -96,7 +97,7 @@ def anchored(line: str) -> str:
         taken = char_width(char)
         unsure = certainty(char) is not Certainty.SURE
         if lost and not unsure:
-            out.append(f"\x1b[{at + 1}G")
+            out.append(f"\x1b[{at + 1}G\x1b[K")
             lost = False
         out.append(char)
         lost = lost or unsure

@@ -89,7 +89,7 @@ def test_a_table_fits_the_terminal_says_what_it_cut_and_cuts_nothing_in_a_pipe(r
     terminal = rig.terminal("grant", "list", columns=80)
     assert terminal.ended() == 0
     # a mark of what was cut is followed by where the next column is
-    lines = re.sub(r"\x1b\[\d+G", "", terminal.seen).replace("\r\n", "\n").splitlines()
+    lines = re.sub(r"\x1b\[\d+G\x1b\[K", "", terminal.seen).replace("\r\n", "\n").splitlines()
     assert all(len(line) <= 80 for line in lines[:2])
     assert "cut to fit: columns" in terminal.seen
     assert "acme-" * 12 in rig("grant", "list").out

@@ -47,6 +47,7 @@ def table(rows: list[Row], room: int | None) -> list[str]:
 @settings(max_examples=60)
 @given(ROWS, st.integers(0, 2))
 @example([Row("\u1112\u1161\u11ab", 1, "no"), Row("🇩🇪", 22, "VERIFIED")], 2)
+@example([Row("á\u0301\u0301\u0301Ώ\u0301\u0301", 0, "no")], 2)
 def test_every_fact_stands_under_its_head_in_every_terminal(rows, odd):
     def taken(char: str) -> int:
         if certainty(char) is Certainty.SURE:
@@ -68,7 +69,7 @@ def test_every_fact_stands_under_its_head_in_every_terminal(rows, odd):
 @given(st.text(max_size=30))
 def test_what_is_anchored_says_the_same_and_no_other_control(text):
     line = safe(text)
-    assert re.sub(r"\x1b\[[0-9]{1,3}G", "", anchored(line)) == line
+    assert re.sub(r"\x1b\[[0-9]{1,3}G\x1b\[K", "", anchored(line)) == line
 
 
 def test_only_a_terminal_that_moves_a_cursor_is_told_where_columns_are(capfdbinary):
@@ -78,7 +79,7 @@ def test_only_a_terminal_that_moves_a_cursor_is_told_where_columns_are(capfdbina
         Output(terminal, Stderr(terminal)).lines([text])
         return capfdbinary.readouterr().out.decode()
 
-    assert written(Terminal(stdout_tty=True)) == f"हिन्दी\x1b[{width('हिन्दी') + 1}G  1\n"
+    assert written(Terminal(stdout_tty=True)) == f"हिन्दी\x1b[{width('हिन्दी') + 1}G\x1b[K  1\n"
     assert written(Terminal(stdout_tty=True, dumb=True)) == f"{line}\n"
     assert written(Terminal()) == f"{line}\n"
     wide = line + "x" * 80

@@ -47,6 +47,10 @@ class OddTerminal:
             self._x = min(self.width - 1, self._x + max(1, numbers[0]))
         elif final == "m":
             self._style(said)
+        elif final == "K":
+            row = self.cells[self._y]
+            self._halve(row, self._x)
+            row[self._x :] = [(" ", "")] * (self.width - self._x)
         elif final == "J":
             self.cells = [[(" ", "")] * self.width for _ in range(self.height)]
         elif final == "r":

@@ -23,7 +23,7 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, event
 from console.api.problems import refusal
 from console.errors import PilotError
 from console.services.store import faults
-from console.services.store.migrations import Step, check, claim, migrate, publish
+from console.services.store.migrations import Step, check, claim, make, migrate, publish
 
 T = TypeVar("T")
 
@@ -320,7 +320,7 @@ def _make(path: Path, steps: Sequence[Step]) -> None:
     engine = _engine(made, durable=True, reads=False, wal=False)
     try:
         with engine.connect() as conn:
-            migrate(conn, steps)
+            make(conn, steps)
     finally:
         engine.dispose()
     publish(made, path)
