@@ -65,7 +65,8 @@ def pytest_collection() -> Iterator[object]:
 LONGEST_FIRST = (
     "tests/services/gateway/test_gateway_sdks", "tests/test_style", "tests/test_readme",
     "tests/tui/test_unknown", "tests/thread/test_outages", "tests/tui/test_slow_link",
-    "tests/thread", "tests/services/demo", "tests/services", "tests/tui", "tests/cli",
+    "tests/cli/test_every_operation", "tests/thread", "tests/services/demo", "tests/services",
+    "tests/tui", "tests/cli",
 )  # fmt: skip
 """What runs longest, files before folders. A worker takes a whole file, so those come first: what
 is short fills up the end."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import tempfile
 from contextlib import ExitStack
 from functools import partial
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection
@@ -40,10 +42,20 @@ ACTS = st.one_of(
 )
 
 
-class Pilot:
-    """The stores of the three services, and what each decides by."""
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the stores of the three services, as they are made."""
+    folder = tmp_path_factory.mktemp("empty")
+    for name, steps in STEPS.items():
+        Store.open(folder / f"{name}.db", steps).close()
+    return folder
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
+
+class Pilot:
+    """The stores of the three services, copied from `empty`, and what each decides by."""
+
+    def __init__(self, empty: Path, folder: Path, stack: ExitStack) -> None:
+        shutil.copytree(empty, folder, dirs_exist_ok=True)
         self.stores = {
             name: Store.open(folder / f"{name}.db", steps, durable=False)
             for name, steps in STEPS.items()
@@ -109,9 +121,11 @@ class Pilot:
         return "frozen" if directory.is_frozen(entry) else "active"
 
 
-def test_a_thaw_ends_the_freeze_of_one_who_was_stored_as_active_meanwhile() -> None:
+def test_a_thaw_ends_the_freeze_of_one_who_was_stored_as_active_meanwhile(
+    empty: Path,
+) -> None:
     with ExitStack() as stack:
-        pilot = Pilot(Path(stack.enter_context(tempfile.TemporaryDirectory())), stack)
+        pilot = Pilot(empty, Path(stack.enter_context(tempfile.TemporaryDirectory())), stack)
         pilot.do(("freeze", "gateway"))
 
         def store_as_active(conn: Connection) -> None:
@@ -125,15 +139,15 @@ def test_a_thaw_ends_the_freeze_of_one_who_was_stored_as_active_meanwhile() -> N
         assert {pilot.enforced(name) for name in STEPS} == {"active"}
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.lists(ACTS, max_size=12))
 @example([("freeze", "policy"), "remove", "name", "thaw"])
 @example([("freeze", "gateway"), ("cut", "audit"), "restore", "thaw"])
 def test_what_is_shown_of_an_operator_is_enforced_at_every_service_and_a_thaw_ends_a_freeze(
-    acts: list[str | tuple[str, str]],
+    empty: Path, acts: list[str | tuple[str, str]]
 ) -> None:
     with ExitStack() as stack:
-        pilot = Pilot(Path(stack.enter_context(tempfile.TemporaryDirectory())), stack)
+        pilot = Pilot(empty, Path(stack.enter_context(tempfile.TemporaryDirectory())), stack)
         for act in [*acts, "thaw"]:
             pilot.do(act)
             shown = pilot.shown()

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import pytest
+
 from console.services import supervisor
 from tests.thread.pilot_rig import ROOT, configure, short_folder
 from tests.thread.screen import Screen
@@ -97,6 +99,7 @@ def test_no_command_leaves_a_file_that_others_may_write_or_read() -> None:
             supervisor.stop(home)
 
 
+@pytest.mark.long
 def test_a_demo_leaves_nothing_open_while_it_runs() -> None:
     with short_folder() as folder, (folder / "out").open("wb") as out:
         demo = subprocess.Popen(

@@ -24,6 +24,7 @@ import httpx
 import msgspec
 import pytest
 
+from console.api.audit import HEAD
 from console.api.flow import Flow
 from console.cli.main import main
 from console.config.profile import load_profile
@@ -306,12 +307,18 @@ class Rig:
             return list(conn.execute(f"SELECT seq, event_id FROM outbox WHERE {where} ORDER BY 1"))
 
     def logged(self) -> list[Any]:
-        """Wait until everything that is recorded is logged; return the log, oldest first."""
+        """Wait until everything that is recorded is logged; return the log, oldest first.
+
+        What is listed a moment before a signed head holds it is not logged yet.
+        """
+        session = self.session()
 
         def whole() -> list[Any]:
             recorded, events = self.recorded(), self.events()
             counts = Counter(each.source for each in events)
-            return events if all(counts[name] >= recorded[name] for name in recorded) else []
+            logged = all(counts[name] >= recorded[name] for name in recorded)
+            signed = session.run(HEAD()).tree_size
+            return events if logged and signed >= len(events) else []
 
         return self.until(whole, what="everything recorded is logged")
 

@@ -285,7 +285,7 @@ def test_a_terminal_gets_nothing_of_it_either(rig: Rig, went: Went, format: str)
         assert on.ended() == 0, on.text
         assert len(on.text) > 100
         # the one sequence that is ours names a column of a table
-        text = re.sub(r"\x1b\[\d+G", "", on.text) if format == "table" else on.text
+        text = re.sub(r"\x1b\[\d+G\x1b\[K", "", on.text) if format == "table" else on.text
         assert not hidden_in(text.replace("\r\n", "\n")), (words, format)
 
 

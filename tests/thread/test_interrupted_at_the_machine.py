@@ -114,6 +114,7 @@ def test_what_was_begun_at_the_machine_is_said_as_unknown_with_how_to_look(rig: 
         assert case.holds(rig), about
 
 
+@pytest.mark.long
 def test_a_demo_that_is_interrupted_says_that_nothing_of_it_is_left(tmp_path: Path) -> None:
     rig = Rig(tmp_path / "home")
     rig.env |= {"TMPDIR": "/tmp", "HOME": str(tmp_path)}
