@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,12 +35,20 @@ settings.load_profile("suite")
 _skipped_vectors = 0
 
 
+@pytest.fixture(scope="session")
+def _homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Names of folders, one for each test. pytest's own would be looked up among them all."""
+    folder = tmp_path_factory.mktemp("homes")
+    return (folder / str(number) for number in count())
+
+
 @pytest.fixture(autouse=True)
 def _no_configuration_of_the_machine(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    _homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Keep the operator's own profiles, tokens and state out of every test."""
-    home: Path = tmp_path_factory.mktemp("h")
+    home = next(_homes)
+    home.mkdir()
     for name in ("CONFIG", "PROFILE", "TOKEN", "OUTPUT", "HOME"):
         monkeypatch.delenv(f"PILOTCTL_{name}", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "c"))
@@ -60,6 +69,11 @@ def pytest_collection() -> Iterator[object]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def pytest_sessionfinish() -> None:
+    """Spare the end of a run five looks for garbage among all that was imported."""
+    gc.freeze()
 
 
 LONGEST_FIRST = (

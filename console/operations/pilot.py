@@ -35,11 +35,22 @@ from console.model.operator import Direction, Role
 from console.model.stored import Page
 from console.model.text import Name, Slug
 from console.operations import limits_text, pilot_toml
-from console.operations.closing import ends, follow, reach, stays
+from console.operations.closing import (
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    ends,
+    follow,
+    pause,
+    reach,
+    stays,
+)
 from console.operations.listing import pages
 from console.operations.params import Listing, Why
 from console.operations.spec import Effect, Kind, Operation, Param, Plan, Section, operation
 from console.operations.values import length
+
+_NEWS_PATIENCE_SECONDS = 5.0
+"""How long the gateway may take to hear of what policy has made."""
 
 PilotSlug = Annotated[
     str, Param("The pilot.", kind=Kind.SLUG, completes="pilot.list", positional=True)
@@ -389,8 +400,31 @@ def close(p: ClosePilotParams, _plan: Plan | None) -> Flow[Receipt]:
     One write at the gateway, by one person, with or without policy and audit. The pilot is
     `closing` until every point has refused all of it, then `closed`.
     """
-    receipt = yield from PILOT_CLOSE(ClosePilot(reason=p.reason), pilot=p.pilot)
-    return (yield from follow(receipt))
+    return (yield from follow((yield from _closed(p))))
+
+
+def _closed(p: ClosePilotParams) -> Flow[Receipt]:
+    """Close it at the gateway, which may hear of a pilot a moment after policy made it."""
+    wait, waited = FIRST_PAUSE, 0.0
+    while True:
+        try:
+            return (yield from PILOT_CLOSE(ClosePilot(reason=p.reason), pilot=p.pilot))
+        except PilotError as error:
+            if error.exit is not ExitCode.NOT_FOUND or waited >= _NEWS_PATIENCE_SECONDS:
+                raise
+            if not (yield from _is_known(p.pilot)) or (yield from pause(wait)) <= 0:
+                raise
+        waited += wait
+        wait = min(wait * 2, LONGEST_PAUSE)
+
+
+def _is_known(pilot: str) -> Flow[bool]:
+    """Tell whether policy is there and knows the pilot."""
+    try:
+        yield from PILOT_SHOW(pilot=pilot)
+    except PilotError:
+        return False
+    return True
 
 
 OPERATIONS: tuple[Operation, ...] = (list_pilots, show, create, stage, export, take_in, close)

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from console.errors import ExitCode
+from console.errors import ExitCode, PilotError
 from console.model.audit import EventProof
 from console.model.enforcement import LogProof
 from console.operations import grant as grants
 from console.operations import lock as locks
+from console.operations import pilot as pilots
 from console.operations.closing import LOG_PATIENCE, believed, follow
 from console.operations.outcome import outcome
 from console.operations.receipt import OPERATIONS as RECEIPT_OPERATIONS
@@ -358,3 +359,32 @@ def test_a_receipt_shown_is_proven_anew_and_looking_is_done():
     )
     assert alone.result.log is None
     assert "not proven" in alone.result.why
+
+
+def closing(gateway, policy):
+    flow = pilots.close.run(pilots.ClosePilotParams(pilot="borealis", reason="over"), None)
+    answers = {
+        "pilot.close": gateway, "pilot.show": policy, "receipt.show": a_receipt(kind="pilot"),
+        "log.proof": a_log(code="pilot.close"),
+    }  # fmt: skip
+    return play(flow, answers, vkey=VKEY)
+
+
+def test_a_pilot_is_closed_though_the_gateway_hears_of_it_a_moment_after_policy():
+    receipt = a_receipt(kind="pilot", action="pilot.close")
+    played = closing([absent(), absent(), receipt], {"slug": "borealis"})
+    assert played.result.state == "verified"
+    assert 0 < played.waited < 5
+
+
+@pytest.mark.parametrize("policy", [absent(), unavailable()])
+def test_a_pilot_that_policy_does_not_vouch_for_is_not_waited_for(policy):
+    with pytest.raises(PilotError) as caught:
+        closing(absent(), policy)
+    assert caught.value.exit is ExitCode.NOT_FOUND
+
+
+def test_a_pilot_that_the_gateway_never_hears_of_is_said_to_be_unknown_there():
+    with pytest.raises(PilotError) as caught:
+        closing(absent("the gateway knows no pilot"), {"slug": "borealis"})
+    assert "the gateway knows no pilot" in str(caught.value)
