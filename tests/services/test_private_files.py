@@ -53,6 +53,7 @@ def exposed(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.long
 def test_no_command_leaves_a_file_that_others_may_write_or_read() -> None:
     with short_folder() as folder:
         home, again = folder / "home", folder / "home-again"

@@ -207,6 +207,7 @@ def rig() -> Iterator[Rig]:
         yield made
 
 
+@pytest.mark.long
 def test_no_malformed_request_leaves_a_secret_in_a_file_or_an_answer(rig: Rig) -> None:
     rig.do("operator.add", operator="ana", roles=["operator"], reason="tests")
     secrets = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -99,12 +99,15 @@ def rig() -> Iterator[Rig]:
         yield found
 
 
-def test_what_was_begun_at_the_machine_is_said_as_unknown_with_how_to_look(rig: Rig) -> None:
+@pytest.mark.parametrize("cases", [CASES[:3], pytest.param(CASES, marks=pytest.mark.long)], ids=len)
+def test_what_was_begun_at_the_machine_is_said_as_unknown_with_how_to_look(
+    rig: Rig, cases: Sequence[Case]
+) -> None:
     old = rig.json("log", "show")["origin"]
     rig.ok("log", "restart", "--reason", "a rehearsal", "--confirm", old)
     new = rig.json("log", "succession")["origin"]
     names = {"folder": str(rig.home.parent), "home": str(rig.home), "origin": new}
-    for case in CASES:
+    for case in cases:
         done = struck(rig, case, names)
         about = f"{case.words}, {case.moment}: {done}"
         assert done.exit == case.exit, about

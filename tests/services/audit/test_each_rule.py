@@ -41,6 +41,7 @@ def week_then(*calls: CallRecord, days: int = 10, **told: Any) -> list[CallRecor
     return [*working_days(days, start=MORNING, **told), *calls]
 
 
+@pytest.mark.long
 def test_two_quiet_weeks_of_forty_partners_fire_nothing() -> None:
     partners = [
         working_days(

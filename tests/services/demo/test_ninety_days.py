@@ -120,6 +120,7 @@ def test_times_end_with_the_history_and_begin_with_its_first_day(home: MadeHome)
     assert last < END.strftime("%Y-%m-%dT%H:%M:%S")
 
 
+@pytest.mark.long
 def test_the_same_seed_tells_the_same_story_and_another_one_another(tmp_path: Path) -> None:
     told = []
     for name, seed in (("first", 1), ("again", 1), ("other", 2)):
