@@ -194,12 +194,14 @@ def test_what_is_at_tier_three_is_not_released_by_one_person(gateway: Rig) -> No
     guarded = GrantedCapability(
         slug="cyber.z", tier=3, category="dual-use", models=["z-1"], routes=["messages"]
     )
-    gateway.project(projection("high", capabilities=[guarded], models=["z-1"], tier=3))
+    high = projection("high", capabilities=[guarded], models=["z-1"], tier=3)
+    gateway.project(high)
     for kind, named in (("capability", "cyber.z"), ("partner", "high"), ("model", "z-1")):
         lock = gateway.lock(kind, named)
         path = f"/v1/locks/{lock['id']}/release"
         got = refused(gateway, "POST", path, {"reason": "x"}, If_Match='"1"')
         assert got[:2] == (403, "needs-approval"), kind
+    gateway.revoke("grant", high.id)  # it would hold whatever another test locks
 
 
 def test_revoking_a_grant_ends_its_keys_and_again_is_the_same_receipt(gateway: Rig) -> None:
