@@ -139,7 +139,7 @@ def test_a_thaw_ends_the_freeze_of_one_who_was_stored_as_active_meanwhile(
         assert {pilot.enforced(name) for name in STEPS} == {"active"}
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(st.lists(ACTS, max_size=12))
 @example([("freeze", "policy"), "remove", "name", "thaw"])
 @example([("freeze", "gateway"), ("cut", "audit"), "restore", "thaw"])

@@ -65,6 +65,7 @@ def a_revoked_key_in_use(rig: Rig) -> None:
     rig.until(lambda: rig.do("alert.list").items, what="an alert")
 
 
+@pytest.mark.long
 def test_from_the_top_alert_to_a_proven_lock_and_a_verdict_in_twelve_keys(rig: Rig) -> None:
     a_revoked_key_in_use(rig)
     with Screen(rig.env) as screen:
@@ -92,6 +93,7 @@ def test_from_the_top_alert_to_a_proven_lock_and_a_verdict_in_twelve_keys(rig: R
     assert receipt.state == "verified"
 
 
+@pytest.mark.long
 def test_grants_are_made_renewed_and_revoked_in_bulk_and_a_key_rotated_by_keys(rig: Rig) -> None:
     with Screen(rig.env) as screen:
         hands = Hands(screen)

@@ -126,6 +126,7 @@ def test_a_log_that_lost_entries_goes_on_as_a_new_one_and_the_console_that_pinne
     rig.ok("audit", "verify")
 
 
+@pytest.mark.long
 def test_an_operator_whose_event_is_too_large_to_tell_what_they_became_is_cut_off(
     rig: Rig,
 ) -> None:
@@ -276,6 +277,7 @@ def break_glass_told(rig: Rig) -> list[str]:
     return [name for name, told in places.items() if said in told]
 
 
+@pytest.mark.long
 def test_where_the_newest_break_glass_account_is_lost_the_restore_says_how_to_seal_one(
     rig: Rig,
 ) -> None:

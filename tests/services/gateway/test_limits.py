@@ -472,6 +472,7 @@ def test_the_budget_of_one_user_leaves_that_of_another_whole(two: Rig) -> None:
     assert all(each["spent_micros"] + each["reserved_micros"] <= 2000 for each in states)
 
 
+@pytest.mark.long
 def test_whoever_is_killed_under_load_no_answer_is_free_and_the_budget_holds(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
