@@ -13,19 +13,35 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        pytest.param(["ruff", "check", "."], id="ruff finds nothing"),
-        pytest.param(["ruff", "format", "--check", "."], id="ruff would format nothing"),
-        pytest.param(["mypy", "console"], id="mypy strict finds nothing"),
-    ],
-)
-def test_the_tree_is_clean(command: list[str]) -> None:
+CHECKS = {
+    "ruff finds nothing": "ruff check .",
+    "ruff would format nothing": "ruff format --check .",
+    "mypy strict finds nothing": "mypy console",
+}
+
+
+@pytest.mark.parametrize("command", CHECKS.values(), ids=CHECKS)
+def test_the_tree_is_clean(command: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-m", *command.split()],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_commit_is_held_to_the_same_checks() -> None:
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text()
+    assert re.findall(r"^ +name: (.*)$", hooks, re.MULTILINE) == list(CHECKS)
+    said = re.findall(r"^ +entry: python -m (.*)$", hooks, re.MULTILINE)
+    assert said == list(CHECKS.values())
+
+
+def test_the_forge_runs_the_command_that_the_readme_names() -> None:
+    workflow = (ROOT / ".github" / "workflows" / "test.yml").read_text()
+    assert re.findall(r"^ +- run: (\S+)$", workflow, re.MULTILINE) == [".ci/run"]
+    contributing = (ROOT / ".github" / "CONTRIBUTING.md").read_text()
+    command = re.compile(r"^python3 -m venv .*pytest$", re.MULTILINE)
+    assert command.findall(contributing) == command.findall((ROOT / "README.md").read_text())
 
 
 def test_no_two_test_files_have_one_name() -> None:
