@@ -161,7 +161,7 @@ def _compared(size: int) -> Flow[list[LogFinding]]:
         if part.next <= done:
             break
         done = part.next
-        yield Report(f"{done} of {size} entries compared with the store")
+        yield Report(f"{done} of {max(done, end)} entries compared with the store")
         if done >= min(end, part.tree_size):
             break
     if done < size:
