@@ -10,7 +10,6 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +23,7 @@ from console.model.operator import Direction
 from console.model.text import now
 from console.operations.spec import Effect, Field, Kind, Operation, fields
 from console.operations.values import Typed, build, seconds
+from console.parsing.suggest import suggest
 
 
 class Common(NamedTuple):
@@ -89,8 +89,8 @@ class Parser(argparse.ArgumentParser):
             name = word.split("=")[0]
             if not name.startswith("-"):
                 raise usage(f"unexpected argument {name!r}", f"see {self.prog} --help")
-            near = get_close_matches(name, [flag for flag in flags if len(flag) > 2], 1, 0.6)
-            hint = f"did you mean {near[0]}?" if near else f"see {self.prog} --help"
+            near = suggest(name, [flag for flag in flags if len(flag) > 2])
+            hint = f"did you mean {near}?" if near else f"see {self.prog} --help"
             raise usage(f"there is no flag {name}", hint)
         return namespace
 
@@ -108,10 +108,10 @@ def usage(message: str, hint: str = "") -> PilotError:
 def no_such(kind: str, word: str, known: Iterable[str], *, see: str) -> PilotError:
     """Return the error for a word that does not exist, naming the nearest that does."""
     names = list(known)
-    near = get_close_matches(word, names, 1, 0.6)
+    near = suggest(word, names)
     return usage(
         f"there is no {kind} {word!r}",
-        f"did you mean {near[0]!r}?" if near else see or f"{kind}s: {', '.join(names)}",
+        f"did you mean {near!r}?" if near else see or f"{kind}s: {', '.join(names)}",
     )
 
 

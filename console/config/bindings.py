@@ -8,9 +8,10 @@ left out, and never keeps anybody from working.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from console.parsing.suggest import suggest
 
 TABLES = {
     "aliases": "what the command stands for; more words may follow it",
@@ -81,5 +82,5 @@ def key_of(written: str) -> tuple[str, str]:
     name = _SAME.get(name, name)
     if name in KEY_NAMES:
         return name, ""
-    near = get_close_matches(name, KEY_NAMES, 1, 0.6)
-    return "", f"is no key{f'; did you mean {near[0]!r}?' if near else ''}"
+    near = suggest(name, KEY_NAMES)
+    return "", f"is no key{f'; did you mean {near!r}?' if near else ''}"

@@ -11,7 +11,6 @@ import re
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from console.config.paths import config_file, local_home
 from console.config.profile_settings import BY_NAME, SETTINGS, TOP_LEVEL, Setting, Tier
 from console.errors import ExitCode, PilotError
 from console.model.toml_text import toml_table
+from console.parsing.suggest import suggest
 
 LOCAL = "local"
 """The built-in profile: the services of `pilotctl up` on this machine."""
@@ -218,13 +218,13 @@ class _Document:
         for key in table:
             if key in known:
                 continue
-            near = get_close_matches(key, known, 1, 0.5)
+            near = suggest(key, known)
             raise PilotError(
                 "config-unknown-key",
                 f"{self.file}:{self.line(where, key)}: unknown key {key!r}"
                 + (f" in [{where}]" if where else ""),
                 exit=ExitCode.USAGE,
-                hint=f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}",
+                hint=f"did you mean {near!r}?" if near else f"known keys: {', '.join(known)}",
             )
 
 
@@ -324,11 +324,11 @@ def _refuse_writable(file: Path) -> None:
 
 def _no_profile(name: str, chosen_by: str, document: _Document) -> PilotError:
     known = [*document.profiles, *([] if LOCAL in document.profiles else [LOCAL])]
-    near = get_close_matches(name, known, 1, 0.5)
+    near = suggest(name, known)
     return PilotError(
         "no-such-profile",
         f"there is no profile {name!r} ({chosen_by})",
         exit=ExitCode.USAGE,
-        hint=(f"did you mean {near[0]!r}? " if near else "")
+        hint=(f"did you mean {near!r}? " if near else "")
         + f"{document.file} and pilotctl itself define: {', '.join(known)}",
     )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from difflib import get_close_matches
 
 import msgspec
 
 from console.errors import ExitCode, PilotError
 from console.model.limits import UNLIMITED, Limits, Period
 from console.model.number import whole_number
+from console.parsing.suggest import suggest
 
 NONE = "none"
 """The text of no limit at all."""
@@ -34,9 +34,9 @@ def read(text: str) -> Limits:
     given = dict(part.strip().partition("=")[::2] for part in text.split(",") if part.strip())
     unknown = sorted(set(given) - set(_NAMES))
     if unknown:
-        near = get_close_matches(unknown[0], _NAMES, 1, 0.4)
+        near = suggest(unknown[0], _NAMES)
         raise _bad(
-            f"there is no limit {unknown[0][:40]!r}", f"did you mean {near[0]}? " if near else ""
+            f"there is no limit {unknown[0][:40]!r}", f"did you mean {near}? " if near else ""
         )
     if not given:
         raise _bad(f"{text[:80]!r} names no limit")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import msgspec
@@ -17,6 +16,7 @@ from console.model.number import whole_number
 from console.model.toml_text import toml_table
 from console.operations import limits_text
 from console.operations.values import length, seconds
+from console.parsing.suggest import suggest
 
 _PILOT = ("slug", "title", "models", "grace", "credit", "content", "content_days",
           "stages", "capabilities")  # fmt: skip
@@ -157,8 +157,8 @@ def _known(
 ) -> None:
     for name in table:
         if name not in known:
-            near = get_close_matches(name, known, 1, 0.5)
-            hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}"
+            near = suggest(name, known)
+            hint = f"did you mean {near}?" if near else f"it takes {', '.join(known)}"
             raise _wrong(text, (*under, name), f"there is no key {name!r}", hint)
 
 

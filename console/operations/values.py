@@ -11,7 +11,6 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from console.model.number import whole_number
 from console.model.text import is_slug, rfc3339
 from console.operations import limits_text
 from console.operations.spec import Field, Kind, Operation, fields
+from console.parsing.suggest import suggest
 
 Typed = str | list[str] | bool
 ReadFile = Callable[[str], str]
@@ -146,10 +146,8 @@ def _choice(text: str, choices: tuple[str, ...]) -> str:
     wanted = text.strip().lower()
     if wanted in choices:
         return wanted
-    near = get_close_matches(wanted.replace("-", "_"), choices, 1) or get_close_matches(
-        wanted.replace("_", "-"), choices, 1
-    )
-    hint = f"did you mean {near[0]}? " if near else ""
+    near = suggest(wanted.replace("-", "_"), choices) or suggest(wanted.replace("_", "-"), choices)
+    hint = f"did you mean {near}? " if near else ""
     raise PilotError(
         "bad-value",
         f"{text[:80]!r} is none of its values",
@@ -237,8 +235,8 @@ def stage(text: str) -> Stage:
     given = dict(part.strip().partition("=")[::2] for part in bounds.split(",") if part.strip())
     unknown = sorted(set(given) - {"most-partners", "longest"})
     if unknown:
-        near = get_close_matches(unknown[0], ("most-partners", "longest"), 1, 0.4)
-        meant = f"did you mean {near[0]}? " if near else ""
+        near = suggest(unknown[0], ("most-partners", "longest"))
+        meant = f"did you mean {near}? " if near else ""
         raise PilotError(
             "bad-value",
             f"a stage has no bound {unknown[0][:80]!r}",
@@ -270,12 +268,12 @@ def build(
     known = {field.name: field for field in fields(op)}
     for name in typed:
         if name not in known:
-            near = get_close_matches(name, known, 1)
+            near = suggest(name, known)
             raise PilotError(
                 "unknown-parameter",
                 f"{op.noun} {op.verb} has no parameter {name[:80]!r}",
                 exit=ExitCode.USAGE,
-                hint=f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}",
+                hint=f"did you mean {near}?" if near else f"it takes {', '.join(known)}",
             )
     missing = [
         _named(field) for field in known.values() if field.required and not _given(typed, field)

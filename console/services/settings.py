@@ -13,7 +13,6 @@ import pwd
 import re
 import stat
 import tomllib
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -24,6 +23,7 @@ from console.model.account import is_reserved
 from console.model.operator import Operator, Role
 from console.model.text import SLUG_PATTERN
 from console.model.toml_text import toml_table
+from console.parsing.suggest import suggest
 from console.services.home import Home, prepare, secret_file
 from console.services.tls import Certificate
 
@@ -474,8 +474,8 @@ def _parts(dotted: str) -> tuple[str, ...]:
 
 
 def _near(name: str, known: set[str]) -> str:
-    close = get_close_matches(name, sorted(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else f"; it takes {', '.join(sorted(known))}"
+    close = suggest(name, known)
+    return f"; did you mean {close}?" if close else f"; it takes {', '.join(sorted(known))}"
 
 
 def _user_name(uid: int) -> str:

@@ -6,7 +6,6 @@ import pwd
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import timedelta
-from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
@@ -31,6 +30,7 @@ from console.model.account import (
 from console.model.ids import new_id
 from console.model.operator import Role, may
 from console.model.stored import Page
+from console.parsing.suggest import suggest
 from console.services.events import event
 from console.services.operators import owner, roster_store
 from console.services.operators.identities import Identities
@@ -345,8 +345,8 @@ def _account(conn: Connection, name: str) -> OperatorAccount:
     found = find(conn, name)
     if found is None:
         names = list(conn.execute(select(ACCOUNTS.c.name)).scalars())
-        near = get_close_matches(name, names, 1, 0.5)
-        hint = f": did you mean {near[0]}?" if near else ""
+        near = suggest(name, names)
+        hint = f": did you mean {near}?" if near else ""
         raise refusal("not-found", f"there is no operator {name}{hint}",
                       mend="pilotctl operator list")  # fmt: skip
     return found

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +18,7 @@ from msgspec import inspect
 from console.api.problems import refusal
 from console.errors import PilotError
 from console.model.text import UNPRINTABLE
+from console.parsing.suggest import suggest
 
 _UNKNOWN = re.compile(
     r"^Object contains unknown field `(?P<name>.*)`(?: - at `(?P<at>.*)`)?$", re.DOTALL
@@ -102,8 +102,8 @@ def moment(text: str, name: str) -> datetime | None:
 
 def nearest(name: str, known: list[str]) -> str:
     """Return the clause that names what `name` was probably meant to be."""
-    if close := get_close_matches(name, known, n=1, cutoff=0.6):
-        return f"; did you mean {close[0]}?"
+    if close := suggest(name, known):
+        return f"; did you mean {close}?"
     return f"; it takes {', '.join(sorted(known))}" if known else ""
 
 
@@ -174,8 +174,8 @@ def _rule(said: str, wanted: inspect.Type | None, value: Any) -> str:
         return f"the member {said.split('`')[1]} is missing"
     if isinstance(wanted, inspect.EnumType) and isinstance(value, str):
         known = [str(each.value) for each in wanted.cls]
-        close = get_close_matches(value, known, n=1, cutoff=0.6)
-        hint = f"; did you mean {close[0]}?" if close else ""
+        close = suggest(value, known)
+        hint = f"; did you mean {close}?" if close else ""
         return f"{quoted(value)} is not one of {', '.join(known)}{hint}"
     if isinstance(value, str) and "matching regex" in said:
         return _pattern_rule(value, wanted)

@@ -10,6 +10,8 @@ import shlex
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from console.parsing.suggest import alike
+
 
 class Command(NamedTuple):
     """A command line taken apart."""
@@ -54,6 +56,4 @@ def nearest(name: str, known: Sequence[str]) -> list[str]:
     starts = [each for each in known if each.startswith(name)]
     if starts or not name:
         return starts
-    import difflib  # noqa: PLC0415  only a mistyped name needs it
-
-    return difflib.get_close_matches(name, known, 3, 0.5)
+    return alike(name, known, 3)

@@ -8,12 +8,12 @@ them can stop the console: what is wrong with one is told, and another is worn.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 
 from rich.style import Style
 
+from console.parsing.suggest import suggest
 from console.tui.theme.contrast import ENOUGH, faint
 from console.tui.theme.palette import TIERS, TOKENS, Palette, ThemeError, load_all, read, shipped
 
@@ -117,8 +117,8 @@ class Themes:
 
     def unknown(self, name: str) -> str:
         """Return that there is no theme `name`, and which is nearest."""
-        near = get_close_matches(name, self.palettes, 1, 0.5)
-        hint = f"nearest: {near[0]}" if near else f"there are {', '.join(self.palettes)}"
+        near = suggest(name, self.palettes)
+        hint = f"nearest: {near}" if near else f"there are {', '.join(self.palettes)}"
         return f"no theme {name!r}; {hint}"
 
     def changed(self) -> bool:

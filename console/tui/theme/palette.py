@@ -11,7 +11,6 @@ import stat
 import tomllib
 from collections.abc import Iterable
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ from rich.style import Style
 from textual.theme import BUILTIN_THEMES, Theme
 
 from console.model.toml_text import toml_table
+from console.parsing.suggest import suggest
 
 SCHEMA = 1
 MOST_BYTES = 64 * 1024
@@ -225,8 +225,8 @@ def _tells_production(styles: dict[str, Style]) -> None:
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:
-    near = get_close_matches(word, list(known), 1, 0.5)
-    return f"; nearest: {near[0]}" if near else ""
+    near = suggest(word, known)
+    return f"; nearest: {near}" if near else ""
 
 
 def read(path: Path) -> Palette:

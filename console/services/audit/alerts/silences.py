@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -30,6 +29,7 @@ from console.model.silence import (
     SilenceState,
 )
 from console.model.stored import Page
+from console.parsing.suggest import suggest
 from console.services.audit.alerts import alert_rows
 from console.services.audit.paging import pages
 from console.services.audit.state.schema import ALERTS, MUTED, RULES, SILENCES
@@ -231,8 +231,8 @@ def _check(said: NewSilence, at: datetime) -> None:
         )
     for each in said.matchers:
         if each.field not in MATCHABLE:
-            near = get_close_matches(each.field, MATCHABLE, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(MATCHABLE)}"
+            near = suggest(each.field, MATCHABLE)
+            hint = f"did you mean {near}?" if near else f"it takes {', '.join(MATCHABLE)}"
             raise refusal("invalid", f"matchers: there is no field {each.field[:40]!a}; {hint}")
         if each.field == "severity" and each.pattern == Severity.CRITICAL:
             raise refusal("invalid", "matchers: a critical alert is never silenced")
@@ -268,11 +268,11 @@ def _check_rule(conn: Connection, said: NewSilence) -> None:
                 mend="pilotctl alert acknowledge ALERT",
             )
         if not named:
-            near = get_close_matches(each.pattern, there, n=1)
+            near = suggest(each.pattern, there)
             raise refusal(
                 "invalid",
                 f"matchers: there is no rule {each.pattern[:80]!a}",
-                mend=f"did you mean {near[0]}?" if near else "pilotctl rule list",
+                mend=f"did you mean {near}?" if near else "pilotctl rule list",
             )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from difflib import get_close_matches
 from typing import Any
 
 import msgspec
@@ -24,6 +23,7 @@ from console.model.audit import (
     SnoozeAlert,
     Verdict,
 )
+from console.parsing.suggest import suggest
 from console.services.audit.alerts import silences
 from console.services.audit.alerts.alert_rows import rank, store
 from console.services.audit.alerts.alerts import find, record
@@ -67,11 +67,11 @@ def assign(conn: Connection, ask: Ask, operators: Sequence[str]) -> Alert:
     said: AssignAlert = ask.body
     before = _open(conn, ask)
     if said.assignee not in operators:
-        near = get_close_matches(said.assignee, operators, n=1)
+        near = suggest(said.assignee, operators)
         raise refusal(
             "invalid",
             f"assignee: there is no operator {said.assignee}",
-            mend=f"did you mean {near[0]}?" if near else "`pilotctl operator list` has them",
+            mend=f"did you mean {near}?" if near else "`pilotctl operator list` has them",
         )
     if before.assignee == said.assignee:
         return before

@@ -12,7 +12,6 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from console.model.rule import (
 )
 from console.model.stored import Page
 from console.model.text import now
+from console.parsing.suggest import suggest
 from console.services.audit.rules.rule import Rule
 from console.services.audit.rules.rule_file import load_rules, name_in, read_rule, tuned
 from console.services.audit.rules.rule_folder import read, stamps, write
@@ -390,8 +390,8 @@ class RuleBook:
 
     def _no_rule(self, conn: Connection, name: str) -> PilotError:
         known = list(conn.execute(select(RULES.c.id).order_by(RULES.c.id)).scalars())
-        near = get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else "`pilotctl rule list` has them"
+        near = suggest(name, known)
+        hint = f"did you mean {near}?" if near else "`pilotctl rule list` has them"
         return refusal("not-found", f"there is no rule {name[:80]!a}", mend=hint)
 
 

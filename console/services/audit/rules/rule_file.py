@@ -14,7 +14,6 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from decimal import Decimal
-from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
 from types import NoneType
@@ -25,6 +24,7 @@ from console.model.audit import Event, Severity
 from console.model.rule import SPEND, Tuning
 from console.model.toml_text import toml_table
 from console.model.traffic import CallRecord
+from console.parsing.suggest import suggest
 from console.services.audit.rules.counting import MOST_IN_WINDOW
 from console.services.audit.rules.rule import Condition, Rule, Value
 from console.services.audit.rules.weekly_hours import Schedule, schedule
@@ -135,8 +135,8 @@ class _File:
 
         `key` is the key that it stands under; the word is a key itself where there is none.
         """
-        near = get_close_matches(word, list(known), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"one of: {', '.join(known)}"
+        near = suggest(word, known)
+        hint = f"did you mean {near!r}?" if near else f"one of: {', '.join(known)}"
         return self.wrong(key or word, f"{what} {word!a} is not known; {hint}", hint)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from enum import StrEnum
 from ipaddress import ip_interface, ip_network
 from typing import Any
@@ -17,6 +16,7 @@ from console.model.evidence import Assessment, UsageTerms
 from console.model.grant import Grant
 from console.model.principal import Principal
 from console.model.text import SLUG_PATTERN, is_slug, rfc3339
+from console.parsing.suggest import suggest
 from console.services.policy.state.tables import (
     ASSESSMENTS,
     CAPABILITIES,
@@ -91,8 +91,8 @@ def principal(conn: Connection, name: str) -> Principal:
 
 def nearest(wrong: str, right: Iterable[str]) -> str:
     """Return ` (nearest: x)` where something like `wrong` exists, else an empty string."""
-    close = get_close_matches(wrong, sorted(right), n=1, cutoff=0.5)
-    return f" (nearest: {close[0]})" if close else ""
+    close = suggest(wrong, right)
+    return f" (nearest: {close})" if close else ""
 
 
 def one_of(name: str, value: str, choices: type[StrEnum]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 import msgspec
@@ -26,6 +25,7 @@ from console.model.grant import GrantProjection
 from console.model.ids import is_id, new_id
 from console.model.stored import Page
 from console.model.text import is_slug
+from console.parsing.suggest import suggest
 from console.services.events import event
 from console.services.gateway.control.closing import receipts
 from console.services.gateway.control.closing.blast import (
@@ -102,11 +102,11 @@ def known(snapshot: Snapshot, target: LockTarget, models: frozenset[str]) -> Loc
     there = _names(snapshot, target.kind) | (models if target.kind is LockKind.MODEL else set())
     if target.id in there:
         return target
-    near = get_close_matches(target.id, there, n=1)
+    near = suggest(target.id, there)
     raise refusal(
         "not-found",
         f"the gateway knows no {target.kind} {target.id!r}: there is nothing to stop",
-        mend=f"did you mean {near[0]}?" if near else "no grant or key names it",
+        mend=f"did you mean {near}?" if near else "no grant or key names it",
     )
 
 
