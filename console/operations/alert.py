@@ -36,7 +36,7 @@ from console.model.audit import (
 from console.model.operator import Role
 from console.model.stored import Page
 from console.model.text import Note, Reason, Slug
-from console.operations.listing import pages
+from console.operations.listing import pages, whole
 from console.operations.params import Listing, PartnerFilter, Why
 from console.operations.spec import Effect, Kind, Operation, Param, Plan, Section, operation
 from console.operations.values import length, to_the_second
@@ -256,14 +256,14 @@ class EscalateOne(msgspec.Struct, kw_only=True, frozen=True):
 def plan_escalate(p: EscalateOne) -> Flow[Plan]:
     """Look at what is raised, and who would be told."""
     alert = yield from ALERT_SHOW(alert=p.alert)
-    page = yield from ONCALL_LIST(limit=500)
+    contacts = yield from whole(ONCALL_LIST)
     level, severity = alert.level, p.severity or alert.severity
     if not p.severity:
-        level = min((each.level for each in page.items if each.level > level), default=level)
+        level = min((each.level for each in contacts if each.level > level), default=level)
     told = [
         f"{each.slug} ({each.kind}), level {each.level}"
         + (f", where nobody takes it on within {length(after)}" if after else "")
-        for each in page.items
+        for each in contacts
         if severity in each.severities
         and (each.level >= level if (after := each.after_seconds) else each.level == level)
     ]

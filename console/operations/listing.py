@@ -17,6 +17,11 @@ MAX_PAGE_ROWS = 500
 """Rows that an API gives in one page."""
 
 
+def whole(route: Route[Page[T]], **filters: Given) -> Flow[list[T]]:
+    """Return every row of a list, from as many pages as it takes: for what is judged by all."""
+    return (yield from pages(route, Listing(limit=0), **filters)).items
+
+
 def pages(route: Route[Page[T]], p: Listing, /, **filters: Given) -> Flow[Page[T]]:
     """Return one page of `p.limit` rows (all of them for 0), from as many as it takes.
 

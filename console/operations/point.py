@@ -13,7 +13,7 @@ from console.model.enforcement import AdmitPoint, DeregisterPoint, Point, PointS
 from console.model.operator import Direction, Role
 from console.model.stored import Page
 from console.operations.closing import follow
-from console.operations.listing import pages
+from console.operations.listing import pages, whole
 from console.operations.params import Listing, Why
 from console.operations.spec import Effect, Kind, Operation, Param, Plan, Section, operation
 from console.operations.values import to_the_second
@@ -35,11 +35,11 @@ def list_points(p: ListPoints, _plan: Plan | None) -> Flow[Page[Point]]:
 
 def _named(name: str) -> Flow[Point]:
     """Return a point. Raises `PilotError` where there is none of that name."""
-    page = yield from POINT_LIST(limit=500)
-    for point in page.items:
+    points = yield from whole(POINT_LIST)
+    for point in points:
         if point.name == name:
             return point
-    known = ", ".join(point.name for point in page.items) or "none"
+    known = ", ".join(point.name for point in points) or "none"
     raise PilotError(
         "not-found",
         f"there is no point {name}: there are {known}",

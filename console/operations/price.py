@@ -14,7 +14,7 @@ from console.model.price import USUAL_CONTEXT, USUAL_OUTPUT, Output, PerMillion,
 from console.model.stored import Page
 from console.model.text import Slug
 from console.operations.limits_text import shown_money
-from console.operations.listing import pages
+from console.operations.listing import pages, whole
 from console.operations.params import Listing, Why
 from console.operations.spec import Effect, Kind, Operation, Param, Plan, Section, operation
 
@@ -90,8 +90,8 @@ def _new(p: NewPrice) -> SetPrice:
 def plan_set(p: NewPrice) -> Flow[Plan]:
     """Let the gateway check the price without setting it."""
     new = yield from PRICE_SET(_new(p), validate=True)
-    known = yield from PRICE_LIST(limit=500, model=p.model)
-    before = [price for price in known.items if price.starts_on < new.starts_on]
+    known = yield from whole(PRICE_LIST, model=p.model)
+    before = [price for price in known if price.starts_on < new.starts_on]
     held = max(before, key=lambda price: price.starts_on, default=None)
     was = f", until then {_said(held)}" if held else ", the first price it has"
     today = new.starts_on <= new.updated_at.astimezone(UTC).date()

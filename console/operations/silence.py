@@ -14,7 +14,7 @@ from console.model.audit import Severity
 from console.model.operator import Role
 from console.model.silence import EndSilence, Matcher, NewSilence, Silence, SilenceState
 from console.model.stored import Page
-from console.operations.listing import pages
+from console.operations.listing import pages, whole
 from console.operations.params import Listing, Why
 from console.operations.spec import Effect, Kind, Operation, Param, Plan, Section, operation
 from console.operations.values import to_the_second
@@ -134,8 +134,8 @@ class EndOne(msgspec.Struct, kw_only=True, frozen=True):
 def plan_end(p: EndOne) -> Flow[Plan]:
     """Look at what is heard again."""
     silence = yield from SILENCE_SHOW(silence=p.silence)
-    page = yield from ALERT_LIST(limit=500, state="open", silenced="yes")
-    heard = [each.title for each in page.items if each.silenced_by == [silence.id]]
+    alerts = yield from whole(ALERT_LIST, state="open", silenced="yes")
+    heard = [each.title for each in alerts if each.silenced_by == [silence.id]]
     return Plan(
         title=f"End {silence.id}",
         sections=[Section("What is heard again", heard or ["no open alert"])],

@@ -16,6 +16,7 @@ from console.model.stored import Page
 from console.model.text import now
 from console.model.traffic import UsageBy, UsagePicture, UsageRow
 from console.operations.focus import charges, day_of
+from console.operations.listing import whole
 from console.operations.params import (
     CapabilityFilter,
     GrantFilter,
@@ -138,10 +139,10 @@ def forecast(p: ListBudgets, _plan: Plan | None) -> Flow[Page[Forecast]]:
     if not p.partner:
         spent = yield from USAGE(by=UsageBy.PILOT)
         lately = yield from USAGE(by=UsageBy.PILOT, since=week)
-        pilots = yield from PILOT_LIST(limit=500)
+        pilots = yield from whole(PILOT_LIST)
         total = {row.group: row.cost_micros for row in spent.items}
         recent = {row.group: row.cost_micros for row in lately.items}
-        for pilot in pilots.items:
+        for pilot in pilots:
             if pilot.credit_micros is None:
                 continue
             used = total.get(pilot.slug, 0), recent.get(pilot.slug, 0)
@@ -225,11 +226,7 @@ def export(p: ExportUsage, _plan: Plan | None) -> Flow[Page[Charge]]:
     """
     since = _midnight(p.since)
     whose = yield from USAGE_EXPORT(since=since, until=p.until, partner=p.partner, pilot=p.pilot)
-    prices = yield from PRICE_LIST(limit=500)
-    known = list(prices.items)
-    while prices.next_cursor:
-        prices = yield from PRICE_LIST(cursor=prices.next_cursor, limit=500)
-        known += prices.items
+    known = yield from whole(PRICE_LIST)
     items: list[Charge] = []
     lost = 0
     for each in whose.items:

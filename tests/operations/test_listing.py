@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,6 +11,7 @@ from console.operations.index import find
 from console.operations.outcome import outcome
 from tests.operations.replay import AT, play
 
+ROOT = Path(__file__).parents[2]
 POINTS = find("point.list")
 
 
@@ -71,3 +75,21 @@ def test_a_cursor_that_leads_back_to_itself_ends_the_list():
     page = Page(as_of=AT, source="", items=[a_point(0)], next_cursor="same")
     p = POINTS.params(limit=0, cursor="same")
     assert len(play(POINTS.run(p, None), {"point.list": page}).result.items) == 1
+
+
+def test_what_is_judged_by_a_whole_list_is_judged_beyond_its_first_page():
+    leaves = find("point.deregister")
+    params = leaves.params(point="gw-1203", reason="gone")
+    played = play(leaves.plan(params), served(1204))
+    assert "gw-1203" in played.result.title
+
+
+def test_nothing_asks_for_a_page_and_takes_it_for_the_whole():
+    asks = re.compile(r"[A-Z]\(limit=\d|[A-Z]\(.*, limit=\d")
+    found = [
+        f"{path.name}: {line.strip()}"
+        for path in (ROOT / "console").rglob("*.py")
+        for line in path.read_text().splitlines()
+        if asks.search(line) and "Connector" not in line
+    ]
+    assert found == []

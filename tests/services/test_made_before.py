@@ -61,6 +61,16 @@ def test_a_pilot_of_an_earlier_version_opens_with_everything_that_it_had() -> No
             for name, (_, raw) in HELD["keys"].items():
                 # after months without policy, a point serves when it has heard of it again
                 rig.until(lambda: rig.call(raw).status_code == HELD["codes"][name], what=name)  # noqa: B023 - called here
+            named = {
+                each["found"].split()[0]
+                for each in rig.json("doctor")["items"]
+                if each["check"] == "grant scope"
+            }
+            assert named == {
+                grant["id"]
+                for grant in HELD["held"]["grant"]
+                if grant["state"] == "active" and grant["tier"] >= 2 and not grant["principals"]
+            }
             rig.ok("audit", "verify")
             log = rig.json("log", "show")
             assert log["origin"] == HELD["log"]["origin"]

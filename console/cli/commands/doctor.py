@@ -31,6 +31,7 @@ from console.errors import ExitCode, PilotError
 from console.model.scope import open_scope
 from console.model.stored import Page
 from console.model.text import now, rfc3339
+from console.operations.listing import whole
 from console.private_files import make_private_folder
 from console.programs import code_command, module_environment
 
@@ -126,7 +127,7 @@ def _findings(common: Common, context: Context) -> Iterator[Finding]:
 def _upstreams(session: Session) -> Iterator[Finding]:
     """Say of each model API behind the points how it is, by the calls that went there."""
     try:
-        points = session.run(POINT_LIST(limit=500)).items
+        points = session.run(whole(POINT_LIST))
     except PilotError:
         return  # the gateway was asked above
     for point in points:
@@ -264,8 +265,8 @@ _MOST_GRANTS = 20
 def _open_scopes(session: Session) -> Iterator[Finding]:
     """Name the grants of tier 2 and above whose scope stands open, as it once could."""
     try:
-        grants = session.run(GRANT_LIST(limit=500, state="active")).items
-        partners = session.run(PARTNER_LIST(limit=500)).items
+        grants = session.run(whole(GRANT_LIST, state="active"))
+        partners = session.run(whole(PARTNER_LIST))
     except PilotError:
         return  # policy was asked above
     egress = {each.slug: each.egress for each in partners}
