@@ -35,6 +35,33 @@ def hold_streams() -> None:
         setattr(sys, f"__{name}__", stream)
 
 
+_LOOKS_EVERY_SECONDS = 0.2
+
+
+def read_stdin(most: int = sys.maxsize) -> bytes:
+    """Read standard input to its end, or `most` bytes of it; Ctrl-C ends that within a moment.
+
+    An interrupt that comes just before a read begins is only seen when the read has ended:
+    one that waits for somebody would keep it.
+    """
+    try:
+        number = sys.stdin.fileno()
+    except (OSError, ValueError):  # it is no file of the system
+        return sys.stdin.read().encode()[:most]
+    import select  # noqa: PLC0415  # `pilotctl --version` needs none
+
+    parts, left = [], most
+    while left:
+        if not select.select([number], [], [], _LOOKS_EVERY_SECONDS)[0]:
+            continue
+        part = os.read(number, min(left, 65536))
+        if not part:
+            break
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
+
+
 CLOSED_PIPE = 141
 """The exit code where nobody reads what is printed (`errors.ExitCode.CLOSED_PIPE`)."""
 

@@ -34,7 +34,7 @@ RULES: dict[str, set[str]] = {
     "api": {"errors", "model"},
     "trust": {"errors", "model", "programs", "private_files"},
     # trust: what an operation proves it checks itself, purely
-    "operations": {"errors", "parsing", "model", "api", "trust"},
+    "operations": {"errors", "parsing", "streams", "model", "api", "trust"},
     "present": {"errors", "model", "operations"},
     "config": {"errors", "parsing", "model", "private_files"},
     "credentials": {"errors", "model", "config", "programs"},

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +23,7 @@ from console.model.text import now
 from console.operations.spec import Effect, Field, Kind, Operation, fields
 from console.operations.values import Typed, build, seconds
 from console.parsing.suggest import suggest
+from console.streams import read_stdin
 
 
 class Common(NamedTuple):
@@ -321,7 +321,7 @@ def _utf8(field: Field, given: Any) -> Any:
 
 def _ids(path: str) -> list[str]:
     try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text("utf-8")
+        text = read_stdin().decode() if path == "-" else Path(path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise usage(f"--ids-from {path}: {error}") from error
     return list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))

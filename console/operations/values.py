@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +23,7 @@ from console.model.text import is_slug, rfc3339
 from console.operations import limits_text
 from console.operations.spec import Field, Kind, Operation, fields
 from console.parsing.suggest import suggest
+from console.streams import read_stdin
 
 Typed = str | list[str] | bool
 ReadFile = Callable[[str], str]
@@ -42,7 +42,7 @@ def read_file(path: str) -> str:
     """Return the text of a file, `-` for standard input: UTF-8, at most a mebibyte."""
     try:
         if path == "-":
-            raw = sys.stdin.buffer.read(MOST_TEXT + 1)
+            raw = read_stdin(MOST_TEXT + 1)
         else:
             with Path(path).open("rb") as file:
                 raw = file.read(MOST_TEXT + 1)
