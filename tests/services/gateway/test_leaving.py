@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
@@ -11,16 +12,23 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import msgspec
 import pytest
 
 from console.errors import PilotError
+from console.model.text import now
+from console.services.gateway.control import migrations
+from console.services.gateway.control.state.change_log import Views
+from console.services.gateway.control.state.point_registry import Points
 from console.services.gateway.decision.boot_clock import boottime
 from console.services.gateway.point.lease import LeaseHeld
 from console.services.gateway.point.upstream.upstream_key import UpstreamKey
+from console.services.store import Store
+from console.services.web import Ask
+from console.services.wire.points import LeaseAsk, Register
 from tests.services.gateway.conftest import Lab
 from tests.services.gateway.rig import RefusedError, Rig, projection
 from tests.services.gateway.test_kill_switch import post
@@ -71,6 +79,46 @@ def stream(url: str, key: str, words: int) -> tuple[http.client.HTTPConnection, 
 def state_of(rig: Rig, name: str) -> str:
     points = rig.get("/v1/points")["items"]
     return next(str(p["state"]) for p in points if p["name"] == name)
+
+
+def asked(body: Any) -> Ask:
+    return Ask(
+        service="gateway", route=None, operator=cast("Any", None), uid=0, path={"point": "gw-1"},
+        query={}, body=body, raw=b"", revision=None, request_id="rid", validate_only=False,
+        now=now(), request=cast("Any", None),
+    )  # fmt: skip
+
+
+def test_a_renewal_that_is_heard_after_the_goodbye_gives_no_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def late() -> None:
+        store = Store.open(tmp_path / "gateway.db", migrations.STEPS)
+        points = Points(store, Views())
+        hello = Register(name="gw-1", url="http://127.0.0.1:1", version="1", incarnation="a")
+        await points.register(asked(hello))
+        ask = asked(LeaseAsk(applied_sequence=0, incarnation="a"))
+        assert (await points.lease(ask)).lease_seconds > 0
+        reached, go_on = asyncio.Event(), asyncio.Event()
+
+        async def wait(*_: Any) -> None:
+            reached.set()
+            await go_on.wait()
+
+        monkeypatch.setattr(points, "_note_upstreams", wait)
+        renewal = asyncio.create_task(points.lease(ask))
+        await reached.wait()
+        await points.goodbye(ask)
+        go_on.set()
+        with pytest.raises(PilotError, match="gave its lease back"):
+            await renewal
+        assert not points.seen("gw-1").current
+        await points.register(asked(msgspec.structs.replace(hello, incarnation="b")))
+        again = asked(LeaseAsk(applied_sequence=0, incarnation="b"))
+        assert (await points.lease(again)).lease_seconds > 0
+        store.close()
+
+    asyncio.run(late())
 
 
 def test_a_point_told_to_stop_lets_calls_end_begins_none_and_gives_its_lease_back(

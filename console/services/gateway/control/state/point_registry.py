@@ -64,6 +64,8 @@ class Points:
         self._started = boottime()
         self._started_at = datetime.now(UTC)
         self._seen: dict[str, Seen] = {}
+        self._left: dict[str, str] = {}
+        """The incarnation of each point that gave its lease back."""
         self._policy_as_of: datetime | None = None
         self._news = asyncio.Event()
         # Goes on above any number that an earlier control asked for.
@@ -228,6 +230,9 @@ class Points:
             raise refusal("state", f"another process is the point {name} now")
         now = datetime.now(UTC)
         await self._note_upstreams(name, said.upstreams, now)
+        if self._left.get(name) == said.incarnation:
+            # asked for before its goodbye, and heard after it
+            raise refusal("state", f"{name} gave its lease back")
         before = self.seen(name)
         if said.applied_sequence < head:
             self._note(name, before.lease_ends, before.lease_until, now, said)
@@ -256,6 +261,7 @@ class Points:
         if known != said.incarnation:
             raise refusal("state", f"another process is the point {name} now")
         now = datetime.now(UTC)
+        self._left[name] = said.incarnation
         self._note(name, 0.0, now, now, LeaseAsk(applied_sequence=said.applied_sequence))
         if said.stopped:
             await self._store.write(lambda conn: _record_stopped(conn, name, said.stopped, now))
