@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from console.cli.terminal import columns
 from console.errors import ExitCode, PilotError
 from console.model.number import MAX_DIGITS, whole_number
-from console.model.toml_text import toml_table
 from console.net.http_messages import Answer, retry_after
 from console.operations import limits_text
 from console.operations.index import all_operations
@@ -25,6 +24,7 @@ from console.operations.pilot_toml import read as read_pilot
 from console.operations.spec import Kind, fields
 from console.operations.values import moment, parse, seconds, stage
 from console.parsing.filters import matcher
+from console.parsing.toml_file import toml_table
 from console.services.web.strict_decoding import strictly
 from console.trust.proof import parse_proof
 from console.trust.tiles import parse_tile_path

@@ -7,7 +7,6 @@ file, the line and the nearest key: a setting that is silently ignored is a trap
 from __future__ import annotations
 
 import os
-import re
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -18,8 +17,8 @@ from console.config.bindings import TABLES, Binding, entries
 from console.config.paths import config_file, local_home
 from console.config.profile_settings import BY_NAME, SETTINGS, TOP_LEVEL, Setting, Tier
 from console.errors import ExitCode, PilotError
-from console.model.toml_text import toml_table
 from console.parsing.suggest import suggest
+from console.parsing.toml_file import line_of, toml_table
 
 LOCAL = "local"
 """The built-in profile: the services of `pilotctl up` on this machine."""
@@ -200,7 +199,7 @@ class _Document:
                     raise self.fault(name, f"{inside}.{table}", "is not text")
 
     def line(self, where: str, key: str) -> int:
-        return line_of(self.text, where, key)
+        return line_of(self.text, (where, key) if where else (key,)) or 1
 
     def fault(self, key: str, where: str, fault: str) -> PilotError:
         return PilotError(
@@ -228,43 +227,8 @@ class _Document:
             )
 
 
-def line_of(text: str, where: str, key: str) -> int:
-    """Return the line (from 1) on which the table `where` sets `key`; 1 where it is not seen.
-
-    tomllib keeps no positions, so this reads headers and keys as a person would.
-    """
-    table = ""
-    wanted = {(where, key), *_prefixes(where, key)}
-    for number, line in enumerate(text.splitlines(), 1):
-        stripped = line.strip()
-        if stripped.startswith("["):
-            table = _bare(stripped.lstrip("[").split("]")[0])
-            if table == (f"{where}.{key}" if where else key) or table.startswith(
-                f"{where}.{key}." if where else f"{key}."
-            ):
-                return number
-        elif (found := _KEY.match(stripped)) and (table, _bare(found[1])) in wanted:
-            return number
-    # one inside an inline table stands where its table does
-    above, _, last = where.rpartition(".")
-    return line_of(text, above, last) if where else 1
-
-
 def _inside(where: str) -> str:
     return f"{where}.console" if where else "console"
-
-
-_KEY = re.compile(r"""((?:"[^"]*"|'[^']*'|[^=#"'])+)=""")
-
-
-def _prefixes(where: str, key: str) -> set[tuple[str, str]]:
-    """Return the other ways to write a key: dotted, from any table above."""
-    parts = [part for part in where.split(".") if part]
-    return {(".".join(parts[:cut]), ".".join([*parts[cut:], key])) for cut in range(len(parts))}
-
-
-def _bare(key: str) -> str:
-    return ".".join(part.strip().strip("\"'") for part in key.split("."))
 
 
 def _choose(document: _Document, environ: Mapping[str, str], flag: str) -> tuple[str, str]:

@@ -13,10 +13,10 @@ from console.errors import ExitCode, PilotError
 from console.model.access import CapabilityText, PilotText, Stage
 from console.model.limits import UNLIMITED
 from console.model.number import whole_number
-from console.model.toml_text import toml_table
 from console.operations import limits_text
 from console.operations.values import length, seconds
 from console.parsing.suggest import suggest
+from console.parsing.toml_file import line_of, toml_table
 
 _PILOT = ("slug", "title", "models", "grace", "credit", "content", "content_days",
           "stages", "capabilities")  # fmt: skip
@@ -194,28 +194,10 @@ def _place(error: str, members: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _wrong(text: str, place: tuple[str, ...], message: str, hint: str = "") -> PilotError:
-    line = _line(text, place)
+    line = line_of(text, place)
     where = f"line {line}: " if line else ""
     named = f"{'.'.join(place)}: " if place else ""
     return PilotError("bad-file", f"{where}{named}{message}", exit=ExitCode.USAGE, hint=hint)
-
-
-def _line(text: str, place: tuple[str, ...]) -> int:
-    """Return the line (from 1) where a key stands, 0 where it is not found."""
-    table: list[str] = []
-    last = 0
-    for number, line in enumerate(text.splitlines(), start=1):
-        if head := re.match(r"\s*\[([^\[\]]+)\]", line):
-            table = [part.strip("\"' ") for part in re.findall(r'"[^"]*"|[^.]+', head.group(1))]
-            if tuple(table) == place:
-                return number
-            if tuple(table) == place[: len(table)]:
-                last = number
-        elif (key := re.match(r"\s*[\"']?([\w.-]+)[\"']?\s*=", line)) and (
-            (*table, key.group(1)) == place[: len(table) + 1]
-        ):
-            return number
-    return last
 
 
 def _lines(table: Mapping[str, Any]) -> list[str]:

@@ -22,8 +22,8 @@ from console.errors import ExitCode, PilotError
 from console.model.account import is_reserved
 from console.model.operator import Operator, Role
 from console.model.text import SLUG_PATTERN
-from console.model.toml_text import toml_table
 from console.parsing.suggest import suggest
+from console.parsing.toml_file import line_of, toml_table
 from console.services.home import Home, prepare, secret_file
 from console.services.tls import Certificate
 
@@ -176,7 +176,7 @@ class _Reader:
 
     def __init__(self, home: Home, text: str) -> None:
         self.home = home
-        self.lines = text.splitlines()
+        self.text = text
         try:
             self.values = toml_table(text)
         except tomllib.TOMLDecodeError as error:
@@ -443,34 +443,9 @@ class _Reader:
         return value
 
     def _refuse(self, at: tuple[str, ...], why: str, nth: int = 0) -> NoReturn:
-        raise _broken(f"{self.home.config}:{_line(self.lines, at, nth)}: {'.'.join(at)}: {why}")
-
-
-def _line(lines: list[str], at: tuple[str, ...], nth: int) -> int:
-    """Find the line, from 1, where a key stands: its own, else its table's, else the first."""
-    table: tuple[str, ...] = ()
-    best, depth, seen = 1, 0, -1
-    for number, line in enumerate(lines, start=1):
-        if header := re.match(r"\s*\[\[?([^\[\]]+)\]\]?\s*(?:#.*)?$", line):
-            table = _parts(header[1])
-            seen += line.lstrip().startswith("[[")
-            full = table
-        elif member := re.match(r"\s*([^=#\s][^=#]*?)\s*=", line):
-            full = (*table, *_parts(member[1]))
-        else:
-            continue
-        same = 0
-        while same < min(len(full), len(at)) and full[same] == at[same]:
-            same += 1
-        if same > depth and same == len(full) and (at[0] != "operators" or seen == nth):
-            best, depth = number, same
-    return best
-
-
-def _parts(dotted: str) -> tuple[str, ...]:
-    return tuple(
-        part.strip().strip("\"'") for part in re.findall(r"\"[^\"]*\"|'[^']*'|[^.]+", dotted)
-    )
+        nth_of = (nth,) if at[0] == "operators" else ()
+        line = line_of(self.text, (at[0], *nth_of, *at[1:])) or 1
+        raise _broken(f"{self.home.config}:{line}: {'.'.join(at)}: {why}")
 
 
 def _near(name: str, known: set[str]) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from console.config.profile import line_of, load_profile, profile_names
+from console.config.profile import load_profile, profile_names
 from console.config.write import create_config
 from console.errors import ExitCode, PilotError
 
@@ -119,13 +119,6 @@ def test_a_wrong_value_in_the_environment_names_the_variable(tmp_path):
         load_profile({"HOME": str(tmp_path), "PILOTCTL_READ_ONLY": "maybe"})
 
 
-def test_a_line_is_found_however_the_key_is_written():
-    text = 'a = 1\n[profiles."lab"]\n"policy" = 1\n[profiles]\nx.tier = 2\n'
-    assert line_of(text, "profiles.lab", "policy") == 3
-    assert line_of(text, "profiles.x", "tier") == 5
-    assert line_of(text, "", "a") == 1
-
-
 def test_a_new_file_is_private_from_its_first_byte_and_never_replaced(tmp_path):
     file = tmp_path / "deep" / "config.toml"
     old = os.umask(0)
@@ -144,13 +137,6 @@ def test_the_example_file_is_a_valid_configuration():
     example = Path(__file__).parents[2] / "config.example.toml"
     profile = load_profile({"PILOTCTL_CONFIG": str(example), "HOME": "/"}, profile="production")
     assert profile.tier == "production"
-
-
-def test_a_line_is_found_for_keys_with_signs_and_inside_inline_tables():
-    text = '[console.hotkeys]\n"=" = "a"\n"#" = "b"\n[profiles.p.console]\naliases = { x = "y" }\n'
-    assert line_of(text, "console.hotkeys", "=") == 2
-    assert line_of(text, "console.hotkeys", "#") == 3
-    assert line_of(text, "profiles.p.console.aliases", "x") == 5
 
 
 COMMAND = "[profiles.lab]\ntoken = {source = 'command', argv = ['get-token']}\n"

@@ -19,8 +19,8 @@ from rich.errors import StyleSyntaxError
 from rich.style import Style
 from textual.theme import BUILTIN_THEMES, Theme
 
-from console.model.toml_text import toml_table
 from console.parsing.suggest import suggest
+from console.parsing.toml_file import toml_table
 
 SCHEMA = 1
 MOST_BYTES = 64 * 1024

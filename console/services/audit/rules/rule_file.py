@@ -22,9 +22,9 @@ from typing import Any, get_type_hints
 from console.errors import ExitCode, PilotError
 from console.model.audit import Event, Severity
 from console.model.rule import SPEND, Tuning
-from console.model.toml_text import toml_table
 from console.model.traffic import CallRecord
 from console.parsing.suggest import suggest
+from console.parsing.toml_file import line_of_key, toml_table
 from console.services.audit.rules.counting import MOST_IN_WINDOW
 from console.services.audit.rules.rule import Condition, Rule, Value
 from console.services.audit.rules.weekly_hours import Schedule, schedule
@@ -119,14 +119,8 @@ class _File:
         except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise self.wrong("", str(error)) from None
 
-    def line(self, key: str) -> int:
-        """Return the line on which `key` is set; 0 where that cannot be told."""
-        found = re.compile(rf"""\s*\[?\s*["']?{re.escape(key)}["']?\s*[=.\]]""")
-        lines = self.text.splitlines() if key else []
-        return next((at for at, line in enumerate(lines, 1) if found.match(line)), 0)
-
     def wrong(self, key: str, why: str, hint: str = "") -> PilotError:
-        line = self.line(key) if key else 0
+        line = line_of_key(self.text, key) if key else 0
         where = f"{self.path}:{line}" if line else str(self.path)
         return PilotError("rule-invalid", f"{where}: {why}", exit=ExitCode.USAGE, hint=hint)
 
