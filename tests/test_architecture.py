@@ -29,7 +29,7 @@ RULES: dict[str, set[str]] = {
     "programs": set(),
     "streams": set(),
     "private_files": set(),
-    "parsing": set(),
+    "parsing": {"streams"},
     "model": {"errors"},
     "api": {"errors", "model"},
     "trust": {"errors", "model", "programs", "private_files"},

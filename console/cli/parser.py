@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -23,7 +22,7 @@ from console.model.text import now
 from console.operations.spec import Effect, Field, Kind, Operation, fields
 from console.operations.values import Typed, build, seconds
 from console.parsing.suggest import suggest
-from console.streams import read_stdin
+from console.parsing.text_file import read_text
 
 
 class Common(NamedTuple):
@@ -321,7 +320,7 @@ def _utf8(field: Field, given: Any) -> Any:
 
 def _ids(path: str) -> list[str]:
     try:
-        text = read_stdin().decode() if path == "-" else Path(path).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise usage(f"--ids-from {path}: {error}") from error
+        text = read_text(path)
+    except ValueError as error:
+        raise usage(f"--ids-from: {error}") from error
     return list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))

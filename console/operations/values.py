@@ -10,7 +10,6 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -23,13 +22,10 @@ from console.model.text import is_slug, rfc3339
 from console.operations import limits_text
 from console.operations.spec import Field, Kind, Operation, fields
 from console.parsing.suggest import suggest
-from console.streams import read_stdin
+from console.parsing.text_file import read_text
 
 Typed = str | list[str] | bool
 ReadFile = Callable[[str], str]
-
-MOST_TEXT = 1 << 20
-"""Bytes of a file that is sent; the APIs take no more."""
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _LENGTH = re.compile(r"(?:\d{1,9}[smhdw]){1,5}", re.ASCII)
@@ -39,20 +35,11 @@ _YES, _NO = {"true", "yes", "1", "on"}, {"false", "no", "0", "off", ""}
 
 
 def read_file(path: str) -> str:
-    """Return the text of a file, `-` for standard input: UTF-8, at most a mebibyte."""
+    """Return the text of a file, `-` for standard input. Raises `PilotError` (`bad-value`)."""
     try:
-        if path == "-":
-            raw = read_stdin(MOST_TEXT + 1)
-        else:
-            with Path(path).open("rb") as file:
-                raw = file.read(MOST_TEXT + 1)
-        if len(raw) > MOST_TEXT:
-            raise _bad(f"{path} is longer than {MOST_TEXT} bytes", "a shorter file")
-        return raw.decode()
-    except OSError as error:
-        raise _bad(f"{path} cannot be read: {error.strerror}", "a file that is there") from error
-    except UnicodeDecodeError as error:
-        raise _bad(f"{path} is not UTF-8 text (byte {error.start})", "a text file") from error
+        return read_text(path)
+    except ValueError as error:
+        raise _bad(str(error), "a text file of at most a mebibyte") from error
 
 
 def parse(field: Field, typed: Typed, *, now: datetime, read: ReadFile = read_file) -> Any:

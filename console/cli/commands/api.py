@@ -7,7 +7,6 @@ as they do everywhere.
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
@@ -21,7 +20,7 @@ from console.cli.parser import Parser, add_common, common_of, no_such, usage
 from console.errors import ExitCode, PilotError
 from console.model.number import whole_number
 from console.model.operator import Role
-from console.streams import read_stdin
+from console.parsing.text_file import read_text
 
 if TYPE_CHECKING:
     from console.cli.context import Context
@@ -145,9 +144,9 @@ def _find(method: str, text: str) -> tuple[Route[Any], dict[str, str], dict[str,
 def _body(data: str) -> Any:
     if data.startswith("@") or data == "-":
         try:
-            text = read_stdin().decode() if data == "-" else Path(data[1:]).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise usage(f"--data {data}: {error}") from error
+            text = read_text(data.removeprefix("@"))
+        except ValueError as error:
+            raise usage(f"--data: {error}") from error
     else:
         text = data
     try:
