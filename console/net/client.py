@@ -19,7 +19,7 @@ import httpx
 from console.credentials.secret import Secret
 from console.errors import ExitCode, PilotError
 from console.net.http_messages import MOST_BYTES, Answer, Request
-from console.net.tls import TlsFault, tls_fault
+from console.net.tls import TlsFault, clear_fault, tls_fault
 
 TIMEOUT = httpx.Timeout(15.0, connect=5.0)
 LONGEST_ANSWER = 60.0
@@ -71,6 +71,8 @@ class Apis:
         self._clients: dict[str, httpx.Client] = {}
         self._async_clients: dict[str, httpx.AsyncClient] = {}
         self._heard: set[str] = set()
+        self._is_clear: set[str] = set()
+        """APIs that do not speak TLS: they have answered, or were asked once."""
 
     def endpoint(self, api: str) -> Endpoint:
         """Return where `api` is. Raises `PilotError` (exit 2) if the profile does not say."""
@@ -103,6 +105,7 @@ class Apis:
                 content=request.content,
                 timeout=_bounds(within),
             ) as response:
+                self._is_clear.add(api)
                 body = bytearray()
                 for chunk in response.iter_raw():
                     body += chunk
@@ -132,6 +135,7 @@ class Apis:
                 headers={**request.headers, **self._credential()},
                 timeout=bounds,
             ) as response:
+                self._is_clear.add(api)
                 yield response.status_code, response.iter_raw()
         except httpx.HTTPError as error:
             raise self._lost(api, error) from error
@@ -149,13 +153,16 @@ class Apis:
                 content=request.content,
                 timeout=_bounds(within),
             ) as response:
+                self._is_clear.add(api)
                 body = bytearray()
                 async for chunk in response.aiter_raw():
                     body += chunk
                     _check(body, end, longest)
                 return Answer(response.status_code, _headers(response), bytes(body))
         except httpx.HTTPError as error:
-            raise self._lost(api, error) from error
+            import asyncio  # noqa: PLC0415  # commands run without a loop
+
+            raise await asyncio.to_thread(self._lost, api, error) from error
 
     def close(self) -> None:
         """Close the synchronous clients."""
@@ -174,6 +181,11 @@ class Apis:
         address = self.endpoint(api).address
         if isinstance(error, httpx.ConnectError) and address.startswith("https:"):
             fault = tls_fault(error, address, self._ca_file)
+        elif isinstance(error, (httpx.RemoteProtocolError, httpx.ReadError)):
+            if api not in self._is_clear:
+                fault = clear_fault(address)
+            if fault is None:
+                self._is_clear.add(api)
         return Lost(fault.why, sent=False, fault=fault) if fault else _lost(error)
 
     def _credential(self) -> dict[str, str]:

@@ -163,6 +163,18 @@ def test_http_against_https_is_told_both_ways(rig, serve):
     assert run(rig, secure, ca_file, "grant", "list").exit == 1
 
 
+def test_every_command_says_that_tls_is_spoken_where_it_was_asked_in_clear(rig, serve):
+    environ, ca_file = serve()
+    plain = {name: value.replace("https:", "http:") for name, value in environ.items()}
+    for words in COMMANDS:
+        told = run(rig, plain, ca_file, *words)
+        assert told.exit == 1, (words, told)
+        assert "(tls-expected)" in told.err, (words, told)
+        assert "write https://" in told.err, (words, told)
+        assert "try again" not in told.err, (words, told)
+        assert "may have been" not in told.err, (words, told)  # nobody there reads clear text
+
+
 def test_no_token_and_a_caller_without_a_role_are_bad(rig, serve):
     environ, ca_file = serve(roles=())
     ended = run(rig, environ, ca_file, "doctor", "-o", "json")
