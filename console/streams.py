@@ -96,12 +96,12 @@ def settle_streams() -> None:
             continue  # it is closed: the interpreter leaves it alone as well
 
 
-LEAST_UMASK = 0o022
+MIN_UMASK = 0o022
 
 
 def restrict_umask() -> None:
     """Let no file or folder that this process makes be one that others may write."""
-    os.umask(os.umask(LEAST_UMASK) | LEAST_UMASK)
+    os.umask(os.umask(MIN_UMASK) | MIN_UMASK)
 
 
 def ignore_interrupts() -> None:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from console.net.driver import Drive
     from console.session.session import Session
 
-PATIENCE = 60.0
+FOLLOW_SECONDS = 60.0
 """Seconds for which a command follows what it started, without --timeout."""
 
 _ENDINGS = {
@@ -346,7 +346,7 @@ class _Execution:
             return math.inf
         if not self._asked.wait:
             return 0.0
-        return PATIENCE if self._asked.timeout is None else self._asked.timeout
+        return FOLLOW_SECONDS if self._asked.timeout is None else self._asked.timeout
 
     def _report(self, report: Report) -> None:
         self._stderr.progress(report.text)

@@ -15,7 +15,7 @@ from typing import Any
 from console.config.paths import cache_folder
 from console.private_files import make_private_folder
 
-MOST = 1000
+MAX_NAMES = 1000
 """Names kept of one kind; the ones seen last win."""
 
 PAUSE = 30.0
@@ -40,7 +40,7 @@ class Names:
         if not items:
             return
         kind = type(items[0]).__name__
-        lines = {name: _words(item) for item in items[:MOST] if (name := _name(item))}
+        lines = {name: _words(item) for item in items[:MAX_NAMES] if (name := _name(item))}
         at, known = self._written.get(kind, (-PAUSE, frozenset()))
         if not lines or (known >= lines.keys() and time.monotonic() - at < PAUSE):
             return
@@ -62,7 +62,7 @@ class Names:
     def _write(self, kind: str, lines: dict[str, str]) -> list[str]:
         """Write the names of a kind, `lines` before those that are there; return all that stay."""
         older = {name: text for name, text in self.known(kind).items() if name not in lines}
-        kept = list((lines | older).items())[:MOST]
+        kept = list((lines | older).items())[:MAX_NAMES]
         make_private_folder(self.folder)
         text = "".join(f"{name}\t{words}\n" for name, words in kept)
         passing = self.folder / f".{kind}.{os.getpid()}"

@@ -19,7 +19,7 @@ KEYRING_SECONDS = 3.0
 COMMAND_SECONDS = 10.0
 WORKING_FOLDER = "/"
 """Where a command runs: interpreters take modules from the folder that they are started in."""
-_MOST_BYTES = 64 * 1024
+_MAX_BYTES = 64 * 1024
 
 
 class Token(NamedTuple):
@@ -92,7 +92,7 @@ def _from_file(path: Path) -> Token:
             )
         if status.st_uid not in {os.geteuid(), 0}:
             raise _none(f"the token file {path} belongs to somebody else", "own it")
-        raw = file.read(_MOST_BYTES + 1)
+        raw = file.read(_MAX_BYTES + 1)
     return _checked(_said(raw, f"file {path}"))
 
 
@@ -196,8 +196,8 @@ def _run(
 
 def _said(raw: bytes, source: str) -> Token:
     """Read `{"token": …, "expires_at": …}`, or the token alone as text."""
-    if len(raw) > _MOST_BYTES:
-        raise _none(f"{source} gave more than {_MOST_BYTES} bytes", "a token is one short line")
+    if len(raw) > _MAX_BYTES:
+        raise _none(f"{source} gave more than {_MAX_BYTES} bytes", "a token is one short line")
     stripped = raw.strip()
     if stripped.startswith(b"{"):
         try:

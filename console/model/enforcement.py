@@ -59,13 +59,13 @@ class IssueKey(Request, kw_only=True, frozen=True):
     reason: Reason
 
 
-MOST_GRACE_SECONDS = 30 * 86400
+MAX_GRACE_SECONDS = 30 * 86400
 
 
 class RotateKey(Request, kw_only=True, frozen=True):
     """What `key rotate` sends: how long the old version works beside the new one."""
 
-    grace_seconds: Annotated[int, Meta(ge=0, le=MOST_GRACE_SECONDS)] = 86400
+    grace_seconds: Annotated[int, Meta(ge=0, le=MAX_GRACE_SECONDS)] = 86400
     """0 ends the old version in the same change."""
     reason: Reason
 

@@ -16,7 +16,7 @@ from console.model.text import Note, Reason, Slug
 LEVELS = 9
 """The highest on-call level."""
 
-MOST_AFTER_SECONDS = 7 * 86_400
+MAX_AFTER_SECONDS = 7 * 86_400
 """The longest that an alert may wait before somebody is told of it."""
 
 
@@ -79,7 +79,7 @@ class NewOncall(Request, kw_only=True, frozen=True):
         default_factory=lambda: [Severity.HIGH, Severity.CRITICAL]
     )
     hours: Note = ""
-    after_seconds: Annotated[int, Meta(ge=0, le=MOST_AFTER_SECONDS)] = 0
+    after_seconds: Annotated[int, Meta(ge=0, le=MAX_AFTER_SECONDS)] = 0
     timeout_seconds: Annotated[int, Meta(ge=1, le=60)] = 10
     reason: Reason
 

@@ -12,7 +12,7 @@ from msgspec import Meta
 from console.model.stored import Request, Stored
 from console.model.text import Reason, Time
 
-LONGEST_SECONDS = 86_400
+MAX_SILENCE_SECONDS = 86_400
 """No silence lasts longer."""
 
 MATCHABLE = (

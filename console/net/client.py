@@ -18,11 +18,11 @@ import httpx
 
 from console.credentials.secret import Secret
 from console.errors import ExitCode, PilotError
-from console.net.http_messages import MOST_BYTES, Answer, Request
+from console.net.http_messages import MAX_BYTES, Answer, Request
 from console.net.tls import TlsFault, clear_fault, tls_fault
 
 TIMEOUT = httpx.Timeout(15.0, connect=5.0)
-LONGEST_ANSWER = 60.0
+MAX_ANSWER_SECONDS = 60.0
 """Seconds for a whole answer: a server that trickles bytes is cut off."""
 
 
@@ -95,7 +95,7 @@ class Apis:
         client = self._client(api)
         if api not in self._heard:
             _look(self.endpoint(api).address, within)
-        longest = min(LONGEST_ANSWER, within)
+        longest = min(MAX_ANSWER_SECONDS, within)
         end = time.monotonic() + longest
         try:
             with client.stream(
@@ -143,7 +143,7 @@ class Apis:
     async def asend(self, api: str, request: Request, within: float = math.inf) -> Answer:
         """Exchange `request` for an answer without blocking. Raises `Lost` as `send` does."""
         client = self._async_client(api)
-        longest = min(LONGEST_ANSWER, within)
+        longest = min(MAX_ANSWER_SECONDS, within)
         end = time.monotonic() + longest
         try:
             async with client.stream(
@@ -281,8 +281,8 @@ def _headers(response: httpx.Response) -> dict[str, str]:
 
 
 def _check(body: bytearray, end: float, longest: float) -> None:
-    if len(body) > MOST_BYTES:
-        raise Lost(f"answered with more than {MOST_BYTES >> 20} MiB", sent=True)
+    if len(body) > MAX_BYTES:
+        raise Lost(f"answered with more than {MAX_BYTES >> 20} MiB", sent=True)
     if time.monotonic() > end:
         raise Lost(f"did not finish its answer in {longest:.3g} s", sent=True, timed_out=True)
 

@@ -37,12 +37,12 @@ from console.net.http_messages import Answer, Request, may_retry, reply_of, requ
 T = TypeVar("T")
 
 ATTEMPTS = 3
-LONGEST_RETRY_AFTER = 10.0
+MAX_RETRY_AFTER_SECONDS = 10.0
 RESTART_SECONDS = 10.0
 """For so long a service that is not there may be starting again."""
 _RESTART_PAUSE = 0.25
 _FIRST_PAUSE = 0.1
-_LEAST = 0.05
+_MIN_TRY_SECONDS = 0.05
 """Seconds that a try gets whose pause has used up the rest."""
 
 
@@ -273,7 +273,7 @@ class _Attempts:
         request = request_of(self._call, key=self._key, request_id=self._request_id)
         if self._changes:
             self._drive.unanswered = self._call
-        return request, max(within, _LEAST)
+        return request, max(within, _MIN_TRY_SECONDS)
 
     def judge(self, got: Answer | Lost) -> Reply | float:
         """Return the reply, or the seconds to pause before another try. Raises `PilotError`."""
@@ -291,7 +291,7 @@ class _Attempts:
         if may_retry(got) and self._tries < ATTEMPTS:
             pause = retry_after(got) or self._backoff()
             left = self._drive.left() if pause > 1 else self._drive.patience()
-            if pause <= LONGEST_RETRY_AFTER and pause < left:
+            if pause <= MAX_RETRY_AFTER_SECONDS and pause < left:
                 return pause
         if self._maybe_done and got.status >= 500:
             # an earlier try may have had its effect: this answer does not say

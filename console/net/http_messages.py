@@ -17,7 +17,7 @@ from console.api.route import Call, Reply
 from console.errors import ExitCode, PilotError
 from console.model.number import whole_number
 
-MOST_BYTES = 64 * 1024 * 1024
+MAX_BYTES = 64 * 1024 * 1024
 """The largest answer that is read. The services page far below it."""
 
 _RETRY_STATUS = frozenset({429, 502, 503, 504})

@@ -23,8 +23,8 @@ from console.net.http_messages import Request, printable, request_of
 
 SILENCE_SECONDS = 20.0
 """A stream that says nothing for so long is taken for dead: services beat every five."""
-LONGEST_PAUSE = 15.0
-_MOST_GAPS = 3
+MAX_PAUSE_SECONDS = 15.0
+_MAX_GAPS = 3
 MAX_EVENT_BYTES = 4 << 20
 """The longest line, and the longest event, that is read: no service sends one so long."""
 _MAX_REFUSAL_BYTES = 1 << 20
@@ -76,7 +76,7 @@ class Tail:
             except _Gap as gap:
                 gaps += 1
                 why = str(gap)
-                if gaps >= _MOST_GAPS:
+                if gaps >= _MAX_GAPS:
                     raise PilotError(
                         "stream-gap",
                         f"the {self._route.api} API leaves rows out: {why}",
@@ -134,7 +134,7 @@ class Tail:
 
     def _rest(self, why: str) -> None:
         """Wait before it is tried again: longer each time, and not all consoles at once."""
-        self._pause = min(LONGEST_PAUSE, self._pause * 2 or 0.2)
+        self._pause = min(MAX_PAUSE_SECONDS, self._pause * 2 or 0.2)
         self._on_trouble(f"the {self._route.api} API {why}: trying again")
         self._sleep(self._pause * random.uniform(0.5, 1.0))  # noqa: S311 - nobody guesses it
 

@@ -21,10 +21,10 @@ from console.errors import ExitCode, PilotError
 from console.model.enforcement import Blast, LockKind, LockTarget, LogProof, PointProof, Receipt
 from console.operations.spec import Section
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.05, 0.5
 """Seconds between two looks, doubling from the first."""
 
-LOG_PATIENCE = 10.0
+LOG_SECONDS = 10.0
 """Seconds that a verified closing waits for its event to be provably in the log."""
 
 DEADLINE = "deadline"
@@ -82,13 +82,13 @@ def _is_proof(point: PointProof, receipt: Receipt) -> bool:
 
 def _follow_points(receipt: Receipt) -> Flow[tuple[Receipt, float]]:
     """Look at the receipt until the gateway is done with its points."""
-    wait, left = FIRST_PAUSE, float("inf")
+    wait, left = FIRST_PAUSE_SECONDS, float("inf")
     while receipt.state == "verifying":
         left = yield from pause(wait)
         if left <= 0:
             why = receipt.why or f"not verified in time: {progress(receipt)}"
             return msgspec.structs.replace(receipt, why=why), 0.0
-        wait = min(wait * 2, LONGEST_PAUSE)
+        wait = min(wait * 2, MAX_PAUSE_SECONDS)
         try:
             shown = yield from RECEIPT_SHOW(receipt=receipt.id)
         except PilotError as error:
@@ -112,7 +112,7 @@ def _identity(receipt: Receipt) -> tuple[object, ...]:
 
 def _follow_log(receipt: Receipt) -> Flow[Receipt]:
     """Look for the event in the log until it is proven there, or patience ends."""
-    wait, waited, why = FIRST_PAUSE, 0.0, ""
+    wait, waited, why = FIRST_PAUSE_SECONDS, 0.0, ""
     while True:
         try:
             found = yield from proven(receipt)
@@ -121,10 +121,10 @@ def _follow_log(receipt: Receipt) -> Flow[Receipt]:
             why = f"not proven to be in the log: {error.message}"
             if error.exit not in {ExitCode.NOT_FOUND, ExitCode.UNAVAILABLE}:
                 break
-        if waited >= LOG_PATIENCE or (yield from pause(wait)) <= 0:
+        if waited >= LOG_SECONDS or (yield from pause(wait)) <= 0:
             break
         waited += wait
-        wait = min(wait * 2, LONGEST_PAUSE)
+        wait = min(wait * 2, MAX_PAUSE_SECONDS)
     return msgspec.structs.replace(receipt, why="; ".join(filter(None, (receipt.why, why))))
 
 

@@ -25,7 +25,14 @@ from console.model.limits import Limits
 from console.model.operator import Direction, Role
 from console.model.scope import shown_networks, shown_principals
 from console.operations import limits_text
-from console.operations.closing import FIRST_PAUSE, LONGEST_PAUSE, ends, follow, pause, stays
+from console.operations.closing import (
+    FIRST_PAUSE_SECONDS,
+    MAX_PAUSE_SECONDS,
+    ends,
+    follow,
+    pause,
+    stays,
+)
 from console.operations.params import Why
 from console.operations.spec import Effect, Kind, Param, Plan, Section, operation
 from console.operations.values import to_the_second
@@ -43,14 +50,14 @@ LimitsOfEach = Annotated[Limits | None, Param(OF_EACH, kind=Kind.LIMITS)]
 
 def until_taken(grant: Grant) -> Flow[Grant]:
     """Wait until the gateway has taken a grant that is on its way there."""
-    wait = FIRST_PAUSE
+    wait = FIRST_PAUSE_SECONDS
     yield Report(f"{grant.id} is {grant.state.replace('_', ' ')}", grant)
     if grant.state != GrantState.PROVISIONING or (yield from pause(0)) <= 0:
         return grant
     while grant.state == GrantState.PROVISIONING:
         if (yield from pause(wait)) <= 0:
             break
-        wait = min(wait * 2, LONGEST_PAUSE)
+        wait = min(wait * 2, MAX_PAUSE_SECONDS)
         try:
             grant = yield from GRANT_SHOW(grant=grant.id)
         except PilotError as error:

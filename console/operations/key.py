@@ -20,7 +20,7 @@ from console.api.gateway import (
 from console.api.policy import GRANT_SHOW
 from console.errors import ExitCode, PilotError
 from console.model.enforcement import (
-    MOST_GRACE_SECONDS,
+    MAX_GRACE_SECONDS,
     Credential,
     CredentialState,
     IssuedKey,
@@ -148,7 +148,7 @@ class RotateOne(msgspec.Struct, kw_only=True, frozen=True):
 
     credential: KeyId
     grace: Annotated[
-        Annotated[int, Meta(ge=0, le=MOST_GRACE_SECONDS)],
+        Annotated[int, Meta(ge=0, le=MAX_GRACE_SECONDS)],
         Param("How long the old version goes on; 0s ends it at once.", kind=Kind.DURATION),
     ] = 86400
     reason: Why

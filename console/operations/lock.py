@@ -28,7 +28,14 @@ from console.model.enforcement import (
 from console.model.operator import Direction, Role
 from console.model.stored import Page
 from console.model.text import Note
-from console.operations.closing import FIRST_PAUSE, LONGEST_PAUSE, ends, follow, pause, stays
+from console.operations.closing import (
+    FIRST_PAUSE_SECONDS,
+    MAX_PAUSE_SECONDS,
+    ends,
+    follow,
+    pause,
+    stays,
+)
 from console.operations.listing import pages
 from console.operations.params import Listing, Why
 from console.operations.spec import Effect, Kind, Operation, Param, Plan, Section, operation
@@ -202,13 +209,13 @@ def add(p: AddLock, _plan: Plan | None) -> Flow[Receipt]:
 
 def _receipt(lock: Lock) -> Flow[Receipt]:
     """Return the receipt of a lock that was added, which nothing here may deny."""
-    wait = FIRST_PAUSE
+    wait = FIRST_PAUSE_SECONDS
     while True:
         try:
             return (yield from RECEIPT_SHOW(receipt=lock.receipt_id))
         except PilotError as error:
             retry = error.exit is ExitCode.UNAVAILABLE and (yield from pause(wait)) > 0
-            wait = min(wait * 2, LONGEST_PAUSE)
+            wait = min(wait * 2, MAX_PAUSE_SECONDS)
             if not retry:
                 raise PilotError(
                     "receipt-unavailable",

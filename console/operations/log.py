@@ -11,7 +11,7 @@ from console.model.audit import LogHead
 from console.model.log import LogHandover, LogSuccession, RestartLog, RotateLogKey
 from console.model.operator import Role
 from console.model.stored import Page
-from console.operations.closing import FIRST_PAUSE, LOG_PATIENCE, LONGEST_PAUSE, pause
+from console.operations.closing import FIRST_PAUSE_SECONDS, LOG_SECONDS, MAX_PAUSE_SECONDS, pause
 from console.operations.params import Listing, Why
 from console.operations.spec import Effect, Operation, Plan, Section, operation
 
@@ -127,7 +127,7 @@ def _served(made: LogHandover) -> Flow[LogHandover]:
 
     Raises `PilotError` (`log-not-served`, exit 9) when patience or the time is over.
     """
-    wait, waited = FIRST_PAUSE, 0.0
+    wait, waited = FIRST_PAUSE_SECONDS, 0.0
     while True:
         try:
             if (yield from HEAD()).key != made.old_key:
@@ -135,10 +135,10 @@ def _served(made: LogHandover) -> Flow[LogHandover]:
         except PilotError as error:
             if error.exit is not ExitCode.UNAVAILABLE:
                 raise
-        if waited >= LOG_PATIENCE or (yield from pause(wait)) <= 0:
+        if waited >= LOG_SECONDS or (yield from pause(wait)) <= 0:
             break
         waited += wait
-        wait = min(wait * 2, LONGEST_PAUSE)
+        wait = min(wait * 2, MAX_PAUSE_SECONDS)
     raise PilotError(
         "log-not-served",
         f"event {made.event_id} hands the log to the key {made.new_key}, and no head that it "

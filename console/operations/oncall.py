@@ -19,7 +19,7 @@ from console.api.flow import Flow
 from console.model.audit import Severity
 from console.model.oncall import (
     LEVELS,
-    MOST_AFTER_SECONDS,
+    MAX_AFTER_SECONDS,
     Delivery,
     DeliveryState,
     NewOncall,
@@ -107,7 +107,7 @@ class AddOncall(msgspec.Struct, kw_only=True, frozen=True):
     ] = msgspec.field(default_factory=lambda: [Severity.HIGH, Severity.CRITICAL])  # fmt: skip
     hours: Annotated[Note, Param("When: `mon-fri 08:00-18:00 Europe/Berlin`; always without.")] = ""
     after_seconds: Annotated[
-        Annotated[int, Meta(ge=0, le=MOST_AFTER_SECONDS)],
+        Annotated[int, Meta(ge=0, le=MAX_AFTER_SECONDS)],
         Param("Only about what nobody has taken on for so long, like 10m.", kind=Kind.DURATION,
               flag="after", asked=True),
     ] = 0  # fmt: skip

@@ -36,8 +36,8 @@ from console.model.stored import Page
 from console.model.text import Name, Slug
 from console.operations import limits_text, pilot_toml
 from console.operations.closing import (
-    FIRST_PAUSE,
-    LONGEST_PAUSE,
+    FIRST_PAUSE_SECONDS,
+    MAX_PAUSE_SECONDS,
     ends,
     follow,
     pause,
@@ -49,7 +49,7 @@ from console.operations.params import Listing, Why
 from console.operations.spec import Effect, Kind, Operation, Param, Plan, Section, operation
 from console.operations.values import length
 
-_NEWS_PATIENCE_SECONDS = 5.0
+_NEWS_SECONDS = 5.0
 """How long the gateway may take to hear of what policy has made."""
 
 PilotSlug = Annotated[
@@ -405,17 +405,17 @@ def close(p: ClosePilotParams, _plan: Plan | None) -> Flow[Receipt]:
 
 def _closed(p: ClosePilotParams) -> Flow[Receipt]:
     """Close it at the gateway, which may hear of a pilot a moment after policy made it."""
-    wait, waited = FIRST_PAUSE, 0.0
+    wait, waited = FIRST_PAUSE_SECONDS, 0.0
     while True:
         try:
             return (yield from PILOT_CLOSE(ClosePilot(reason=p.reason), pilot=p.pilot))
         except PilotError as error:
-            if error.exit is not ExitCode.NOT_FOUND or waited >= _NEWS_PATIENCE_SECONDS:
+            if error.exit is not ExitCode.NOT_FOUND or waited >= _NEWS_SECONDS:
                 raise
             if not (yield from _is_known(p.pilot)) or (yield from pause(wait)) <= 0:
                 raise
         waited += wait
-        wait = min(wait * 2, LONGEST_PAUSE)
+        wait = min(wait * 2, MAX_PAUSE_SECONDS)
 
 
 def _is_known(pilot: str) -> Flow[bool]:

@@ -20,7 +20,7 @@ from console.model.audit import Event
 from console.trust.merkle import inclusion_proof, leaf_hash, verify_inclusion
 from console.trust.tiles import TileReader
 
-PATIENCE = 3.0
+CHECKPOINT_SECONDS = 3.0
 """Seconds that an event may take until a checkpoint holds it."""
 _CACHED = 512
 
@@ -123,7 +123,7 @@ class Prover:
                 return self._head
             note = (yield from HEAD()).checkpoint
             self._head = yield from check_head(note)
-            if self._head.size > index or waited > PATIENCE:
+            if self._head.size > index or waited > CHECKPOINT_SECONDS:
                 return self._head
             yield Wait(pause)
             waited, pause = waited + pause, min(0.5, pause * 2)

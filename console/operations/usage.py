@@ -30,7 +30,7 @@ from console.operations.spec import Kind, Operation, Param, Plan, operation
 RATE_DAYS = 7
 """A forecast goes on at the mean of so many days."""
 GROUPS_DRAWN = tuple(each for each in UsageBy if each not in {UsageBy.HOUR, UsageBy.DAY})
-MOST_DAYS = 36_500
+MAX_DAYS = 36_500
 """Further ahead than a hundred years is never."""
 
 
@@ -187,7 +187,7 @@ def _forecast(kind: str, name: str, partner: str, purse: _Purse, moment: datetim
     runs_out = None
     if left <= 0:
         runs_out = moment
-    elif daily and left / daily < MOST_DAYS:
+    elif daily and left / daily < MAX_DAYS:
         runs_out = moment + timedelta(days=left / daily)
     if runs_out is not None and purse.ends_at is not None and runs_out >= purse.ends_at:
         runs_out = None

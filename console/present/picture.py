@@ -13,7 +13,7 @@ from console.present.plot import Bar, hours_between, plot
 from console.present.safe import safe
 from console.present.sparkline import sparkline
 
-_MOST_BARS = 20
+_MAX_BARS = 20
 _NAME = 30
 _AMOUNTS = 36
 """Cells of the numbers beside a bar, with the gaps before them."""
@@ -88,7 +88,7 @@ def _by_group(picture: Any, room: int, *, plain: bool) -> list[str]:
     lead = min(_NAME, max(8, room - _AMOUNTS - 5), max(map(width, names), default=4))
     cells = max(4, min(40, room - lead - _AMOUNTS - 1))
     out = []
-    for name, row in list(zip(names, rows, strict=True))[:_MOST_BARS]:
+    for name, row in list(zip(names, rows, strict=True))[:_MAX_BARS]:
         drawn = bar(row.tokens, most, cells)
         if plain:
             drawn = "#" * (max(1, round(cells * row.tokens / most)) if row.tokens else 0)
@@ -98,8 +98,8 @@ def _by_group(picture: Any, room: int, *, plain: bool) -> list[str]:
             f"{fit(percent(row.tokens, whole), 7, 'right')} "
             f"{fit(money(row.cost_micros), 10, 'right')} {fit(beside, 8, 'right')}".rstrip()
         )
-    if len(rows) > _MOST_BARS:
-        out.append(f"and {len(rows) - _MOST_BARS} more: pilotctl usage show --by {picture.by}")
+    if len(rows) > _MAX_BARS:
+        out.append(f"and {len(rows) - _MAX_BARS} more: pilotctl usage show --by {picture.by}")
     return out or ["nothing was used"]
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from console.present.cells import is_zero_width
 
-MOST_MARKS = 4
+MAX_MARKS = 4
 """Combining marks that one base may carry: enough for every living script's spelling."""
 
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -39,7 +39,7 @@ def safe(text: str, *, multiline: bool = False) -> str:
 
     C0, DEL and C1 become caret notation as `gh` writes it (`^[`, and `^\\` for U+001C);
     other format, bidi, private-use, tag, surrogate and invisible characters become
-    `\u{202e}`; marks beyond `MOST_MARKS` on one base become one `\u{+37}`. With
+    `\u{202e}`; marks beyond `MAX_MARKS` on one base become one `\u{+37}`. With
     `multiline` a tab and a newline stay; a carriage return never does. Idempotent.
     """
     if text.isascii() and text.isprintable():
@@ -64,7 +64,7 @@ def safe(text: str, *, multiline: bool = False) -> str:
                 continue
             marks += 1
             selectors += selector
-            if marks > MOST_MARKS or (selector and selectors > 1):
+            if marks > MAX_MARKS or (selector and selectors > 1):
                 excess += 1
             else:
                 out.append(char)

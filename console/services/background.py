@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from console.services.failures import FailureLog
 
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 15.0
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.1, 15.0
 """Before a task begins again: doubled each time, until it has run for `STEADY_SECONDS`."""
 STEADY_SECONDS = 60.0
 
@@ -106,7 +106,7 @@ class BackgroundTasks:
             before = self._troubles.get(name)
             self._troubles[name] = Trouble(why, now, before.times + 1 if before else 1)
             await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            pause = min(pause * 2, MAX_PAUSE_SECONDS)
 
     def _end(self, error: BaseException) -> None:
         if self._ended is not None and not self._ended.done():

@@ -22,9 +22,9 @@ from console.model.text import rfc3339
 SYSTEM = "system"
 """The actor of what a clock did."""
 
-LONGEST_TEXT = 1000
+MAX_TEXT_CHARACTERS = 1000
 """Texts of an object longer than this go into an event as a digest."""
-MOST_OBJECT_BYTES = 12_000
+MAX_OBJECT_BYTES = 12_000
 """An object larger than this goes into an event as a digest: a leaf of the log is at
 most 65,535 bytes (C2SP tlog-tiles), and a reason may take 24,000 of them."""
 
@@ -249,7 +249,7 @@ def _shown(value: Any) -> Any:
         return {key: _shown(each) for key, each in value.items() if str(key).lower() not in _SECRET}
     if isinstance(value, list):
         return [_shown(each) for each in value]
-    if isinstance(value, str) and len(value) > LONGEST_TEXT:
+    if isinstance(value, str) and len(value) > MAX_TEXT_CHARACTERS:
         digest = hashlib.sha256(value.encode()).hexdigest()
         return {"characters": len(value), "sha256": digest}
     return value
@@ -257,6 +257,6 @@ def _shown(value: Any) -> Any:
 
 def _bounded(value: Any) -> Any:
     encoded = msgspec.json.encode(value)
-    if len(encoded) <= MOST_OBJECT_BYTES:
+    if len(encoded) <= MAX_OBJECT_BYTES:
         return value
     return {"bytes": len(encoded), "sha256": hashlib.sha256(encoded).hexdigest()}

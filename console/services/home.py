@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from console.errors import ExitCode, PilotError
-from console.streams import LEAST_UMASK
+from console.streams import MIN_UMASK
 
 
 class Home(NamedTuple):
@@ -95,7 +95,7 @@ def _make(folder: Path, mode: int) -> None:
     for parent in reversed(folder.parents):
         if not parent.exists():
             with suppress(FileExistsError):  # another process was faster
-                parent.mkdir(mode=0o777 & ~LEAST_UMASK)
+                parent.mkdir(mode=0o777 & ~MIN_UMASK)
     folder.mkdir(mode=mode, exist_ok=True)
 
 

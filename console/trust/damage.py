@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from console.trust.checkpoint import Checkpoint, SignedCheckpoint
 
-MOST_LISTED = 1000
+MAX_LISTED = 1000
 """Damages that a report lists; a log of garbage would otherwise fill memory."""
 
 
@@ -74,7 +74,7 @@ class LogReport(NamedTuple):
 
 
 class Findings:
-    """The damages found so far, up to `MOST_LISTED`."""
+    """The damages found so far, up to `MAX_LISTED`."""
 
     def __init__(self) -> None:
         self.listed: list[Damage] = []
@@ -82,7 +82,7 @@ class Findings:
 
     def add(self, kind: DamageKind, where: str, message: str) -> None:
         """Note one damage."""
-        if len(self.listed) < MOST_LISTED:
+        if len(self.listed) < MAX_LISTED:
             self.listed.append(Damage(kind, where, message))
         else:
             self.unlisted += 1

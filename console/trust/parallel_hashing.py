@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 WORTH_SHARING = 50_000
 """Entries below which starting workers takes longer than it saves."""
-MOST_WORKERS = 8
+MAX_WORKERS = 8
 RANGE = 64
 """Bundles that a worker is given at a time."""
 AHEAD = 2
@@ -52,7 +52,7 @@ def bundle_roots(folder: Path, size: int) -> Generator[bytes | None]:
     workers: list[_Worker] = []
     try:
         with suppress(OSError, EOFError):
-            for _ in range(min(processors, MOST_WORKERS)):
+            for _ in range(min(processors, MAX_WORKERS)):
                 workers.append(_start(folder))  # noqa: PERF401  # those that started are ended
             yield from _in_order(workers, size // WIDTH)
     finally:

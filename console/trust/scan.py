@@ -1,7 +1,7 @@
 """Reading a whole log once: every entry hashed, beside what its leaf tiles say.
 
 Memory is bounded by 64 bytes for each bundle of 256 entries, plus what differs (up to
-`MOST_KEPT` bundles). Damage within one bundle is named here; which side of a disagreement
+`MAX_KEPT` bundles). Damage within one bundle is named here; which side of a disagreement
 is right takes the whole tree and is decided in `diagnosis`.
 """
 
@@ -14,7 +14,7 @@ from console.trust.damage import DamageKind, Findings, span
 from console.trust.merkle import HASH_SIZE, peaks_of, root_of, root_of_peaks
 from console.trust.tiles import WIDTH, Read, Tile, bundle_hashes, read_tile, split_hashes, tile_at
 
-MOST_KEPT = 256
+MAX_KEPT = 256
 """Differing bundles whose hashes are kept, to name each entry."""
 GIVE_UP = 16
 """Absent bundles in a row after which the rest of the log counts as missing."""
@@ -185,7 +185,7 @@ class Scan:
             computed = told = []
             self.unknown = number * WIDTH if self.unknown is None else self.unknown
         if computed != told:
-            if len(self.mismatches) < MOST_KEPT:
+            if len(self.mismatches) < MAX_KEPT:
                 self.mismatches.append(Mismatch(number, computed, told))
             else:
                 self._unkept += 1

@@ -17,7 +17,7 @@ import pytest
 from pilot_rig import ROOT
 
 from console.cli.main import main
-from console.config.completion_names import MOST, Names
+from console.config.completion_names import MAX_NAMES, Names
 from console.model.access import Partner
 from console.model.text import now
 
@@ -150,20 +150,20 @@ def test_a_hostile_name_is_never_offered_to_a_shell(place: dict[str, str]) -> No
 
 
 def test_the_names_seen_last_win_and_only_so_many_are_kept(place: dict[str, str]) -> None:
-    Names("local", place).remember([partner(f"p-{n}") for n in range(MOST)])
+    Names("local", place).remember([partner(f"p-{n}") for n in range(MAX_NAMES)])
     known = Names("local", place).known("Partner")
-    assert len(known) == MOST
+    assert len(known) == MAX_NAMES
     assert "acme" not in known
 
 
 def test_a_process_that_shows_ever_new_names_holds_only_as_many(place: dict[str, str]) -> None:
     names, held = Names("local", place), []
-    for page in range(4 * MOST // 100):
+    for page in range(4 * MAX_NAMES // 100):
         names.remember([partner(f"p-{page * 100 + n:06}") for n in range(100)])
         held.append(len(pickle.dumps(names)))
-    full = MOST // 100
+    full = MAX_NAMES // 100
     assert max(held[full:]) <= held[full] * 1.05
-    assert next(iter(names.known("Partner"))) == f"p-{4 * MOST - 100:06}"
+    assert next(iter(names.known("Partner"))) == f"p-{4 * MAX_NAMES - 100:06}"
 
 
 def test_names_that_are_kept_already_are_not_written_again_at_once(place: dict[str, str]) -> None:

@@ -63,7 +63,7 @@ each_change = pytest.mark.parametrize(
 @pytest.fixture
 def any_rig(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Rig:
     AnyApi(rig.api)
-    monkeypatch.setattr(log, "LOG_PATIENCE", 0.0)  # its log never has another key
+    monkeypatch.setattr(log, "LOG_SECONDS", 0.0)  # its log never has another key
     return rig
 
 

@@ -284,8 +284,8 @@ def test_a_server_that_misleads_is_a_clear_error_from_both_drivers(api, told, sa
 def test_a_body_without_an_end_and_one_that_trickles_are_cut_off(api, monkeypatch):
     from console.net import client
 
-    monkeypatch.setattr(client, "MOST_BYTES", 100_000)
-    monkeypatch.setattr(client, "LONGEST_ANSWER", 0.3)
+    monkeypatch.setattr(client, "MAX_BYTES", 100_000)
+    monkeypatch.setattr(client, "MAX_ANSWER_SECONDS", 0.3)
     monkeypatch.setattr(driving, "ATTEMPTS", 1)
     head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n"
     api.on("GET /v1/status", Told(raw=head + b" " * 1_000_000))

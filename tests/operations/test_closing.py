@@ -13,7 +13,7 @@ from console.model.enforcement import LogProof
 from console.operations import grant as grants
 from console.operations import lock as locks
 from console.operations import pilot as pilots
-from console.operations.closing import LOG_PATIENCE, believed, follow
+from console.operations.closing import LOG_SECONDS, believed, follow
 from console.operations.outcome import outcome
 from console.operations.receipt import OPERATIONS as RECEIPT_OPERATIONS
 from console.trust.checkpoint import Checkpoint, sign_checkpoint
@@ -99,7 +99,7 @@ def test_with_audit_down_a_verified_revoke_is_not_done_and_says_why():
     assert receipt.logged_at is None
     assert "audit is down" in receipt.why
     assert ending(receipt).exit is ExitCode.UNVERIFIED
-    assert played.waited <= LOG_PATIENCE + 1
+    assert played.waited <= LOG_SECONDS + 1
 
 
 def test_a_receipt_that_stays_unverified_is_not_done():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vectors import vectors
 
-from console.present.safe import MOST_MARKS, csv_escaped, is_hidden, is_safe, json_escaped, safe
+from console.present.safe import MAX_MARKS, csv_escaped, is_hidden, is_safe, json_escaped, safe
 
 ANY_TEXT = st.text(st.characters(), max_size=60)
 
@@ -32,7 +32,7 @@ def test_no_base_carries_more_marks_than_a_script_needs(text):
     run = 0
     for char in safe(text):
         run = run + 1 if unicodedata.category(char) in {"Mn", "Me"} else 0
-        assert run <= MOST_MARKS
+        assert run <= MAX_MARKS
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_one_write_ends_everything_of_a_pilot_while_policy_and_audit_are_down(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # commands run in this process, and wait for the log in vain
-    monkeypatch.setattr(closing, "LOG_PATIENCE", 0.3)
+    monkeypatch.setattr(closing, "LOG_SECONDS", 0.3)
     keys = [key_of(rig, granted(rig, partner).id)[1] for partner in ("acme", "globex")]
     _, living = key_of(rig, granted(rig, "acme", "text.review", pilot="borealis").id)
     draft = granted(rig, "globex", "text.review", pilot="borealis", models=["aurora-1"])

@@ -21,7 +21,7 @@ from console.services import supervisor
 from tests.thread.pilot_rig import Rig, granted, key_of, programme, running, short_folder
 
 SEED = 20261201
-PATIENCE_SECONDS = 0.5
+ANSWER_SECONDS = 0.5
 """How long a service may think a request unfinished before its end is sent."""
 
 ROUNDS = 3
@@ -170,7 +170,7 @@ def answered(home: Path, point: str, request: Request) -> bytes:
     got = b""
     with line, suppress(ConnectionError, BrokenPipeError):
         line.sendall(request.sent)
-        if not select.select([line], [], [], PATIENCE_SECONDS)[0]:
+        if not select.select([line], [], [], ANSWER_SECONDS)[0]:
             line.shutdown(socket.SHUT_WR)
         while part := line.recv(65536):
             got += part

@@ -19,7 +19,7 @@ from tests.thread.pilot_rig import (
 from tests.thread.screen import ENTER, TAB, Screen
 from tests.thread.test_thread_by_keys import Hands, shown_key
 
-MOST_KEYS = 12
+MAX_KEYS = 12
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_from_the_top_alert_to_a_proven_lock_and_a_verdict_in_twelve_keys(rig: R
         operator.because("contained by the lock")
         operator.agree("close").see(": DONE")
         print(f"\n{len(operator.pressed)} keys: {operator.pressed}")
-        assert len(operator.pressed) <= MOST_KEYS
+        assert len(operator.pressed) <= MAX_KEYS
     (closed,) = (each for each in rig.do("alert.list", state="resolved").items)
     assert (closed.partner, closed.verdict) == ("acme", Verdict.TRUE_POSITIVE)
     (lock,) = rig.do("lock.list").items

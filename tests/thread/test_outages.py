@@ -98,7 +98,7 @@ def test_lock_and_revoke_work_at_once_and_are_recorded_once(
     rig: Rig, down: tuple[str, ...], record_property: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "audit" in down:  # commands run in this process, and wait for the log in vain
-        monkeypatch.setattr(closing, "LOG_PATIENCE", 0.3)
+        monkeypatch.setattr(closing, "LOG_SECONDS", 0.3)
     partner = "-".join(("acme", *down))
     vetted(rig, partner)
     first, second = granted(rig, partner), granted(rig, partner)

@@ -18,7 +18,7 @@ from test_console import run
 from console.model.traffic import UsageRow
 from console.present.safe import is_hidden
 from console.tui.actions.export_file import raw_values, shown_rows, target
-from console.tui.terminal.clipboard import MOST_BYTES, fault, sequence
+from console.tui.terminal.clipboard import MAX_BYTES, fault, sequence
 from console.tui.views.usage import used
 
 XTERM = {"TERM": "xterm-256color"}
@@ -115,10 +115,10 @@ def test_a_copy_goes_through_tmux_and_through_screen():
 
 
 def test_a_copy_too_long_or_without_a_clipboard_is_not_sent():
-    assert sequence("a" * MOST_BYTES, XTERM)
-    assert "75,000" not in fault("a" * MOST_BYTES, XTERM)
-    assert "74,995 bytes are more" in fault("a" * (MOST_BYTES + 1), XTERM)
-    assert not sequence("a" * (MOST_BYTES + 1), XTERM)
+    assert sequence("a" * MAX_BYTES, XTERM)
+    assert "75,000" not in fault("a" * MAX_BYTES, XTERM)
+    assert "74,995 bytes are more" in fault("a" * (MAX_BYTES + 1), XTERM)
+    assert not sequence("a" * (MAX_BYTES + 1), XTERM)
     assert not sequence("a", {"TERM": "linux"})
 
 

@@ -67,7 +67,7 @@ def frozen_clock() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         stop_the_clock(patch)
         patch.setattr(rows_view, "PANE_PAUSE", 0)
-        patch.setattr(rows_view, "PANE_PATIENCE", SETTLE_SECONDS)
+        patch.setattr(rows_view, "PANE_WAIT_SECONDS", SETTLE_SECONDS)
         patch.setenv("TZ", "UTC")
         time.tzset()
         yield

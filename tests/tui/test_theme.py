@@ -14,7 +14,7 @@ from console.tui.terminal.display import Inks
 from console.tui.theme.contrast import ENHANCED, ENOUGH, LINES, NO_TEXT, faint, pairs
 from console.tui.theme.library import Depth, Themes, depth_of, fitted, own_themes
 from console.tui.theme.palette import (
-    MOST_BYTES,
+    MAX_BYTES,
     TIERS,
     TOKENS,
     Palette,
@@ -124,7 +124,7 @@ def test_no_theme_may_hide_that_a_screen_is_production(other):
 def test_a_bad_theme_of_ones_own_leaves_the_others(tmp_path):
     (tmp_path / "mine.toml").write_text("schema = 9")
     (tmp_path / "link.toml").symlink_to(shipped() / "light.toml")
-    (tmp_path / "large.toml").write_text(GOOD + "#" * MOST_BYTES)
+    (tmp_path / "large.toml").write_text(GOOD + "#" * MAX_BYTES)
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
     os.mkfifo(tmp_path / "pipe.toml")
     palettes, wrong = load_all((tmp_path,))

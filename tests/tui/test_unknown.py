@@ -33,9 +33,9 @@ UNREAD = re.compile(r"cannot be had|unknown|not read|does not answer|asking")
 def _looks_often(monkeypatch):
     """Look at an API more often than for people, and give a look up sooner."""
     monkeypatch.setattr(api_link, "EVERY", 0.3)
-    monkeypatch.setattr(api_link, "LONGEST_PAUSE", 0.5)
+    monkeypatch.setattr(api_link, "MAX_PAUSE_SECONDS", 0.5)
     for module in (api_link, reader):
-        monkeypatch.setattr(module, "PATIENCE", 0.5)
+        monkeypatch.setattr(module, "LOOK_SECONDS", 0.5)
 
 
 def opened(pilot, story, size=(80, 24)):

@@ -170,7 +170,7 @@ def test_a_row_is_not_ok_under_a_head_that_is_not_the_logs():
 
 
 def test_what_came_of_asking_is_kept_of_the_newest_events_only(monkeypatch):
-    monkeypatch.setattr("console.tui.link.log_proofs.MOST_KEPT", 12)
+    monkeypatch.setattr("console.tui.link.log_proofs.MAX_KEPT", 12)
     pilot = StillPilot()
     event = pilot.all[Event][0]
     unlogged = [

@@ -258,7 +258,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-_MOST_GRANTS = 20
+_MAX_GRANTS = 20
 """Grants with an open scope that are named; of more, their number is told."""
 
 
@@ -275,15 +275,15 @@ def _open_scopes(session: Session) -> Iterator[Finding]:
         declared = egress.get(grant.partner)
         if ways := open_scope(grant.networks, grant.principals, grant.tier, declared):
             found.append((grant, ways))
-    for grant, ways in found[:_MOST_GRANTS]:
+    for grant, ways in found[:_MAX_GRANTS]:
         yield Finding(
             check="grant scope",
             state="note",
             found=f"{grant.id} of {grant.partner}, tier {grant.tier}: {'; '.join(ways)}",
             mend=f"pilotctl grant renew {grant.id} --expires 90d --reason WHY",
         )
-    if len(found) > _MOST_GRANTS:
-        more = f"{len(found) - _MOST_GRANTS} more grants like these"
+    if len(found) > _MAX_GRANTS:
+        more = f"{len(found) - _MAX_GRANTS} more grants like these"
         yield Finding(check="grant scope", state="note", found=more)
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from console.cli.context import Context
     from console.operations.spec import Operation
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.2, 2.0
 """Seconds between two looks, growing by half each time."""
 
 _ENDED = {
@@ -193,7 +193,7 @@ def _until(op: Operation, name: str, wanted: Sequence[_Wanted]) -> Flow[Any]:
     """Look until every condition holds. Raises `deadline`, or `never` where none can any more."""
     from console.api.flow import Wait  # noqa: PLC0415  # see `run`
 
-    pause = FIRST_PAUSE
+    pause = FIRST_PAUSE_SECONDS
     ended = _ENDED.get(op.noun, set())
     while True:
         try:
@@ -221,7 +221,7 @@ def _until(op: Operation, name: str, wanted: Sequence[_Wanted]) -> Flow[Any]:
                     exit=ExitCode.UNVERIFIED,
                 )
         yield Wait(pause)
-        pause = min(LONGEST_PAUSE, pause * 1.5)
+        pause = min(MAX_PAUSE_SECONDS, pause * 1.5)
 
 
 def _look(op: Operation, name: str) -> Flow[Any]:

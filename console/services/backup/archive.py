@@ -22,7 +22,7 @@ from console.model.backup import FORMAT, Manifest, Member
 from console.trust.note import SignerKey, VerifierKey, open_note, sign_note
 
 MANIFEST, SIGNATURE = "manifest.json", "manifest.note"
-_MOST_SMALL = 64 * 1024 * 1024
+_MAX_SMALL = 64 * 1024 * 1024
 _NAME = re.compile(
     r"stores/[a-z0-9][a-z0-9.-]{0,80}\.db|keys\.sealed|pilot\.toml|log\.vkey"
     r"|log/(?:checkpoint|tile/(?:entries|[0-9]{1,2})/[x0-9/]{3,40}(?:\.p/[0-9]{1,3})?)"
@@ -156,7 +156,7 @@ def _check_signed(
 
 
 def _small(tar: tarfile.TarFile, info: tarfile.TarInfo | None, name: str) -> bytes:
-    if info is None or info.name != name or not info.isreg() or info.size > _MOST_SMALL:
+    if info is None or info.name != name or not info.isreg() or info.size > _MAX_SMALL:
         raise _damaged(f"it does not begin with {name}")
     content = tar.extractfile(info)
     assert content is not None

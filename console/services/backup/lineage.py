@@ -14,7 +14,7 @@ from typing import NamedTuple
 from console.trust.checkpoint import Checkpoint
 from console.trust.merkle import CompactRange, leaf_hashes
 
-_MOST_RESTARTS = 100
+_MAX_RESTARTS = 100
 _NEWEST = "SELECT seq, event_id FROM outbox ORDER BY seq DESC LIMIT 1"
 
 
@@ -32,7 +32,7 @@ def continues_log(conn: sqlite3.Connection, heads: Mapping[int, bytes]) -> bool:
 def _restarts(conn: sqlite3.Connection) -> int:
     """Return how often the log of an audit store was restarted."""
     begun = conn.execute(
-        "SELECT action FROM leaves WHERE idx < ? ORDER BY idx", (_MOST_RESTARTS,)
+        "SELECT action FROM leaves WHERE idx < ? ORDER BY idx", (_MAX_RESTARTS,)
     ).fetchall()
     return next(
         (place for place, (action,) in enumerate(begun) if action != "log.restart"), len(begun)

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from console.errors import ExitCode, PilotError
 
 _ABOUT = b"pilotctl.backup.keys/v1"
-_SHORTEST = 12
+_MIN_PASSPHRASE_CHARACTERS = 12
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -29,10 +29,10 @@ class _Head(msgspec.Struct, frozen=True):
 def check_passphrase(passphrase: bytes) -> bytes:
     """Return the passphrase without its newline. A short one is refused (exit 2)."""
     passphrase = passphrase.rstrip(b"\r\n")
-    if len(passphrase) < _SHORTEST:
+    if len(passphrase) < _MIN_PASSPHRASE_CHARACTERS:
         raise PilotError(
             "bad-value",
-            f"the passphrase has fewer than {_SHORTEST} characters",
+            f"the passphrase has fewer than {_MIN_PASSPHRASE_CHARACTERS} characters",
             exit=ExitCode.USAGE,
         )
     return passphrase

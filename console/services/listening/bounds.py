@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 KEPT_DESCRIPTORS = 256
 """Descriptors that no caller may take: the store's files, the log's, and our own calls."""
-MOST_CONNECTIONS = 4_096
-FEWEST_CONNECTIONS = 32
+MAX_CONNECTIONS = 4_096
+MIN_CONNECTIONS = 32
 NETWORK_RESERVE = 128
 """Connections of the whole that no caller over the network takes: operators at the machine
 have them, and at a point gateway control's probes."""
@@ -70,6 +70,6 @@ def bounds_here(*, descriptors_each: int = 1) -> Bounds:
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
-        return Bounds(total=MOST_CONNECTIONS)
+        return Bounds(total=MAX_CONNECTIONS)
     room = (soft - KEPT_DESCRIPTORS) // descriptors_each
-    return Bounds(total=min(MOST_CONNECTIONS, max(FEWEST_CONNECTIONS, room)))
+    return Bounds(total=min(MAX_CONNECTIONS, max(MIN_CONNECTIONS, room)))

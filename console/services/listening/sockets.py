@@ -12,7 +12,7 @@ from aiohttp import web
 
 from console.errors import ExitCode, PilotError
 
-LONGEST_PATH = 100
+MAX_PATH_BYTES = 100
 """Bytes in a Unix socket's path: the kernels' limit is 104 or 108 with the end mark."""
 
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
@@ -37,10 +37,10 @@ def uid_of(sock: socket.socket) -> int:
 
 def refuse_long_path(path: Path) -> None:
     """Raise `PilotError` (`socket-path`) where no socket can have this path."""
-    if len(str(path).encode()) > LONGEST_PATH:
+    if len(str(path).encode()) > MAX_PATH_BYTES:
         raise PilotError(
             "socket-path",
-            f"the socket path {path} is longer than {LONGEST_PATH} bytes",
+            f"the socket path {path} is longer than {MAX_PATH_BYTES} bytes",
             exit=ExitCode.USAGE,
             hint="choose a shorter state folder: XDG_STATE_HOME, or --home",
         )

@@ -13,8 +13,8 @@ from console.services.operators import roster_store
 from console.services.operators.roster import Directory, Entry, Mark, Roster
 from console.services.web.callers import Caller
 
-LONGEST_AGENT = 120
-MOST_SESSIONS = 5000
+MAX_AGENT_CHARACTERS = 120
+MAX_SESSIONS = 5000
 
 
 class Identities:
@@ -81,9 +81,9 @@ class Identities:
 
     def saw(self, caller: Caller, source: str, agent: str, at: datetime) -> bool:
         """Count a request; tell whether it is the first of a session."""
-        key = (caller.operator.name, caller.by, source, agent[:LONGEST_AGENT])
+        key = (caller.operator.name, caller.by, source, agent[:MAX_AGENT_CHARACTERS])
         known = self._sessions.get(key)
-        if known is None and len(self._sessions) >= MOST_SESSIONS:
+        if known is None and len(self._sessions) >= MAX_SESSIONS:
             del self._sessions[next(iter(self._sessions))]
         self._sessions[key] = OperatorSession(
             operator=key[0], by=key[1], source=key[2], agent=key[3], service=self.service,

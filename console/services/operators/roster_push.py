@@ -20,7 +20,7 @@ from console.services.store import Store
 EVERY_SECONDS = 2.0
 """A service that was away hears of the roster, and is heard, at least this often."""
 
-PATIENCE = 2.0
+PUSH_SECONDS = 2.0
 """Seconds that a change waits for a service that does not answer."""
 
 
@@ -39,7 +39,7 @@ async def spread(store: Store, peers: Mapping[str, Client], identities: Identiti
 async def tell_all(store: Store, peers: Mapping[str, Client]) -> list[str]:
     """Tell every peer the roster now; return the names of those that did not take it."""
     told = await store.read(whole)
-    answers = await asyncio.gather(*(_tell(peer, told, PATIENCE) for peer in peers.values()))
+    answers = await asyncio.gather(*(_tell(peer, told, PUSH_SECONDS) for peer in peers.values()))
     return [name for name, answer in zip(peers, answers, strict=True) if answer is None]
 
 

@@ -49,7 +49,7 @@ from console.services.wire.projections import (
 HEARTBEAT_SECONDS = 1.0
 """The gateway hears from policy at least this often: its staleness counts from there."""
 
-LONGEST_PAUSE_SECONDS = 2.0
+MAX_PAUSE_SECONDS = 2.0
 BETWEEN_SECONDS = 0.05
 """Between two questions that got nothing: a peer that does not wait is not asked in a spin."""
 
@@ -255,4 +255,4 @@ async def _forever(
         else:
             continue
         await asyncio.sleep(pause)
-        pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        pause = min(pause * 2, MAX_PAUSE_SECONDS)

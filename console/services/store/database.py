@@ -27,7 +27,7 @@ from console.services.store.migrations import Step, check, claim, make, migrate,
 
 T = TypeVar("T")
 
-MOST_TOGETHER = 64
+MAX_TOGETHER = 64
 """How many waiting writes share one commit."""
 
 _WAL_KEPT_BYTES = 32 * 1024 * 1024
@@ -202,7 +202,7 @@ class Store:
             jobs = [first]
             last = False
             with suppress(queue.Empty):
-                while len(jobs) < MOST_TOGETHER:
+                while len(jobs) < MAX_TOGETHER:
                     more = self._jobs.get_nowait()
                     if more is None:
                         last = True

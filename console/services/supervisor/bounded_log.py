@@ -6,14 +6,14 @@ import os
 from io import FileIO
 from pathlib import Path
 
-MOST_BYTES = 1024 * 1024
+MAX_BYTES = 1024 * 1024
 """A file that reaches this becomes `NAME.log.1`, replacing the one before."""
 
 
 class BoundedLog:
-    """Appends to a file, 0600, keeping at most two of `MOST_BYTES`."""
+    """Appends to a file, 0600, keeping at most two of `MAX_BYTES`."""
 
-    def __init__(self, path: Path, most: int = MOST_BYTES) -> None:
+    def __init__(self, path: Path, most: int = MAX_BYTES) -> None:
         self.path = path
         self._most = most
         self._file = self._open()

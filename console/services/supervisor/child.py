@@ -20,13 +20,13 @@ from console.services.supervisor.report import SUPERVISOR, Process
 
 LEASH = "console.services.supervisor.leash"
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.05, 5.0
 """Seconds before a process that died is started again: doubled each time it dies young."""
 GROWN_UP = 10.0
 """A process that ran this many seconds starts with the first pause again."""
-MOST_STILLBIRTHS = 3
+MAX_STILLBIRTHS = 3
 """So many deaths before it served say that it cannot start."""
-PATIENCE = 5.0
+STOP_SECONDS = 5.0
 """Seconds from SIGTERM to SIGKILL."""
 ASK_SECONDS = 0.05
 """How often a starting process is asked whether it serves."""
@@ -78,7 +78,7 @@ class Child:
         What drains has that long beforehand: its own setting, or `drain_seconds`.
         """
         drains = self.spec.drain_seconds
-        patience = PATIENCE
+        patience = STOP_SECONDS
         if drains is not None:
             patience += drains if drain_seconds is None else drain_seconds
         self._told_to_stop.set()
@@ -123,7 +123,7 @@ class Child:
             self._state, self._since = state, now()
 
     async def _keep(self) -> None:
-        pause = FIRST_PAUSE
+        pause = FIRST_PAUSE_SECONDS
         while not self._told_to_stop.is_set():
             started: datetime = now()
             self._become("starting")
@@ -139,15 +139,15 @@ class Child:
             self.stillbirths += 1
             self.refusal = _refusal_in(last)
             self.settled.clear()
-            if self.refusal or self.stillbirths >= MOST_STILLBIRTHS:
+            if self.refusal or self.stillbirths >= MAX_STILLBIRTHS:
                 self.settled.set()
             self._why = self.refusal.message if self.refusal else why
             if (now() - started).total_seconds() >= GROWN_UP:
-                pause = FIRST_PAUSE
+                pause = FIRST_PAUSE_SECONDS
             self._become("waiting")
             self._say(f"{self.spec.name} ended: {self._why}; starts again in {pause:.2f} s")
             await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
+            pause = min(pause * 2, MAX_PAUSE_SECONDS)
 
     async def _live(self) -> tuple[int, bytes]:
         """Run it once; return its exit code and the last line it wrote."""

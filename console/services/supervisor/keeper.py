@@ -15,7 +15,7 @@ from console.errors import ExitCode, PilotError
 from console.model.enforcement import Point
 from console.services.settings import Home
 from console.services.supervisor.bounded_log import BoundedLog
-from console.services.supervisor.child import MOST_STILLBIRTHS, Child
+from console.services.supervisor.child import MAX_STILLBIRTHS, Child
 from console.services.supervisor.processes import Spec, points_of
 from console.services.supervisor.report import Order, Reply, Status
 from console.trust.writer import replace_file
@@ -167,7 +167,7 @@ def _refuse_if_hopeless(child: Child, home: Home) -> None:
     """Raise what a process said when it refused to start, or that it dies again and again."""
     if child.refusal is not None:
         raise child.refusal
-    if child.stillbirths >= MOST_STILLBIRTHS:
+    if child.stillbirths >= MAX_STILLBIRTHS:
         raise PilotError(
             "not-started",
             f"{child.spec.name} does not start: {child.report().why}",

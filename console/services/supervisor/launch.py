@@ -26,7 +26,7 @@ from console.services.home_lock import Lock, lock_file
 from console.services.listening.sockets import refuse_long_path
 from console.services.settings import DataPlane, Home, Settings
 from console.services.supervisor.admins import refuse_without_admin
-from console.services.supervisor.child import PATIENCE, as_error
+from console.services.supervisor.child import STOP_SECONDS, as_error
 from console.services.supervisor.keeper import START_SECONDS, Keeper, control_socket
 from console.services.supervisor.processes import Spec, points_of, processes, refuse_taken_ports
 from console.services.supervisor.report import Order, Reply, Status
@@ -111,7 +111,7 @@ def stop(
             found = _order(place, Order(do="stop", drain_seconds=drain), seconds=5.0)
         told(found)
         drained = drain_seconds(home) if drain is None else drain
-        if not _gone(lock, drained + 2 * PATIENCE + 3.0):
+        if not _gone(lock, drained + 2 * STOP_SECONDS + 3.0):
             # It hangs. Its children are tied to its life and end with it.
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -144,7 +144,7 @@ def stop_one(home: Path, name: str) -> None:
     _order(
         Home(home.absolute()),
         Order(do="stop_one", name=name),
-        seconds=drain_seconds(home) + PATIENCE + 5,
+        seconds=drain_seconds(home) + STOP_SECONDS + 5,
     )
 
 
@@ -209,13 +209,13 @@ def _detached(home: Home, program: Sequence[str], lock: Lock) -> Status:
         finally:
             os.close(told)
             os.close(writable)
-        line = _line_of(readable, START_SECONDS + PATIENCE + 5)
+        line = _line_of(readable, START_SECONDS + STOP_SECONDS + 5)
     finally:
         os.close(readable)
     try:
         reply = msgspec.json.decode(line, type=Reply)
         if reply.error and reply.error.get("code") != "already-running":
-            _gone(lock, PATIENCE)  # so that nothing is left running when we say that it failed
+            _gone(lock, STOP_SECONDS)  # so that nothing is left running when we say that it failed
         return _told(reply)
     except msgspec.MsgspecError as error:
         raise PilotError(
@@ -237,7 +237,7 @@ def _present(home: Home, lock: Lock, *, settled: bool = True) -> Status | None:
     One that is starting or stopping may not hear yet, or no more. With `settled` its
     answer counts only once it has started everything.
     """
-    end = time.monotonic() + (START_SECONDS if settled else PATIENCE + 3.0)
+    end = time.monotonic() + (START_SECONDS if settled else STOP_SECONDS + 3.0)
     while lock.holder():
         try:
             found = _order(home, Order(do="status"), seconds=5.0)

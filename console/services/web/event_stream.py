@@ -24,12 +24,12 @@ from console.services.web.request_context import Ask
 
 BEAT_SECONDS = 5.0
 """A mark is sent at least this often."""
-MOST_STREAMS = 64
+MAX_STREAMS = 64
 """Streams that one service serves at once."""
 MAX_OPERATOR_STREAMS = 16
 """Streams that one operator has at once."""
 FIRST_STREAMS = 16
-"""Streams of `MOST_STREAMS` that are kept for operators who have none yet."""
+"""Streams of `MAX_STREAMS` that are kept for operators who have none yet."""
 BATCH = 200
 _BREATH = 0.05
 """Seconds between two looks: a burst is looked at together."""
@@ -104,7 +104,7 @@ class Streams:
                 f"{who} has {theirs} streams open, and may have no more at once",
                 mend="end one of them: a `tail`, or a console that follows",
             )
-        if everyones >= (MOST_STREAMS - FIRST_STREAMS if theirs else MOST_STREAMS):
+        if everyones >= (MAX_STREAMS - FIRST_STREAMS if theirs else MAX_STREAMS):
             raise refusal("unavailable", f"{everyones} streams are open: try again later")
 
     async def _more(self, response: web.StreamResponse, look: Look, after: int) -> int:

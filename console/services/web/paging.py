@@ -22,11 +22,11 @@ from console.services.web.request_context import Ask
 
 T = TypeVar("T")
 
-FEWEST, USUAL, MOST = 1, 100, 500
+MIN_ROWS, USUAL_ROWS, MAX_ROWS = 1, 100, 500
 
 WINDOW = 1_000_000
 """Rows that a search for something rare looks through first."""
-PATIENCE = 0.25
+SEARCH_SECONDS = 0.25
 """Seconds after which such a search answers with what it has."""
 
 
@@ -70,7 +70,7 @@ def sparse_page(
     bounds: tuple[int, int],
     decode: Callable[[Row[Any]], T],
     keep: Callable[[Row[Any]], bool] | None = None,
-    seconds: float = PATIENCE,
+    seconds: float = SEARCH_SECONDS,
 ) -> Page[T]:
     """The same, newest first by one whole-number `key`, for a query that may find next to nothing.
 
@@ -117,10 +117,10 @@ def sparse_page(
 
 def _limit(text: str) -> int:
     if not text:
-        return USUAL
+        return USUAL_ROWS
     limit = whole_number(text)
-    if limit is None or not FEWEST <= limit <= MOST:
-        raise refusal("malformed", f"limit: must be a whole number from {FEWEST} to {MOST}")
+    if limit is None or not MIN_ROWS <= limit <= MAX_ROWS:
+        raise refusal("malformed", f"limit: must be a whole number from {MIN_ROWS} to {MAX_ROWS}")
     return limit
 
 

@@ -27,7 +27,7 @@ from console.services.web.server import AsyncHandler, Handler
 
 TOGETHER = timedelta(minutes=10)
 """Reads of one object by one operator within this time are one event."""
-_MOST = 20_000
+_MAX_NAMED = 20_000
 
 
 class Reads:
@@ -111,7 +111,7 @@ class Reads:
                 return
             self._seen[key] = (ask.now, 0)
             self._seen.move_to_end(key)
-            while len(self._seen) > _MOST:
+            while len(self._seen) > _MAX_NAMED:
                 self._seen.popitem(last=False)
         facts: dict[str, Any] = {"count": count + rows}
         if at is not None:

@@ -47,9 +47,9 @@ Handler: TypeAlias = Callable[[Connection, Ask], Any]
 AsyncHandler: TypeAlias = Callable[[Ask], Awaitable[Any]]
 Do: TypeAlias = Callable[[Claim, Ask], Awaitable[Any]]
 
-MOST_BYTES = 1024 * 1024
+MAX_BYTES = 1024 * 1024
 """The largest body of a contract route."""
-MOST_INTERNAL_BYTES = 16 * 1024 * 1024
+MAX_INTERNAL_BYTES = 16 * 1024 * 1024
 """The largest body between our own processes."""
 
 FORGET_SECONDS = 3600.0
@@ -83,7 +83,7 @@ class Web:
         self.log = FailureLog(service)
         self.tasks = BackgroundTasks(self.log)
         """What the service does beside answering."""
-        self._app = web.Application(middlewares=[self._guard], client_max_size=MOST_INTERNAL_BYTES)
+        self._app = web.Application(middlewares=[self._guard], client_max_size=MAX_INTERNAL_BYTES)
         self._runner: web.AppRunner | None = None
         self._listener: Listener | None = None
         self._socket: Path | None = None
@@ -240,7 +240,7 @@ class Web:
         operator = claim.caller.operator
         listening.mark_known(request, operator.name)
         with self._until_stopped(), self._authority.receiving(claim):
-            raw = await request_parsing.body(request, MOST_BYTES)
+            raw = await request_parsing.body(request, MAX_BYTES)
         query, validate_only = request_parsing.query(request, route)
         ask = Ask(
             service=self.service,
@@ -351,7 +351,7 @@ class Web:
         if uid is None or uid != os.geteuid():
             raise refusal("not-an-operator", "this path is for the pilot's own processes")
         with self._until_stopped():
-            raw = await request_parsing.body(request, MOST_INTERNAL_BYTES)
+            raw = await request_parsing.body(request, MAX_INTERNAL_BYTES)
         ask = Ask(
             service=self.service,
             route=None,

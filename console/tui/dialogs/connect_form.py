@@ -18,7 +18,7 @@ from console.config.write import create_config
 from console.errors import PilotError
 from console.session.session import Session
 from console.tui.dialogs.dialog import Dialogue
-from console.tui.link.api_link import APIS, PATIENCE
+from console.tui.link.api_link import APIS, LOOK_SECONDS
 from console.tui.theme.palette import Palette
 from console.tui.widgets.background import begin
 from console.tui.widgets.entry import Entry
@@ -251,11 +251,11 @@ async def answered(session: Session, api: str) -> str:
     """Ask one API how it is; return why that failed, or an empty text."""
     try:
         flow = STATUS[api]()
-        await asyncio.wait_for(session.arun(flow), PATIENCE)
+        await asyncio.wait_for(session.arun(flow), LOOK_SECONDS)
     except PilotError as error:
         # the address stands in the form: what is said of it is worth the room
         address = str(session.profile.setting(api))
         return error.message.replace(f"{api} {address}", "").strip(" :")
     except TimeoutError:
-        return f"no answer in {PATIENCE:g} s"
+        return f"no answer in {LOOK_SECONDS:g} s"
     return ""

@@ -38,7 +38,7 @@ from console.tui.widgets.text_lines import Lines, wrap
 PLAN_PAUSE = 0.25
 PLACEHOLDER = "-"
 """What the plan is asked with while the reason has not been typed: plans do not read it."""
-MOST_NOTES = 3
+MAX_NOTES = 3
 """Lines that say what is wrong with a value."""
 BESIDE = 5
 """Lines of the dialogue that do not scroll: border, title, buttons, keys."""
@@ -299,7 +299,7 @@ class Act(Dialogue):
                 except PilotError as error:
                     said = error.message.removeprefix(f"--{field.flag}: ")
                     wrong = said + (f": {error.hint}" if error.hint else "")
-            pieces = wrap(wrong, self._room - 2)[:MOST_NOTES] if wrong else []
+            pieces = wrap(wrong, self._room - 2)[:MAX_NOTES] if wrong else []
             note.display = bool(wrong)
             note.styles.height = max(1, len(pieces))
             note.set([[Ink(f"  {piece}", "bad")] for piece in pieces])

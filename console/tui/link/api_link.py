@@ -25,9 +25,9 @@ T = TypeVar("T")
 
 EVERY = 2.0
 """Seconds between two looks at an API that answers."""
-PATIENCE = 4.0
+LOOK_SECONDS = 4.0
 """Seconds after which a look at an API is given up."""
-LONGEST_PAUSE = 10.0
+MAX_PAUSE_SECONDS = 10.0
 OLD = 15.0
 """Seconds after which what an API said last is called stale."""
 
@@ -254,7 +254,7 @@ class Link:
     async def _prove(self, health: Health) -> None:
         """Hold the log's head to what this console has pinned of it."""
         try:
-            head = await asyncio.wait_for(self.read(_trusted()), PATIENCE)
+            head = await asyncio.wait_for(self.read(_trusted()), LOOK_SECONDS)
         except PilotError as error:
             if error.exit is ExitCode.LOG_FAILED:
                 if not health.suspect:
@@ -274,14 +274,14 @@ class Link:
         while True:
             began = time.monotonic()
             try:
-                status = await asyncio.wait_for(self.read(STATUS[api]()), PATIENCE)
+                status = await asyncio.wait_for(self.read(STATUS[api]()), LOOK_SECONDS)
             except PilotError as error:
                 health.miss(error)
                 missed += 1
             except TimeoutError:
                 health.miss(
                     PilotError(
-                        "unreachable", f"no answer in {PATIENCE:g} s", exit=ExitCode.UNAVAILABLE
+                        "unreachable", f"no answer in {LOOK_SECONDS:g} s", exit=ExitCode.UNAVAILABLE
                     )
                 )
                 missed += 1
@@ -291,7 +291,7 @@ class Link:
                 if api == "audit":
                     await self._prove(health)
             self._told()
-            pause = min(EVERY * 1.5 ** max(0, missed - 1), LONGEST_PAUSE) if missed else EVERY
+            pause = min(EVERY * 1.5 ** max(0, missed - 1), MAX_PAUSE_SECONDS) if missed else EVERY
             await asyncio.sleep(pause * random.uniform(0.9, 1.1))  # noqa: S311  jitter
 
 

@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 AT_ONCE = 6
 """Proofs that are asked for side by side."""
-MOST_KEPT = 5_000
+MAX_KEPT = 5_000
 """Events of which is kept what came of asking: as many as a tail holds. Older ones are asked
 for again when they are looked at."""
 WAIT_AGAIN = 3.0
@@ -150,8 +150,8 @@ def _digest(event: Event) -> bytes:
 def _keep(known: dict[str, T], event: str, what: T) -> None:
     """Keep `what` came of an event; the oldest quarter goes where there are too many."""
     known[event] = what
-    if len(known) > MOST_KEPT:
-        for old in list(known)[: MOST_KEPT // 4]:
+    if len(known) > MAX_KEPT:
+        for old in list(known)[: MAX_KEPT // 4]:
             del known[old]
 
 

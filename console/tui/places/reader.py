@@ -15,7 +15,7 @@ from textual.screen import Screen
 from console.api.flow import Flow
 from console.errors import PilotError
 from console.model.stored import Page
-from console.tui.link.api_link import PATIENCE, Link
+from console.tui.link.api_link import LOOK_SECONDS, Link
 from console.tui.link.form_values import Registry, params_of
 from console.tui.link.log_proofs import Proofs
 from console.tui.places.place import Place
@@ -171,9 +171,9 @@ class Reads(App[int], inherit_bindings=False):
         """Return the answer to one source; say meanwhile that it is late, where it is."""
         reading = asyncio.ensure_future(self.link.read(flow))
         try:
-            done, _ = await asyncio.wait({reading}, timeout=PATIENCE)
+            done, _ = await asyncio.wait({reading}, timeout=LOOK_SECONDS)
             if not done:
-                place.miss(index, f"no answer in {PATIENCE:g} s")
+                place.miss(index, f"no answer in {LOOK_SECONDS:g} s")
                 if place is self.place:
                     self._fill_table()
                     self.draw_frame()

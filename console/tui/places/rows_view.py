@@ -24,13 +24,13 @@ from console.tui.widgets.text_lines import Lines, ReadLine, Subject
 
 WIDE = 110
 """Columns from which on the row under the cursor is told beside the table."""
-LEAST_PANE, MOST_PANE = 46, 84
+MIN_PANE_CELLS, MAX_PANE_CELLS = 46, 84
 PANE_PAUSE = 0.15
 """Seconds that the cursor rests on a row before the row's story is asked for."""
-PANE_PATIENCE = 0.3
+PANE_WAIT_SECONDS = 0.3
 """Seconds that the pane waits for the story of another row, before it tells what is known."""
 PANE_EVERY = 3.0
-MOST_ROWS = 100_000
+MAX_ROWS = 100_000
 
 
 class Looking(Reads):
@@ -61,7 +61,7 @@ class Looking(Reads):
         view = self.place.view if self.places else None
         if view is None or not view.told or self.size.width < WIDE or self.subject is None:
             return 0
-        return max(LEAST_PANE, min(MOST_PANE, self.size.width * 2 // 5))
+        return max(MIN_PANE_CELLS, min(MAX_PANE_CELLS, self.size.width * 2 // 5))
 
     def around(self) -> None:
         """Draw what stands over, under and beside the rows."""
@@ -95,9 +95,9 @@ class Looking(Reads):
         """Ask for more rows when the cursor has come to the end of those that were asked for."""
         place, state = self.place, self.place.state
         at_end = state.index >= self.table.total - 1 and self.table.total > 1
-        if place.more and at_end and not state.filter and self.table.total < MOST_ROWS:
+        if place.more and at_end and not state.filter and self.table.total < MAX_ROWS:
             place.more = False
-            place.limit = min(MOST_ROWS, 4 * self.table.total)
+            place.limit = min(MAX_ROWS, 4 * self.table.total)
             if place.view is not None and place.view.tail is not None:
                 place.parts.clear()
             self.reload()
@@ -172,7 +172,7 @@ class Looking(Reads):
     async def _follow_pane(self, subject: Subject, room: int) -> None:
         await asyncio.sleep(PANE_PAUSE)
         late = asyncio.get_running_loop().call_later(
-            PANE_PATIENCE, lambda: self._tell(subject, room, self._known(subject, room))
+            PANE_WAIT_SECONDS, lambda: self._tell(subject, room, self._known(subject, room))
         )
         try:
             while True:

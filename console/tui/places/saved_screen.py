@@ -21,9 +21,9 @@ from console.tui.places.place import Place
 from console.tui.views.list_views import ROWS, View, narrowed
 from console.tui.widgets.text_lines import Subject
 
-MOST_BYTES = 1 << 20
-MOST_MARKS = 1000
-MOST_HISTORY = 100
+MAX_BYTES = 1 << 20
+MAX_MARKS = 1000
+MAX_HISTORY = 100
 
 
 class Kept(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -55,8 +55,8 @@ def load(file: Path) -> tuple[Kept | None, str]:
     """Return what was kept, and what is wrong with it in words."""
     try:
         with file.open("rb") as source:
-            data = source.read(MOST_BYTES + 1)
-        if len(data) > MOST_BYTES:
+            data = source.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
             return None, f"too long to be where you were, left out: {file}"
         return msgspec.json.decode(data, type=Kept), ""
     except FileNotFoundError:
@@ -81,7 +81,7 @@ def keep(kept: Kept, file: Path) -> None:
 
 def of_place(places: list[Place], history: list[str]) -> Kept:
     """Return what is kept: the last place that another start can lead back to."""
-    typed = history[-MOST_HISTORY:]
+    typed = history[-MAX_HISTORY:]
     place = next((each for each in reversed(places) if _returns(each)), None)
     if place is None:
         return Kept(version=1, history=typed)
@@ -93,7 +93,7 @@ def of_place(places: list[Place], history: list[str]) -> Kept:
     return Kept(
         version=1, view=place.name, raw=dict(place.raw), filter=state.filter, sort=state.sort,
         descending=state.descending, cursor=cursor, index=state.index if cursor else 0,
-        follow=state.follow, marks=sorted(state.marks)[:MOST_MARKS], history=typed,
+        follow=state.follow, marks=sorted(state.marks)[:MAX_MARKS], history=typed,
     )  # fmt: skip
 
 

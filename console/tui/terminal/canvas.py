@@ -27,7 +27,7 @@ UNKNOWN: Cell = ("\0", "")
 """On the screen where it is not known what there is: never wanted, so always drawn over."""
 BRIDGE = 6
 """Unchanged cells are redrawn rather than jumped over up to this gap: a move costs as much."""
-MOST_MARKS = 4
+MAX_MARKS = 4
 """Combining characters kept on one cell; more are a stack meant to overrun its neighbours."""
 
 _REFUSED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -78,7 +78,7 @@ def cells(text: str, sgr: str) -> Sequence[Cell]:
         elif drawn and out:
             place = -2 if out[-1][0] == "" and len(out) > 1 else -1
             base = out[place][0]
-            if base and len(base) <= MOST_MARKS:
+            if base and len(base) <= MAX_MARKS:
                 out[place] = (base + drawn, sgr)
     return out
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from console.present.safe import safe
 
-MOST_BYTES = 74_994
+MAX_BYTES = 74_994
 """Bytes of text that every terminal which takes the sequence takes: 100,000 with base64."""
 NONE_IN = frozenset({"", "dumb", "linux", "vt100", "vt102", "vt220"})
 """Values of TERM whose terminals have no clipboard, and some of which print the sequence."""
@@ -44,6 +44,6 @@ def fault(text: str, environ: Mapping[str, str]) -> str:
     if term in NONE_IN and not environ.get("TMUX"):
         return f"TERM={term} has no clipboard"
     size = len(safe(text).encode("utf-8", "backslashreplace"))
-    if size > MOST_BYTES:
-        return f"{size:,} bytes are more than the {MOST_BYTES:,} that terminals take"
+    if size > MAX_BYTES:
+        return f"{size:,} bytes are more than the {MAX_BYTES:,} that terminals take"
     return ""

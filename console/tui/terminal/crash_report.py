@@ -18,7 +18,7 @@ from pathlib import Path
 import console
 from console.private_files import make_private_folder
 
-MOST_IN_A_SECOND = 20
+MAX_IN_A_SECOND = 20
 """Reports of one second; what goes on failing says no more in another."""
 
 
@@ -55,7 +55,7 @@ def write(error: BaseException, folder: Path) -> Path | None:
 
 def _new_file(folder: Path, name: str) -> tuple[Path, int]:
     """Open a file that nobody has yet: a second report of the same second is numbered."""
-    for number in range(1, MOST_IN_A_SECOND + 1):
+    for number in range(1, MAX_IN_A_SECOND + 1):
         path = folder / (f"{name}.txt" if number == 1 else f"{name}-{number}.txt")
         with contextlib.suppress(FileExistsError):
             return path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -29,7 +29,7 @@ from console.tui.terminal.canvas import Canvas, Count, cells
 from console.tui.terminal.coded_text import decoded, draw_plainly
 from console.tui.terminal.unsure_widths import Cell
 
-MOST_QUEUED = 1
+MAX_QUEUED = 1
 """Writes that may wait for the terminal before frames are held back."""
 RETRY_SECONDS = 0.05
 
@@ -206,7 +206,7 @@ class DiffApp(App[int]):
     def _behind(self) -> bool:
         thread = getattr(self._driver, "_writer_thread", None)
         queue = getattr(thread, "_queue", None)
-        return queue is not None and queue.qsize() > MOST_QUEUED
+        return queue is not None and queue.qsize() > MAX_QUEUED
 
     def redraw(self) -> None:
         """Clear the terminal and draw all of it again (ctrl+l, resume)."""

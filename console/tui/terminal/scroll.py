@@ -14,7 +14,7 @@ Row = TypeVar("Row", bound=Sequence[object])
 
 FARTHEST = 8
 """Rows that a list is looked for up or down from where it was."""
-FEWEST = 5
+MIN_CHANGED_ROWS = 5
 """Changed rows below which nothing is worth moving."""
 COST = 24
 """Bytes of a move."""
@@ -48,10 +48,10 @@ class Scroll(NamedTuple):
 def moved(want: Sequence[Row], shown: Sequence[Row], dirty: Sequence[int]) -> Scroll | None:
     """Return the move after which less is left to draw; None where none helps enough."""
     changed = [y for y in sorted(dirty) if want[y] != shown[y]]
-    if len(changed) < FEWEST:
+    if len(changed) < MIN_CHANGED_ROWS:
         return None
     top, bottom = changed[0], changed[-1]
-    best, most = 0, FEWEST - 1
+    best, most = 0, MIN_CHANGED_ROWS - 1
     for by in (step * sign for step in range(1, FARTHEST + 1) for sign in (1, -1)):
         same = sum(
             top <= y + by <= bottom and want[y] == shown[y + by] != shown[y] for y in changed

@@ -10,7 +10,7 @@ from console.present.cells import Certainty, certainty, is_joining
 Cell: TypeAlias = tuple[str, str]
 
 STAND_IN = "\N{REPLACEMENT CHARACTER}"
-MOST_CELLS = 2
+MAX_CELLS = 2
 """Cells that one character takes at most, in any terminal."""
 
 
@@ -64,10 +64,10 @@ def _stretch(line: Sequence[Cell], start: int) -> Stretch:
                 homeless.add(end)
             has_base = kind is Certainty.LOOSE or text.isalnum()
             loose = loose or kind is Certainty.LOOSE
-            most += MOST_CELLS * len(text)
+            most += MAX_CELLS * len(text)
         end += 1
     if joined is not None:
-        start, most = joined, most + MOST_CELLS
+        start, most = joined, most + MAX_CELLS
     return Stretch(start, end, max(end, start + most), loose, frozenset(homeless))
 
 

@@ -23,7 +23,7 @@ from console.parsing.suggest import suggest
 from console.parsing.toml_file import toml_table
 
 SCHEMA = 1
-MOST_BYTES = 64 * 1024
+MAX_BYTES = 64 * 1024
 
 TOKENS = (
     "base", "dim", "title", "bar", "header", "border", "cursor", "mark", "changed", "key",
@@ -248,9 +248,9 @@ def _read(path: Path) -> Palette:
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise ThemeError("not a plain file")
-        data = file.read(MOST_BYTES + 1)
-    if len(data) > MOST_BYTES:
-        raise ThemeError(f"larger than {MOST_BYTES} bytes")
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise ThemeError(f"larger than {MAX_BYTES} bytes")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:

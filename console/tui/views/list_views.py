@@ -97,7 +97,7 @@ _PRIORITY = {
     ("Assessment", "id"): 4, ("Acceptance", "id"): 4, ("UsageTerms", "id"): 4,
     ("Tombstone", "id"): 1, ("Event", "target"): 0, ("Receipt", "logged"): 5,
 }  # fmt: skip
-_LEAST = {
+_MIN_CELLS = {
     ("Alert", "title"): 24, ("Alert", "state"): 11, ("DetectionRule", "rule"): 24,
     ("Lock", "reason"): 20, ("UsageTerms", "title"): 24,
 }  # fmt: skip
@@ -155,7 +155,7 @@ _WHOLE = frozenset({"budgets", "forecast", "prices"})
 """Lists whose columns are all there is to say of a row: they have the whole width."""
 _FOR = {"expiring": ("renew",), "quiet": ("revoke",)}
 """What a list is made for: the verbs that it hints at first."""
-_MOST = {"calls": "200", "audit": "200"}
+_MAX_ROWS = {"calls": "200", "audit": "200"}
 MAIN = ("now", "grants", "alerts", "usage", "audit", "calls", "keys", "locks", "partners")
 
 
@@ -301,7 +301,7 @@ def _column(column: Column, kind: str) -> TableColumn:
         _PRIORITY.get((kind, column.name), column.priority),
         min(11, column.width)
         if column.name == "id"
-        else _LEAST.get((kind, column.name), column.width),
+        else _MIN_CELLS.get((kind, column.name), column.width),
         column.most, column.align, column.style in {"age", "until"},
     )  # fmt: skip
 
@@ -312,7 +312,7 @@ def view_of(op: Operation) -> View | None:
     if kind is None or any(field.required for field in fields(op)):
         return None
     name = _PLURAL.get(op.noun, f"{op.noun}s") if op.verb in {"list", "show"} else op.verb
-    raw = {"limit": _MOST[name]} if name in _MOST else _ASKED.get(name, {})
+    raw = {"limit": _MAX_ROWS[name]} if name in _MAX_ROWS else _ASKED.get(name, {})
     return View(
         name, op.noun, op.title, (Source(op, raw),), table_columns(kind), subject_of, row_id,
         _EVERY.get(name, _REFRESH), _EMPTY.get(name, (f"No {name}.",)),

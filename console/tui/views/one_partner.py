@@ -26,7 +26,7 @@ from console.tui.widgets.text_lines import ReadLine, Subject
 
 LEAD = 10
 """Cells of the heading at the left."""
-MOST_GRANTS, MOST_KEYS, MOST_NETWORKS, MOST_ALERTS = 6, 5, 4, 4
+MAX_GRANTS, MAX_KEYS, MAX_NETWORKS, MAX_ALERTS = 6, 5, 4, 4
 SPARK_CELLS = 28
 DAYS = 7
 _RANK = {
@@ -179,7 +179,7 @@ def _grants(told: Told) -> list[ReadLine]:
                     or ", ".join(gap.code for gap in each.gaps), lambda _: "dim",
                     lambda each: each.state_reason, 4, 8, 60),
     )  # fmt: skip
-    return rows_as_lines(columns, grants, told.room, MOST_GRANTS, told.now)
+    return rows_as_lines(columns, grants, told.room, MAX_GRANTS, told.now)
 
 
 def _keys(told: Told) -> list[ReadLine]:
@@ -191,8 +191,8 @@ def _keys(told: Told) -> list[ReadLine]:
             out[0].inks.append(Ink(f", {counted(gone, 'key')} revoked", "dim"))
         return out
     keys.sort(key=lambda each: -(each.last_used_at.timestamp() if each.last_used_at else 0))
-    lines = [_key(each, told.now) for each in keys[:MOST_KEYS]]
-    more = [f"{len(keys) - MOST_KEYS} more"] if len(keys) > MOST_KEYS else []
+    lines = [_key(each, told.now) for each in keys[:MAX_KEYS]]
+    more = [f"{len(keys) - MAX_KEYS} more"] if len(keys) > MAX_KEYS else []
     more += [f"{gone} revoked"] if gone else []
     if more:
         lines.append(ReadLine([Ink(f"and {', '.join(more)}", "dim")]))
@@ -225,7 +225,7 @@ def _egress(partner: Partner, told: Told) -> list[ReadLine]:
     seen = observed(told.items("CALLS"), told.items("KEYS"))
     groups += [
         [Ink("observed "), Ink(f"{address} ({counted(count, 'call')}) UNDECLARED", "bad")]
-        for address, count, declared in seen[:MOST_NETWORKS]
+        for address, count, declared in seen[:MAX_NETWORKS]
         if not declared
     ]
     if known := [each for each in seen if each[2]]:
@@ -299,9 +299,9 @@ def _alerts(told: Told) -> list[ReadLine]:
     alerts = told.items("ALERTS")
     if not alerts:
         return _titled("ALERTS", told)
-    lines = [alert_line(each, told.now) for each in alerts[:MOST_ALERTS]]
-    if len(alerts) > MOST_ALERTS:
-        lines.append(ReadLine([Ink(f"and {len(alerts) - MOST_ALERTS} more", "dim")]))
+    lines = [alert_line(each, told.now) for each in alerts[:MAX_ALERTS]]
+    if len(alerts) > MAX_ALERTS:
+        lines.append(ReadLine([Ink(f"and {len(alerts) - MAX_ALERTS} more", "dim")]))
     return _beside("ALERTS", lines)
 
 

@@ -9,7 +9,7 @@ from console.present.columns import text_of
 from console.present.table_columns import TableColumn
 from console.tui.views.list_views import View
 
-_MOST = {
+_MAX_CELLS = {
     "what": 70,
     "value": 100,
     "measure": 24,
@@ -47,5 +47,5 @@ def _column(member: str) -> TableColumn:
 
     return TableColumn(
         member, text, token, lambda row: getattr(row, member),
-        _PRIORITY.get(member, 1), 8, _MOST.get(member, 20),
+        _PRIORITY.get(member, 1), 8, _MAX_CELLS.get(member, 20),
     )  # fmt: skip

@@ -109,7 +109,7 @@ _PROSE = frozenset({"description", "runbook"})
 """Members that are paragraphs and lists, in lines of any length."""
 _OWN_LINE = re.compile(r"\s*(\d+[.)]|[-*#|`]|$)")
 _NAME_CELLS = 16
-_MOST_IN_A_TABLE = 12
+_MAX_IN_A_TABLE = 12
 _NARROW = 76
 """Cells below which ids are cut to what tells them apart."""
 
@@ -231,7 +231,7 @@ def _table_of(name: str, values: Sequence[Any], room: int) -> list[ReadLine]:
     title = ReadLine([Ink(_HEADINGS.get(name, name.replace("_", " ")).upper(), "title")])
     columns = table_columns(type(values[0])) or tuple(map(_member, _members(values[0])))
     return [
-        ReadLine([]), title, *rows_as_lines(columns, values, room, _MOST_IN_A_TABLE, now,
+        ReadLine([]), title, *rows_as_lines(columns, values, room, _MAX_IN_A_TABLE, now,
                                             subject_of=_named_subject),
     ]  # fmt: skip
 

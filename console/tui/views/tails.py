@@ -17,7 +17,7 @@ from console.tui.link.log_proofs import Proofs, verified
 from console.tui.views.list_views import Sight, View, ViewKey, view_of
 from console.tui.widgets.strips import Ink, Line
 
-MOST_KEPT = 5_000
+MAX_KEPT = 5_000
 """Rows that a tail holds; older ones are asked for when they are looked for."""
 
 TAIL_KEYS = (
@@ -37,12 +37,12 @@ def merged(
     if ascending:
         known = {row_id(each) for each in held[: 2 * len(items) + 1]}
         fresh = [each for each in reversed(items) if row_id(each) not in known]
-        return [*fresh, *held][:MOST_KEPT] if fresh else held
+        return [*fresh, *held][:MAX_KEPT] if fresh else held
     if not held:
         return items
     answered = {row_id(each) for each in items}
     rest = [each for each in held if row_id(each) not in answered]
-    return [*items, *rest][:MOST_KEPT] if len(rest) < len(held) else items
+    return [*items, *rest][:MAX_KEPT] if len(rest) < len(held) else items
 
 
 def calls_view(op: Operation) -> View:

@@ -19,7 +19,7 @@ SLICE = 0.003
 """Seconds of work after which keys are looked at."""
 AFTER_KEY = 0.025
 """Seconds after a key that are its answer's."""
-MOST_TURNS = 4
+MAX_TURNS = 4
 """Keys that one slice of work gives way to, when they come all the time."""
 SWEEP_EVERY = 1.0
 YOUNG = 5_000
@@ -55,7 +55,7 @@ class Quiet:
     async def turn(self) -> None:
         """Let others work, and a key be answered that came just now."""
         await asyncio.sleep(SLICE / 2)
-        for _ in range(MOST_TURNS):
+        for _ in range(MAX_TURNS):
             left = AFTER_KEY - self.since_key()
             if left <= 0:
                 return

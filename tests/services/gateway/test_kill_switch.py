@@ -163,7 +163,7 @@ def test_a_point_that_is_gone_is_proven_by_its_lease_and_the_receipt_survives_co
 def test_a_point_that_cannot_be_proven_makes_the_receipt_unverified_with_the_reason(
     pair: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    patience = {"console.services.gateway.control.closing.verifier:PATIENCE_SECONDS": 1.5}
+    patience = {"console.services.gateway.control.closing.verifier:UNVERIFIED_AFTER_SECONDS": 1.5}
     monkeypatch.setenv(nursery.SETS, json.dumps(patience))
     pair.restart("control")
     grant = projection()

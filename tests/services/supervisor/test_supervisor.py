@@ -156,7 +156,7 @@ def test_when_the_supervisor_is_killed_no_process_stays_and_up_works_again(home:
 def test_a_frozen_supervisor_is_killed_by_down_and_leaves_no_orphan(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("console.services.supervisor.launch.PATIENCE", -2.5)
+    monkeypatch.setattr("console.services.supervisor.launch.STOP_SECONDS", -2.5)
     first = up(home)
     os.kill(first.pid, signal.SIGSTOP)
 
@@ -173,7 +173,7 @@ def test_a_process_that_ignores_the_end_is_killed_when_patience_ends(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TINY_THIRD", "stubborn")
-    monkeypatch.setenv("TINY_PATIENCE", "1")
+    monkeypatch.setenv("TINY_STOP_SECONDS", "1")
     pids = [each.pid for each in up(home).processes]
     began = time.monotonic()
     assert supervisor.stop(home)

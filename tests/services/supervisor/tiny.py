@@ -65,5 +65,5 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 if __name__ == "__main__":
     what = sys.argv.pop(1)
-    child.PATIENCE = float(os.environ.get("TINY_PATIENCE", child.PATIENCE))
+    child.STOP_SECONDS = float(os.environ.get("TINY_STOP_SECONDS", child.STOP_SECONDS))
     sys.exit(main(plan) if what == "supervise" else run("tiny", serve, options=_options))

@@ -15,7 +15,7 @@ import pytest
 
 from console.api.audit import EVENT_TAIL
 from console.services.web import Ask, Found, Streams, Web
-from console.services.web.event_stream import FIRST_STREAMS, MAX_OPERATOR_STREAMS, MOST_STREAMS
+from console.services.web.event_stream import FIRST_STREAMS, MAX_OPERATOR_STREAMS, MAX_STREAMS
 from tests.services.web.serving import Served, served
 
 
@@ -58,7 +58,7 @@ def test_whoever_has_no_stream_gets_one_however_many_the_others_hold(home: Path)
                 assert refused.status == 503
                 said = (await refused.json())["detail"]
             assert said.startswith(f"viewer-1 has {MAX_OPERATOR_STREAMS} streams open")
-            others = (MOST_STREAMS - FIRST_STREAMS) // MAX_OPERATOR_STREAMS
+            others = (MAX_STREAMS - FIRST_STREAMS) // MAX_OPERATOR_STREAMS
             for n in range(2, others + 1):
                 for _ in range(MAX_OPERATOR_STREAMS):
                     assert await opened(f"viewer-{n}") == 200

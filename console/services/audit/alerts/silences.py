@@ -20,8 +20,8 @@ from console.api.problems import refusal
 from console.model.audit import Alert, AlertState, Severity
 from console.model.ids import new_id
 from console.model.silence import (
-    LONGEST_SECONDS,
     MATCHABLE,
+    MAX_SILENCE_SECONDS,
     EndSilence,
     Matcher,
     NewSilence,
@@ -244,7 +244,7 @@ def _check(said: NewSilence, at: datetime) -> None:
         raise refusal("invalid", "matchers: a field is there twice, and both must hold")
     if said.ends_at <= at:
         raise refusal("invalid", "ends_at: lies in the past")
-    if said.ends_at > at + timedelta(seconds=LONGEST_SECONDS):
+    if said.ends_at > at + timedelta(seconds=MAX_SILENCE_SECONDS):
         raise refusal("invalid", "ends_at: a silence is at most 24 hours", mend="--until 24h")
 
 

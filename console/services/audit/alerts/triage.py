@@ -33,7 +33,7 @@ from console.services.audit.rules.rule import Rule
 from console.services.audit.state.schema import LEAVES
 from console.services.web import Ask, fresh
 
-LONGEST_SNOOZE = timedelta(days=7)
+MAX_SNOOZE = timedelta(days=7)
 COMMENTS = 50
 """Comments that an alert keeps; the log has all of them."""
 
@@ -93,7 +93,7 @@ def snooze(conn: Connection, ask: Ask) -> Alert:
     before = _open(conn, ask)
     if said.until <= ask.now:
         raise refusal("invalid", "until: lies in the past")
-    if said.until > ask.now + LONGEST_SNOOZE:
+    if said.until > ask.now + MAX_SNOOZE:
         raise refusal("invalid", "until: a snooze is at most seven days", mend="--until 7d")
     return _changed(
         conn,

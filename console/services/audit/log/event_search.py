@@ -45,7 +45,7 @@ PAIRED = ("actor", "action", "partner", "outcome")
 """Facets with few values: each two of them are also indexed together, so that a pair that
 never occurred is a list that is empty."""
 
-MOST_WORDS = 400
+MAX_WORDS = 400
 """Words of one event that are indexed, and far more than a query needs."""
 
 _WORD = re.compile(r"\w+")
@@ -133,7 +133,7 @@ def _tokens(leaf: Leaf) -> list[str]:
     for one, other in combinations(PAIRED, 2):
         tokens[_pair(one, getattr(leaf, one), other, getattr(leaf, other))] = None
     for word in _words_of(leaf):
-        if len(tokens) == MOST_WORDS:
+        if len(tokens) == MAX_WORDS:
             break
         tokens[word] = None
     return list(tokens)

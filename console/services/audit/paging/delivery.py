@@ -33,9 +33,9 @@ from console.services.client import Client
 from console.services.home import Home
 from console.services.store import Store
 
-MOST_AT_ONCE = 4
+MAX_AT_ONCE = 4
 """Attempts in flight for one target."""
-_LONGEST_ANSWER = 65_536
+_MAX_ANSWER_BYTES = 65_536
 
 
 class Pace(NamedTuple):
@@ -110,7 +110,7 @@ class Pager:
         busy = list(self._busy.values())
         due = []
         for row in rows:
-            if busy.count(row.target.id) < MOST_AT_ONCE:
+            if busy.count(row.target.id) < MAX_AT_ONCE:
                 busy.append(row.target.id)
                 due.append(_Due(row.body, row.target, row.payload))
         return due
@@ -210,7 +210,7 @@ class Pager:
                     allow_redirects=False,
                 ) as response,
             ):
-                await response.content.read(_LONGEST_ANSWER)
+                await response.content.read(_MAX_ANSWER_BYTES)
                 return _judged(response.status, response.headers)
         except TimeoutError:
             return _Outcome(f"it did not answer within {due.target.timeout_seconds} s")

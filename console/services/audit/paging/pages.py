@@ -28,7 +28,7 @@ from console.services.store import emit, signal
 
 TOPIC = "pages"
 """Signalled when there is something to deliver."""
-MOST_WAITING = 20
+MAX_WAITING = 20
 """Pages that may wait for one target: further alerts are told of by the newest of them."""
 SHOWN = 20
 """Pages that an alert shows."""
@@ -294,7 +294,7 @@ def _joined(conn: Connection, target: OncallTarget, alert: Alert) -> bool:
     """Let a page that waits stand for this alert too, where too many wait already."""
     waits = (DELIVERIES.c.target_id == target.id, DELIVERIES.c.state == DeliveryState.PENDING.value)
     waiting = conn.execute(select(func.count()).where(*waits)).scalar_one()
-    if waiting < MOST_WAITING or alert.severity == Severity.CRITICAL:
+    if waiting < MAX_WAITING or alert.severity == Severity.CRITICAL:
         return False
     newest = conn.execute(
         select(DELIVERIES).where(*waits).order_by(DELIVERIES.c.created_at.desc()).limit(1)

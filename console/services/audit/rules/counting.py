@@ -10,7 +10,7 @@ import msgspec
 from console.model.audit import Evidence
 from console.services.audit.rules.rule import EVIDENCE, Fired, Rule, Seen, Tally, Told, told
 
-MOST_IN_WINDOW = 1000
+MAX_IN_WINDOW = 1000
 """The greatest threshold: so many matches are remembered for each fingerprint."""
 
 

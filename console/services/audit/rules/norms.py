@@ -20,7 +20,7 @@ LOOK_BACK = 7 * 86_400
 """Seconds over which the norm is taken."""
 DEVIATIONS = 8.0
 """Robust standard deviations above the median that are still usual."""
-LEAST_SPAN = 3 * 86_400
+MIN_SPAN_SECONDS = 3 * 86_400
 """A norm needs busy windows at least so many seconds apart."""
 _TO_SIGMA = 1.4826
 """A median absolute deviation times this is the standard deviation of a normal spread."""
@@ -123,7 +123,7 @@ def _measure(rule: Rule, fields: Mapping[str, Value]) -> int:
 def _most(rule: Rule, cells: dict[int, Cell], at: int, size: int) -> float | None:
     """Return the most that is usual in a window; None while too little is known."""
     busy = [cell.value for cell in cells.values() if cell.value]
-    if len(busy) < rule.history or (at - min(cells)) * size < LEAST_SPAN:
+    if len(busy) < rule.history or (at - min(cells)) * size < MIN_SPAN_SECONDS:
         return None
     middle = median(busy)
     spread = median(abs(each - middle) for each in busy) * _TO_SIGMA
@@ -133,7 +133,7 @@ def _most(rule: Rule, cells: dict[int, Cell], at: int, size: int) -> float | Non
 def _most_share(rule: Rule, cells: dict[int, Cell], at: int, size: int) -> float | None:
     """Return the greatest usual share of matches; None while too little is known."""
     shares = [cell.matched / cell.value for cell in cells.values() if cell.value]
-    if len(shares) < rule.history or (at - min(cells)) * size < LEAST_SPAN:
+    if len(shares) < rule.history or (at - min(cells)) * size < MIN_SPAN_SECONDS:
         return None
     middle = median(shares)
     spread = median(abs(each - middle) for each in shares) * _TO_SIGMA

@@ -25,7 +25,7 @@ from console.model.rule import SPEND, Tuning
 from console.model.traffic import CallRecord
 from console.parsing.suggest import suggest
 from console.parsing.toml_file import line_of_key, toml_table
-from console.services.audit.rules.counting import MOST_IN_WINDOW
+from console.services.audit.rules.counting import MAX_IN_WINDOW
 from console.services.audit.rules.rule import Condition, Rule, Value
 from console.services.audit.rules.weekly_hours import Schedule, schedule
 
@@ -99,8 +99,8 @@ _OF_KIND: dict[str, frozenset[str]] = {
 }
 """The optional keys that mean something to a kind: others are refused."""
 MEASURES = ("calls", "tokens", SPEND)
-LONGEST_WINDOW = 604_800
-LONGEST_TITLE = 120
+MAX_WINDOW_SECONDS = 604_800
+MAX_TITLE_CHARACTERS = 120
 NORM_WINDOWS = (600, 86_400)
 """Seconds between which the window of a norm lies."""
 _AMOUNT = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
@@ -163,8 +163,10 @@ def read_rule(path: Path, raw: bytes) -> Rule:
             raise file.wrong(key, f"{key} must be a {_word(kind)}, not {found!a}")
     if not _ID.fullmatch(content["id"]) or content["id"] != path.stem:
         raise file.wrong("id", f"id must be the file's name, {path.stem!a}")
-    if not content["title"].isprintable() or not 1 <= len(content["title"]) <= LONGEST_TITLE:
-        raise file.wrong("title", f"title must be one line of at most {LONGEST_TITLE} characters")
+    if not content["title"].isprintable() or not 1 <= len(content["title"]) <= MAX_TITLE_CHARACTERS:
+        raise file.wrong(
+            "title", f"title must be one line of at most {MAX_TITLE_CHARACTERS} characters"
+        )
     if content["reads"] not in FIELDS:
         raise file.unknown(content["reads"], "what it reads,", FIELDS, key="reads")
     if content["severity"] not in list(Severity):
@@ -224,13 +226,13 @@ def tuned(rule: Rule, tuning: Tuning) -> Rule:
     """
     changed = rule
     if tuning.threshold is not None:
-        if rule.kind in {"count", "distinct"} and tuning.threshold > MOST_IN_WINDOW:
-            raise _untunable(rule, f"its threshold is at most {MOST_IN_WINDOW}")
+        if rule.kind in {"count", "distinct"} and tuning.threshold > MAX_IN_WINDOW:
+            raise _untunable(rule, f"its threshold is at most {MAX_IN_WINDOW}")
         changed = changed._replace(threshold=tuning.threshold)
     if tuning.window_seconds is not None:
         if rule.kind == "hours":
             raise _untunable(rule, "its window is the hour")
-        least, longest = NORM_WINDOWS if rule.kind in {"norm", "ratio"} else (1, LONGEST_WINDOW)
+        least, longest = NORM_WINDOWS if rule.kind in {"norm", "ratio"} else (1, MAX_WINDOW_SECONDS)
         if not least <= tuning.window_seconds <= longest:
             raise _untunable(rule, f"its window lies between {least} and {longest} seconds")
         changed = changed._replace(window=timedelta(seconds=tuning.window_seconds))
@@ -278,11 +280,13 @@ def _micros(file: _File, said: Any) -> int:
 def _check_numbers(file: _File) -> None:
     content = file.content
     counts = content.get("kind", "count") in {"count", "distinct", "unbacked"}
-    most = MOST_IN_WINDOW if counts else 10**15
+    most = MAX_IN_WINDOW if counts else 10**15
     if not 1 <= content["threshold"] <= most:
         raise file.wrong("threshold", f"threshold must lie between 1 and {most}")
-    if not 1 <= content["window_seconds"] <= LONGEST_WINDOW:
-        raise file.wrong("window_seconds", f"window_seconds lies between 1 and {LONGEST_WINDOW}")
+    if not 1 <= content["window_seconds"] <= MAX_WINDOW_SECONDS:
+        raise file.wrong(
+            "window_seconds", f"window_seconds lies between 1 and {MAX_WINDOW_SECONDS}"
+        )
     least, longest = NORM_WINDOWS
     is_norm = content.get("kind") in {"norm", "ratio"}
     if is_norm and not least <= content["window_seconds"] <= longest:

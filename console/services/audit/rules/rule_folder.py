@@ -13,7 +13,7 @@ from console.errors import PilotError
 from console.services.audit.rules.rule import Rule
 from console.services.audit.rules.rule_file import read_rule
 
-MOST_BYTES = 60_000
+MAX_BYTES = 60_000
 
 
 class OwnFile(NamedTuple):
@@ -29,8 +29,8 @@ def read(folder: Path, name: str, shipped: Container[str]) -> OwnFile:
     path = folder / f"{name}.toml"
     try:
         raw = path.read_bytes()
-        if len(raw) > MOST_BYTES:
-            return OwnFile("", None, f"{path}: it is longer than {MOST_BYTES} bytes")
+        if len(raw) > MAX_BYTES:
+            return OwnFile("", None, f"{path}: it is longer than {MAX_BYTES} bytes")
         rule = read_rule(path, raw)
     except OSError as error:
         return OwnFile("", None, f"{path}: it cannot be read: {error.strerror}")

@@ -34,11 +34,11 @@ from console.services.store import Store
 from console.services.web import Ask
 from console.services.wire.call_feed import CallFeed
 
-MOST_READ = 150_000
+MAX_READ = 150_000
 """Calls or events that a trial reads at most: the newest."""
 SECONDS = 12.0
 """How long it may read."""
-MOST_SHOWN = 100
+MAX_SHOWN = 100
 _STEP = 2000
 
 
@@ -69,8 +69,8 @@ class Trials:
                 break
         found = sorted(results.alerts.values(), key=lambda each: -each.count)
         warnings = [partial] if partial else []
-        if len(found) > MOST_SHOWN:
-            warnings.append(f"the {MOST_SHOWN} alerts with the most matches are shown")
+        if len(found) > MAX_SHOWN:
+            warnings.append(f"the {MAX_SHOWN} alerts with the most matches are shown")
         return RuleTrial(
             rule=rule.id,
             since=since,
@@ -78,7 +78,7 @@ class Trials:
             read=read,
             matches=sum(each.count for each in found),
             alerts=len(found),
-            found=found[:MOST_SHOWN],
+            found=found[:MAX_SHOWN],
             partial=bool(partial),
             warnings=warnings,
         )
@@ -88,8 +88,8 @@ class Trials:
     ) -> AsyncIterator[tuple[str, list[Seen]]]:
         first, last = await self._store.read(lambda conn: _range(conn, since))
         note = ""
-        if last - first > MOST_READ:
-            first, note = last - MOST_READ, f"only the newest {MOST_READ:,} events were read"
+        if last - first > MAX_READ:
+            first, note = last - MAX_READ, f"only the newest {MAX_READ:,} events were read"
         while first <= last:
             rows = await self._store.read(lambda conn: _leaves(conn, first))  # noqa: B023
             first += _STEP
@@ -126,8 +126,8 @@ class Trials:
                 low = page.items[0].seq
             else:
                 high = middle
-        if head - low > MOST_READ:
-            return head - MOST_READ, f"only the newest {MOST_READ:,} calls were read"
+        if head - low > MAX_READ:
+            return head - MAX_READ, f"only the newest {MAX_READ:,} calls were read"
         return low, ""
 
     async def _feed(self, after: int, limit: int) -> CallFeed[CallRecord]:

@@ -63,7 +63,7 @@ from console.services.wire.projections import Closings, Notices, Projection
 DIGEST_SECONDS = 10.0
 FORGET_SECONDS = 3600.0
 """How often it is looked for calls that are older than they are kept."""
-_LONGEST_WAIT = 30.0
+_MAX_WAIT_SECONDS = 30.0
 
 
 class Control:
@@ -308,7 +308,7 @@ def _number(ask: Ask, name: str, otherwise: int = 0) -> int:
 
 
 def _wait(ask: Ask) -> float:
-    return min(float(_number(ask, "wait")), _LONGEST_WAIT)
+    return min(float(_number(ask, "wait")), _MAX_WAIT_SECONDS)
 
 
 def _started(conn: Connection) -> None:

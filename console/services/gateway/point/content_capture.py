@@ -13,7 +13,7 @@ from console.services.gateway.decision.content_crypto import ContentKeys, day_of
 from console.services.gateway.point.dialect.request_body import Body
 from console.services.wire.points import KeptContent, Said
 
-MOST_KEPT_BYTES = 1024 * 1024
+MAX_KEPT_BYTES = 1024 * 1024
 """Of each, the request and the answer. The hashes are of the whole."""
 
 
@@ -36,8 +36,8 @@ class Kept:
         self._days = grant.content_days
         self._hash = hashlib.sha256()
         self._answer: list[bytes] = []
-        self._room = MOST_KEPT_BYTES + 1
-        self._request = sent_on[: MOST_KEPT_BYTES + 1]
+        self._room = MAX_KEPT_BYTES + 1
+        self._request = sent_on[: MAX_KEPT_BYTES + 1]
 
     def answered(self, part: bytes) -> None:
         """Take in what the caller is sent, in order."""
@@ -58,7 +58,7 @@ class Kept:
         answer = b"".join(self._answer)
         expires_at = ended_at + timedelta(days=self._days)
         plain = msgspec.msgpack.encode(
-            Said(request=self._request[:MOST_KEPT_BYTES], answer=answer[:MOST_KEPT_BYTES])
+            Said(request=self._request[:MAX_KEPT_BYTES], answer=answer[:MAX_KEPT_BYTES])
         )
         return msgspec.json.encode(
             KeptContent(
@@ -67,7 +67,7 @@ class Kept:
                 partner=self._grant.partner,
                 stored_at=ended_at,
                 expires_at=expires_at,
-                truncated=max(len(self._request), len(answer)) > MOST_KEPT_BYTES,
+                truncated=max(len(self._request), len(answer)) > MAX_KEPT_BYTES,
                 sealed=seal(self._keys.public(day_of(expires_at)), call, plain),
             )
         )

@@ -29,7 +29,7 @@ from console.services.wire.points import Done, Gauge, LimitAsk, LimitSaid, Take,
 _TIMEOUT = 1.0
 _RETRY_SECONDS = 0.2
 _RESUME_SECONDS = 1.0
-_MOST_AT_ONCE = 200
+_MAX_AT_ONCE = 200
 _OUTPUT_MEMBERS: dict[str, tuple[str, ...]] = {
     RouteName.CHAT: ("max_completion_tokens", "max_tokens"),
     RouteName.MESSAGES: ("max_tokens",),
@@ -189,8 +189,8 @@ class Limiter:
 
     async def _carry(self, resumed: int) -> bool:
         """Send what waits. Tells whether an earlier process of this name is settled."""
-        asking, self._asking = self._asking[:_MOST_AT_ONCE], self._asking[_MOST_AT_ONCE:]
-        done, self._done = self._done[:_MOST_AT_ONCE], self._done[_MOST_AT_ONCE:]
+        asking, self._asking = self._asking[:_MAX_AT_ONCE], self._asking[_MAX_AT_ONCE:]
+        done, self._done = self._done[:_MAX_AT_ONCE], self._done[_MAX_AT_ONCE:]
         asking = [(take, answer) for take, answer in asking if not answer.done()]
         if self._asking or self._done:
             self._wanted.set()

@@ -10,7 +10,7 @@ from aiohttp.web_protocol import RequestPayloadError
 from console.model.access import RouteName
 from console.services.gateway.decision.decide import Verdict
 from console.services.gateway.point.dialect import responses_api
-from console.services.gateway.point.dialect.request_body import MOST_BYTES, Body, RefusedError, read
+from console.services.gateway.point.dialect.request_body import MAX_BYTES, Body, RefusedError, read
 from console.services.listening import BrokenBodyError, TooSlowError, invite_body
 
 
@@ -37,7 +37,7 @@ async def body_of(request: web.BaseRequest, route: RouteName) -> Body:
             raise RefusedError("feature_unknown", f"`{header}` features are not offered here.")
     if request.query_string:
         raise RefusedError("feature_unknown", "Query parameters are not offered here.")
-    if (request.content_length or 0) > MOST_BYTES:
+    if (request.content_length or 0) > MAX_BYTES:
         raise RefusedError("too_large", "")
     try:
         await invite_body(request)

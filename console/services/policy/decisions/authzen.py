@@ -29,8 +29,8 @@ from console.services.web import Ask, Web
 
 T = TypeVar("T")
 
-MOST_EVALUATIONS = 1000
-MOST_RESULTS = 1000
+MAX_EVALUATIONS = 1000
+MAX_RESULTS = 1000
 _SEMANTICS = {
     "execute_all": None,
     "deny_on_first_deny": False,
@@ -50,7 +50,7 @@ class PageAsked(msgspec.Struct, frozen=True):
     """Which part of the results is wanted."""
 
     token: str = ""
-    limit: int = MOST_RESULTS
+    limit: int = MAX_RESULTS
     properties: dict[str, Any] = {}
 
 
@@ -83,8 +83,8 @@ class Api:
             raise _bad("evaluations: must be an array")
         if not items:
             return await self.evaluation(ask)
-        if len(items) > MOST_EVALUATIONS:
-            raise _bad(f"evaluations: at most {MOST_EVALUATIONS} at once")
+        if len(items) > MAX_EVALUATIONS:
+            raise _bad(f"evaluations: at most {MAX_EVALUATIONS} at once")
         ends = _semantic(body)
         _defaults(body)
 
@@ -205,7 +205,7 @@ def _page(body: Mapping[str, Any], results: list[dict[str, str]]) -> dict[str, A
     page = _read(body["page"], PageAsked) if "page" in body else PageAsked()
     if page.limit < 1:
         raise _bad("page.limit: must be 1 or more")
-    limit = min(page.limit, MOST_RESULTS)
+    limit = min(page.limit, MAX_RESULTS)
     question = {name: value for name, value in body.items() if name != "page"}
     digest = hashlib.sha256(msgspec.json.encode(question, order="sorted")).hexdigest()[:16]
     last = _opened(page.token, digest) if page.token else ""

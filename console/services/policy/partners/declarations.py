@@ -30,7 +30,7 @@ from console.services.policy.state.event_record import Actor, record
 from console.services.policy.state.tables import GRANTS
 from console.services.web import Ask, fresh
 
-MOST = 200
+MAX_DECLARED = 200
 """Contacts, networks and subprocessors of one partner, each."""
 
 
@@ -186,8 +186,8 @@ def _set(
     """Store the one list that changes, with the event of the route; the same again is none."""
     ((name, new),) = change.items()
     old = getattr(partner, name)
-    if len(new) > MOST:
-        raise refusal("invalid", f"{name}: {len(new)} are more than {MOST}")
+    if len(new) > MAX_DECLARED:
+        raise refusal("invalid", f"{name}: {len(new)} are more than {MAX_DECLARED}")
     if new == old:
         return partner
     actor = Actor.of(ask)

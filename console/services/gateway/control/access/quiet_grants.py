@@ -18,7 +18,7 @@ from console.services.web import Ask
 from console.services.web.strict_decoding import moment
 
 USUAL_DAYS = 30
-_USUAL, _MOST = 100, 500
+_USUAL_ROWS, _MAX_ROWS = 100, 500
 
 
 def listing(views: change_log.Views, conn: Connection, ask: Ask) -> Page[QuietGrant]:
@@ -90,10 +90,10 @@ def _since(ask: Ask) -> datetime:
 def _paged(found: list[QuietGrant], ask: Ask) -> Page[QuietGrant]:
     """Return the part of a list that is wanted; the cursor is the place in it."""
     at, limit = ask.query.get("cursor", ""), ask.query.get("limit", "")
-    start, wanted = whole_number(at or "0", 9), whole_number(limit or str(_USUAL), 9)
+    start, wanted = whole_number(at or "0", 9), whole_number(limit or str(_USUAL_ROWS), 9)
     if start is None or not wanted:
         raise refusal("malformed", "cursor, limit: not of this list")
-    most = min(wanted, _MOST)
+    most = min(wanted, _MAX_ROWS)
     rest = found[start + most :]
     return Page(
         as_of=ask.now,

@@ -44,7 +44,7 @@ FACETS = {
 PAIRED = ("partner", "model", "capability", "outcome", "code")
 """Facets with few values: each two of them are also indexed together."""
 
-_MOST_WORDS = 60
+_MAX_WORDS = 60
 _PREFIX_FLOOR = 3
 _WORD = re.compile(r"\w+")
 _INSERT = text("INSERT INTO call_search(rowid, tokens) VALUES (:row, :tokens)")
@@ -68,7 +68,7 @@ def words(said: str) -> Iterator[str]:
 
 @lru_cache(maxsize=10_000)
 def _words_of(said: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(words(said)))[:_MOST_WORDS]
+    return tuple(dict.fromkeys(words(said)))[:_MAX_WORDS]
 
 
 def tokens(call: CallRecord, network: str) -> str:

@@ -27,8 +27,8 @@ from console.trust.merkle import leaf_hash, root_of
 
 TOPIC = "calls"
 
-_MOST_DIGESTED = 20_000
-_MOST_AT_ONCE = 2000
+_MAX_DIGESTED = 20_000
+_MAX_AT_ONCE = 2000
 
 _record = msgspec.json.Decoder(CallRecord)
 _INSERT = (
@@ -176,7 +176,7 @@ def feed(conn: Connection, after: int, limit: int) -> CallFeed[msgspec.Raw]:
         select(CALLS.c.row, CALLS.c.body)
         .where(CALLS.c.row > after)
         .order_by(CALLS.c.row)
-        .limit(max(1, min(limit, _MOST_AT_ONCE)))
+        .limit(max(1, min(limit, _MAX_AT_ONCE)))
     )
     items = [CallRow(seq=row.row, call=msgspec.Raw(row.body)) for row in rows]
     return CallFeed(
@@ -198,7 +198,7 @@ def digest(conn: Connection, at: datetime) -> int:
             select(CALLS.c.sequence, CALLS.c.leaf)
             .where(CALLS.c.point == point.name, CALLS.c.sequence > point.calls_digested)
             .order_by(CALLS.c.sequence)
-            .limit(_MOST_DIGESTED)
+            .limit(_MAX_DIGESTED)
         ).all()
         if not rows:
             continue

@@ -28,8 +28,8 @@ from console.services.web import Ask
 from console.services.wire.points import CallAck, ContentBatch, KeptContent, Said
 
 LOOKS_EVERY_SECONDS = 5.0
-_MOST_AT_ONCE = 500
-_MOST_NAMED = 100
+_MAX_AT_ONCE = 500
+_MAX_NAMED = 100
 
 
 class Contents:
@@ -89,7 +89,7 @@ class Contents:
             select(CONTENTS.c.call)
             .where(CONTENTS.c.sealed.is_not(None), CONTENTS.c.expires_at <= at)
             .order_by(CONTENTS.c.expires_at)
-            .limit(_MOST_AT_ONCE)
+            .limit(_MAX_AT_ONCE)
         ).scalars()
         due = list(rows)
         for call in due:
@@ -103,7 +103,7 @@ class Contents:
                     actor=SYSTEM,
                     kind="content",
                     target=due[0],
-                    facts={"count": len(due), "calls": due[:_MOST_NAMED]},
+                    facts={"count": len(due), "calls": due[:_MAX_NAMED]},
                     at=at,
                 ),
             )

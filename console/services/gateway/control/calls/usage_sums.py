@@ -46,7 +46,7 @@ _FILTERS = {
 }
 _BUCKETS = {UsageBy.HOUR: timedelta(hours=1), UsageBy.DAY: timedelta(days=1)}
 _WEEK = timedelta(days=7)
-_MOST_ROWS = 10_000
+_MAX_ROWS = 10_000
 _SUMS = (
     "calls", "allowed", "denied", "blocked", "errors", "input_tokens", "output_tokens",
     "estimated_calls", "cost_micros",
@@ -163,14 +163,14 @@ def _listed(conn: Connection, ask: Ask, by: UsageBy, also: UsageBy | None) -> Pa
     norms = None
     if since is not None and since < (until or ask.now):
         norms = _norms(conn, asked, narrowed, since, (until or ask.now) - since)
-    items = [_row(row, whole, norms) for row in rows[:_MOST_ROWS]]
-    cut = len(rows) > _MOST_ROWS
+    items = [_row(row, whole, norms) for row in rows[:_MAX_ROWS]]
+    cut = len(rows) > _MAX_ROWS
     return Page(
         as_of=ask.now,
         source="gateway",
         items=items,
         partial=cut,
-        warnings=[f"only the first {_MOST_ROWS} groups are listed"] if cut else [],
+        warnings=[f"only the first {_MAX_ROWS} groups are listed"] if cut else [],
     )
 
 
@@ -209,7 +209,7 @@ def _sums(
         func.min(USAGE.c.first_at).label("first_at"),
         func.max(USAGE.c.last_at).label("last_at"),
     ).where(*where)
-    return conn.execute(query.group_by(*groups).order_by(*groups).limit(_MOST_ROWS + 1)).all()
+    return conn.execute(query.group_by(*groups).order_by(*groups).limit(_MAX_ROWS + 1)).all()
 
 
 class _Norms(NamedTuple):

@@ -31,7 +31,7 @@ from console.services.wire.projections import Notice, Notices
 TOPIC = "notices"
 _PROVEN = {"partner.offboard": "partner-offboarded", "pilot.close": "pilot-closed"}
 """What policy is told once the receipt of an action is verified."""
-_MOST_AT_ONCE = 500
+_MAX_AT_ONCE = 500
 _LIVE = frozenset({GrantState.ACTIVE, GrantState.PROVISIONING, GrantState.SUSPENDED})
 
 
@@ -213,7 +213,7 @@ def notices(conn: Connection, after: int) -> Notices:
         select(NOTICES.c.body)
         .where(NOTICES.c.seq > after)
         .order_by(NOTICES.c.seq)
-        .limit(_MOST_AT_ONCE)
+        .limit(_MAX_AT_ONCE)
     )
     return Notices(items=list(conn.execute(asked).scalars()))
 

@@ -26,7 +26,7 @@ from console.services.wire.changes import KeyFact, TombstoneChange, TombstoneFac
 from console.services.wire.projections import Closing, Closings
 
 TOPIC = "closings"
-_MOST_AT_ONCE = 500
+_MAX_AT_ONCE = 500
 
 
 class Tombstones:
@@ -175,7 +175,7 @@ def closings(conn: Connection, after: int) -> Closings:
         select(TOMBSTONES.c.seq, TOMBSTONES.c.event_id, TOMBSTONES.c.body)
         .where(TOMBSTONES.c.seq > after)
         .order_by(TOMBSTONES.c.seq)
-        .limit(_MOST_AT_ONCE)
+        .limit(_MAX_AT_ONCE)
     )
     items = [
         Closing(

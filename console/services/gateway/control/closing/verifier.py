@@ -43,7 +43,7 @@ from console.services.wire.changes import KeyFact
 
 _LOG = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 10.0
+UNVERIFIED_AFTER_SECONDS = 10.0
 """After so long a receipt says `unverified`, and why; it is followed all the same."""
 
 _PROBES_AT_ONCE = 16
@@ -145,7 +145,7 @@ class Verifier:
                     for name, url in points.items()
                 )
             )
-            late = time.monotonic() - began > PATIENCE_SECONDS
+            late = time.monotonic() - began > UNVERIFIED_AFTER_SECONDS
             new = _judged(receipt, proofs, late=late)
             if new != receipt:
                 await self._store.write(partial(keep, receipt=new))

@@ -34,7 +34,7 @@ from console.services.wire.changes import (
 
 TOPIC = "changes"
 _KEPT = 100_000
-_MOST_AT_ONCE = 1000
+_MAX_AT_ONCE = 1000
 _NEWEST = "SELECT seq, mark FROM changes ORDER BY seq DESC LIMIT 1"
 _MARK_OF = "SELECT mark FROM changes WHERE seq = ?"
 """Asked before almost everything: as plain text they cost a third of what they would built."""
@@ -57,7 +57,7 @@ def head(conn: Connection) -> int:
     return int(conn.execute(select(func.max(CHANGES.c.seq))).scalar() or 0)
 
 
-def since(conn: Connection, after: int, limit: int = _MOST_AT_ONCE) -> Changes:
+def since(conn: Connection, after: int, limit: int = _MAX_AT_ONCE) -> Changes:
     """Return the changes after a sequence, oldest first."""
     newest = head(conn)
     oldest = conn.execute(select(func.min(CHANGES.c.seq))).scalar() or 1
@@ -124,7 +124,7 @@ class Views:
         if newest.seq == kept.sequence and newest.mark == mark:
             return kept
         stands = conn.exec_driver_sql(_MARK_OF, (kept.sequence,)).scalar()
-        if stands is None or stands != mark or newest.seq - kept.sequence > _MOST_AT_ONCE:
+        if stands is None or stands != mark or newest.seq - kept.sequence > _MAX_AT_ONCE:
             new = _load(conn)
         else:
             new = kept.after(since(conn, kept.sequence).items)

@@ -19,7 +19,7 @@ from console.services.gateway.point.dialect.request_size import Size, size_of
 from console.services.gateway.point.dialect.responses_api import checked
 from console.services.gateway.point.dialect.shapes import NotOfferedError
 
-MOST_BYTES = 8 * 1024 * 1024
+MAX_BYTES = 8 * 1024 * 1024
 
 PATHS = {
     "/v1/chat/completions": RouteName.CHAT,
@@ -64,7 +64,7 @@ _READ_BY_THE_MODEL = ("messages", "input", "instructions", "system", "tools", "t
 """Members whose text counts as input."""
 
 MAX_MODEL_CHARACTERS = 200
-MOST_USER_CHARACTERS = 256
+MAX_USER_CHARACTERS = 256
 """As many as policy takes of a principal's identifier."""
 
 
@@ -197,8 +197,8 @@ def _user(route: RouteName, value: dict[str, Any], model: str) -> str:
     else:
         named = [_text(value, name, model) for name in ("safety_identifier", "user")]
     user = next((each for each in named if each), "")
-    if len(user) > MOST_USER_CHARACTERS:
-        said = f"The user's name has more than {MOST_USER_CHARACTERS} characters."
+    if len(user) > MAX_USER_CHARACTERS:
+        said = f"The user's name has more than {MAX_USER_CHARACTERS} characters."
         raise RefusedError("request_invalid", said, model)
     return user
 

@@ -6,7 +6,7 @@ import re
 
 _END_OF_EVENT = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _LINES = re.compile(rb"\r\n|\n|\r")
-MOST_EVENT_BYTES = 4 * 1024 * 1024
+MAX_EVENT_BYTES = 4 * 1024 * 1024
 
 
 class TooLongError(ValueError):
@@ -30,7 +30,7 @@ class Events:
             out.append(held[start : match.end()])
             start = match.end()
         self._held = held[start:]
-        if len(self._held) > MOST_EVENT_BYTES:
+        if len(self._held) > MAX_EVENT_BYTES:
             raise TooLongError("an event of the stream is too long")
         return out
 

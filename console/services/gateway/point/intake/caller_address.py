@@ -22,7 +22,7 @@ from console.services.gateway.decision.snapshot import within
 HEADER_SECONDS = 3.0
 """So long a declared proxy has for its header; a connection without it is closed."""
 
-MOST_BYTES = 16 + 2048
+MAX_BYTES = 16 + 2048
 """The longest header, with addresses and what else (TLVs) a proxy may tell: one that tells
 more is refused."""
 
@@ -92,7 +92,7 @@ def _version_2(data: bytes) -> Header | None:
     what, family, length = struct.unpack("!BBH", data[12:_V2_HEAD])
     if what not in {0x20, 0x21}:
         raise MalformedError("neither LOCAL nor PROXY of version 2")
-    if _V2_HEAD + length > MOST_BYTES:
+    if _V2_HEAD + length > MAX_BYTES:
         raise MalformedError("too long")
     if len(data) < _V2_HEAD + length:
         return None

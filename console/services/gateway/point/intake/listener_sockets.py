@@ -18,7 +18,7 @@ from aiohttp import web
 
 from console.errors import PilotError
 from console.services.failures import FailureLog
-from console.services.gateway.point.dialect.request_body import MOST_BYTES
+from console.services.gateway.point.dialect.request_body import MAX_BYTES
 from console.services.gateway.point.intake import caller_address, refusals
 from console.services.gateway.point.intake.caller_address import (
     Callers,
@@ -65,7 +65,7 @@ async def listen(
 
     def request(message, payload, protocol, writer, task):  # type: ignore[no-untyped-def]
         return web.BaseRequest(
-            message, payload, protocol, writer, task, loop, client_max_size=MOST_BYTES
+            message, payload, protocol, writer, task, loop, client_max_size=MAX_BYTES
         )
 
     server = web.Server(handle, request_factory=request, handler_cancellation=True)
@@ -140,7 +140,7 @@ async def header_of(sock: socket.socket) -> Header:
     while True:
         await readable(sock)
         try:
-            seen = sock.recv(caller_address.MOST_BYTES, socket.MSG_PEEK)
+            seen = sock.recv(caller_address.MAX_BYTES, socket.MSG_PEEK)
         except BlockingIOError:
             continue
         if not seen:

@@ -29,7 +29,7 @@ when fog comes the bell is rung and what was open is closed until the light is s
 _WORDS = _TEXT.split()
 
 _ASKED_WORDS = re.compile(r"\b(\d{1,4}) words\b")
-_MOST_WORDS = 9999
+_MAX_WORDS = 9999
 
 
 class _Part(msgspec.Struct):
@@ -54,7 +54,7 @@ class Composed:
         asked = _ASKED_WORDS.search(text)
         wanted = int(asked[1]) if asked else 12 + digest[0] % 36
         limit = _limit_of(body)
-        count = min(wanted, limit if limit is not None else wanted, _MOST_WORDS)
+        count = min(wanted, limit if limit is not None else wanted, _MAX_WORDS)
         step = int.from_bytes(digest[1:5], "big")
         start = step % len(_WORDS)
         self.id = digest.hex()[:24]

@@ -23,7 +23,7 @@ from console.services.gateway.point.upstream.key_guard import KeyGuard
 from console.services.gateway.point.upstream.upstream_key import NO_KEY, UpstreamKey
 from console.services.gateway.point.upstream.upstream_watch import UpstreamWatch
 
-MOST_ANSWER_BYTES = 32 * 1024 * 1024
+MAX_ANSWER_BYTES = 32 * 1024 * 1024
 _IDLE_SECONDS = 4.0
 """Idle connections are let go before common servers do (5 s), so a call rarely meets a dead one."""
 
@@ -258,13 +258,13 @@ class _Http:
 
     async def read(self) -> bytes:
         length = self._answer.content_length
-        if length is not None and length > MOST_ANSWER_BYTES:
+        if length is not None and length > MAX_ANSWER_BYTES:
             raise UpstreamFailedError("upstream_malformed", "answer too long")
         parts = []
         held = 0
         async for part in self.chunks():
             held += len(part)
-            if held > MOST_ANSWER_BYTES:
+            if held > MAX_ANSWER_BYTES:
                 raise UpstreamFailedError("upstream_malformed", "answer too long")
             parts.append(part)
         return b"".join(parts)
