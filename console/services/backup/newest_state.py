@@ -12,8 +12,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, func, select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, select
 
 from console.errors import PilotError
 from console.services.audit.log import ledger
@@ -23,6 +22,7 @@ from console.services.backup import lineage
 from console.services.backup.take import copy_store
 from console.services.settings import Home
 from console.services.store import Store, outbox
+from console.services.store.upsert import insert_or_update
 from console.trust.checkpoint import Checkpoint, open_checkpoint
 from console.trust.merkle import CompactRange, leaf_hashes
 from console.trust.note import VerifierKey
@@ -128,12 +128,12 @@ def replay_tiles(home: Home, audit: Store, key: VerifierKey) -> tuple[int, str]:
 def _append(conn: Connection, leaves: list[Leaf]) -> None:
     ledger.append(conn, leaves)
     for leaf in leaves:
-        upsert = insert(SOURCES).values(source=leaf.source, last_seq=leaf.sequence, stopped="")
-        conn.execute(
-            upsert.on_conflict_do_update(
-                index_elements=[SOURCES.c.source],
-                set_={"last_seq": func.max(SOURCES.c.last_seq, upsert.excluded.last_seq)},
-            )
+        insert_or_update(
+            conn,
+            SOURCES,
+            {"source": leaf.source, "last_seq": leaf.sequence, "stopped": ""},
+            changed=("last_seq",),
+            where=SOURCES.c.last_seq < leaf.sequence,
         )
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, delete, select
-from sqlalchemy.dialects.sqlite import insert
 
 from console.api import operators as routes
 from console.api.problems import refusal
@@ -44,6 +43,7 @@ from console.services.operators.roster import (
 from console.services.operators.tables import ACCOUNTS, TOKENS
 from console.services.secret_shapes import BREAK_GLASS_PREFIX, TOKEN_PREFIX
 from console.services.store import emit
+from console.services.store.upsert import insert_or_update
 from console.services.web import Ask, Web, fresh, page
 from console.services.web.callers import hash_of
 
@@ -398,14 +398,7 @@ def save(conn: Connection, account: OperatorAccount) -> None:
         "name": account.slug, "kind": account.kind, "state": account.state,
         "created_at": account.created_at, "body": account,
     }  # fmt: skip
-    written = insert(ACCOUNTS).values(row)
-    conn.execute(
-        written.on_conflict_do_update(
-            index_elements=["name"],
-            set_={"kind": written.excluded.kind, "state": written.excluded.state,
-                  "body": written.excluded.body},
-        )
-    )  # fmt: skip
+    insert_or_update(conn, ACCOUNTS, row, changed=("kind", "state", "body"))
 
 
 def publish(conn: Connection, *, after: int = 0) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects.sqlite import insert
 
 from console.services.operators.roster import Mark, Roster
 from console.services.operators.tables import MARKS, ROSTER
 from console.services.store import signal
+from console.services.store.upsert import insert_missing, insert_or_update
 
 TOPIC = "operators"
 """Signalled when the roster or a mark changed."""
@@ -43,12 +43,7 @@ def keep(conn: Connection, told: Roster) -> bool:
     newer = told.sequence > roster(conn).sequence
     if newer:
         row = {"id": _ONLY, "body": Roster(sequence=told.sequence, entries=told.entries)}
-        written = insert(ROSTER).values(row)
-        conn.execute(
-            written.on_conflict_do_update(
-                index_elements=["id"], set_={"body": written.excluded.body}
-            )
-        )
+        insert_or_update(conn, ROSTER, row, changed=("body",))
     marked = add(conn, told.marks)
     if newer or marked:
         signal(conn, TOPIC)
@@ -66,13 +61,11 @@ def add(conn: Connection, new: Iterable[Mark], event_id: str = "") -> bool:
             "name": each.name, "generation": each.generation, "kind": each.kind, "at": each.at,
             "by": each.by, "reason": each.reason, "event_id": event_id,
         }  # fmt: skip
-        written = insert(MARKS).values(row)
-        kept = written.on_conflict_do_update(
-            index_elements=MARKS.primary_key.columns,
-            set_={"event_id": written.excluded.event_id},
-            where=(MARKS.c.event_id == "") & (written.excluded.event_id != ""),
-        )
-        added |= conn.execute(kept).rowcount > 0
+        added |= (
+            insert_or_update(conn, MARKS, row, changed=("event_id",), where=MARKS.c.event_id == "")
+            if event_id
+            else insert_missing(conn, MARKS, row)
+        ) > 0
     if added:
         signal(conn, TOPIC)
     return added

@@ -13,7 +13,6 @@ from typing import Any, TypeAlias
 
 import msgspec
 from sqlalchemy import Connection, delete, func, select
-from sqlalchemy.dialects.sqlite import insert
 
 from console.api.problems import refusal
 from console.model.audit import Severity
@@ -34,6 +33,7 @@ from console.services.audit.rules.rule_inputs import seen_call, seen_event
 from console.services.audit.state.schema import CURSORS, LEAVES, STATES
 from console.services.events import SYSTEM, event
 from console.services.store import emit, signal
+from console.services.store.upsert import insert_or_update
 from console.services.wire.call_feed import CallFeed
 
 EVENTS_READ = "events read"
@@ -183,17 +183,11 @@ class _InStore:
 
     def save(self, rule: Rule, states: Mapping[str, Any], at: datetime) -> None:
         """Keep them, and when the rule last saw something."""
-        upsert = insert(STATES)
-        new = upsert.excluded
-        self._conn.execute(
-            upsert.on_conflict_do_update(
-                index_elements=[STATES.c.fingerprint], set_={"at": new.at, "state": new.state}
-            ),
-            [
-                {"fingerprint": name, "rule": rule.id, "at": at, "state": encode(state)}
-                for name, state in states.items()
-            ],
+        rows = (
+            {"fingerprint": name, "rule": rule.id, "at": at, "state": encode(state)}
+            for name, state in states.items()
         )
+        insert_or_update(self._conn, STATES, *rows, changed=("at", "state"))
 
 
 def forget(conn: Connection, rules: Iterable[Rule]) -> int:
@@ -235,11 +229,7 @@ def _judge_again(
 
 
 def _move(conn: Connection, feed: str, to: int) -> None:
-    conn.execute(
-        insert(CURSORS)
-        .values(feed=feed, position=to)
-        .on_conflict_do_update(index_elements=[CURSORS.c.feed], set_={"position": to})
-    )
+    insert_or_update(conn, CURSORS, {"feed": feed, "position": to}, changed=("position",))
 
 
 def _tell_rewound(conn: Connection, last: int, head: int) -> None:

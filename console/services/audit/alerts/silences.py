@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Row, func, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from console.api.problems import refusal
 from console.model.audit import Alert, AlertState, Severity
@@ -35,6 +34,7 @@ from console.services.audit.paging import pages
 from console.services.audit.state.schema import ALERTS, MUTED, RULES, SILENCES
 from console.services.events import SYSTEM, event
 from console.services.store import emit
+from console.services.store.upsert import insert_missing
 from console.services.web import Ask, fresh, page
 
 
@@ -79,9 +79,10 @@ class Mutes:
         """Store what was muted, and how often."""
         if not self._hits:
             return
-        self._conn.execute(
-            insert(MUTED).on_conflict_do_nothing(),
-            [{"silence_id": silence, "alert_id": alert} for silence, alert in self._muted],
+        insert_missing(
+            self._conn,
+            MUTED,
+            *({"silence_id": silence, "alert_id": alert} for silence, alert in self._muted),
         )
         for silence in self._active:
             if silence.id in self._hits:
@@ -153,7 +154,7 @@ def add(conn: Connection, ask: Ask) -> Silence:
     muted = [alert for alert in _open_alerts(conn) if mutes(silence, alert, required)]
     for alert in muted:
         pages.spare(conn, _silenced(conn, alert, [*alert.silenced_by, silence.id]), ask.now)
-        conn.execute(insert(MUTED).values(silence_id=silence.id, alert_id=alert.id))
+        conn.execute(MUTED.insert().values(silence_id=silence.id, alert_id=alert.id))
     silence = msgspec.structs.replace(silence, alerts=len(muted))
     conn.execute(
         SILENCES.insert().values(

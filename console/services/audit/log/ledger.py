@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from console.model.audit import Severity
 from console.model.text import now
@@ -21,6 +20,7 @@ from console.services.audit.log.leaf import BadLeaf, Leaf, check_leaf
 from console.services.audit.state.schema import LEAVES, SOURCES, TREE
 from console.services.events import event
 from console.services.store import OutboxItem, OutboxPage, emit, outbox, signal
+from console.services.store.upsert import insert_or_update
 from console.trust.merkle import CompactRange, leaf_hashes
 
 OWN = "audit"
@@ -188,12 +188,8 @@ def _known_ids(conn: Connection, fresh: list[Leaf]) -> str:
 
 
 def _remember(conn: Connection, source: str, last: int, stopped: str) -> None:
-    told = {"last_seq": last, "stopped": stopped}
-    conn.execute(
-        insert(SOURCES)
-        .values(source=source, **told)
-        .on_conflict_do_update(index_elements=[SOURCES.c.source], set_=told)
-    )
+    told = {"source": source, "last_seq": last, "stopped": stopped}
+    insert_or_update(conn, SOURCES, told, changed=("last_seq", "stopped"))
 
 
 def _tell(conn: Connection, source: str, last: int, why: str, *, stops: bool) -> None:

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from sqlalchemy import Connection, LargeBinary, cast, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from console.api.problems import refusal
 from console.errors import ExitCode, PilotError
@@ -30,6 +29,7 @@ from console.model.text import now
 from console.services.audit.log import handover, ledger
 from console.services.audit.state.schema import LEAVES, TREE
 from console.services.store import Store
+from console.services.store.upsert import insert_missing
 from console.trust.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from console.trust.kept_checkpoints import folder_history
 from console.trust.merkle import HASH_SIZE, CompactRange, leaf_hashes
@@ -239,11 +239,7 @@ def not_yet() -> PilotError:
 
 def claimed(conn: Connection, key: str) -> CompactRange:
     """Return the tree, new or of the log that this key signs."""
-    conn.execute(
-        insert(TREE)
-        .values(log=1, state=CompactRange().to_bytes(), key=key)
-        .on_conflict_do_nothing()
-    )
+    insert_missing(conn, TREE, {"log": 1, "state": CompactRange().to_bytes(), "key": key})
     state = ledger.tree(conn)
     if conn.execute(select(TREE.c.key)).scalar_one() != key:
         if state.size:

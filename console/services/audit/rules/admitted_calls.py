@@ -14,12 +14,12 @@ from hashlib import sha256
 
 import msgspec
 from sqlalchemy import Connection, delete, func, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from console.model.traffic import CallRecord
 from console.services.audit.log.leaf import Leaf, read_leaf
 from console.services.audit.rules.closings import COVERS, VERIFIED
 from console.services.audit.state.schema import ADMITTED_CALLS, LEAVES, UNPROVEN
+from console.services.store.upsert import insert_missing
 
 ANNOUNCING = frozenset(
     {
@@ -41,7 +41,7 @@ def follow_proofs(conn: Connection, leaves: Iterable[Leaf]) -> None:
     for leaf in leaves:
         if leaf.action in ANNOUNCING and leaf.source == "gateway" and leaf.outcome != "failure":
             made = {"event_id": leaf.event_id, "at": leaf.at}
-            conn.execute(insert(UNPROVEN).values(made).on_conflict_do_nothing())
+            insert_missing(conn, UNPROVEN, made)
         elif leaf.action == VERIFIED and isinstance(of := leaf.told("event_id"), str):
             conn.execute(delete(UNPROVEN).where(UNPROVEN.c.event_id == of))
 
@@ -71,7 +71,7 @@ def keep(conn: Connection, calls: Sequence[CallRecord], *, unread: int) -> None:
         if unread or edge is None or call.started_at > edge
     ]
     if rows:
-        conn.execute(insert(ADMITTED_CALLS).on_conflict_do_nothing(), rows)
+        insert_missing(conn, ADMITTED_CALLS, *rows)
         _bound(conn)
     forget(conn)
 

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Select, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from console.model.enforcement import LockKind
 from console.model.traffic import CallRecord
@@ -23,6 +22,7 @@ from console.services.audit.rules.closings import (
     fact_of,
 )
 from console.services.audit.state.schema import ALIASES, CLOSINGS, LEAVES
+from console.services.store.upsert import insert_missing, insert_or_update
 
 _SOME = 500
 
@@ -45,7 +45,7 @@ def learn(conn: Connection, leaf: Leaf) -> Closing | None:
             _keep(conn, told, CLOSINGS.c.lifted_at.is_(None))
         case Named() as named if named.others:
             rows = [{"kind": named.kind, "name": named.name, "also": each} for each in named.others]
-            conn.execute(insert(ALIASES).on_conflict_do_nothing(), rows)
+            insert_missing(conn, ALIASES, *rows)
     return None
 
 
@@ -108,9 +108,8 @@ def _keep(conn: Connection, told: dict[str, Any], where: ColumnElement[bool]) ->
 
     That it is verified may come after that it was lifted.
     """
-    new = insert(CLOSINGS).values({"kind": "", "target": "", "action": "", **told})
-    kept = new.on_conflict_do_update(index_elements=["receipt"], set_=told, where=where)
-    return bool(conn.execute(kept).rowcount)
+    row = {"kind": "", "target": "", "action": "", **told}
+    return bool(insert_or_update(conn, CLOSINGS, row, changed=tuple(told), where=where))
 
 
 def _lift(conn: Connection, *which: ColumnElement[bool], at: datetime) -> None:

@@ -17,7 +17,6 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Row, delete, select
-from sqlalchemy.dialects.sqlite import insert
 
 from console.api.problems import refusal
 from console.errors import PilotError
@@ -40,6 +39,7 @@ from console.services.audit.rules.strictness import weaker
 from console.services.audit.state.schema import RULES
 from console.services.events import SYSTEM, event
 from console.services.store import Store, emit
+from console.services.store.upsert import insert_or_update
 from console.services.web import Ask, fresh, page
 
 LOOK_SECONDS = 2.0
@@ -396,13 +396,8 @@ class RuleBook:
 
 
 def _keep(conn: Connection, name: str, text: str, body: DetectionRule) -> None:
-    upsert = insert(RULES).values(id=name, text=text, body=body)
-    new = upsert.excluded
-    conn.execute(
-        upsert.on_conflict_do_update(
-            index_elements=[RULES.c.id], set_={"text": new.text, "body": new.body}
-        )
-    )
+    row = {"id": name, "text": text, "body": body}
+    insert_or_update(conn, RULES, row, changed=("text", "body"))
 
 
 def _body(row: Row[Any]) -> DetectionRule:

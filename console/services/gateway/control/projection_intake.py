@@ -6,7 +6,6 @@ from datetime import datetime
 
 import msgspec
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects.sqlite import insert
 
 from console.model.access import PartnerProjection, PilotProjection
 from console.model.grant import GrantProjection
@@ -24,6 +23,7 @@ from console.services.gateway.control.state.schema import (
     PRINCIPALS,
 )
 from console.services.store import Store
+from console.services.store.upsert import insert_missing, insert_or_update
 from console.services.web import Ask
 from console.services.wire.changes import BundleChange, GrantChange, PrincipalChange
 from console.services.wire.projections import Applied, BundleFact, Projection
@@ -88,8 +88,7 @@ def apply_batch(conn: Connection, said: Projection, at: datetime) -> int:
             case "partner":
                 _take_partner(conn, _partner.decode(item.body), at)
             case "pilot":
-                told = insert(PILOTS).values(slug=_pilot.decode(item.body).slug)
-                conn.execute(told.on_conflict_do_nothing())
+                insert_missing(conn, PILOTS, {"slug": _pilot.decode(item.body).slug})
             case "bundle":
                 bundle = _bundle.decode(item.body)
                 conn.execute(BUNDLES.insert().values(body=bundle))
@@ -121,15 +120,12 @@ def _take_grant(conn: Connection, grant: GrantProjection, at: datetime) -> None:
 
 
 def _take_partner(conn: Connection, partner: PartnerProjection, at: datetime) -> None:
-    told = insert(PARTNERS).values(
-        slug=partner.slug, revision=partner.revision, state=partner.state
-    )
-    conn.execute(
-        told.on_conflict_do_update(
-            index_elements=["slug"],
-            set_={"revision": partner.revision, "state": partner.state},
-            where=PARTNERS.c.revision <= partner.revision,
-        )
+    insert_or_update(
+        conn,
+        PARTNERS,
+        {"slug": partner.slug, "revision": partner.revision, "state": partner.state},
+        changed=("revision", "state"),
+        where=PARTNERS.c.revision <= partner.revision,
     )
     if partner.resumed:
         suspensions.lift(conn, partner.resumed, at)

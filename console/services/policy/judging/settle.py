@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from console.model.grant import Gap, Grant, GrantProjection, GrantState
 from console.model.text import rfc3339
@@ -30,6 +29,7 @@ from console.services.policy.state.event_record import Actor, record
 from console.services.policy.state.history import keep_grant
 from console.services.policy.state.tables import GRANT_CAPABILITIES, GRANTS, PROJECTION, WARNINGS
 from console.services.store import signal
+from console.services.store.upsert import insert_missing
 
 PROJECTED = "projection"
 """The topic that is signalled when there is more for the gateway."""
@@ -227,8 +227,7 @@ def warn(conn: Connection, grant: Grant, facts: Facts, actor: Actor) -> None:
         return
     for lapse, days in warnings_due(facts, grant.expires_at, grant.not_before, actor.at):
         row = {"grant_id": grant.id, "code": lapse.code, "lapse_at": lapse.at, "days": days}
-        given = conn.execute(upsert(WARNINGS).values(row).on_conflict_do_nothing())
-        if given.rowcount == 0:
+        if not insert_missing(conn, WARNINGS, row):
             continue
         record(
             conn,

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from console.model.access import Pilot, PilotProjection, PilotState
 from console.services.events import SYSTEM
@@ -16,6 +15,7 @@ from console.services.policy.partners.offboarding import revoke_all
 from console.services.policy.state import lookup
 from console.services.policy.state.event_record import Actor, record
 from console.services.policy.state.tables import CLOSED_PILOTS, GRANTS, PILOTS, PROJECTION
+from console.services.store.upsert import insert_missing
 
 
 def begin(conn: Connection, slug: str, actor: Actor, why: str) -> None:
@@ -23,8 +23,7 @@ def begin(conn: Connection, slug: str, actor: Actor, why: str) -> None:
 
     The gateway's own event records it: no other does.
     """
-    ended = insert(CLOSED_PILOTS).values(slug=slug, closed_at=actor.at, why=why)
-    conn.execute(ended.on_conflict_do_nothing())
+    insert_missing(conn, CLOSED_PILOTS, {"slug": slug, "closed_at": actor.at, "why": why})
     pilot: Pilot | None = lookup.by_slug(conn, PILOTS, slug)
     if pilot is None or pilot.state == PilotState.CLOSED:
         return

@@ -12,13 +12,13 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Select, Table, and_, func, select
-from sqlalchemy.dialects.sqlite import insert
 
 from console.api.problems import refusal
 from console.model.access import Partner
 from console.model.grant import Grant
 from console.services.policy.state.tables import GRANTS, PARTNERS, PAST_GRANTS, PAST_PARTNERS
 from console.services.store.outbox import OUTBOX
+from console.services.store.upsert import insert_missing
 from console.services.web import Ask
 from console.services.web.strict_decoding import moment
 
@@ -33,30 +33,30 @@ def as_of(ask: Ask) -> datetime | None:
 
 def keep_grant(conn: Connection, grant: Grant) -> None:
     """Store what a grant is from its `updated_at` on."""
-    kept = insert(PAST_GRANTS).values(
-        id=grant.id,
-        revision=grant.revision,
-        at=grant.updated_at,
-        pilot=grant.pilot,
-        partner=grant.partner,
-        state=grant.state,
-        created_at=grant.created_at,
-        body=grant,
-    )
-    conn.execute(kept.on_conflict_do_nothing())
+    kept = {
+        "id": grant.id,
+        "revision": grant.revision,
+        "at": grant.updated_at,
+        "pilot": grant.pilot,
+        "partner": grant.partner,
+        "state": grant.state,
+        "created_at": grant.created_at,
+        "body": grant,
+    }
+    insert_missing(conn, PAST_GRANTS, kept)
 
 
 def keep_partner(conn: Connection, partner: Partner) -> None:
     """Store what a partner is from its `updated_at` on."""
-    kept = insert(PAST_PARTNERS).values(
-        id=partner.id,
-        revision=partner.revision,
-        at=partner.updated_at,
-        slug=partner.slug,
-        state=partner.state,
-        body=partner,
-    )
-    conn.execute(kept.on_conflict_do_nothing())
+    kept = {
+        "id": partner.id,
+        "revision": partner.revision,
+        "at": partner.updated_at,
+        "slug": partner.slug,
+        "state": partner.state,
+        "body": partner,
+    }
+    insert_missing(conn, PAST_PARTNERS, kept)
 
 
 def grants_at(at: datetime) -> Select[Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects.sqlite import insert
 
 from console.services.policy.state.tables import MARKS
+from console.services.store.upsert import insert_or_update
 
 Mark = Literal["gateway_applied", "closings_seen", "notices_seen", "demo_day"]
 """The projection that the gateway has taken; its closings and notices that were taken here."""
@@ -21,5 +21,4 @@ def mark(conn: Connection, name: Mark) -> int:
 
 def set_mark(conn: Connection, name: Mark, value: int) -> None:
     """Set a mark, in the transaction of what it stands for."""
-    asked = insert(MARKS).values(name=name, value=value)
-    conn.execute(asked.on_conflict_do_update(index_elements=["name"], set_={"value": value}))
+    insert_or_update(conn, MARKS, {"name": name, "value": value}, changed=("value",))
