@@ -42,6 +42,8 @@ OURS = re.compile(
     rb"|\d+;\d+r\x1b\[\d*H(?:(?:\r?\n)+|(?:\x1bM)+)\x1b\[r)"
 )
 """Every escape sequence that the console itself may send."""
+BEGUN = re.compile(rb"\x1b(\[[\d;?<>]*)?\Z|[\xc2-\xf4][\x80-\xbf]{0,2}\Z")
+"""What the end of a read may cut in two: a sequence, or a character."""
 
 
 def salted(payload):
@@ -161,13 +163,18 @@ def as_its_cells_say(screen, folder, what):
 
 
 def no_control_came_out(screen, what):
-    """Check, and forget, what the terminal was sent: our own sequences and plain text."""
-    left = OURS.sub(b"", screen.raw)
+    """Check, and forget, what the terminal was sent: our own sequences and plain text.
+
+    A sequence of which only the beginning was read is looked at with the rest of it.
+    """
+    begun = BEGUN.search(screen.raw)
+    whole = screen.raw[: begun.start()] if begun else screen.raw
+    left = OURS.sub(b"", whole)
     at = left.find(b"\x1b")
     assert at < 0, (what, left[max(0, at - 60) : at + 60])
     for character in set(left.decode("utf-8", "replace")) - {"\r", "\n"}:
         assert unicodedata.category(character) not in {"Cc", "Cf"}, (what, repr(character))
-    screen.raw = b""
+    screen.raw = screen.raw[len(whole) :]
 
 
 def through_everything(folder, payloads, places):

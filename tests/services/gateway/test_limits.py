@@ -224,6 +224,13 @@ def spent(rig: Rig, grant: GrantProjection) -> Any:
     return next(each for each in items if each["grant_id"] == grant.id)
 
 
+def settled(rig: Rig, grant: GrantProjection) -> Any:
+    """Wait until no call holds anything of the budget: what is left then is left."""
+    return rig.wait(
+        lambda: (s := spent(rig, grant))["reserved_micros"] == 0 and s, "every call is settled"
+    )
+
+
 def recorded_cost(rig: Rig, grant: GrantProjection) -> int:
     items = rig.get(f"/v1/calls?grant={grant.id}&outcome=allowed&limit=500")["items"]
     return sum(each["cost_micros"] for each in items)
@@ -234,15 +241,13 @@ def test_fifty_clients_never_pass_a_budget_and_every_micro_is_accounted_for(two:
     grant, key = limited(two, budget_micros=budget, budget_period=Period.DAY)
     most = 40 * 10 + 100  # one call: forty words out, its bytes in
     said, end = [], time.monotonic() + PATIENT_SECONDS
-    while not said or (spent(two, grant)["left_micros"] >= most and time.monotonic() < end):
+    while not said or (settled(two, grant)["left_micros"] >= most and time.monotonic() < end):
         said += crowd(two, key, 50, 2.0, words=20, max_tokens=40)
     served = sum(each.status == 200 for each in said)
     assert served > 20
     refused = {(each.status, each.code) for each in said if each.status != 200}
     assert refused == {(402, "budget_exhausted")}
-    state = two.wait(
-        lambda: (s := spent(two, grant))["reserved_micros"] == 0 and s, "every call is settled"
-    )
+    state = settled(two, grant)
     assert state["spent_micros"] == recorded_cost(two, grant)
     assert budget - most < state["spent_micros"] <= budget
     assert state["left_micros"] == budget - state["spent_micros"]
