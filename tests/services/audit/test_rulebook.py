@@ -266,6 +266,12 @@ def test_a_file_that_is_changed_by_hand_is_taken_and_told_and_a_mistake_keeps_th
         await rig.post("/v1/rules/mine/tuning", {"severity": "high", **WHY})
         file = rig.home.path / "rules" / "mine.toml"
 
+        def save(text: str) -> None:
+            """Replace the file, as an editor does: one that is half written is a broken rule."""
+            half = file.with_suffix(".half")
+            half.write_text(text)
+            half.replace(file)
+
         async def is_(state: str, threshold: int) -> None:
             async def there() -> bool:
                 rule = (await rules(rig)).get("mine", {"state": "", "threshold": 0})
@@ -274,14 +280,14 @@ def test_a_file_that_is_changed_by_hand_is_taken_and_told_and_a_mistake_keeps_th
             await until(there)
 
         text = OWN.format(name="mine").replace("threshold = 3", "threshold = 2")
-        file.write_text(text)
+        save(text)
         await is_("on", 2)
         assert (await rules(rig))["mine"]["severity"] == "high"
-        file.write_text(text.replace("[match]", "[mach]"))
+        save(text.replace("[match]", "[mach]"))
         await is_("broken", 2)
         rig.gateway.calls += [call(model="aurora-9") for _ in range(2)]
         await rig.until_alerts(1, rule="mine")
-        file.write_text(text.replace("threshold = 2", "threshold = 9"))
+        save(text.replace("threshold = 2", "threshold = 9"))
         await is_("on", 9)
         file.unlink()
 
