@@ -152,6 +152,22 @@ def test_an_operator_that_uses_one_service_is_listed_as_used(rig: Rig) -> None:
     assert listed["seldom-1"] is not None
 
 
+def test_when_a_token_was_last_used_is_known_after_its_operator_is_cut(rig: Rig) -> None:
+    token = added(rig, "stolen-1", "viewer")
+    with signed_in(rig, token) as session:
+        assert known(session, "policy")
+    rig.do("operator.cut", operator="stolen-1", reason="laptop stolen")
+    assert rig.do("operator.show", operator="stolen-1").used_at is not None
+
+
+def test_a_use_of_another_service_is_learnt_after_the_cut(rig: Rig) -> None:
+    token = added(rig, "stolen-2", "viewer")
+    with signed_in(rig, token) as session:
+        rig.until(lambda: known(session, "audit"))
+    rig.do("operator.cut", operator="stolen-2", reason="laptop stolen")
+    rig.until(lambda: rig.do("operator.show", operator="stolen-2").used_at)
+
+
 def test_a_cut_holds_at_every_service_from_its_answer_on(rig: Rig) -> None:
     token = added(rig, "cut-1", "operator")
     cut = rig.do("operator.cut", operator="cut-1", reason="laptop stolen")

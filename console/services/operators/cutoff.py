@@ -29,11 +29,15 @@ ROSTER_PATH = "/internal/v1/roster"
 Kept = tuple[Roster, list[Mark]]
 
 Learn = Callable[[Connection, Iterable[Mark]], None]
-"""What else a service keeps of a mark: policy its account."""
+"""What else a service keeps of marks: policy, its accounts."""
+
+
+def nothing_else(_conn: Connection, _marks: Iterable[Mark]) -> None:
+    """Keep no more than the marks."""
 
 
 def mount(
-    web: Web, api: Api, store: Store, identities: Identities, *, learn: Learn = roster_store.add_all
+    web: Web, api: Api, store: Store, identities: Identities, *, learn: Learn = nothing_else
 ) -> None:
     """Serve the routes about operators that every service has."""
     restrictions = Restrictions(identities, learn, web.end_refused)
@@ -145,7 +149,8 @@ class Restrictions:
             by=ask.operator.name, reason=ask.body.reason,
         )  # fmt: skip
         roster_store.add(conn, [mark], event_id)
-        self._learn(conn, [mark])
+        used = [each for each in self._identities.uses() if each.name == entry.name]
+        self._learn(conn, [*used, mark])
         theirs = [each for each in self._identities.sessions() if each.operator == entry.name]
 
         def now_closed() -> None:

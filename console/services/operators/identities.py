@@ -24,6 +24,7 @@ class Identities:
         self.service = service
         self.standing = tuple(standing)
         self._sessions: dict[tuple[str, str, str, str], OperatorSession] = {}
+        self._ended: dict[tuple[str, int], datetime] = {}
         self._marks: set[Mark] = set()
         self._roster = Roster(sequence=0, entries=[])
         self.take(self._roster, ())
@@ -97,22 +98,35 @@ class Identities:
         return sorted(self._sessions.values(), key=lambda each: each.last_at, reverse=True)
 
     def uses(self) -> list[Mark]:
-        """Return when each account was last used here: what policy learns of the others."""
+        """Return when each account was last used here: what policy learns of the others.
+
+        Who was cut off stays in it: when a stolen token was used last is asked afterwards.
+        """
         last: dict[str, datetime] = {}
         for each in self._sessions.values():
             last[each.operator] = max(each.last_at, last.get(each.operator, each.last_at))
+        found = [(self.entry(name), at) for name, at in last.items()]
+        found += [
+            (entry, at)
+            for (name, generation), at in self._ended.items()
+            if (entry := self.entry(name)) and entry.generation == generation
+        ]
         return [
             Mark(
-                name=name, generation=entry.generation, kind="used", at=at, by=name, reason=""
+                name=entry.name, generation=entry.generation, kind="used", at=at, by=entry.name,
+                reason="",
             )
-            for name, at in last.items()
-            if (entry := self.entry(name)) is not None
-            and entry.kind != AccountKind.BREAK_GLASS
+            for entry, at in found
+            if entry is not None and entry.kind != AccountKind.BREAK_GLASS
         ]  # fmt: skip
 
     def end_sessions(self, name: str) -> int:
         """Forget the sessions of someone who was cut off; return how many there were."""
         theirs = [key for key in self._sessions if key[0] == name]
+        entry = self.entry(name)
         for key in theirs:
-            del self._sessions[key]
+            last = self._sessions.pop(key).last_at
+            if entry is not None:
+                ended = (name, entry.generation)
+                self._ended[ended] = max(last, self._ended.get(ended, last))
         return len(theirs)
