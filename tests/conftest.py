@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -57,15 +60,36 @@ def _no_configuration_of_the_machine(
     monkeypatch.delenv("NO_COLOR", raising=False)
 
 
+@contextmanager
+def _compiled_once(config: pytest.Config) -> Iterator[None]:
+    """Let one worker compile what it reads, and the others wait for that.
+
+    They all begin together, and each would compile a fresh checkout anew.
+    """
+    run = getattr(config, "workerinput", {}).get("testrunuid")
+    if run is None:
+        yield
+        return
+    path = Path(tempfile.gettempdir()) / f"pilotctl-tests-{run}"
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
+    path.unlink(missing_ok=True)
+
+
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Iterator[object]:
+def pytest_collection(session: pytest.Session) -> Iterator[object]:
     """Read the tests without looking for garbage, and never look for it among them.
 
     They are 400,000 objects that stay: each look at them costs a quarter of a second.
     """
     gc.disable()
     try:
-        return (yield)
+        with _compiled_once(session.config):
+            return (yield)
     finally:
         gc.freeze()
         gc.enable()

@@ -299,7 +299,15 @@ def test_a_column_of_any_type_is_a_fault_and_keeps_nothing_else_from_sight(colum
     check_in_rig(check)
 
 
-@pytest.mark.parametrize("index", [10**9, -1, (1 << 63) - 1, -(1 << 63)])
+@pytest.mark.parametrize(
+    "index",
+    [
+        10**9,
+        pytest.param(-1, marks=pytest.mark.long),
+        pytest.param((1 << 63) - 1, marks=pytest.mark.long),
+        -(1 << 63),
+    ],
+)
 def test_an_entry_that_the_log_does_not_hold_is_told_and_listed_nowhere(index) -> None:
     async def check(rig: Rig) -> None:
         before = await some_log(rig)
@@ -375,10 +383,10 @@ def test_rules_that_were_led_behind_the_log_come_back() -> None:
     "how",
     [
         f"UPDATE tree SET state = x'{'00' * 8}'",
-        "UPDATE tree SET state = 'x'",
-        "UPDATE tree SET key = 'x'",
+        pytest.param("UPDATE tree SET state = 'x'", marks=pytest.mark.long),
+        pytest.param("UPDATE tree SET key = 'x'", marks=pytest.mark.long),
         "UPDATE tree SET key = replace(key, '+', '+0')",
-        "DELETE FROM tree",
+        pytest.param("DELETE FROM tree", marks=pytest.mark.long),
     ],
 )
 def test_what_the_store_says_of_its_own_size_cuts_no_comparison_short(how) -> None:
@@ -428,7 +436,8 @@ def test_an_id_that_is_nowhere_is_not_said_to_come_later_where_too_much_is_lost(
     check_in_rig(check)
 
 
-def test_whatever_is_done_to_rows_every_listing_is_what_was_signed(monkeypatch) -> None:
+@pytest.mark.parametrize("times", [4, pytest.param(60, marks=pytest.mark.long)])
+def test_whatever_is_done_to_rows_every_listing_is_what_was_signed(monkeypatch, times) -> None:
     monkeypatch.setattr(store_check, "COMPARED_AT_ONCE", 64)
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
@@ -437,7 +446,7 @@ def test_whatever_is_done_to_rows_every_listing_is_what_was_signed(monkeypatch) 
     async def check(rig: Rig) -> None:
         before = await some_log(rig)
         assert rig.audit is not None
-        for _ in range(12):
+        for _ in range(times):
             index = chance.randrange(300)
             noise = chance.randbytes(9).hex()
             column, garbage = chance.choice(COLUMNS), chance.choice(GARBAGE)
